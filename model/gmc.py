@@ -1,0 +1,105 @@
+"""Graph-based multi-label correlation (GMC): labels refine one another over a graph (SigRL, section 3.2).
+
+Two GATv2 layers (Brody et al. 2022). A node's rows of the attention are computed in blocks, so that no
+[C, C, D] tensor ever exists.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.blocks import block_slices, run_block
+
+PAIR_BYTES = 32 * 2**20
+"""Budget of one block's pairwise tensor [rows, nodes, heads, out_per_head]."""
+
+NEGATIVE_SLOPE = 0.2
+
+
+class GraphAttention(nn.Module):
+    """One GATv2 layer over a complete graph; heads are concatenated.
+
+    Source and target share one linear map without bias, and all heads share one attention vector, unlike most
+    GATv2 libraries. A node's output is the attention-weighted sum of the mapped nodes.
+    """
+
+    def __init__(self, in_features: int, out_features: int, heads: int, dropout: float = 0.3) -> None:
+        """`out_features` is that of all heads together. Raises ValueError when `heads` does not divide it."""
+        super().__init__()
+        if out_features % heads:
+            raise ValueError(f"{out_features} output features cannot be shared by {heads} heads")
+        self.heads = heads
+        self.dropout = dropout
+        self.linear = nn.Linear(in_features, out_features, bias=False)
+        self.attention = nn.Parameter(torch.empty(out_features // heads))
+        bound = self.attention.numel() ** -0.5
+        nn.init.uniform_(self.attention, -bound, bound)
+
+    def forward(self, nodes: Tensor, context: Tensor | None = None) -> Tensor:
+        """`nodes` [N, in] -> [N, out].
+
+        Every node attends over all of `nodes`; with `context` [K, in], over the context's nodes and itself.
+        """
+        targets = self._map(nodes)
+        sources = targets if context is None else self._map(context)
+        pair_row_bytes = sources.numel() * sources.element_size()
+        blocks = list(block_slices(len(nodes), pair_row_bytes, PAIR_BYTES))
+        attend = self._attend if context is None else self._attend_with_self
+        rows = [
+            run_block(attend, targets[block], sources, self.attention, alone=len(blocks) == 1)
+            for block in blocks
+        ]
+        return torch.cat(rows).flatten(1)
+
+    def _map(self, nodes: Tensor) -> Tensor:
+        mapped: Tensor = self.linear(nodes)
+        return mapped.unflatten(-1, (self.heads, -1))
+
+    def _attend(self, targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
+        """[n, heads, d] over [N, heads, d] -> [n, heads, d]."""
+        weights = self._drop(_logits(targets[:, None], sources[None], vector).softmax(1))
+        return torch.einsum("nkh,khd->nhd", weights, sources)
+
+    def _attend_with_self(self, targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
+        """As `_attend`, each target being a source of its own besides."""
+        others = _logits(targets[:, None], sources[None], vector)
+        itself = _logits(targets, targets, vector)[:, None]
+        weights = self._drop(torch.cat([others, itself], dim=1).softmax(1))
+        return torch.einsum("nkh,khd->nhd", weights[:, :-1], sources) + weights[:, -1, :, None] * targets
+
+    def _drop(self, weights: Tensor) -> Tensor:
+        return functional.dropout(weights, self.dropout, self.training)
+
+
+def _logits(targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
+    """Attention before the softmax: aᵀ LeakyReLU(u_i + u_j), [..., d] -> [...]."""
+    return functional.leaky_relu(targets + sources, NEGATIVE_SLOPE, inplace=True) @ vector
+
+
+class LabelGraph(nn.Module):
+    """GMC: [C, D] label embeddings -> [C, D] refined ones; D -> heads x head_features, ELU -> D with one head."""
+
+    def __init__(self, embed_dim: int, heads: int = 4, head_features: int = 32, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.hidden = GraphAttention(embed_dim, heads * head_features, heads, dropout)
+        self.output = GraphAttention(heads * head_features, embed_dim, 1, dropout)
+
+    def forward(self, label_embeddings: Tensor, context: Tensor | None = None) -> Tensor:
+        """`label_embeddings` [C, D] -> [C, D].
+
+        Without `context`, the published form: a complete graph over the C labels. With `context` [K, D], the
+        context's nodes are refined among themselves and every label attends over them and itself only: its
+        result does not depend on the other labels.
+        """
+        labels = self._drop(label_embeddings)
+        hidden_context = None
+        if context is not None:
+            context = self._drop(context)
+            hidden_context = self._drop(functional.elu(self.hidden(context)))
+        hidden_labels = self._drop(functional.elu(self.hidden(labels, context)))
+        refined: Tensor = self.output(hidden_labels, hidden_context)
+        return refined
+
+    def _drop(self, features: Tensor) -> Tensor:
+        return functional.dropout(features, self.dropout, self.training)

@@ -1,0 +1,100 @@
+"""Semantic visual feature reconstruction (SVFR): patch tokens rebuilt under the labels (SigRL, section 3.3).
+
+Both attentions run over patches, one per label and channel; they are streamed over chunks of labels, so that
+memory is O(B * P * chunk * D) whatever the number of labels. The published biases of the two maps inside the
+softmaxes are constant over the patches, hence cancel, and are left out.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.blocks import block_slices, run_block
+
+Reduction = Literal["sum", "mean"]
+
+CHUNK_BYTES = 64 * 2**20
+"""Budget of one chunk's attention [B, chunk, P, D]; a few such tensors exist at a time."""
+
+
+def semantic_decoupling(patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor) -> Tensor:
+    """Labels look at patches: M[c] = sum over p of A[p, c] * X_p, A = softmax over p of W1 tanh(X_p * H_c).
+
+    `patch_tokens` [B, P, D], `label_embeddings` [C, D], `weight` (W1) [D, D] -> [B, C, D].
+    """
+    chunks = _label_chunks(patch_tokens, len(label_embeddings))
+    decoupled = [
+        run_block(_decouple, patch_tokens, label_embeddings[None, chunk], weight, alone=len(chunks) == 1)
+        for chunk in chunks
+    ]
+    return torch.cat(decoupled, dim=1)
+
+
+def affinity(decoupled: Tensor, label_embeddings: Tensor) -> Tensor:
+    """Q = row-wise L2 normalisation of ReLU(Mᵀ H): `decoupled` [B, C, D], `label_embeddings` [C, D] -> [B, D, D].
+
+    The published code first divides by one norm over the whole batch; ReLU and the normalisation cancel it.
+    """
+    return functional.normalize(torch.relu(decoupled.mT @ label_embeddings), dim=-1)
+
+
+def reconstruct(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor, reduction: Reduction) -> Tensor:
+    """Patches look at labels: R_p = X_p * sum over c of softmax over p of W2 tanh(X_p * O_c).
+
+    `patch_tokens` [B, P, D], `label_queries` (O) [B, C, D], `weight` (W2) [D, D] -> [B, P, D]. The published
+    `sum` grows with C; `mean` scales it by P / C, so that attention without preference gives back X itself.
+    """
+    label_count = label_queries.shape[1]
+    chunks = _label_chunks(patch_tokens, label_count)
+    gates = [
+        run_block(_gate, patch_tokens, label_queries[:, chunk], weight, alone=len(chunks) == 1)
+        for chunk in chunks
+    ]
+    gate = sum(gates[1:], start=gates[0])
+    if reduction == "mean":
+        gate = gate * (patch_tokens.shape[1] / label_count)
+    return patch_tokens * gate
+
+
+def _label_chunks(patch_tokens: Tensor, label_count: int) -> list[slice]:
+    return list(block_slices(label_count, patch_tokens.numel() * patch_tokens.element_size(), CHUNK_BYTES))
+
+
+def _patch_attention(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor) -> Tensor:
+    """softmax over p of W tanh(X_p * Z_c): [B, P, D], [B or 1, C, D] -> [B, C, P, D]."""
+    matched = torch.tanh(patch_tokens[:, None] * label_queries[:, :, None])
+    return functional.linear(matched, weight).softmax(dim=2)
+
+
+def _decouple(patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor) -> Tensor:
+    return (_patch_attention(patch_tokens, label_embeddings, weight) * patch_tokens[:, None]).sum(dim=2)
+
+
+def _gate(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor) -> Tensor:
+    return _patch_attention(patch_tokens, label_queries, weight).sum(dim=1)
+
+
+class SemanticFeatureReconstruction(nn.Module):
+    """The whole of SVFR, with its three maps: `decoupling` (W1), `fusion` (F) and `reconstruction` (W2)."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.decoupling = nn.Linear(embed_dim, embed_dim, bias=False)
+        self.fusion = nn.Linear(2 * embed_dim, embed_dim, bias=False)
+        self.reconstruction = nn.Linear(embed_dim, embed_dim, bias=False)
+
+    def forward(
+        self,
+        patch_tokens: Tensor,
+        label_embeddings: Tensor,
+        refined_label_embeddings: Tensor,
+        reduction: Reduction = "sum",
+    ) -> Tensor:
+        """`patch_tokens` [B, P, D], both kinds of label embeddings [C, D] -> reconstructed tokens [B, P, D]."""
+        decoupled = semantic_decoupling(patch_tokens, label_embeddings, self.decoupling.weight)
+        related = decoupled @ affinity(decoupled, label_embeddings)
+        refined = refined_label_embeddings.expand(related.shape[0], -1, -1)
+        label_queries = self.fusion(torch.cat([related, refined], dim=-1))
+        return reconstruct(patch_tokens, label_queries, self.reconstruction.weight, reduction)
