@@ -53,7 +53,7 @@ class GraphAttention(nn.Module):
 
     def _map(self, nodes: Tensor) -> Tensor:
         mapped: Tensor = self.linear(nodes)
-        return mapped.unflatten(-1, (self.heads, -1))
+        return mapped.view(len(nodes), self.heads, -1)
 
     def _attend(self, targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
         """[n, heads, d] over [N, heads, d] -> [n, heads, d]."""
@@ -77,7 +77,7 @@ def _logits(targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
 
 
 class LabelGraph(nn.Module):
-    """GMC: [C, D] label embeddings -> [C, D] refined ones; D -> heads x head_features, ELU -> D with one head."""
+    """GMC: label embeddings -> refined ones by two layers: D -> heads x head_features, ELU -> D, one head."""
 
     def __init__(self, embed_dim: int, heads: int = 4, head_features: int = 32, dropout: float = 0.3) -> None:
         super().__init__()

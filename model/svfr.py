@@ -33,9 +33,10 @@ def semantic_decoupling(patch_tokens: Tensor, label_embeddings: Tensor, weight: 
 
 
 def affinity(decoupled: Tensor, label_embeddings: Tensor) -> Tensor:
-    """Q = row-wise L2 normalisation of ReLU(Mᵀ H): `decoupled` [B, C, D], `label_embeddings` [C, D] -> [B, D, D].
+    """Q = row-wise L2 normalisation of ReLU(Mᵀ H).
 
-    The published code first divides by one norm over the whole batch; ReLU and the normalisation cancel it.
+    `decoupled` (M) [B, C, D], `label_embeddings` (H) [C, D] -> [B, D, D]. The published code first
+    divides by one norm over the whole batch; ReLU and the normalisation cancel it.
     """
     return functional.normalize(torch.relu(decoupled.mT @ label_embeddings), dim=-1)
 
@@ -92,7 +93,7 @@ class SemanticFeatureReconstruction(nn.Module):
         refined_label_embeddings: Tensor,
         reduction: Reduction = "sum",
     ) -> Tensor:
-        """`patch_tokens` [B, P, D], both kinds of label embeddings [C, D] -> reconstructed tokens [B, P, D]."""
+        """`patch_tokens` [B, P, D], label embeddings of both kinds [C, D] -> reconstructed [B, P, D]."""
         decoupled = semantic_decoupling(patch_tokens, label_embeddings, self.decoupling.weight)
         related = decoupled @ affinity(decoupled, label_embeddings)
         refined = refined_label_embeddings.expand(related.shape[0], -1, -1)

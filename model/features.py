@@ -1,0 +1,30 @@
+"""What the towers and the label side hand to a head."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """A batch of photographs in the joint space, before any label is known."""
+
+    image_embeddings: Tensor
+    """[B, D]: the projected class token (or pooled feature)."""
+    patch_tokens: Tensor
+    """[B, P, D]: the projected patch tokens, row by row of the grid."""
+    grid: tuple[int, int]
+    """Height and width of the patch grid; their product is P."""
+
+
+@dataclass(frozen=True)
+class LabelFeatures:
+    """A label set as a head sees it: made once per vocabulary, used for every photograph."""
+
+    label_embeddings: Tensor
+    """[C, D]: raw, from the text tower."""
+    refined: Tensor
+    """[C, D]: after GMC. In the context form these enter the final product, with unit norm."""
+    refined_context: Tensor | None = None
+    """[K, D]: the head's own context labels after GMC. It does not depend on the label set, and travels here
+    so that GMC need not run for every photograph; None: the head computes it if it needs it."""

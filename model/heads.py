@@ -1,0 +1,185 @@
+"""Heads: scores of photographs against labels, in the published form and in the context form.
+
+The published form is the paper's: dot products, each kind of score L2-normalised over the label set. The
+context form is ours: cosines with learned scales, and everything that ran over the label set runs over the
+checkpoint's own context labels, so that a label's score does not depend on the other labels asked for.
+"""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.config import HeadConfig
+from model.features import ImageFeatures, LabelFeatures
+from model.gmc import LabelGraph
+from model.svfr import SemanticFeatureReconstruction
+
+
+class Head(Protocol):
+    """What an engine needs of a head."""
+
+    def label_features(self, label_embeddings: Tensor) -> LabelFeatures:
+        """Text features [C, D] -> all that scoring needs of a label set; once per vocabulary."""
+        ...
+
+    def score(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
+        """Scores [B, C]; in the context form, logits."""
+        ...
+
+    def local_scores(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
+        """What each patch says of each label [B, P, C], for explaining a score."""
+        ...
+
+
+class MatchingHead(nn.Module):
+    """What the heads share: global matching, local matching of the best patches, and how both combine."""
+
+    matches_patches = True
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        if config.form == "context":
+            self.log_global_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+            self.bias = nn.Parameter(torch.tensor(-5.0))
+            if self.matches_patches:
+                self.log_local_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    def label_features(self, label_embeddings: Tensor) -> LabelFeatures:
+        """See `Head`. Without a graph, labels stay as they are; the context form gives them unit norm."""
+        if self.config.form == "published":
+            return LabelFeatures(label_embeddings, refined=label_embeddings)
+        return LabelFeatures(label_embeddings, refined=functional.normalize(label_embeddings, dim=-1))
+
+    def reconstruct(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:  # noqa: ARG002
+        """The patch tokens [B, P, D] of the local scores: as they come, unless a head rebuilds them."""
+        return image_features.patch_tokens
+
+    def local_scores(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
+        """See `Head`: dot products with raw labels (published), cosines with refined ones (context)."""
+        tokens = self.reconstruct(image_features, label_features)
+        return self._match(tokens, label_features)
+
+    def global_scores(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
+        """What the image embedding says of each label [B, C], in the same measure as `local_scores`."""
+        return self._match(image_features.image_embeddings, label_features)
+
+    def score(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
+        """See `Head`. `top_k` larger than the number of patches means all patches."""
+        scores = {"global": self.global_scores(image_features, label_features)}
+        if self.matches_patches:
+            local = self.local_scores(image_features, label_features)
+            scores["local"] = local.topk(min(self.config.top_k, local.shape[1]), dim=1).values.mean(dim=1)
+        return self._combine(scores)
+
+    def _match(self, features: Tensor, label_features: LabelFeatures) -> Tensor:
+        if self.config.form == "published":
+            return features @ label_features.label_embeddings.mT
+        return functional.normalize(features, dim=-1) @ label_features.refined.mT
+
+    def _combine(self, scores: dict[str, Tensor]) -> Tensor:
+        if self.config.form == "context":
+            logits = self.log_global_scale.exp() * scores["global"] + self.bias
+            return logits + self.log_local_scale.exp() * scores["local"] if "local" in scores else logits
+        parts = list(scores.values())
+        if self.config.normalize_scores:
+            parts = [functional.normalize(part, dim=-1) for part in parts]
+        return torch.stack(parts).mean(dim=0)
+
+
+class ClipHead(MatchingHead):
+    """Global matching only: CLIP's zero-shot scores."""
+
+    matches_patches = False
+
+
+class MktHead(MatchingHead):
+    """Global matching and local matching of the patch tokens as they come (MKT, He et al. 2023)."""
+
+
+class SigRLHead(MatchingHead):
+    """Global matching, and local matching of patch tokens rebuilt by SVFR under labels refined by GMC."""
+
+    context_label_embeddings: Tensor
+
+    def __init__(self, config: HeadConfig, embed_dim: int, dropout: float = 0.3) -> None:
+        """Raises ValueError for a context form without context labels."""
+        super().__init__(config)
+        in_context = config.form == "context"
+        if in_context and not config.context_labels:
+            raise ValueError("the sigrl head in its context form needs `context_labels` in its configuration")
+        self.svfr = SemanticFeatureReconstruction(embed_dim) if config.svfr else None
+        # In the published form the graph acts through SVFR alone.
+        self.graph = (
+            LabelGraph(embed_dim, dropout=dropout) if config.gmc and (in_context or config.svfr) else None
+        )
+        if in_context:
+            self.register_buffer(
+                "context_label_embeddings", torch.zeros(len(config.context_labels), embed_dim)
+            )
+            if self.graph is not None:
+                self.gamma = nn.Parameter(torch.tensor(0.1))
+
+    def set_context(self, label_embeddings: Tensor) -> None:
+        """Takes the raw text features [K, D] of the configuration's context labels, in their order.
+
+        Raises ValueError when the shape is another, or the head is in its published form.
+        """
+        if self.config.form != "context":
+            raise ValueError("the published form of the head has no context")
+        expected = tuple(self.context_label_embeddings.shape)
+        if tuple(label_embeddings.shape) != expected:
+            raise ValueError(
+                f"context label embeddings have shape {tuple(label_embeddings.shape)}, expected {expected}: "
+                "one row for each of the configuration's `context_labels`"
+            )
+        with torch.no_grad():
+            self.context_label_embeddings.copy_(label_embeddings)
+
+    def label_features(self, label_embeddings: Tensor) -> LabelFeatures:
+        """See `Head`. In the context form, a label's row depends on that label and the context alone."""
+        if self.config.form == "published":
+            refined = label_embeddings if self.graph is None else self.graph(label_embeddings)
+            return LabelFeatures(label_embeddings, refined=refined)
+        context = _unit_rms(self.context_label_embeddings)
+        return LabelFeatures(
+            label_embeddings,
+            refined=functional.normalize(self._refine(_unit_rms(label_embeddings), context), dim=-1),
+            refined_context=self._refine(context, context) if self.svfr is not None else None,
+        )
+
+    def _refine(self, labels: Tensor, context: Tensor) -> Tensor:
+        return labels if self.graph is None else labels + self.gamma * self.graph(labels, context)
+
+    def reconstruct(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
+        """Patch tokens [B, P, D] under SVFR; in the context form they depend on the photograph alone."""
+        tokens = image_features.patch_tokens
+        if self.svfr is None:
+            return tokens
+        if self.config.form == "published":
+            labels, refined = label_features.label_embeddings, label_features.refined
+            rebuilt: Tensor = self.svfr(tokens, labels, refined, "sum")
+        else:
+            context = _unit_rms(self.context_label_embeddings)
+            refined_context = label_features.refined_context
+            if refined_context is None:
+                refined_context = self._refine(context, context)
+            rebuilt = self.svfr(_unit_rms(tokens), context, refined_context, "mean")
+        return rebuilt
+
+
+def _unit_rms(features: Tensor) -> Tensor:
+    """[..., D] scaled to a root-mean-square of one: towers differ in the norms of their features."""
+    return functional.normalize(features, dim=-1) * math.sqrt(features.shape[-1])
+
+
+def create_head(config: HeadConfig, embed_dim: int, dropout: float = 0.3) -> MatchingHead:
+    """The head of a configuration, freshly initialised; D = `embed_dim`, `dropout` of the label graph."""
+    if config.kind == "clip":
+        return ClipHead(config)
+    if config.kind == "mkt":
+        return MktHead(config)
+    return SigRLHead(config, embed_dim, dropout)
