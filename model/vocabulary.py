@@ -1,0 +1,223 @@
+"""Labels in the user's own words, and the vocabulary that holds them. Imports without torch."""
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+
+from model.config import Frozen
+
+MAX_LABELS = 20_000
+MAX_NAME_LENGTH = 200
+MAX_FILE_BYTES = 32 * 1024 * 1024
+
+# Overrides of the writing direction make a terminal or a web page show another text than the one stored.
+_DIRECTION_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+class VocabularyError(ValueError):
+    """A vocabulary or a label that cannot be used; the message says which and what to do."""
+
+
+def _clean_text(text: str) -> str:
+    """Trims, collapses whitespace and composes accents, so that equal-looking texts are equal."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _refuse_control_characters(text: str) -> None:
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Cs") or character in _DIRECTION_CONTROLS:
+            raise ValueError(f"{text[:60]!a} holds the control character U+{ord(character):04X}: remove it")
+
+
+def _check_name(name: str) -> str:
+    name = _clean_text(name)
+    if not name:
+        raise ValueError("a label is empty: give every label at least one character")
+    if len(name) > MAX_NAME_LENGTH:
+        raise ValueError(
+            f"the label '{name[:40]}...' has {len(name):,} characters, at most {MAX_NAME_LENGTH} are "
+            "allowed: use a word or a short phrase, and put longer text into `prompts`"
+        )
+    _refuse_control_characters(name)
+    return name
+
+
+def _check_prompt(prompt: str) -> str:
+    prompt = _clean_text(prompt)
+    if not prompt:
+        raise ValueError("a prompt is empty: remove it or write a sentence")
+    _refuse_control_characters(prompt)
+    return prompt
+
+
+def _accept_bare_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Prompt = Annotated[str, Field(max_length=1000), AfterValidator(_check_prompt)]
+
+
+class Label(Frozen):
+    """One thing to look for."""
+
+    name: Name
+    """What the answer calls it; trimmed, inner whitespace collapsed, at most 200 characters."""
+    synonyms: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
+    """Other words for the same thing; their features are averaged with the name's."""
+    prompts: Annotated[tuple[Prompt, ...], Field(max_length=32)] = ()
+    """Whole texts that replace the checkpoint's templates; `{label}` stands for the name or a synonym."""
+    description: str = Field("", max_length=2000)
+    """For human readers; no text tower sees it."""
+    parent: Name | None = None
+    """Name of the broader label in the same vocabulary."""
+    threshold: float | None = Field(None, ge=0.0, le=1.0)
+    """Probability from which on the label counts as present; None leaves it to the request or checkpoint."""
+
+    def texts(self, templates: Sequence[str]) -> tuple[str, ...]:
+        """The texts whose features make up this label: every prompt, or else every template, filled with the
+        name and each synonym in turn; duplicates dropped, order kept."""
+        words = (self.name, *self.synonyms)
+        # str.replace and not str.format: prompts come from users, and format fields reach into attributes.
+        filled = (text.replace("{label}", word) for text in self.prompts or templates for word in words)
+        return tuple(dict.fromkeys(filled))
+
+
+def _refuse_duplicates(labels: Sequence[Label]) -> None:
+    first: dict[str, str] = {}
+    for label in labels:
+        folded = label.name.casefold()
+        if folded in first:
+            also = "" if first[folded] == label.name else f", also as '{first[folded]}'"
+            raise ValueError(f"the label '{label.name}' is there twice{also}: remove one of them")
+        first[folded] = label.name
+
+
+def _refuse_bad_parents(labels: Sequence[Label]) -> None:
+    parents = {label.name.casefold(): label.parent for label in labels}
+    for label in labels:
+        seen = {label.name.casefold()}
+        parent = label.parent
+        while parent is not None:
+            folded = parent.casefold()
+            if folded not in parents:
+                raise ValueError(f"the parent '{parent}' of '{label.name}' is not in the vocabulary: add it")
+            if folded in seen:
+                raise ValueError(f"the parents of '{label.name}' go round in a circle: break it")
+            seen.add(folded)
+            parent = parents[folded]
+
+
+class Vocabulary(Frozen):
+    """Labels that are asked for together, in the order in which scores are given.
+
+    Built by hand it raises pydantic's ValidationError; `from_names`, `from_json` and `load`, which see what
+    users wrote, raise `VocabularyError`. Both are ValueErrors.
+    """
+
+    name: Name = "labels"
+    """What the answer calls the vocabulary."""
+    labels: tuple[Annotated[Label, BeforeValidator(_accept_bare_name)], ...]
+    """1 to 20,000; names differ after case folding. A bare string is a label of that name."""
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> "Vocabulary":
+        if not self.labels:
+            raise ValueError("there is no label: name at least one thing to look for")
+        if len(self.labels) > MAX_LABELS:
+            raise ValueError(
+                f"there are {len(self.labels):,} labels, at most {MAX_LABELS:,} are allowed: "
+                "split the vocabulary"
+            )
+        _refuse_duplicates(self.labels)
+        _refuse_bad_parents(self.labels)
+        return self
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The labels' names, in order."""
+        return tuple(label.name for label in self.labels)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of the labels' canonical JSON, as "sha256:" and hex digits.
+
+        The vocabulary's own name is not part of it, nor are fields left at their defaults: equal labels give
+        equal hashes, today and after new fields.
+        """
+        labels = [label.model_dump(mode="json", exclude_defaults=True) for label in self.labels]
+        canonical = json.dumps(labels, sort_keys=True, separators=(",", ":"))
+        return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+    @classmethod
+    def from_names(cls, names: Sequence[str], name: str = "labels") -> "Vocabulary":
+        """A vocabulary of bare names. Raises VocabularyError."""
+        if isinstance(names, str):
+            raise VocabularyError(f"labels are a list of names, not one text: write [{names!r}]")
+        return cls._checked({"name": name, "labels": list(names)})
+
+    @classmethod
+    def from_json(cls, text: str, name: str = "labels") -> "Vocabulary":
+        """From `{"name": ..., "labels": [...]}` or a bare list; a label is a name or an object of `Label`'s
+        fields. `name` is used where the text gives none. Raises VocabularyError."""
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise VocabularyError(f"the vocabulary is not valid JSON ({error}): mend it") from error
+        if isinstance(content, list):
+            content = {"labels": content}
+        if not isinstance(content, dict):
+            raise VocabularyError(
+                'a vocabulary is a JSON object {"name": ..., "labels": [...]} or a list of names'
+            )
+        return cls._checked({"name": name, **content})
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Vocabulary":
+        """Reads a JSON vocabulary (see `from_json`) or plain text with one label a line, where `#` starts a
+        comment line. UTF-8. A file that names no vocabulary is called by its stem. Raises VocabularyError."""
+        path = Path(path)
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise VocabularyError(f"cannot read the vocabulary {path}: {error.strerror or error}") from error
+        if len(content) > MAX_FILE_BYTES:
+            raise VocabularyError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: is it a vocabulary?")
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise VocabularyError(
+                f"{path} is not UTF-8 text: is it a vocabulary? Save it as UTF-8"
+            ) from error
+        name = path.stem[:MAX_NAME_LENGTH]
+        try:
+            if path.suffix.lower() == ".json" or text.lstrip().startswith(("{", "[")):
+                return cls.from_json(text, name)
+            lines = (line.strip() for line in text.splitlines())
+            return cls.from_names([line for line in lines if line and not line.startswith("#")], name)
+        except VocabularyError as error:
+            raise VocabularyError(f"{path}: {error}") from error
+
+    @classmethod
+    def _checked(cls, content: dict[str, Any]) -> "Vocabulary":
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise VocabularyError(_describe(error)) from error
+
+
+def _describe(error: ValidationError) -> str:
+    """The first problem, in words; our own checks are sentences already, pydantic's get their place named."""
+    first = error.errors(include_url=False)[0]
+    own = first.get("ctx", {}).get("error")
+    if isinstance(own, ValueError):
+        return str(own)
+    place = ".".join(str(part) for part in first["loc"])
+    return f"`{place}`: {first['msg'][:1].lower()}{first['msg'][1:]}"

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.config import Preprocessing
+from model.preprocess import preprocess
+
+PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+
+
+def _noise(width: int, height: int) -> Image.Image:
+    values = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (48, 64), (301, 200), (33, 500), (32, 32), (20, 31)])
+def test_crop_is_resize_then_centre_crop(size: tuple[int, int]) -> None:
+    image, side = _noise(*size), 32
+    width, height = (side * length // min(size) for length in size)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    expected = np.asarray(resized.crop((left, top, left + side, top + side)), np.float32) / 255
+    found = preprocess(image, Preprocessing(image_size=side, resize="crop", **PLAIN))
+    # Pillow rounds the box's edges to float32, which may move a value by one step of 255.
+    np.testing.assert_allclose(found, expected.transpose(2, 0, 1), atol=1.01 / 255)
+
+
+def test_squash_keeps_the_whole_photograph() -> None:
+    image = _noise(60, 40)
+    expected = np.asarray(image.resize((16, 16), Image.Resampling.BILINEAR), np.float32) / 255
+    found = preprocess(
+        image, Preprocessing(image_size=16, resize="squash", interpolation="bilinear", **PLAIN)
+    )
+    np.testing.assert_array_equal(found, expected.transpose(2, 0, 1))
+
+
+def test_mean_and_std_are_applied_per_channel() -> None:
+    preprocessing = Preprocessing(image_size=16, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125))
+    found = preprocess(Image.new("RGB", (20, 20), (255, 0, 51)), preprocessing)
+    assert found.shape == (3, 16, 16)
+    assert found.dtype == np.float32
+    assert found.flags["C_CONTIGUOUS"]
+    np.testing.assert_allclose(found[:, 3, 7], [1.8, -0.8, -0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50_000), (50_000, 1), (2, 3)])
+@pytest.mark.parametrize("resize", ["crop", "squash"])
+def test_extreme_shapes_give_finite_values(size: tuple[int, int], resize: str) -> None:
+    image = Image.new("RGB", size, (10, 20, 30))
+    found = preprocess(image, Preprocessing.model_validate({"resize": resize}))
+    assert found.shape == (3, 224, 224)
+    assert np.isfinite(found).all()
+    assert np.ptp(found[0]) == 0
+
+
+def test_other_modes_are_refused() -> None:
+    with pytest.raises(ValueError, match="not L"):
+        preprocess(Image.new("L", (4, 4)), Preprocessing())

@@ -1,0 +1,130 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.vocabulary import MAX_LABELS, Label, Vocabulary, VocabularyError
+
+
+def test_names_are_trimmed_and_whitespace_collapsed() -> None:
+    assert Vocabulary.from_names(["  hot \t dog ", "cafe\u0301"]).names == ("hot dog", "café")
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ([], "at least one"),
+        (["dog", "  "], "empty"),
+        (["x" * 10_000], "10,000 characters"),
+        (["do\x00g"], "U+0000"),
+        (["dog\u202egod"], "U+202E"),
+        (["dog", "dog"], "'dog' is there twice: remove"),
+        (["Hot Dog", "hot  dog"], "'hot dog' is there twice, also as 'Hot Dog'"),
+        (["strasse", "Straße"], "twice"),
+        (["\ud800"], "U+D800"),
+        ([f"label {i}" for i in range(MAX_LABELS + 1)], "20,001 labels"),
+        ([3], "labels.0"),
+        ("dog", "list of names"),
+    ],
+)
+def test_unusable_names_are_refused_by_name(names: list[str], says: str) -> None:
+    with pytest.raises(VocabularyError) as caught:
+        Vocabulary.from_names(names)
+    assert says in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_twenty_thousand_labels_are_allowed() -> None:
+    assert len(Vocabulary.from_names([f"label {i}" for i in range(MAX_LABELS)]).names) == MAX_LABELS
+
+
+def test_hash_is_of_the_labels_alone() -> None:
+    plain = Vocabulary.from_names(["dog", "cat"])
+    assert plain.content_hash.startswith("sha256:")
+    assert plain.content_hash == Vocabulary.from_names([" dog", "cat "], name="pets").content_hash
+    assert plain.content_hash == Vocabulary(labels=(Label(name="dog"), Label(name="cat"))).content_hash
+    others = [
+        Vocabulary.from_names(["cat", "dog"]),
+        Vocabulary(labels=(Label(name="dog", synonyms=("puppy",)), Label(name="cat"))),
+        Vocabulary(labels=(Label(name="dog", threshold=0.5), Label(name="cat"))),
+    ]
+    assert len({plain.content_hash, *(other.content_hash for other in others)}) == 4
+
+
+def test_hash_is_stable_between_releases() -> None:
+    expected = "sha256:09de08a4a0547f0f1f561c346e3e52475fe92e4113938b84978d8b5df823b09f"
+    assert Vocabulary.from_names(["dog", "cat"]).content_hash == expected
+
+
+def test_texts_fill_templates_with_name_and_synonyms() -> None:
+    label = Label(name="sofa", synonyms=("couch",))
+    assert label.texts(["a {label}", "{label}"]) == ("a sofa", "a couch", "sofa", "couch")
+
+
+def test_own_prompts_replace_templates_and_are_no_format_strings() -> None:
+    label = Label(name="mouse", prompts=("a computer {label} {label.__class__} {0}", "a pointing device"))
+    assert label.texts(["a {label}"]) == ("a computer mouse {label.__class__} {0}", "a pointing device")
+
+
+def test_parents_are_labels_without_circles() -> None:
+    Vocabulary.from_json('[{"name": "poodle", "parent": "Dog"}, "dog"]')
+    with pytest.raises(VocabularyError, match="'dog' of 'poodle' is not in"):
+        Vocabulary.from_json('[{"name": "poodle", "parent": "dog"}]')
+    with pytest.raises(VocabularyError, match="circle"):
+        Vocabulary.from_json('[{"name": "a", "parent": "b"}, {"name": "b", "parent": "a"}]')
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ("3", "JSON object"),
+        ("{}", "labels"),
+        ('{"labels": ["dog"], "lables": []}', "lables"),
+        ('[{"name": "dog", "threshold": 1.5}]', "threshold"),
+        ('[{"synonyms": ["dog"]}]', "name"),
+        ('[{"name": "dog", "prompts": [" "]}]', "prompt is empty"),
+        (r'[{"name": "dog", "prompts": ["\ud800"]}]', "unicode"),
+    ],
+)
+def test_bad_json_says_where(text: str, says: str) -> None:
+    with pytest.raises(VocabularyError) as caught:
+        Vocabulary.from_json(text)
+    assert says in str(caught.value)
+
+
+def test_load_json_and_text(tmp_path: Path) -> None:
+    listed = tmp_path / "pets.txt"
+    listed.write_bytes(b"\xef\xbb\xbf# our pets\r\ndog\r\n\r\n  guinea pig \r\n")
+    assert Vocabulary.load(listed).names == ("dog", "guinea pig")
+    assert Vocabulary.load(listed).name == "pets"
+
+    described = tmp_path / "zoo.json"
+    described.write_text(
+        json.dumps({"name": "animals", "labels": ["dog", {"name": "cat", "threshold": 0.3}]})
+    )
+    loaded = Vocabulary.load(described)
+    assert (loaded.name, loaded.labels[1].threshold) == ("animals", 0.3)
+
+    again = tmp_path / "again"
+    again.write_text(loaded.model_dump_json())
+    assert Vocabulary.load(again).content_hash == loaded.content_hash
+
+
+def test_load_names_the_file_in_every_error(tmp_path: Path) -> None:
+    photograph = tmp_path / "photo.jpg"
+    photograph.write_bytes(b"\xff\xd8\xff\xe0")
+    empty = tmp_path / "empty.txt"
+    empty.write_text("# nothing\n")
+    for path in (photograph, empty, tmp_path / "absent.txt", tmp_path):
+        with pytest.raises(VocabularyError) as caught:
+            Vocabulary.load(path)
+        assert str(path) in str(caught.value)
+
+
+def test_imports_without_torch() -> None:
+    code = "import sys, model.vocabulary, model.preprocess; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
