@@ -1,0 +1,145 @@
+"""Everything that can go wrong for a reason a user can act on, and its one mapping to RFC 9457 problems."""
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem, with a hint that says what to do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str = Field(examples=["urn:sigrl:problem:damaged-image"])
+    """One URN per cause: what programs should look at."""
+    title: str
+    """The cause in words; the same for every occurrence."""
+    status: int
+    """HTTP status."""
+    detail: str
+    """What happened this time."""
+    hint: str
+    """What to do about it."""
+
+
+class TaggerError(Exception):
+    """Base of all errors raised on purpose. `detail` says what happened, `hint` what to do."""
+
+    code: ClassVar[str]
+    title: ClassVar[str]
+    status: ClassVar[int]
+
+    def __init__(self, detail: str, hint: str) -> None:
+        super().__init__(f"{detail} ({hint})")
+        self.detail = detail
+        self.hint = hint
+
+    def problem(self) -> Problem:
+        """The error as it goes over the wire."""
+        return Problem(
+            type=f"urn:sigrl:problem:{self.code}",
+            title=self.title,
+            status=self.status,
+            detail=self.detail,
+            hint=self.hint,
+        )
+
+
+class ImageError(TaggerError):
+    """One photograph cannot be tagged; others are not affected."""
+
+
+class ImageNotFoundError(ImageError):
+    """A path that leads to no readable file."""
+
+    code = "image-not-found"
+    title = "The photograph cannot be read"
+    status = 404
+
+
+class UnsupportedImageError(ImageError):
+    """The bytes are no image, or one of a kind that is not decoded."""
+
+    code = "unsupported-image"
+    title = "The format is not supported"
+    status = 415
+
+
+class DamagedImageError(ImageError):
+    """The bytes begin like a supported image and cannot be decoded to the end."""
+
+    code = "damaged-image"
+    title = "The photograph is damaged"
+    status = 422
+
+
+class ImageTooLargeError(ImageError):
+    """More bytes or more pixels than allowed."""
+
+    code = "image-too-large"
+    title = "The photograph is too large"
+    status = 413
+
+
+class InvalidLabelsError(TaggerError):
+    """Labels or a vocabulary that cannot be used."""
+
+    code = "invalid-labels"
+    title = "The labels cannot be used"
+    status = 422
+
+
+class ParameterError(TaggerError):
+    """A parameter that is unknown, given twice, or out of range."""
+
+    code = "invalid-parameter"
+    title = "A parameter cannot be used"
+    status = 422
+
+
+class RequestError(TaggerError):
+    """A body without an image, or one that cannot be parsed."""
+
+    code = "invalid-request"
+    title = "The request cannot be understood"
+    status = 422
+
+
+class RequestTooLargeError(TaggerError):
+    """A body over the limit."""
+
+    code = "request-too-large"
+    title = "The request is too large"
+    status = 413
+
+
+class NotReadyError(TaggerError):
+    """The model has not yet given an answer in this process."""
+
+    code = "not-ready"
+    title = "The service is not ready"
+    status = 503
+
+
+class CheckpointError(TaggerError):
+    """The checkpoint cannot be loaded."""
+
+    code = "unusable-checkpoint"
+    title = "The checkpoint cannot be used"
+    status = 500
+
+
+class ModelError(TaggerError):
+    """The model gave no usable answer: a fault on our side."""
+
+    code = "model-failed"
+    title = "The model failed"
+    status = 500
+
+
+class InternalError(TaggerError):
+    """Anything not foreseen; what it was goes to the log and not to the client."""
+
+    code = "internal-error"
+    title = "Something failed on our side"
+    status = 500

@@ -1,0 +1,54 @@
+"""Prometheus metrics, in one place. They are counted where the event happens."""
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+REQUESTS = Counter(
+    "sigrl_requests",
+    "HTTP requests answered, by route template and status.",
+    ["route", "status"],
+    registry=REGISTRY,
+)
+REQUEST_SECONDS = Histogram(
+    "sigrl_request_seconds",
+    "Time from a request's headers to the end of its answer.",
+    ["route"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+IMAGES_TAGGED = Counter("sigrl_images_tagged", "Photographs tagged.", registry=REGISTRY)
+IMAGES_REFUSED = Counter(
+    "sigrl_images_refused", "Photographs refused, by the error's code.", ["reason"], registry=REGISTRY
+)
+DECODE_SECONDS = Histogram(
+    "sigrl_decode_seconds", "Bytes to pixel values, of one photograph.", buckets=_SECONDS, registry=REGISTRY
+)
+ENCODE_IMAGES_SECONDS = Histogram(
+    "sigrl_encode_images_seconds", "Image tower, of one batch.", buckets=_SECONDS, registry=REGISTRY
+)
+ENCODE_LABELS_SECONDS = Histogram(
+    "sigrl_encode_labels_seconds", "Text tower, of one vocabulary.", buckets=_SECONDS, registry=REGISTRY
+)
+SCORE_SECONDS = Histogram(
+    "sigrl_score_seconds", "Head and calibration, of one batch.", buckets=_SECONDS, registry=REGISTRY
+)
+LABEL_CACHE_HITS = Counter(
+    "sigrl_label_cache_hits",
+    "Vocabularies found encoded, or being encoded by another request.",
+    registry=REGISTRY,
+)
+LABEL_CACHE_MISSES = Counter("sigrl_label_cache_misses", "Vocabularies encoded.", registry=REGISTRY)
+LABEL_CACHE_BYTES = Gauge("sigrl_label_cache_bytes", "Memory held by encoded labels.", registry=REGISTRY)
+CHECKPOINT = Gauge("sigrl_checkpoint_info", "1 for the checkpoint in use.", ["checkpoint"], registry=REGISTRY)

@@ -1,0 +1,32 @@
+"""What an operator can set, by environment variables with the prefix SIGRL_ (`SIGRL_PORT=8080`)."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of the service and the command line; options given there win over the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="SIGRL_", frozen=True, use_attribute_docstrings=True)
+
+    host: str = "127.0.0.1"
+    """Address to listen on. There is no authentication yet: open it only behind something that has."""
+    port: int = Field(8000, ge=0, le=65535)
+    """Port to listen on; 0 lets the system choose."""
+    checkpoint: Path | None = None
+    """Directory of a checkpoint bundle; the bundled one if not set."""
+    vocabulary: str = "default"
+    """What is looked for when a request names no labels: a built-in vocabulary's name or a file."""
+    max_request_bytes: int = Field(64 * 1024 * 1024, ge=1024)
+    """Longest request body, and longest file on the command line."""
+    max_image_pixels: int = Field(50_000_000, ge=1, le=170_000_000)
+    """Width times height of the largest photograph, checked in its header before it is decoded."""
+    max_images: int = Field(64, ge=1)
+    """Most photographs in one request."""
+    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    """Requests worked on at once; each holds one decoded photograph in memory at a time."""
+    label_cache_bytes: int = Field(256 * 1024 * 1024, ge=0)
+    """Memory for encoded labels, so that a list of labels is encoded once and not for every photograph."""
