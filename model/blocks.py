@@ -1,20 +1,30 @@
 """Work in blocks of a bounded size, so that memory does not grow with the number of labels."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+BUDGETS = {"cpu": 16 * 2**20}
+"""Bytes of one block's largest tensor, by device type. On a CPU, blocks that stay in the caches are faster
+than larger ones even where training computes them twice."""
 
-def block_slices(length: int, bytes_per_item: int, budget: int) -> Iterator[slice]:
-    """Cuts `range(length)` into equal slices whose items together take at most `budget` bytes (at least one
-    item a slice)."""
-    most = max(1, budget // max(1, bytes_per_item))
-    blocks = -(-length // most)
-    size = -(-length // max(1, blocks))
-    for start in range(0, length, max(1, size)):
-        yield slice(start, min(start + size, length))
+ACCELERATOR_BUDGET = 256 * 2**20
+"""The same for every other device: enough work for each kernel launch."""
+
+
+def block_slices(length: int, item: Tensor) -> list[slice]:
+    """Cuts `range(length)` into slices of about equal size, at least one item each.
+
+    A slice of n items needs a tensor n times as large as `item`; it stays within the budget of its device.
+    """
+    budget = BUDGETS.get(item.device.type, ACCELERATOR_BUDGET)
+    most = max(1, budget // max(1, item.numel() * item.element_size()))
+    blocks = max(1, -(-length // most))
+    bounds = [length * block // blocks for block in range(blocks + 1)]
+    return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 
 def run_block(function: Callable[..., Tensor], *arguments: Tensor, alone: bool) -> Tensor:

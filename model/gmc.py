@@ -1,4 +1,4 @@
-"""Graph-based multi-label correlation (GMC): labels refine one another over a graph (SigRL, section 3.2).
+"""Graph-based multi-label correlation (GMC): labels refine one another over a graph (SigRL, module GMC).
 
 Two GATv2 layers (Brody et al. 2022). A node's rows of the attention are computed in blocks, so that no
 [C, C, D] tensor ever exists.
@@ -9,9 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.blocks import block_slices, run_block
-
-PAIR_BYTES = 32 * 2**20
-"""Budget of one block's pairwise tensor [rows, nodes, heads, out_per_head]."""
 
 NEGATIVE_SLOPE = 0.2
 
@@ -42,8 +39,7 @@ class GraphAttention(nn.Module):
         """
         targets = self._map(nodes)
         sources = targets if context is None else self._map(context)
-        pair_row_bytes = sources.numel() * sources.element_size()
-        blocks = list(block_slices(len(nodes), pair_row_bytes, PAIR_BYTES))
+        blocks = block_slices(len(nodes), sources)
         attend = self._attend if context is None else self._attend_with_self
         rows = [
             run_block(attend, targets[block], sources, self.attention, alone=len(blocks) == 1)

@@ -1,4 +1,4 @@
-"""Semantic visual feature reconstruction (SVFR): patch tokens rebuilt under the labels (SigRL, section 3.3).
+"""Semantic visual feature reconstruction (SVFR): patch tokens rebuilt under the labels (SigRL, module SVFR).
 
 Both attentions run over patches, one per label and channel; they are streamed over chunks of labels, so that
 memory is O(B * P * chunk * D) whatever the number of labels. The published biases of the two maps inside the
@@ -15,16 +15,13 @@ from model.blocks import block_slices, run_block
 
 Reduction = Literal["sum", "mean"]
 
-CHUNK_BYTES = 64 * 2**20
-"""Budget of one chunk's attention [B, chunk, P, D]; a few such tensors exist at a time."""
-
 
 def semantic_decoupling(patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor) -> Tensor:
     """Labels look at patches: M[c] = sum over p of A[p, c] * X_p, A = softmax over p of W1 tanh(X_p * H_c).
 
     `patch_tokens` [B, P, D], `label_embeddings` [C, D], `weight` (W1) [D, D] -> [B, C, D].
     """
-    chunks = _label_chunks(patch_tokens, len(label_embeddings))
+    chunks = block_slices(len(label_embeddings), patch_tokens)
     decoupled = [
         run_block(_decouple, patch_tokens, label_embeddings[None, chunk], weight, alone=len(chunks) == 1)
         for chunk in chunks
@@ -48,19 +45,13 @@ def reconstruct(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor, red
     `sum` grows with C; `mean` scales it by P / C, so that attention without preference gives back X itself.
     """
     label_count = label_queries.shape[1]
-    chunks = _label_chunks(patch_tokens, label_count)
-    gates = [
-        run_block(_gate, patch_tokens, label_queries[:, chunk], weight, alone=len(chunks) == 1)
-        for chunk in chunks
-    ]
-    gate = sum(gates[1:], start=gates[0])
+    chunks = block_slices(label_count, patch_tokens)
+    gate = torch.zeros_like(patch_tokens)
+    for chunk in chunks:
+        gate = gate + run_block(_gate, patch_tokens, label_queries[:, chunk], weight, alone=len(chunks) == 1)
     if reduction == "mean":
         gate = gate * (patch_tokens.shape[1] / label_count)
     return patch_tokens * gate
-
-
-def _label_chunks(patch_tokens: Tensor, label_count: int) -> list[slice]:
-    return list(block_slices(label_count, patch_tokens.numel() * patch_tokens.element_size(), CHUNK_BYTES))
 
 
 def _patch_attention(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model import svfr
+from model import blocks, svfr
 
 FILE = "02_svfr.npz"
 BOTH_VARIANTS = [
@@ -23,13 +23,13 @@ BOTH_VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize("chunk_bytes", [svfr.CHUNK_BYTES, 2**16], ids=["whole", "chunks"])
+@pytest.mark.parametrize("budget", [blocks.BUDGETS["cpu"], 2**16], ids=["whole", "chunks"])
 @pytest.mark.parametrize("name", BOTH_VARIANTS)
 def test_decoupling_and_reconstruction_match_the_reference(
-    golden, make_head, dtype, name, chunk_bytes, monkeypatch
+    golden, make_head, dtype, name, budget, monkeypatch
 ):
     case = golden.case(FILE, name)
-    monkeypatch.setattr(svfr, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setitem(blocks.BUDGETS, "cpu", budget)
     weights = make_head(case["weights"], dtype).svfr
     patch_tokens = golden.recipe(case["pred_feat"]).to(dtype)
     label_embeddings = golden.array(FILE, f"{name}/label_embed").to(dtype)
@@ -42,11 +42,11 @@ def test_decoupling_and_reconstruction_match_the_reference(
     golden.compare(FILE, f"{name}/vfr_out_sum_over_patches", rebuilt.sum(1))
 
 
-@pytest.mark.parametrize("chunk_bytes", [svfr.CHUNK_BYTES, 1], ids=["whole", "chunks"])
+@pytest.mark.parametrize("budget", [blocks.BUDGETS["cpu"], 1], ids=["whole", "chunks"])
 @pytest.mark.parametrize("name", ["small.B2.P6.D8.C3", "small.B3.P9.D16.C5"])
-def test_gradients_match_the_reference(golden, dtype, name, chunk_bytes, monkeypatch):
+def test_gradients_match_the_reference(golden, dtype, name, budget, monkeypatch):
     golden.case(FILE, name)
-    monkeypatch.setattr(svfr, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setitem(blocks.BUDGETS, "cpu", budget)
 
     def given(array: str) -> torch.Tensor:
         return golden.array(FILE, f"{name}/{array}").to(dtype)
