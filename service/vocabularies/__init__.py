@@ -1,0 +1,65 @@
+"""The vocabularies that ship with the package, and how users name labels in one line of text."""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from model.vocabulary import Vocabulary, VocabularyError
+from service.errors import InvalidLabelsError
+
+BUILTIN = ("default", "coco80", "voc20")
+
+
+@cache
+def builtin(name: str) -> Vocabulary:
+    """A vocabulary of the package, by name. Raises InvalidLabelsError."""
+    if name not in BUILTIN:
+        raise InvalidLabelsError(f"there is no vocabulary '{name}'", f"use one of {', '.join(BUILTIN)}")
+    text = files(__name__).joinpath(f"{name}.json").read_text(encoding="utf-8")
+    return Vocabulary.from_json(text, name)
+
+
+def find(name_or_path: str) -> Vocabulary:
+    """A built-in vocabulary by name, or else a file; `./default` is a file. Raises InvalidLabelsError."""
+    if name_or_path in BUILTIN:
+        return builtin(name_or_path)
+    try:
+        return Vocabulary.load(Path(name_or_path))
+    except VocabularyError as error:
+        raise InvalidLabelsError(str(error), f"give a file, or one of {', '.join(BUILTIN)}") from error
+
+
+def from_names(names: Sequence[str]) -> Vocabulary:
+    """Labels as a caller gives them. Raises InvalidLabelsError."""
+    try:
+        return Vocabulary.from_names(names)
+    except VocabularyError as error:
+        raise InvalidLabelsError(str(error), "give words or short phrases, each once") from error
+
+
+def parse_labels(texts: Sequence[str]) -> Vocabulary:
+    """Labels from a command line or a form, where each text is `dog, bicycle` or a JSON list.
+
+    Commas always separate, and empty pieces are dropped; a label that holds a comma is given in a JSON list:
+    `["salt, pepper", "dog"]`. Several texts add up. Raises InvalidLabelsError.
+    """
+    names: list[str] = []
+    for text in texts:
+        if text.lstrip().startswith("["):
+            names += _parse_list(text)
+        else:
+            names += [piece for piece in text.split(",") if piece.strip()]
+    return from_names(names)
+
+
+def _parse_list(text: str) -> list[str]:
+    hint = 'write labels as dog, bicycle or as ["dog", "bicycle"]'
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidLabelsError(f"the list of labels is not valid JSON: {error}", hint) from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidLabelsError("the list of labels holds something else than texts", hint)
+    return names

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+
+from service.errors import InvalidLabelsError
+from service.vocabularies import BUILTIN, builtin, find, parse_labels
+
+
+@pytest.mark.parametrize(("name", "count"), [("default", 298), ("coco80", 80), ("voc20", 20)])
+def test_built_in_vocabularies(name: str, count: int) -> None:
+    vocabulary = builtin(name)
+    assert vocabulary.name == name
+    assert len(vocabulary.names) == count
+    assert all(label == label.lower() for label in vocabulary.names)
+
+
+def test_all_built_in_vocabularies_are_listed() -> None:
+    folder = Path(__file__).parents[2] / "service" / "vocabularies"
+    assert {path.stem for path in folder.glob("*.json")} == set(BUILTIN)
+
+
+def test_no_word_of_the_default_vocabulary_stands_for_two_labels() -> None:
+    words = [word for label in builtin("default").labels for word in (label.name, *label.synonyms)]
+    assert len(words) == len(set(words))
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        (["dog,bicycle"], ("dog", "bicycle")),
+        ([" dog , hot  dog ,"], ("dog", "hot dog")),
+        (["dog", "cat,cow"], ("dog", "cat", "cow")),
+        (['["salt, pepper", " dog "]'], ("salt, pepper", "dog")),
+        (['["salt, pepper"]', "dog"], ("salt, pepper", "dog")),
+    ],
+)
+def test_labels_in_one_line(texts: list[str], names: tuple[str, ...]) -> None:
+    assert parse_labels(texts).names == names
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        ([], "no label"),
+        ([""], "no label"),
+        ([" , ,"], "no label"),
+        (["[]"], "no label"),
+        (["dog,cat,Dog"], "twice"),
+        (["x" * 10_000], "10,000 characters"),
+        ([",".join(f"label {i}" for i in range(20_001))], "20,001"),
+        (["[dog]"], "not valid JSON"),
+        (["[1]"], "something else"),
+        (["[" * 100_000], "not valid JSON"),
+    ],
+)
+def test_unusable_labels_are_refused_with_a_hint(texts: list[str], says: str) -> None:
+    with pytest.raises(InvalidLabelsError, match=says) as caught:
+        parse_labels(texts)
+    assert caught.value.hint
+
+
+def test_find_prefers_the_built_in_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("default").write_text("dog\n")
+    assert find("default") is builtin("default")
+    assert find("./default").names == ("dog",)
+    with pytest.raises(InvalidLabelsError, match="coco81") as caught:
+        find("coco81")
+    assert "coco80" in caught.value.hint
