@@ -1,0 +1,58 @@
+"""What tagging answers: the same types in Python, on the command line and over HTTP."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from model.vocabulary import Vocabulary
+
+
+class Answer(BaseModel):
+    """Base of everything that is answered: immutable."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class Tag(Answer):
+    """One label's verdict on one photograph."""
+
+    label: str
+    """Name of the label, as in the vocabulary."""
+    probability: float
+    """Calibrated probability that the label is true of the photograph, 0 to 1."""
+    score: float
+    """The head's score before calibration, a logit; comparable only within one checkpoint."""
+    threshold: float
+    """Probability from which on the label counts as present here."""
+    accepted: bool
+    """Whether the probability reaches the threshold."""
+
+
+class VocabularyInfo(Answer):
+    """Which labels were looked for."""
+
+    name: str
+    """The vocabulary's name; `labels` where the caller listed labels."""
+    hash: str = Field(examples=["sha256:09de08a4a0547f0f1f561c346e3e52475fe92e4113938b84978d8b5df823b09f"])
+    """Identity of the labels' content: equal hashes, equal labels."""
+    size: int
+    """Number of labels."""
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary) -> "VocabularyInfo":
+        """The reference to a vocabulary."""
+        return cls(name=vocabulary.name, hash=vocabulary.content_hash, size=len(vocabulary.labels))
+
+
+class Tagging(Answer):
+    """The tags of one photograph, best first, and what they were made with."""
+
+    tags: tuple[Tag, ...]
+    """In order of falling probability; empty when nothing reaches its threshold."""
+    checkpoint: str
+    """Id of the checkpoint that answered."""
+    vocabulary: VocabularyInfo
+    """The labels that were looked for."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the accepted tags, best first."""
+        return tuple(tag.label for tag in self.tags if tag.accepted)

@@ -1,0 +1,74 @@
+"""From probabilities to tags: the one place that decides what is shown."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model.vocabulary import Vocabulary
+from service.errors import ParameterError
+from service.results import Tag
+
+DEFAULT_TOP_K = 10
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which labels become tags, best first.
+
+    - Nothing given: every label that reaches its threshold. If the caller named no labels either
+      (`brief`), at most the ten best of them, for nobody asked for hundreds.
+    - `threshold`: every label that reaches it, without a limit.
+    - `top_k`: that many labels whether they reach their threshold or not; `Tag.accepted` says which do.
+    - Both: labels that reach their threshold, at most `top_k`.
+
+    A label's threshold is its own from the vocabulary, else the request's, else the checkpoint's.
+    """
+
+    top_k: int | None = None
+    threshold: float | None = None
+    brief: bool = False
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and self.top_k < 1:
+            raise ParameterError(f"top_k is {self.top_k}", "give a whole number from 1 on")
+        if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
+            raise ParameterError(f"threshold is {self.threshold}", "give a probability between 0 and 1")
+
+    @property
+    def _limit(self) -> int | None:
+        if self.top_k is None and self.threshold is None and self.brief:
+            return DEFAULT_TOP_K
+        return self.top_k
+
+    def thresholds(self, vocabulary: Vocabulary, checkpoint_threshold: float) -> npt.NDArray[np.float64]:
+        """The threshold of each label, float64 [C]."""
+        fallback = checkpoint_threshold if self.threshold is None else self.threshold
+        own = (label.threshold for label in vocabulary.labels)
+        return np.array([fallback if value is None else value for value in own], dtype=np.float64)
+
+    def choose(
+        self,
+        names: tuple[str, ...],
+        logits: npt.NDArray[np.float32],
+        probabilities: npt.NDArray[np.float32],
+        thresholds: npt.NDArray[np.float64],
+    ) -> tuple[Tag, ...]:
+        """The tags of one photograph; all arrays are [C]."""
+        # Rounded before it is compared, so that whoever repeats the comparison on the answer agrees with it.
+        rounded = np.round(probabilities.astype(np.float64), _DIGITS)
+        accepted = rounded >= thresholds
+        order = np.lexsort((-logits, -rounded))
+        if self.top_k is None or self.threshold is not None:
+            order = order[accepted[order]]
+        return tuple(
+            Tag(
+                label=names[index],
+                probability=float(rounded[index]),
+                score=round(float(logits[index]), _DIGITS),
+                threshold=float(thresholds[index]),
+                accepted=bool(accepted[index]),
+            )
+            for index in order[: self._limit]
+        )

@@ -1,0 +1,116 @@
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sample_images as samples
+from conftest import COLOURS, FakeEngine
+from PIL import Image
+
+from model.vocabulary import Label, Vocabulary
+from service import errors
+from service.images import ImageLimits
+from service.tagger import Tagger
+from service.vocabularies import builtin
+
+
+def test_a_path_bytes_and_an_opened_image_give_the_same(tagger: Tagger, photograph: Path) -> None:
+    sources = [photograph, str(photograph), photograph.read_bytes(), Image.open(photograph)]
+    answers = [tagger.tag(source, list(COLOURS)) for source in sources]
+    assert answers[0].labels in (("red", "blue"), ("blue", "red"))
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_the_answer_says_what_it_was_made_with(tagger: Tagger, photograph: Path) -> None:
+    answer = tagger.tag(photograph, ["red", "dog"], top_k=2)
+    assert answer.checkpoint == "sha256:fake"
+    assert (answer.vocabulary.name, answer.vocabulary.size) == ("labels", 2)
+    assert answer.vocabulary.hash == Vocabulary.from_names(["red", "dog"]).content_hash
+    assert [(tag.label, tag.accepted) for tag in answer.tags] == [("red", True), ("dog", False)]
+
+
+def test_without_labels_the_default_vocabulary_is_looked_for(tagger: Tagger, photograph: Path) -> None:
+    assert tagger.tag(photograph, threshold=0.01).vocabulary.hash == builtin("default").content_hash
+    assert len(tagger.tag(photograph, threshold=0.01).tags) == 298
+    own = Vocabulary(name="mine", labels=(Label(name="red", threshold=0.99),))
+    answer = Tagger(engine=tagger.engine, vocabulary=own).tag(photograph)
+    assert (answer.vocabulary.name, answer.tags) == ("mine", ())
+
+
+def test_a_bad_photograph_does_not_harm_the_others(tagger: Tagger, photograph: Path) -> None:
+    sources = [photograph, b"garbage", photograph.parent / "absent.jpg", photograph]
+    first, garbage, absent, last = tagger.tag_many(sources, ["red"])
+    assert first == last
+    assert isinstance(garbage, errors.UnsupportedImageError)
+    assert isinstance(absent, errors.ImageNotFoundError)
+
+
+def test_many_are_batched_in_order_and_read_as_needed(tagger: Tagger, engine: FakeEngine) -> None:
+    read: list[int] = []
+
+    def sources() -> object:
+        for number in range(20):
+            read.append(number)
+            yield Image.new("RGB", (8, 8), "red" if number % 3 else "blue")
+
+    answers = tagger.tag_many(sources(), ["red", "blue"])
+    assert read == []
+    assert next(answers).labels == ("blue",)
+    assert len(read) == 8
+    assert [answer.labels[0] for answer in answers][:3] == ["red", "red", "blue"]
+    assert engine.batches == [8, 8, 4]
+    assert len(engine.encoded) == 1
+
+
+def test_wrong_arguments_are_refused_at_once(tagger: Tagger) -> None:
+    with pytest.raises(errors.InvalidLabelsError):
+        tagger.tag_many([], [])
+    with pytest.raises(errors.InvalidLabelsError, match="list of names"):
+        tagger.tag_many([], "dog")
+    with pytest.raises(errors.ParameterError):
+        tagger.tag_many([], top_k=0)
+
+
+def test_nothing_is_encoded_for_refused_photographs(tagger: Tagger, engine: FakeEngine) -> None:
+    with pytest.raises(errors.DamagedImageError):
+        tagger.tag(b"", ["red"])
+    assert engine.encoded == []
+    assert list(tagger.tag_many([], ["red"])) == []
+
+
+def test_prepare_encodes_once_and_tells_its_progress(
+    tagger: Tagger, engine: FakeEngine, photograph: Path
+) -> None:
+    done: list[int] = []
+    tagger.prepare(["red", "dog"], done.append)
+    tagger.tag(photograph, ["red", "dog"])
+    assert done == [2]
+    assert len(engine.encoded) == 1
+
+
+def test_threads_share_a_tagger(photograph: Path) -> None:
+    tagger = Tagger(engine=FakeEngine(delay=0.005))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: tagger.tag(photograph, ["red", "green"]), range(16)))
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_scores_that_are_no_numbers_are_our_fault(tagger: Tagger, engine: FakeEngine) -> None:
+    engine.score = lambda images, _labels: np.full((len(images.values), 1), np.nan, np.float32)  # type: ignore[method-assign]
+    with pytest.raises(errors.ModelError):
+        tagger.tag(samples.jpeg(), ["red"])
+
+
+def test_limits_reach_the_decoder(engine: FakeEngine) -> None:
+    with pytest.raises(errors.ImageTooLargeError):
+        Tagger(engine=engine, limits=ImageLimits(max_pixels=100)).tag(samples.jpeg())
+
+
+def test_importing_service_is_cheap() -> None:
+    code = (
+        "import sys, service; heavy = {'PIL', 'numpy', 'pydantic'} & set(sys.modules); "
+        "from service import Tagger; sys.exit(bool(heavy or {'torch', 'fastapi'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
