@@ -1,4 +1,4 @@
-"""Graph-based multi-label correlation (GMC): labels refine one another over a graph (SigRL, module GMC).
+"""Graph-based multi-label correlation, GMC in SigRL: labels refine one another over a graph.
 
 Two GATv2 layers (Brody et al. 2022). A node's rows of the attention are computed in blocks, so that no
 [C, C, D] tensor ever exists.

@@ -1,4 +1,4 @@
-"""Semantic visual feature reconstruction (SVFR): patch tokens rebuilt under the labels (SigRL, module SVFR).
+"""Semantic visual feature reconstruction, SVFR in SigRL: patch tokens rebuilt under the labels.
 
 Both attentions run over patches, one per label and channel; they are streamed over chunks of labels, so that
 memory is O(B * P * chunk * D) whatever the number of labels. The published biases of the two maps inside the
