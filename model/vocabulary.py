@@ -73,11 +73,11 @@ class Label(Frozen):
     """Other words for the same thing; their features are averaged with the name's."""
     prompts: Annotated[tuple[Prompt, ...], Field(max_length=32)] = ()
     """Whole texts that replace the checkpoint's templates; `{label}` stands for the name or a synonym."""
-    description: str = Field("", max_length=2000)
+    description: str = Field(default="", max_length=2000)
     """For human readers; no text tower sees it."""
     parent: Name | None = None
     """Name of the broader label in the same vocabulary."""
-    threshold: float | None = Field(None, ge=0.0, le=1.0)
+    threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     """Probability from which on the label counts as present; None leaves it to the request or checkpoint."""
 
     def texts(self, templates: Sequence[str]) -> tuple[str, ...]:

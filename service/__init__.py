@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from service.tagger import Tagger
 
-__all__ = ["Tagger"]
+__all__ = ["Tagger", "version"]
+
+
+def version() -> str:
+    """Version of the installed distribution, or "uninstalled" in a bare source tree."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("sigrl-tagger")
+    except metadata.PackageNotFoundError:
+        return "uninstalled"
 
 
 def __getattr__(name: str) -> Any:

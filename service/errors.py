@@ -105,6 +105,14 @@ class RequestError(TaggerError):
     status = 422
 
 
+class ContentTypeError(TaggerError):
+    """A body of a kind that is not read."""
+
+    code = "unsupported-content-type"
+    title = "The body is of a kind that is not read here"
+    status = 415
+
+
 class RequestTooLargeError(TaggerError):
     """A body over the limit."""
 

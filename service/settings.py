@@ -14,19 +14,19 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     """Address to listen on. There is no authentication yet: open it only behind something that has."""
-    port: int = Field(8000, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 lets the system choose."""
     checkpoint: Path | None = None
     """Directory of a checkpoint bundle; the bundled one if not set."""
     vocabulary: str = "default"
     """What is looked for when a request names no labels: a built-in vocabulary's name or a file."""
-    max_request_bytes: int = Field(64 * 1024 * 1024, ge=1024)
+    max_request_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     """Longest request body, and longest file on the command line."""
-    max_image_pixels: int = Field(50_000_000, ge=1, le=170_000_000)
+    max_image_pixels: int = Field(default=50_000_000, ge=1, le=170_000_000)
     """Width times height of the largest photograph, checked in its header before it is decoded."""
-    max_images: int = Field(64, ge=1)
+    max_images: int = Field(default=64, ge=1)
     """Most photographs in one request."""
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     """Requests worked on at once; each holds one decoded photograph in memory at a time."""
-    label_cache_bytes: int = Field(256 * 1024 * 1024, ge=0)
+    label_cache_bytes: int = Field(default=256 * 1024 * 1024, ge=0)
     """Memory for encoded labels, so that a list of labels is encoded once and not for every photograph."""

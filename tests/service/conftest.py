@@ -3,16 +3,19 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sample_images as samples
+from fastapi.testclient import TestClient
 
 from model.config import Preprocessing
 from model.vocabulary import Vocabulary
+from service.app import create_app
+from service.settings import Settings
 from service.tagger import Tagger
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "black": (0, 0, 0)}
@@ -88,3 +91,10 @@ def photograph(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
     path.write_bytes(samples.jpeg())
     return path
+
+
+@pytest.fixture
+def client(tagger: Tagger) -> Iterator[TestClient]:
+    settings = Settings(max_request_bytes=2_000_000, max_images=4)
+    with TestClient(create_app(settings, tagger), raise_server_exceptions=False) as client:
+        yield client

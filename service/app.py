@@ -1,0 +1,45 @@
+"""The application: `uvicorn service.app:create_app --factory`, or `sigrl serve`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import FastAPI
+
+from service import problems, version
+from service.middleware import BodyLimit, RequestContext
+from service.routes import health, tag, vocabularies
+from service.settings import Settings
+from service.state import ServiceState
+from service.tagger import Tagger
+
+
+def create_app(settings: Settings | None = None, tagger: Tagger | None = None) -> FastAPI:
+    """Builds the service.
+
+    Args:
+        settings: from the environment if not given.
+        tagger: used in place of the one that the settings describe.
+    """
+    state = ServiceState(settings or Settings())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        state.workers = CapacityLimiter(state.settings.threads)
+        await to_thread.run_sync(state.start, tagger)
+        yield
+        state.tagger = None
+
+    app = FastAPI(
+        title="SigRL Tagger",
+        version=version(),
+        summary="Photographs and labels in your own words in, tags with probabilities out.",
+        lifespan=lifespan,
+    )
+    app.state.service = state
+    problems.install(app)
+    app.add_middleware(BodyLimit, max_bytes=state.settings.max_request_bytes)
+    app.add_middleware(RequestContext)
+    for module in (tag, vocabularies, health):
+        app.include_router(module.router)
+    return app

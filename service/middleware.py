@@ -1,0 +1,96 @@
+"""Pure ASGI middleware: BaseHTTPMiddleware would hide a client's disconnection from the routes."""
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import metrics
+from service.errors import InternalError, RequestTooLargeError
+from service.problems import problem_response
+
+REQUEST_ID_HEADER = "X-Request-ID"
+
+_logger = logging.getLogger("sigrl")
+_USABLE_ID = re.compile(r"[\w.:-]{1,64}")
+
+
+class RequestContext:
+    """Gives every request an id, counts it, and is the last to catch what nobody foresaw."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        # Taken over only if harmless: it goes into logs.
+        request_id = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
+        status = 0
+        started = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            # Nobody is left to answer; 499 is what proxies write for it.
+            status = status or 499
+        except Exception:
+            _logger.exception("request %s failed", request_id)
+            if status:
+                raise
+            error = InternalError(
+                "an unexpected error occurred", f"report it with the request id {request_id}"
+            )
+            await problem_response(error.problem())(scope, receive, send_with_id)
+        finally:
+            # The template and not the path, or anybody could fill the memory with time series.
+            route = getattr(scope.get("route"), "path", "unmatched")
+            metrics.REQUESTS.labels(route, str(status)).inc()
+            metrics.REQUEST_SECONDS.labels(route).observe(time.perf_counter() - started)
+
+
+class BodyLimit:
+    """Stops reading a body at the limit, before its first byte where the declared length tells."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        received = int(declared) if declared.isdecimal() else 0
+        if received <= self.max_bytes:
+            received = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal received
+            # Raised from within the route's own read, so that it leaves like every other error.
+            if received > self.max_bytes:
+                raise self._too_large()
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
+                raise self._too_large()
+            return message
+
+        await self.app(scope, receive_within_limit, send)
+
+    def _too_large(self) -> RequestTooLargeError:
+        allowed = f"{self.max_bytes / 1e6:.0f} MB"
+        return RequestTooLargeError(f"the body is larger than {allowed}", "send fewer or smaller photographs")

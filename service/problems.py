@@ -1,0 +1,45 @@
+"""Errors on their way out of HTTP: every one leaves as application/problem+json."""
+
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from service.errors import Problem, TaggerError
+
+MEDIA_TYPE = "application/problem+json"
+
+_HINTS = {404: "the paths are listed at /docs", 405: "the methods of each path are listed at /docs"}
+
+
+def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The answer for a problem."""
+    return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
+    """What a route's OpenAPI says about its errors."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def install(app: FastAPI) -> None:
+    """Registers the handlers of our own errors and of the framework's."""
+
+    @app.exception_handler(TaggerError)
+    async def own(_: Request, error: TaggerError) -> JSONResponse:
+        return problem_response(error.problem())
+
+    @app.exception_handler(HTTPException)
+    async def framework(_: Request, error: HTTPException) -> JSONResponse:
+        phrase = HTTPStatus(error.status_code).phrase
+        problem = Problem(
+            type="about:blank",
+            title=phrase,
+            status=error.status_code,
+            detail=str(error.detail or phrase),
+            hint=_HINTS.get(error.status_code, "see /docs"),
+        )
+        return problem_response(problem, dict(error.headers or {}))

@@ -1,0 +1,54 @@
+"""What operators and probes ask."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import RedirectResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from service import metrics
+from service.problems import documented
+from service.results import Answer, VocabularyInfo
+from service.state import ServiceState, service_state
+
+router = APIRouter(tags=["operation"])
+
+
+class Health(Answer):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(Answer):
+    """The model answers, too."""
+
+    status: Literal["ready"] = "ready"
+    checkpoint: str
+    """Id of the checkpoint in use."""
+    vocabulary: VocabularyInfo
+    """What is looked for when a request names no labels."""
+
+
+@router.get("/healthz")
+async def health() -> Health:
+    """Whether the process is alive; restart it if not."""
+    return Health()
+
+
+@router.get("/readyz", responses=documented(503))
+async def readiness(state: Annotated[ServiceState, Depends(service_state)]) -> Readiness:
+    """Whether requests may be sent here: the model has tagged a picture in this process."""
+    tagger = state.ready_tagger
+    return Readiness(checkpoint=tagger.engine.checkpoint_id, vocabulary=VocabularyInfo.of(tagger.vocabulary))
+
+
+@router.get("/metrics", response_class=Response)
+async def prometheus_metrics() -> Response:
+    """Metrics for Prometheus."""
+    return Response(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/", include_in_schema=False)
+async def root() -> RedirectResponse:
+    return RedirectResponse("/docs")

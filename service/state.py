@@ -1,0 +1,53 @@
+"""What the routes of one application share."""
+
+from dataclasses import dataclass
+
+from anyio import CapacityLimiter
+from PIL import Image
+from starlette.requests import Request
+
+from service.errors import NotReadyError
+from service.images import ImageLimits
+from service.settings import Settings
+from service.tagger import Tagger
+from service.vocabularies import find
+
+
+def load_tagger(settings: Settings) -> Tagger:
+    """The tagger that the settings describe. Raises CheckpointError, InvalidLabelsError."""
+    return Tagger(
+        settings.checkpoint,
+        find(settings.vocabulary),
+        limits=ImageLimits(settings.max_request_bytes, settings.max_image_pixels),
+        label_cache_bytes=settings.label_cache_bytes,
+    )
+
+
+@dataclass
+class ServiceState:
+    """One per application, in `app.state.service`."""
+
+    settings: Settings
+    tagger: Tagger | None = None
+    """None until it has tagged something in this process."""
+    workers: CapacityLimiter | None = None
+    """Bounds the threads that decode and compute; requests beyond them wait."""
+
+    def start(self, tagger: Tagger | None) -> None:
+        """Loads the tagger unless one is given, and makes it tag: readiness means that the model answers."""
+        tagger = tagger or load_tagger(self.settings)
+        tagger.tag(Image.new("RGB", (64, 64), "grey"))
+        self.tagger = tagger
+
+    @property
+    def ready_tagger(self) -> Tagger:
+        """The tagger. Raises NotReadyError."""
+        if self.tagger is None:
+            raise NotReadyError("the model has not answered yet", "try again in a few seconds")
+        return self.tagger
+
+
+def service_state(request: Request) -> ServiceState:
+    """The state of the application that a request came to."""
+    state: ServiceState = request.app.state.service
+    return state

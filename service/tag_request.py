@@ -1,0 +1,137 @@
+"""A request for tags, read from a form or a raw body and from the query."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from anyio import to_thread
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from model.vocabulary import MAX_LABELS, Vocabulary
+from service import vocabularies
+from service.errors import ContentTypeError, ParameterError, RequestError
+from service.settings import Settings
+
+Number = TypeVar("Number", int, float)
+
+PARAMETERS = ("labels", "vocabulary", "top_k", "threshold")
+
+# 20,000 labels in one field come to less than half of this.
+_MAX_FIELD_BYTES = 8 * 1024 * 1024
+_CURL = "send it as `curl -F image=@photo.jpg`, or raw with `-H 'Content-Type: image/jpeg' --data-binary`"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A photograph as it came."""
+
+    data: bytes
+    filename: str | None = None
+
+
+@dataclass(frozen=True)
+class TagRequest:
+    """What a client asks for."""
+
+    uploads: tuple[Upload, ...]
+    labels: Vocabulary | None
+    """None: the service's own vocabulary."""
+    top_k: int | None
+    threshold: float | None
+
+
+async def read_tag_request(request: Request, settings: Settings) -> TagRequest:
+    """Reads the body and the parameters; these may stand in the form or in the query.
+
+    Raises ContentTypeError, InvalidLabelsError, ParameterError, RequestError, RequestTooLargeError.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    parameters = list(request.query_params.multi_items())
+    if content_type == "multipart/form-data":
+        try:
+            async with request.form(
+                max_files=settings.max_images,
+                max_fields=MAX_LABELS + len(PARAMETERS),
+                max_part_size=_MAX_FIELD_BYTES,
+            ) as form:
+                uploads, fields = await _read_form(form)
+        except HTTPException as error:
+            raise RequestError(f"the form cannot be read: {error.detail}", _CURL) from error
+        parameters += fields
+    elif content_type.startswith("image/") or content_type in ("application/octet-stream", ""):
+        uploads = [Upload(await request.body())]
+    else:
+        raise ContentTypeError(f"the body is {content_type}, not an image or a form", _CURL)
+    # In a thread, because checking twenty thousand labels would hold up every other request.
+    return await to_thread.run_sync(_tag_request, uploads, parameters)
+
+
+async def _read_form(form: FormData) -> tuple[list[Upload], list[tuple[str, str]]]:
+    uploads, fields = [], []
+    for name, value in form.multi_items():
+        if isinstance(value, str):
+            if name == "image":
+                raise RequestError(
+                    "the field `image` holds text and not a file", "mind the @: image=@photo.jpg"
+                )
+            fields.append((name, value))
+        elif name == "image":
+            uploads.append(await _read_upload(value))
+        else:
+            raise RequestError(
+                f"there is a file in the field `{name}`", "put photographs into the field `image`"
+            )
+    if not uploads:
+        raise RequestError("there is no photograph in the form", _CURL)
+    return uploads, fields
+
+
+async def _read_upload(file: UploadFile) -> Upload:
+    return Upload(await file.read(), file.filename)
+
+
+def _tag_request(uploads: Sequence[Upload], parameters: Sequence[tuple[str, str]]) -> TagRequest:
+    values: dict[str, list[str]] = {}
+    for name, value in parameters:
+        if name not in PARAMETERS:
+            # Silently ignored, a misspelt `labels` would answer something that was not asked.
+            raise ParameterError(f"there is no parameter `{name}`", f"use {', '.join(PARAMETERS)}")
+        values.setdefault(name, []).append(value)
+    return TagRequest(
+        tuple(uploads),
+        _labels(values),
+        _number(values, "top_k", int, "a whole number"),
+        _number(values, "threshold", float, "a number"),
+    )
+
+
+def _labels(values: dict[str, list[str]]) -> Vocabulary | None:
+    name = _single(values, "vocabulary")
+    if name is not None and "labels" in values:
+        raise ParameterError("both labels and vocabulary are given", "give one of them")
+    if name is not None:
+        return vocabularies.builtin(name)
+    return vocabularies.parse_labels(values["labels"]) if "labels" in values else None
+
+
+def _number(
+    values: dict[str, list[str]], name: str, kind: Callable[[str], Number], in_words: str
+) -> Number | None:
+    text = _single(values, name)
+    if text is None:
+        return None
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ParameterError(f"{name} is '{text[:40]}'", f"give {in_words}") from error
+
+
+def _single(values: dict[str, list[str]], name: str) -> str | None:
+    given = values.get(name, [])
+    if len(given) > 1:
+        raise ParameterError(
+            f"{name} is given {len(given)} times", "give it once, in the form or in the query"
+        )
+    return given[0] if given else None

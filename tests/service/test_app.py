@@ -1,0 +1,267 @@
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import sample_images as samples
+from conftest import FakeEngine
+from fastapi.testclient import TestClient
+from httpx import Response
+
+from service.app import create_app
+from service.settings import Settings
+from service.tagger import Tagger
+from service.vocabularies import BUILTIN
+
+PHOTOGRAPH = ("image", ("photo.jpg", samples.jpeg(), "image/jpeg"))
+
+
+def _problem(response: Response, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["type"] == f"urn:sigrl:problem:{code}"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["hint"]
+    return problem
+
+
+def _labels(response: Response) -> list[list[str]]:
+    assert response.status_code == 200, response.text
+    return [[tag["label"] for tag in image["tags"]] for image in response.json()["images"]]
+
+
+def test_a_form_with_one_photograph(client: TestClient) -> None:
+    response = client.post("/v1/tag", files=[PHOTOGRAPH], data={"labels": "red, green"})
+    assert _labels(response) == [["red"]]
+    answer = response.json()
+    assert answer["checkpoint"] == "sha256:fake"
+    assert answer["vocabulary"]["size"] == 2
+    assert answer["images"][0]["filename"] == "photo.jpg"
+    assert answer["images"][0]["status"] == 200
+    assert set(answer["images"][0]["tags"][0]) == {"label", "probability", "score", "threshold", "accepted"}
+
+
+@pytest.mark.parametrize("content_type", ["image/jpeg", "image/png", "application/octet-stream", None])
+def test_a_raw_body_is_judged_by_its_content(client: TestClient, content_type: str | None) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    response = client.post(
+        "/v1/tag",
+        params={"labels": "red"},
+        content=samples.encode(samples.picture(), "WEBP"),
+        headers=headers,
+    )
+    assert _labels(response) == [["red"]]
+    assert response.json()["images"][0]["filename"] is None
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"labels": ["red", "green"]}, {"labels": ["red,green"]}, {"labels": ['["red", "green"]']}],
+)
+def test_labels_in_query_and_form(client: TestClient, parameters: dict[str, Any]) -> None:
+    assert _labels(client.post("/v1/tag", files=[PHOTOGRAPH], data=parameters)) == [["red"]]
+    assert _labels(client.post("/v1/tag", files=[PHOTOGRAPH], params=parameters)) == [["red"]]
+
+
+def test_a_label_with_a_comma(client: TestClient) -> None:
+    data = {"labels": '["salt, pepper"]', "top_k": "1"}
+    assert _labels(client.post("/v1/tag", files=[PHOTOGRAPH], data=data)) == [["salt, pepper"]]
+
+
+def test_the_same_selection_as_in_python(client: TestClient, tagger: Tagger) -> None:
+    for arguments in ({}, {"top_k": 3}, {"threshold": 0.2}, {"top_k": 1, "threshold": 0.99}):
+        response = client.post("/v1/tag", files=[PHOTOGRAPH], params=arguments)
+        expected = tagger.tag(samples.jpeg(), **arguments).model_dump(mode="json")
+        assert response.json()["images"][0]["tags"] == expected["tags"]
+        assert response.json()["vocabulary"] == expected["vocabulary"]
+
+
+def test_several_photographs_in_order_each_with_its_own_status(client: TestClient) -> None:
+    files = [PHOTOGRAPH, ("image", ("bad.jpg", b"garbage")), PHOTOGRAPH]
+    response = client.post("/v1/tag", files=files, data={"labels": "red"})
+    assert response.status_code == 200
+    first, bad, last = response.json()["images"]
+    assert first == last
+    assert (bad["filename"], bad["status"]) == ("bad.jpg", 415)
+    assert bad["error"]["type"] == "urn:sigrl:problem:unsupported-image"
+    assert bad["error"]["hint"]
+
+
+def test_built_in_vocabularies(client: TestClient) -> None:
+    listed = client.get("/v1/vocabularies").json()["vocabularies"]
+    assert [vocabulary["name"] for vocabulary in listed] == list(BUILTIN)
+    assert listed[2]["labels"][0] == "aeroplane"
+    response = client.post("/v1/tag", files=[PHOTOGRAPH], data={"vocabulary": "voc20", "threshold": "0"})
+    assert len(response.json()["images"][0]["tags"]) == 20
+    assert response.json()["vocabulary"]["hash"] == listed[2]["hash"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code", "says"),
+    [
+        ({"lables": "dog"}, "invalid-parameter", "lables"),
+        ({"top_k": "0"}, "invalid-parameter", "top_k"),
+        ({"top_k": "many"}, "invalid-parameter", "top_k"),
+        ({"top_k": ["1", "2"]}, "invalid-parameter", "2 times"),
+        ({"threshold": "1.5"}, "invalid-parameter", "threshold"),
+        ({"threshold": "nan"}, "invalid-parameter", "threshold"),
+        ({"vocabulary": "/etc/passwd"}, "invalid-labels", "/etc/passwd"),
+        ({"vocabulary": "voc20", "labels": "dog"}, "invalid-parameter", "both"),
+    ],
+)
+def test_wrong_parameters(client: TestClient, parameters: dict[str, Any], code: str, says: str) -> None:
+    for where in ("data", "params"):
+        problem = _problem(client.post("/v1/tag", files=[PHOTOGRAPH], **{where: parameters}), 422, code)
+        assert says in problem["detail"]
+
+
+def test_wrong_bodies(client: TestClient) -> None:
+    wrong_field = client.post("/v1/tag", files=[("file", ("photo.jpg", samples.jpeg()))])
+    assert "`image`" in _problem(wrong_field, 422, "invalid-request")["hint"]
+
+    no_photograph = client.post("/v1/tag", files=[("labels", (None, "dog"))])
+    assert "curl -F image=@" in _problem(no_photograph, 422, "invalid-request")["hint"]
+
+    forgotten_at = client.post("/v1/tag", files=[("image", (None, "photo.jpg"))])
+    assert "@" in _problem(forgotten_at, 422, "invalid-request")["hint"]
+
+    no_form = {"content-type": "multipart/form-data; boundary=x"}
+    _problem(client.post("/v1/tag", content=b"nonsense", headers=no_form), 422, "invalid-request")
+    _problem(
+        client.post("/v1/tag", content=b"--", headers={"content-type": "multipart/form-data"}),
+        422,
+        "invalid-request",
+    )
+
+    curls_default = {"content-type": "application/x-www-form-urlencoded"}
+    as_curl = client.post("/v1/tag", content=samples.jpeg(), headers=curls_default)
+    assert "--data-binary" in _problem(as_curl, 415, "unsupported-content-type")["hint"]
+
+    too_many = client.post("/v1/tag", files=[PHOTOGRAPH] * 5)
+    assert "4" in _problem(too_many, 422, "invalid-request")["detail"]
+
+
+def test_a_long_body_is_refused_by_its_declared_length(client: TestClient) -> None:
+    response = client.post("/v1/tag", content=b"x" * 2_000_001, headers={"content-type": "image/jpeg"})
+    assert "2 MB" in _problem(response, 413, "request-too-large")["detail"]
+
+
+@pytest.mark.parametrize("content_type", ["image/jpeg", "multipart/form-data; boundary=x"])
+def test_a_long_body_is_refused_while_it_streams(client: TestClient, content_type: str) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        while sent < 100_000_000:
+            sent += 100_000
+            yield b"x" * 100_000
+
+    response = client.post("/v1/tag", content=endless(), headers={"content-type": content_type})
+    _problem(response, 413, "request-too-large")
+
+
+def test_unknown_paths_and_methods_are_problems_too(client: TestClient) -> None:
+    for response, status in ((client.get("/v2/tag"), 404), (client.get("/v1/tag"), 405)):
+        assert response.status_code == status
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["hint"]
+
+
+def test_probes_before_and_after_the_start(tagger: Tagger) -> None:
+    client = TestClient(create_app(Settings(), tagger))
+    assert client.get("/healthz").json() == {"status": "alive"}
+    _problem(client.get("/readyz"), 503, "not-ready")
+    _problem(client.post("/v1/tag", files=[PHOTOGRAPH]), 503, "not-ready")
+    with client:
+        ready = client.get("/readyz")
+        assert ready.status_code == 200
+        assert ready.json()["checkpoint"] == "sha256:fake"
+        assert client.get("/", follow_redirects=False).headers["location"] == "/docs"
+        assert client.get("/docs").status_code == 200
+
+
+def test_a_model_that_cannot_answer_keeps_the_service_from_starting(engine: FakeEngine) -> None:
+    del engine.working
+    with pytest.raises(AttributeError), TestClient(create_app(Settings(), Tagger(engine=engine))):
+        pass
+
+
+def test_the_unforeseen_is_logged_and_not_told(
+    client: TestClient, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.score = None  # type: ignore[assignment, method-assign]
+    response = client.post("/v1/tag", files=[PHOTOGRAPH], headers={"x-request-id": "my-request"})
+    problem = _problem(response, 500, "internal-error")
+    assert "my-request" in problem["hint"]
+    assert "NoneType" not in response.text
+    assert "NoneType" in caplog.text
+    assert "my-request" in caplog.text
+    assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"), [("job-7:a.b", True), ("", False), ("x" * 65, False), ("a b", False), ("a\tb", False)]
+)
+def test_request_id(client: TestClient, given: str, taken: bool) -> None:
+    returned = client.get("/healthz", headers={"x-request-id": given}).headers["x-request-id"]
+    assert returned == given if taken else re.fullmatch(r"[0-9a-f]{32}", returned)
+
+
+def _metric(client: TestClient, line: str) -> float:
+    found = re.search(rf"^{re.escape(line)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    return float(found.group(1)) if found else 0.0
+
+
+def test_metrics_are_counted(client: TestClient) -> None:
+    lines = [
+        'sigrl_requests_total{route="/v1/tag",status="200"}',
+        'sigrl_requests_total{route="unmatched",status="404"}',
+        "sigrl_images_tagged_total",
+        'sigrl_images_refused_total{reason="unsupported-image"}',
+        "sigrl_decode_seconds_count",
+        "sigrl_encode_images_seconds_count",
+        "sigrl_score_seconds_count",
+        "sigrl_label_cache_misses_total",
+        "sigrl_label_cache_hits_total",
+    ]
+    before = [_metric(client, line) for line in lines]
+    client.post("/v1/tag", files=[PHOTOGRAPH, PHOTOGRAPH, ("image", ("bad", b"bad"))], data={"labels": "red"})
+    client.post("/v1/tag", files=[PHOTOGRAPH], data={"labels": "red"})
+    client.get("/absent")
+    after = [_metric(client, line) for line in lines]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [2, 1, 3, 1, 4, 2, 2, 1, 1]
+
+
+def test_requests_at_once(engine: FakeEngine) -> None:
+    engine.delay = 0.005
+    with TestClient(create_app(Settings(threads=4), Tagger(engine=engine))) as client:
+
+        def post(number: int) -> list[list[str]]:
+            return _labels(client.post("/v1/tag", files=[PHOTOGRAPH], data={"labels": f"red,{number % 3}"}))
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(post, range(24))) == [[["red"]]] * 24
+    assert len(engine.encoded) == 4
+
+
+def test_openapi_tells_of_bodies_and_errors(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    post = document["paths"]["/v1/tag"]["post"]
+    assert {"multipart/form-data", "image/*"} <= set(post["requestBody"]["content"])
+    assert {"413", "415", "422", "503"} <= set(post["responses"])
+    assert list(post["responses"]["422"]["content"]) == ["application/problem+json"]
+    assert {parameter["name"] for parameter in post["parameters"]} == {
+        "labels",
+        "vocabulary",
+        "top_k",
+        "threshold",
+    }
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert references <= set(document["components"]["schemas"])
+    assert "best first" in json.dumps(document["components"]["schemas"]["TaggedImage"]).lower()
