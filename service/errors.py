@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Problem(BaseModel):
     """An RFC 9457 problem, with a hint that says what to do."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     type: str = Field(examples=["urn:sigrl:problem:damaged-image"])
     """One URN per cause: what programs should look at."""

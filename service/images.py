@@ -18,11 +18,6 @@ pi_heif.register_heif_opener()
 # the way there would only surprise users.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".hif"}
-)
-"""File names that a folder is searched for. Single files are judged by their content alone."""
-
 # Pillow knows some forty formats; these are the ones that photographs come in and that are fuzzed in earnest.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 _FORMATS_IN_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"

@@ -2,9 +2,24 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import ParameterError
+
+
+def load_settings(**options: Any) -> "Settings":
+    """Settings from the environment, with the options that are not None in their place. Raises
+    ParameterError."""
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        variable = "SIGRL_" + "_".join(str(part) for part in first["loc"]).upper()
+        detail = f"{variable} is '{first['input']}': {first['msg'].lower()}"
+        raise ParameterError(detail, "mend or unset the environment variable") from error
 
 
 class Settings(BaseSettings):

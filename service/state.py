@@ -7,20 +7,8 @@ from PIL import Image
 from starlette.requests import Request
 
 from service.errors import NotReadyError
-from service.images import ImageLimits
 from service.settings import Settings
 from service.tagger import Tagger
-from service.vocabularies import find
-
-
-def load_tagger(settings: Settings) -> Tagger:
-    """The tagger that the settings describe. Raises CheckpointError, InvalidLabelsError."""
-    return Tagger(
-        settings.checkpoint,
-        find(settings.vocabulary),
-        limits=ImageLimits(settings.max_request_bytes, settings.max_image_pixels),
-        label_cache_bytes=settings.label_cache_bytes,
-    )
 
 
 @dataclass
@@ -35,7 +23,7 @@ class ServiceState:
 
     def start(self, tagger: Tagger | None) -> None:
         """Loads the tagger unless one is given, and makes it tag: readiness means that the model answers."""
-        tagger = tagger or load_tagger(self.settings)
+        tagger = tagger or Tagger.from_settings(self.settings)
         tagger.tag(Image.new("RGB", (64, 64), "grey"))
         self.tagger = tagger
 

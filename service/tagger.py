@@ -17,6 +17,7 @@ from service.errors import CheckpointError, ImageError, ModelError
 from service.label_cache import LabelCache
 from service.results import Tagging, VocabularyInfo
 from service.selection import Selection
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from model.engine import Engine
@@ -68,6 +69,18 @@ class Tagger:
         self._cache = LabelCache(label_cache_bytes)
         self._model = Lock()
         metrics.CHECKPOINT.labels(self.engine.checkpoint_id).set(1)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Tagger":
+        """The tagger of an installation. Raises CheckpointError, InvalidLabelsError."""
+        # The vocabulary first: a misspelt name should not cost the time to load a model.
+        vocabulary = vocabularies.find(settings.vocabulary)
+        return cls(
+            settings.checkpoint,
+            vocabulary,
+            limits=images.ImageLimits(settings.max_request_bytes, settings.max_image_pixels),
+            label_cache_bytes=settings.label_cache_bytes,
+        )
 
     def tag(
         self,

@@ -1,0 +1,165 @@
+"""The command `sigrl`. Nothing heavy is imported before it is needed: the help answers at once."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service import version
+from service.errors import ImageError, ParameterError, TaggerError
+from service.rendering import Renderer, complain, printable
+
+if TYPE_CHECKING:
+    from model.vocabulary import Vocabulary
+
+SOME_FAILED, BAD_USAGE = 1, 2
+
+# What a folder is searched for; single files are judged by their content alone.
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".hif"}
+)
+
+app = typer.Typer(
+    help="Tags photographs with labels in your own words.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+CheckpointOption = Annotated[
+    Path | None, typer.Option(help="Directory of a checkpoint bundle; the bundled one if not given.")
+]
+
+
+def main() -> None:
+    """Entry point: errors with a reason a user can act on are told in one line, without a traceback."""
+    warnings.filterwarnings("ignore", module="PIL")
+    try:
+        app()
+    except TaggerError as error:
+        complain("sigrl", error)
+        sys.exit(BAD_USAGE)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"sigrl-tagger {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Tags photographs with labels in your own words."""
+
+
+@app.command()
+def tag(
+    photographs: Annotated[
+        list[Path],
+        typer.Argument(metavar="PHOTO...", help="Photographs, or folders that are searched for them."),
+    ],
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(help='What to look for: "dog,bicycle", or a JSON list if a label holds a comma.'),
+    ] = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(help="A vocabulary in place of --labels: default, coco80, voc20 or a file of labels."),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="How many tags. Without --threshold: that many in any case.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Probability that a tag must reach.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line for every photograph.")
+    ] = False,
+    checkpoint: CheckpointOption = None,
+) -> None:
+    """Tags photographs.
+
+    With nothing but photographs: what reaches its threshold among some 300 everyday things, at most ten.
+    With --labels or --vocabulary: all of these that reach their threshold. --threshold sets another one,
+    --top-k shows that many in any case, both together show at most so many that reach it.
+
+    Exit status: 0 all tagged, 1 some photographs could not be tagged, 2 wrong usage and nothing was tagged.
+    """
+    paths = find_photographs(photographs)
+    wanted = _wanted_labels(labels, vocabulary)
+
+    from service.settings import load_settings
+    from service.tagger import Tagger
+
+    settings = load_settings(checkpoint=checkpoint)
+    failed = False
+    with Renderer(as_json, len(paths)) as renderer:
+        with renderer.loading():
+            tagger = Tagger.from_settings(settings)
+        with renderer.encoding(wanted or tagger.vocabulary) as progress:
+            tagger.prepare(wanted, progress)
+        results = tagger.tag_many(paths, wanted, top_k=top_k, threshold=threshold)
+        for path, result in zip(paths, results, strict=True):
+            renderer.show(path, result)
+            failed = failed or isinstance(result, ImageError)
+    if failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 if not given.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 8000 if not given.")] = None,
+    checkpoint: CheckpointOption = None,
+) -> None:
+    """Serves tagging over HTTP; the documentation is at /docs. Settings are environment variables SIGRL_*."""
+    import uvicorn
+
+    from service.app import create_app
+    from service.settings import load_settings
+    from service.tagger import Tagger
+
+    settings = load_settings(host=host, port=port, checkpoint=checkpoint)
+    # Loaded here and not in the application's start, where a bad checkpoint would end in a traceback.
+    tagger = Tagger.from_settings(settings)
+    uvicorn.run(create_app(settings, tagger), host=settings.host, port=settings.port)
+
+
+def find_photographs(arguments: list[Path]) -> list[Path]:
+    """Files as they are given; of folders all files below that are named like photographs, sorted, without
+    hidden ones. Raises ParameterError for what does not exist or holds none."""
+    found: list[Path] = []
+    for argument in arguments:
+        if not argument.exists():
+            raise ParameterError(f"there is no file '{printable(argument)}'", "check the path")
+        inside = _photographs_below(argument) if argument.is_dir() else [argument]
+        if not inside:
+            hint = f"looked for {' '.join(sorted(SUFFIXES))}"
+            raise ParameterError(f"there is no photograph in the folder '{printable(argument)}'", hint)
+        found += inside
+    return found
+
+
+def _photographs_below(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+
+
+def _wanted_labels(labels: list[str] | None, vocabulary: str | None) -> "Vocabulary | None":
+    from service.vocabularies import find, parse_labels
+
+    if labels is not None and vocabulary is not None:
+        raise ParameterError("both --labels and --vocabulary are given", "give one of them")
+    if vocabulary is not None:
+        return find(vocabulary)
+    return None if labels is None else parse_labels(labels)

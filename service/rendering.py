@@ -1,0 +1,147 @@
+"""What the command line shows: results on the standard output, everything else on the standard error."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from service.errors import ImageError, TaggerError
+
+if TYPE_CHECKING:
+    from model.vocabulary import Vocabulary
+    from service.results import Tag, Tagging
+
+_BAR_WIDTH = 20
+# Fewer labels are encoded before a bar could be read.
+_LABELS_WORTH_A_BAR = 500
+
+
+def printable(path: Path) -> str:
+    """A path for a terminal: file names may hold escape sequences, and bytes that are no text."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in str(path))
+
+
+def complain(about: str, error: TaggerError) -> None:
+    """One line on the standard error: what happened, and what to do."""
+    print(f"{about}: {error.detail}; {error.hint}", file=sys.stderr, flush=True)
+
+
+def bar(probability: float, ascii_only: bool = False) -> str:
+    """A bar of at most 20 characters, in eighths of one."""
+    if ascii_only:
+        return "#" * round(probability * _BAR_WIDTH)
+    whole, eighths = divmod(round(probability * _BAR_WIDTH * 8), 8)
+    return "█" * whole + ("▏▎▍▌▋▊▉"[eighths - 1] if eighths else "")
+
+
+def percent(probability: float) -> str:
+    """In whole percent; what is neither none nor all is not called so."""
+    if 0.0 < probability < 0.005:
+        return "<1 %"
+    if 0.995 <= probability < 1.0:
+        return ">99 %"
+    return f"{probability:.0%}".replace("%", " %")
+
+
+class Renderer:
+    """Shows results as they come, and on a terminal how far the work is. Used as a context manager."""
+
+    def __init__(self, as_json: bool, photographs: int) -> None:
+        self._as_json = as_json
+        self._out = Console(highlight=False)
+        tables_on_terminal = self._out.is_terminal and not as_json
+        # Results and the bar must share a console where they share a terminal, or they overwrite each other.
+        console = self._out if tables_on_terminal else Console(stderr=True)
+        hidden = not console.is_terminal or (as_json and self._out.is_terminal)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=hidden,
+            redirect_stdout=False,
+            redirect_stderr=sys.stderr.isatty(),
+        )
+        self._photographs = self._progress.add_task(
+            "tagging", total=photographs, visible=photographs > 1, start=False
+        )
+        self._first = True
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Shown while the model is loaded."""
+        task = self._progress.add_task("loading the model", total=None)
+        yield
+        self._progress.remove_task(task)
+
+    @contextmanager
+    def encoding(self, vocabulary: "Vocabulary") -> Iterator[Callable[[int], None]]:
+        """Shown while labels are encoded; the callback takes the number done."""
+        count = len(vocabulary.labels)
+        task = self._progress.add_task("encoding labels", total=count, visible=count >= _LABELS_WORTH_A_BAR)
+        yield lambda done: self._progress.update(task, completed=done)
+        self._progress.remove_task(task)
+        self._progress.start_task(self._photographs)
+
+    def show(self, path: Path, result: "Tagging | ImageError") -> None:
+        """One photograph's tags, or on the standard error why there are none."""
+        if isinstance(result, ImageError):
+            complain(printable(path), result)
+        if self._as_json:
+            content = (
+                {"error": result.problem().model_dump()}
+                if isinstance(result, ImageError)
+                else result.model_dump(mode="json")
+            )
+            print(json.dumps({"path": str(path), **content}), flush=True)
+        elif not isinstance(result, ImageError):
+            self._show_table(path, result)
+        self._progress.advance(self._photographs)
+
+    def _show_table(self, path: Path, tagging: "Tagging") -> None:
+        if not self._first:
+            self._out.print()
+        self._first = False
+        self._out.print(Text(printable(path), "bold"), soft_wrap=True)
+        if tagging.tags:
+            self._out.print(self._table(tagging.tags))
+        else:
+            self._out.print(Text("  nothing reaches its threshold; --top-k 5 shows the best five", "dim"))
+
+    def _table(self, tags: tuple["Tag", ...]) -> Table:
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(min_width=2)
+        table.add_column(overflow="fold")
+        table.add_column(min_width=_BAR_WIDTH, no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True)
+        ascii_only = self._out.options.ascii_only
+        for tag in tags:
+            table.add_row(
+                "",
+                Text(tag.label),
+                Text(bar(tag.probability, ascii_only), "green" if tag.accepted else ""),
+                percent(tag.probability),
+                "" if tag.accepted else f"below {percent(tag.threshold)}",
+                style="" if tag.accepted else "dim",
+            )
+        return table

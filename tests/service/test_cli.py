@@ -1,0 +1,171 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sample_images as samples
+from conftest import FakeEngine
+
+from service import cli, rendering
+
+
+@pytest.fixture(autouse=True)
+def _fake_engine(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.tagger._load_engine", lambda _checkpoint: engine)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """The exit status of `sigrl ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["sigrl", *(str(argument) for argument in arguments)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return int(caught.value.code or 0)
+
+
+@pytest.fixture
+def sigrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """`sigrl(*arguments)` gives (status, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        status = run(monkeypatch, *arguments)
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    for name in ("b.JPG", "a.png", "below/c.webp", ".hidden.jpg", ".thumbnails/d.jpg", "notes.txt"):
+        path = tmp_path / "album" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(samples.jpeg())
+    return tmp_path / "album"
+
+
+def test_a_table_by_default(sigrl, photograph: Path) -> None:
+    status, out, err = sigrl("tag", photograph, "--labels", "red, green,blue")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == str(photograph)
+    assert {line.split()[0] for line in lines[1:]} == {"red", "blue"}
+    assert all("█" in line and line.endswith(" %") for line in map(str.rstrip, lines[1:]))
+
+
+def test_a_table_of_what_does_not_reach_its_threshold(sigrl, photograph: Path) -> None:
+    assert "--top-k 5" in sigrl("tag", photograph, "--labels", "green")[1]
+    out = sigrl("tag", photograph, "--labels", "green", "--top-k", "3")[1]
+    assert "<1 %" in out
+    assert "below 50 %" in out
+
+
+def test_one_json_object_a_line(sigrl, album: Path, tagger) -> None:
+    (album / "a.png").write_bytes(b"garbage")
+    status, out, err = sigrl("tag", album, "--json", "--labels", '["red", "salt, pepper"]', "--top-k", "1")
+    assert status == cli.SOME_FAILED
+    bad, good, below = (json.loads(line) for line in out.splitlines())
+    assert [Path(line["path"]).name for line in (bad, good, below)] == ["a.png", "b.JPG", "c.webp"]
+    assert bad["error"]["type"] == "urn:sigrl:problem:unsupported-image"
+    expected = tagger.tag(album / "b.JPG", ["red", "salt, pepper"], top_k=1).model_dump(mode="json")
+    assert good == {"path": str(album / "b.JPG"), **expected}
+    assert len(err.splitlines()) == 1
+
+
+def test_a_folder_is_searched_and_hidden_files_are_left_out(sigrl, album: Path) -> None:
+    out = sigrl("tag", album, album / "notes.txt", "--labels", "red")[1]
+    names = [Path(line).name for line in out.splitlines() if line.startswith("/")]
+    assert names == ["a.png", "b.JPG", "c.webp", "notes.txt"]
+
+
+def test_some_failed(sigrl, photograph: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad\x1b[31m.jpg"
+    bad.write_bytes(samples.jpeg()[:200])
+    status, out, err = sigrl("tag", bad, photograph, "--labels", "red")
+    assert status == cli.SOME_FAILED
+    assert str(photograph) in out
+    assert "\x1b" not in err
+    assert len(err.splitlines()) == 1
+    assert "bad" in err
+    assert "check that the file is complete" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["tag"], "PHOTO"),
+        (["tag", "absent.jpg"], "absent.jpg"),
+        (["tag", "."], "no photograph"),
+        (["tag", "PHOTO", "--labels", ""], "no label"),
+        (["tag", "PHOTO", "--labels", "dog,dog"], "twice"),
+        (["tag", "PHOTO", "--labels", "dog", "--vocabulary", "voc20"], "both"),
+        (["tag", "PHOTO", "--vocabulary", "absent.txt"], "absent.txt"),
+        (["tag", "PHOTO", "--vocabulary", "PHOTO"], "UTF-8"),
+        (["tag", "PHOTO", "--top-k", "0"], "top-k"),
+        (["tag", "PHOTO", "--threshold", "2"], "threshold"),
+        (["tag", "PHOTO", "--threshold", "nan"], "threshold"),
+        (["tag", "PHOTO", "--nonsense"], "nonsense"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_bad_usage(
+    sigrl,
+    photograph: Path,
+    tmp_path_factory,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
+    status, out, err = sigrl(*(photograph if each == "PHOTO" else each for each in arguments))
+    assert status == cli.BAD_USAGE
+    assert out == ""
+    assert says in err
+
+
+def test_bad_settings_are_named(sigrl, photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGRL_PORT", "many")
+    status, _, err = sigrl("tag", photograph)
+    assert status == cli.BAD_USAGE
+    assert "SIGRL_PORT is 'many'" in err
+
+
+def test_vocabularies_by_name_and_file(sigrl, photograph: Path, tmp_path: Path) -> None:
+    own = tmp_path / "colours.txt"
+    own.write_text("# mine\nred\ngreen\n")
+    line = json.loads(sigrl("tag", photograph, "--vocabulary", own, "--json")[1])
+    assert (line["vocabulary"]["name"], [tag["label"] for tag in line["tags"]]) == ("colours", ["red"])
+    line = json.loads(sigrl("tag", photograph, "--vocabulary", "coco80", "--json", "--threshold", "0")[1])
+    assert len(line["tags"]) == 80
+
+
+def test_version_and_help_come_quickly_and_load_nothing_heavy(sigrl) -> None:
+    status, out, _ = sigrl("--version")
+    assert status == 0
+    assert out.startswith("sigrl-tagger ")
+    code = "import sys, service.cli; sys.exit(bool({'torch', 'numpy', 'PIL', 'fastapi'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("probability", "text", "blocks", "hashes"),
+    [
+        (0.0, "0 %", "", ""),
+        (0.001, "<1 %", "", ""),
+        (0.5, "50 %", "█" * 10, "#" * 10),
+        (0.999, ">99 %", "█" * 20, "#" * 20),
+        (1.0, "100 %", "█" * 20, "#" * 20),
+        (0.03, "3 %", "▋", "#"),
+    ],
+)
+def test_bars(probability: float, text: str, blocks: str, hashes: str) -> None:
+    assert rendering.percent(probability) == text
+    assert rendering.bar(probability) == blocks
+    assert rendering.bar(probability, ascii_only=True) == hashes
+
+
+def test_labels_are_not_markup(sigrl, photograph: Path) -> None:
+    out = sigrl("tag", photograph, "--labels", '["[red]x[/red]", ":dog:"]', "--top-k", "2")[1]
+    assert "[red]x[/red]" in out
+    assert ":dog:" in out
