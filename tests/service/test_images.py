@@ -1,4 +1,7 @@
 import contextlib
+import os
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -200,3 +203,20 @@ def test_opened_images_are_loaded_and_turned() -> None:
     assert _looks_like_the_picture(to_rgb(Image.open(BytesIO(samples.exif_rotated("JPEG", 6)))), tolerance=30)
     with pytest.raises(errors.DamagedImageError):
         to_rgb(Image.open(BytesIO(_noise("PNG")[:3000])))
+
+
+def test_pillows_own_warning_stays_away() -> None:
+    # In a process of its own, for pytest sets the warnings' filters anew.
+    code = (
+        "import sample_images\nfrom service import errors, images\n"
+        "try: images.decode(sample_images.png_header_of(10_000, 10_000))\n"
+        "except errors.ImageTooLargeError: pass"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
