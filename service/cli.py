@@ -100,15 +100,17 @@ def tag(
 
     settings = load_settings(checkpoint=checkpoint)
     failed = False
-    with Renderer(as_json, len(paths)) as renderer:
-        with renderer.loading():
+    with Renderer(as_json) as renderer:
+        with renderer.phase("loading the model"):
             tagger = Tagger.from_settings(settings)
-        with renderer.encoding(wanted or tagger.vocabulary) as progress:
-            tagger.prepare(wanted, progress)
-        results = tagger.tag_many(paths, wanted, top_k=top_k, threshold=threshold)
-        for path, result in zip(paths, results, strict=True):
-            renderer.show(path, result)
-            failed = failed or isinstance(result, ImageError)
+        with renderer.phase("encoding labels", len((wanted or tagger.vocabulary).labels)) as encoded:
+            tagger.prepare(wanted, encoded)
+        with renderer.phase("tagging", len(paths)) as tagged:
+            results = tagger.tag_many(paths, wanted, top_k=top_k, threshold=threshold)
+            for number, (path, result) in enumerate(zip(paths, results, strict=True), 1):
+                renderer.show(path, result)
+                failed = failed or isinstance(result, ImageError)
+                tagged(number)
     if failed:
         raise typer.Exit(SOME_FAILED)
 

@@ -191,7 +191,7 @@ def _convert_cmyk(image: Image.Image) -> Image.Image:
 
 def _check_bytes(length: int, limits: ImageLimits) -> None:
     if length > limits.max_bytes:
-        allowed = f"{limits.max_bytes / 1e6:.0f} MB"
+        allowed = f"{limits.max_bytes / 2**20:g} MiB"
         raise ImageTooLargeError(f"the file is larger than {allowed}", "save it smaller or as a JPEG")
 
 

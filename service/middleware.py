@@ -92,5 +92,5 @@ class BodyLimit:
         await self.app(scope, receive_within_limit, send)
 
     def _too_large(self) -> RequestTooLargeError:
-        allowed = f"{self.max_bytes / 1e6:.0f} MB"
+        allowed = f"{self.max_bytes / 2**20:g} MiB"
         return RequestTooLargeError(f"the body is larger than {allowed}", "send fewer or smaller photographs")

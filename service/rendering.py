@@ -9,19 +9,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from service.errors import ImageError, TaggerError
 
 if TYPE_CHECKING:
-    from model.vocabulary import Vocabulary
     from service.results import Tag, Tagging
 
 _BAR_WIDTH = 20
-# Fewer labels are encoded before a bar could be read.
-_LABELS_WORTH_A_BAR = 500
 
 
 def printable(path: Path) -> str:
@@ -54,26 +51,22 @@ def percent(probability: float) -> str:
 class Renderer:
     """Shows results as they come, and on a terminal how far the work is. Used as a context manager."""
 
-    def __init__(self, as_json: bool, photographs: int) -> None:
+    def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
         self._out = Console(highlight=False)
         tables_on_terminal = self._out.is_terminal and not as_json
         # Results and the bar must share a console where they share a terminal, or they overwrite each other.
         console = self._out if tables_on_terminal else Console(stderr=True)
-        hidden = not console.is_terminal or (as_json and self._out.is_terminal)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TaskProgressColumn(),
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=hidden,
+            disable=not console.is_terminal or (as_json and self._out.is_terminal),
             redirect_stdout=False,
             redirect_stderr=sys.stderr.isatty(),
-        )
-        self._photographs = self._progress.add_task(
-            "tagging", total=photographs, visible=photographs > 1, start=False
         )
         self._first = True
 
@@ -87,20 +80,12 @@ class Renderer:
         self._progress.stop()
 
     @contextmanager
-    def loading(self) -> Iterator[None]:
-        """Shown while the model is loaded."""
-        task = self._progress.add_task("loading the model", total=None)
-        yield
-        self._progress.remove_task(task)
-
-    @contextmanager
-    def encoding(self, vocabulary: "Vocabulary") -> Iterator[Callable[[int], None]]:
-        """Shown while labels are encoded; the callback takes the number done."""
-        count = len(vocabulary.labels)
-        task = self._progress.add_task("encoding labels", total=count, visible=count >= _LABELS_WORTH_A_BAR)
+    def phase(self, description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """A bar while something takes its time; the callback takes how much of `total` is done."""
+        # One of one would jump from nothing to all.
+        task = self._progress.add_task(description, total=total, visible=total != 1)
         yield lambda done: self._progress.update(task, completed=done)
         self._progress.remove_task(task)
-        self._progress.start_task(self._photographs)
 
     def show(self, path: Path, result: "Tagging | ImageError") -> None:
         """One photograph's tags, or on the standard error why there are none."""
@@ -115,7 +100,6 @@ class Renderer:
             print(json.dumps({"path": str(path), **content}), flush=True)
         elif not isinstance(result, ImageError):
             self._show_table(path, result)
-        self._progress.advance(self._photographs)
 
     def _show_table(self, path: Path, tagging: "Tagging") -> None:
         if not self._first:

@@ -95,6 +95,6 @@ def photograph(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(tagger: Tagger) -> Iterator[TestClient]:
-    settings = Settings(max_request_bytes=2_000_000, max_images=4)
+    settings = Settings(max_request_bytes=2 * 1024 * 1024, max_images=4)
     with TestClient(create_app(settings, tagger), raise_server_exceptions=False) as client:
         yield client

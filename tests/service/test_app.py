@@ -147,8 +147,10 @@ def test_wrong_bodies(client: TestClient) -> None:
 
 
 def test_a_long_body_is_refused_by_its_declared_length(client: TestClient) -> None:
-    response = client.post("/v1/tag", content=b"x" * 2_000_001, headers={"content-type": "image/jpeg"})
-    assert "2 MB" in _problem(response, 413, "request-too-large")["detail"]
+    response = client.post(
+        "/v1/tag", content=b"x" * (2 * 1024 * 1024 + 1), headers={"content-type": "image/jpeg"}
+    )
+    assert "2 MiB" in _problem(response, 413, "request-too-large")["detail"]
 
 
 @pytest.mark.parametrize("content_type", ["image/jpeg", "multipart/form-data; boundary=x"])
