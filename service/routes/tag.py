@@ -53,6 +53,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "labels": {
         "type": "array",
         "items": {"type": "string"},
+        "minItems": 1,
         "description": "What to look for: `dog,bicycle`, repeated fields, or a JSON list where a label holds "
         'a comma: `["salt, pepper","dog"]`.',
     },
@@ -96,6 +97,7 @@ _OPENAPI = {
                         "image": {
                             "type": "array",
                             "items": _IMAGE,
+                            "minItems": 1,
                             "description": "One or more photographs.",
                         },
                         **_PARAMETERS,
