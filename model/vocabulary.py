@@ -186,8 +186,9 @@ class Vocabulary(Frozen):
         try:
             with path.open("rb") as file:
                 content = file.read(MAX_FILE_BYTES + 1)
-        except OSError as error:
-            raise VocabularyError(f"cannot read the vocabulary {path}: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise VocabularyError(f"cannot read the vocabulary {path}: {reason}") from error
         if len(content) > MAX_FILE_BYTES:
             raise VocabularyError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: is it a vocabulary?")
         try:

@@ -139,7 +139,8 @@ def find_photographs(arguments: list[Path]) -> list[Path]:
     hidden ones. Raises ParameterError for what does not exist or holds none."""
     found: list[Path] = []
     for argument in arguments:
-        if not argument.exists():
+        # os.path and not Path: it says no to names too long or forbidden, where Path raises.
+        if not os.path.exists(argument):
             raise ParameterError(f"there is no file '{printable(argument)}'", "check the path")
         inside = _photographs_below(argument) if argument.is_dir() else [argument]
         if not inside:
@@ -150,8 +151,13 @@ def find_photographs(arguments: list[Path]) -> list[Path]:
 
 
 def _photographs_below(folder: Path) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        # Left out in silence, its photographs would be taken for tagged.
+        detail = f"the folder '{printable(Path(error.filename))}' cannot be read: {error.strerror}"
+        raise ParameterError(detail, "check its permissions") from error
+
     found: list[Path] = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in names if not name.startswith(".")]
     return sorted(path for path in found if path.suffix.lower() in SUFFIXES)

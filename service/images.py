@@ -76,10 +76,10 @@ def read(path: Path, limits: ImageLimits) -> bytes:
         with path.open("rb") as file:
             # One byte more than allowed, and never the whole of a four-gigabyte video.
             data = file.read(limits.max_bytes + 1)
-    except OSError as error:
-        raise ImageNotFoundError(
-            f"{error.strerror or error}", "check the path and its permissions"
-        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        hint = "check the path and its permissions"
+        raise ImageNotFoundError(f"the file cannot be read: {reason}", hint) from error
     _check_bytes(len(data), limits)
     return data
 

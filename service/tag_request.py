@@ -63,7 +63,7 @@ async def read_tag_request(request: Request, settings: Settings) -> TagRequest:
     elif content_type.startswith("image/") or content_type in ("application/octet-stream", ""):
         uploads = [Upload(await request.body())]
     else:
-        raise ContentTypeError(f"the body is {content_type}, not an image or a form", _CURL)
+        raise ContentTypeError(f"the body is {content_type[:80]}, not an image or a form", _CURL)
     # In a thread, because checking twenty thousand labels would hold up every other request.
     return await to_thread.run_sync(_tag_request, uploads, parameters)
 
@@ -81,7 +81,7 @@ async def _read_form(form: FormData) -> tuple[list[Upload], list[tuple[str, str]
             uploads.append(await _read_upload(value))
         else:
             raise RequestError(
-                f"there is a file in the field `{name}`", "put photographs into the field `image`"
+                f"there is a file in the field `{name[:40]}`", "put photographs into the field `image`"
             )
     if not uploads:
         raise RequestError("there is no photograph in the form", _CURL)
@@ -97,7 +97,7 @@ def _tag_request(uploads: Sequence[Upload], parameters: Sequence[tuple[str, str]
     for name, value in parameters:
         if name not in PARAMETERS:
             # Silently ignored, a misspelt `labels` would answer something that was not asked.
-            raise ParameterError(f"there is no parameter `{name}`", f"use {', '.join(PARAMETERS)}")
+            raise ParameterError(f"there is no parameter `{name[:40]}`", f"use {', '.join(PARAMETERS)}")
         values.setdefault(name, []).append(value)
     return TagRequest(
         tuple(uploads),

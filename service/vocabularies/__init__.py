@@ -16,7 +16,7 @@ BUILTIN = ("default", "coco80", "voc20")
 def builtin(name: str) -> Vocabulary:
     """A vocabulary of the package, by name. Raises InvalidLabelsError."""
     if name not in BUILTIN:
-        raise InvalidLabelsError(f"there is no vocabulary '{name}'", f"use one of {', '.join(BUILTIN)}")
+        raise InvalidLabelsError(f"there is no vocabulary '{name[:40]}'", f"use one of {', '.join(BUILTIN)}")
     text = files(__name__).joinpath(f"{name}.json").read_text(encoding="utf-8")
     return Vocabulary.from_json(text, name)
 

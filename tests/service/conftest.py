@@ -1,78 +1,14 @@
-"""A small engine that satisfies `model.engine.Engine` without torch: it sees nothing but colours."""
-
-import hashlib
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import sample_images as samples
+from fake_engine import FakeEngine
 from fastapi.testclient import TestClient
 
-from model.config import Preprocessing
-from model.vocabulary import Vocabulary
 from service.app import create_app
 from service.settings import Settings
 from service.tagger import Tagger
-
-COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "black": (0, 0, 0)}
-
-PREPROCESSING = Preprocessing(image_size=32, resize="squash", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-
-
-@dataclass(frozen=True)
-class FakeFeatures:
-    values: np.ndarray
-
-
-@dataclass
-class FakeEngine:
-    """Logit of a colour's name: 4 - 10 x distance from the nearest half of the photograph; any other label
-    gets a constant below its threshold that depends on its name alone."""
-
-    checkpoint_id: str = "sha256:fake"
-    preprocessing: Preprocessing = PREPROCESSING
-    default_threshold: float = 0.5
-    encoded: list[tuple[str, ...]] = field(default_factory=list)
-    batches: list[int] = field(default_factory=list)
-    delay: float = 0.0
-    working: threading.Lock = field(default_factory=threading.Lock)
-
-    def encode_images(self, pixel_values: np.ndarray) -> FakeFeatures:
-        assert pixel_values.dtype == np.float32
-        assert self.working.acquire(blocking=False), "two threads are in the image tower"
-        try:
-            time.sleep(self.delay)
-            self.batches.append(len(pixel_values))
-            halves = np.split(pixel_values, 2, axis=3)
-            return FakeFeatures(np.stack([half.mean(axis=(2, 3)) for half in halves], axis=1))
-        finally:
-            self.working.release()
-
-    def encode_labels(
-        self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
-    ) -> FakeFeatures:
-        self.encoded.append(vocabulary.names)
-        time.sleep(self.delay)
-        if progress is not None:
-            progress(len(vocabulary.names))
-        return FakeFeatures(np.array([self._label(name) for name in vocabulary.names], np.float32))
-
-    def _label(self, name: str) -> tuple[float, float, float, float]:
-        if name in COLOURS:
-            return (*COLOURS[name], 4.0)
-        return (0.0, 0.0, 0.0, -1.0 - hashlib.sha256(name.encode()).digest()[0] / 256)
-
-    def score(self, image_features: FakeFeatures, label_features: FakeFeatures) -> np.ndarray:
-        colours, bias = label_features.values[:, :3], label_features.values[:, 3]
-        gap = np.linalg.norm(image_features.values[:, :, None] - colours[None, None], axis=-1).min(axis=1)
-        return np.where(bias > 0, bias - 10 * gap, bias).astype(np.float32)
-
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(-logits))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import sample_images as samples
-from conftest import FakeEngine
+from fake_engine import FakeEngine
 from fastapi.testclient import TestClient
 from httpx import Response
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import sample_images as samples
-from conftest import FakeEngine
+from fake_engine import FakeEngine
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -117,6 +117,8 @@ WRONG = {
 }
 
 
+# pytest resets the filter that images.py sets.
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(("data", "says"), WRONG.values(), ids=WRONG.keys())
 def test_unreadable_files_are_refused(ask: Ask, data: bytes, says: str) -> None:
     accepted, error = ask(data, ["red"])

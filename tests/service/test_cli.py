@@ -1,11 +1,12 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import sample_images as samples
-from conftest import FakeEngine
+from fake_engine import FakeEngine
 
 from service import cli, rendering
 
@@ -96,6 +97,7 @@ def test_some_failed(sigrl, photograph: Path, tmp_path: Path) -> None:
     [
         (["tag"], "PHOTO"),
         (["tag", "absent.jpg"], "absent.jpg"),
+        (["tag", "x" * 5000], "no file"),
         (["tag", "."], "no photograph"),
         (["tag", "PHOTO", "--labels", ""], "no label"),
         (["tag", "PHOTO", "--labels", "dog,dog"], "twice"),
@@ -169,3 +171,18 @@ def test_labels_are_not_markup(sigrl, photograph: Path) -> None:
     out = sigrl("tag", photograph, "--labels", '["[red]x[/red]", ":dog:"]', "--top-k", "2")[1]
     assert "[red]x[/red]" in out
     assert ":dog:" in out
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(
+    album: Path, monkeypatch: pytest.MonkeyPatch, sigrl
+) -> None:
+    def scandir(folder: object) -> object:
+        if str(folder).endswith("below"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return real(folder)
+
+    real = os.scandir
+    monkeypatch.setattr("os.scandir", scandir)
+    status, out, err = sigrl("tag", album)
+    assert (status, out) == (cli.BAD_USAGE, "")
+    assert "below' cannot be read: Permission denied" in err

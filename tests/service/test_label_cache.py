@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import FakeFeatures
+from fake_engine import FakeFeatures
 
 from service.label_cache import LabelCache
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sample_images as samples
-from conftest import COLOURS, FakeEngine
+from fake_engine import COLOURS, FakeEngine
 from PIL import Image
 
 from model.vocabulary import Label, Vocabulary
