@@ -1,8 +1,18 @@
 """What a bundle's manifest says about the model: typed, frozen, without torch."""
 
+import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_DOWNLOADS = {
+    "timm_model_pretrained",
+    "hf_model_name",
+    "hf_tokenizer_name",
+    "tokenizer_mode",
+    "tokenizer_kwargs",
+}
+"""Keys of open_clip's configurations that reach for a hub or a file outside the bundle."""
 
 
 class Frozen(BaseModel):
@@ -17,7 +27,7 @@ class Preprocessing(Frozen):
     image_size: int = Field(224, ge=16, le=1024)
     """Side of the square input, in pixels."""
     resize: Literal["squash", "crop"] = "crop"
-    """`squash` ignores the aspect ratio and loses nothing; `crop` scales the short side and cuts the centre."""
+    """`squash` ignores the aspect ratio and loses nothing; `crop` scales the short side, cuts the centre."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     """Filter of the resize (Pillow's, with antialiasing)."""
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
@@ -29,18 +39,24 @@ class Preprocessing(Frozen):
 class SentenceEncoderConfig(Frozen):
     """A BERT-shaped sentence encoder with mean pooling, for text towers other than CLIP's."""
 
-    vocab_size: int = 30522
+    vocab_size: int = Field(30522, ge=1)
     """Rows of the token table."""
-    width: int = 384
+    width: int = Field(384, ge=1)
     """Size of a hidden state."""
-    layers: int = 6
+    layers: int = Field(6, ge=1)
     """Number of transformer blocks."""
-    heads: int = 12
+    heads: int = Field(12, ge=1)
     """Attention heads of a block."""
-    feed_forward: int = 1536
+    feed_forward: int = Field(1536, ge=1)
     """Hidden size of a block's MLP."""
-    context_length: int = 64
+    context_length: int = Field(64, ge=3)
     """Tokens kept of a text, the two special ones included."""
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> "SentenceEncoderConfig":
+        if self.width % self.heads:
+            raise ValueError(f"a width of {self.width} cannot be shared by {self.heads} heads")
+        return self
 
 
 class BackboneConfig(Frozen):
@@ -56,8 +72,27 @@ class BackboneConfig(Frozen):
     """A sentence encoder followed by a linear map into the joint space."""
     quick_gelu: bool = False
     """x * sigmoid(1.702 x) in place of GELU: OpenAI's CLIP weights need it."""
-    prompts: tuple[str, ...] = ("There is a {label} in the scene",)
+    prompts: tuple[str, ...] = Field(("There is a {label} in the scene",), min_length=1)
     """Templates of a label's texts; the features of several are averaged."""
+
+    @model_validator(mode="after")
+    def _check_towers(self) -> "BackboneConfig":
+        if (self.text is None) == (self.sentence_encoder is None):
+            raise ValueError("a backbone has exactly one text tower: set `text` or `sentence_encoder`")
+        asked = _DOWNLOADS.intersection(
+            key for tower in (self.vision, self.text or {}) for key, value in tower.items() if value
+        )
+        if asked:
+            raise ValueError(
+                f"`{min(asked)}` fetches from a hub: a configuration names architectures that open_clip and "
+                "timm hold themselves, and the weights come with the bundle"
+            )
+        name = self.vision.get("timm_model_name")
+        if name is not None and not re.fullmatch(r"[\w.]+", str(name)):
+            raise ValueError(f"`timm_model_name` {name!a} is not one of timm's own models")
+        if any("{label}" not in prompt for prompt in self.prompts):
+            raise ValueError("every prompt needs the place `{label}`")
+        return self
 
 
 class HeadConfig(Frozen):

@@ -15,6 +15,9 @@ class ImageFeatures:
     """[B, P, D]: the projected patch tokens, row by row of the grid."""
     grid: tuple[int, int]
     """Height and width of the patch grid; their product is P."""
+    rebuilt_tokens: Tensor | None = None
+    """[B, P, D]: the patch tokens under SVFR, where they depend on the photograph alone (context form). Made
+    once they serve every label set; None: the head computes them."""
 
 
 @dataclass(frozen=True)

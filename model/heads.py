@@ -156,6 +156,8 @@ class SigRLHead(MatchingHead):
 
     def reconstruct(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
         """Patch tokens [B, P, D] under SVFR; in the context form they depend on the photograph alone."""
+        if image_features.rebuilt_tokens is not None:
+            return image_features.rebuilt_tokens
         tokens = image_features.patch_tokens
         if self.svfr is None:
             return tokens

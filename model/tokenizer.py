@@ -14,11 +14,25 @@ class SentenceTokenizer:
     """
 
     def __init__(self, definition: bytes, context_length: int) -> None:
-        """`definition` is the content of a `tokenizer.json`; texts are cut at `context_length` tokens."""
+        """`definition` is the content of a `tokenizer.json`; texts are cut at `context_length` tokens.
+
+        Raises ValueError when it is not one, or gives an empty text no tokens.
+        """
         self.definition = definition
-        self._tokenizer = FastTokenizer.from_buffer(definition)
+        try:
+            self._tokenizer = FastTokenizer.from_buffer(definition)
+        except Exception as error:  # the library raises nothing narrower
+            raise ValueError(f"tokenizer.json cannot be read: {error}") from error
         self._tokenizer.enable_truncation(context_length)
         self._tokenizer.enable_padding(pad_id=0)
+        # A text of characters that the normaliser drops has these tokens only, and needs one to be averaged.
+        if not self._tokenizer.encode("").ids:
+            raise ValueError("tokenizer.json adds no special tokens: an empty text has no token at all")
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest token id."""
+        return 1 + max(self._tokenizer.get_vocab().values())
 
     @classmethod
     def load(cls, path: Path, context_length: int) -> "SentenceTokenizer":

@@ -7,19 +7,20 @@ open_clip or timm.
 """
 
 import importlib.util
+from typing import Any
 
 import torch
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
-def _declare_missing_operators() -> torch.library.Library | None:
+def _declare_missing_operators() -> Any:
     """Declares `nms` and `qnms`, only on a CPU-only torch whose torchvision cannot bring its own."""
     if torch.version.cuda is not None or torch.version.hip is not None:
         return None
     if importlib.util.find_spec("torchvision") is None or hasattr(torch.ops.torchvision, "nms"):
         return None
-    library = torch.library.Library("torchvision", "DEF")
+    library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for operator in ("nms", "qnms"):
         library.define(operator + _SCHEMA)
     return library

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.config import HeadConfig
+from model.backbone import Backbone
+from model.config import BackboneConfig, HeadConfig
 from model.features import ImageFeatures
 from model.heads import create_head
 from model.reference_names import map_reference_weights
@@ -155,36 +156,33 @@ def make_head(golden):
 @pytest.fixture(scope="session")
 def encode(golden):
     """(case, dtype) -> ImageFeatures of its images, and the patch tokens before projection [B, P, width]."""
-    import model.torchvision_cure  # noqa: F401, I001
-    from open_clip.transformer import QuickGELU, VisionTransformer
-
     shape = golden.manifest["files"]["weights.safetensors"]["vision_tower"]
 
-    def build(model: str, resolution: int) -> VisionTransformer:
-        tower = VisionTransformer(
-            image_size=resolution,
-            patch_size=shape["patch"],
-            width=shape["width"],
-            layers=shape["layers"],
-            heads=shape["heads"],
-            mlp_ratio=4.0,
-            output_dim=shape["embed_dim"],
-            act_layer=QuickGELU,
-            output_tokens=True,
+    def build(model: str, resolution: int) -> Backbone:
+        vision = {
+            "image_size": resolution,
+            "patch_size": shape["patch"],
+            "width": shape["width"],
+            "layers": shape["layers"],
+            "head_width": shape["width"] // shape["heads"],
+        }
+        text = {"width": 8, "heads": 1, "layers": 1}
+        config = BackboneConfig(embed_dim=shape["embed_dim"], vision=vision, text=text, quick_gelu=True)
+        backbone = Backbone(config)
+        tower = map_reference_weights(golden.weights("plain", model)).tower
+        backbone.visual.load_state_dict(
+            {name.removeprefix("visual."): tensor for name, tensor in tower.items()}
         )
-        weights = map_reference_weights(golden.weights("plain", model)).tower
-        tower.load_state_dict({name.removeprefix("visual."): tensor for name, tensor in weights.items()})
-        return tower.eval()
+        return backbone.eval()
 
     @cache
     def run(
         model: str, resolution: int, recipe: str, dtype: torch.dtype
     ) -> tuple[ImageFeatures, torch.Tensor]:
-        tower = build(model, resolution).to(dtype)
-        side = resolution // shape["patch"]
+        backbone = build(model, resolution).to(dtype)
+        images = golden.recipe(json.loads(recipe)).to(dtype)
         with torch.no_grad():
-            image_embeddings, tokens = tower(golden.recipe(json.loads(recipe)).to(dtype))
-            return ImageFeatures(image_embeddings, tokens @ tower.proj, (side, side)), tokens
+            return backbone.encode_images(images), backbone.visual(images)[1]
 
     return lambda case, dtype: run(case["model"], case["resolution"], json.dumps(case["images"]), dtype)
 

@@ -1,0 +1,177 @@
+"""An image tower and a text tower with one joint space, built of open_clip's and timm's parts."""
+
+import model.torchvision_cure  # noqa: F401 (before open_clip, which imports torchvision)
+
+# isort: split
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from open_clip.model import _build_text_tower, _build_vision_tower
+from open_clip.timm_model import TimmModel
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.config import BackboneConfig
+from model.features import ImageFeatures
+from model.sentence_encoder import SentenceEncoder
+from model.tokenizer import SentenceTokenizer
+from model.vocabulary import Label
+
+TEXT_BATCH = 128
+
+
+class Backbone(nn.Module):
+    """Images to ImageFeatures, texts to label embeddings.
+
+    `visual` is open_clip's image tower; `text` is open_clip's text tower or our sentence encoder. Every
+    method computes in the dtype and on the device of the weights, and can be differentiated.
+    """
+
+    def __init__(self, config: BackboneConfig, tokenizer: bytes | None = None) -> None:
+        """Freshly initialised. `tokenizer` is the content of a `tokenizer.json`, for sentence encoders only.
+
+        Raises ValueError when a tower cannot be built from its configuration, or gives no patch tokens.
+        """
+        super().__init__()
+        self.config = config
+        self.visual = _build_visual(config)
+        self.text: nn.Module
+        self._tokenize: Callable[[Sequence[str]], npt.NDArray[np.int64]]
+        if config.sentence_encoder is not None:
+            if tokenizer is None:
+                raise ValueError("a sentence encoder needs a tokenizer.json")
+            self._tokenize = SentenceTokenizer(tokenizer, config.sentence_encoder.context_length)
+            if self._tokenize.vocab_size > config.sentence_encoder.vocab_size:
+                raise ValueError(
+                    f"the tokenizer knows {self._tokenize.vocab_size:,} tokens, the sentence encoder's table "
+                    f"has {config.sentence_encoder.vocab_size:,} rows"
+                )
+            self.text = SentenceEncoder(config.sentence_encoder, config.embed_dim)
+        else:
+            if tokenizer is not None:
+                raise ValueError("CLIP's text tower has a tokenizer of its own: leave tokenizer.json out")
+            self.text, self._tokenize = _build_text(config)
+
+    def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
+        """[B, 3, S, S] -> ImageFeatures; none of them is normalised.
+
+        The image embedding is what open_clip gives. A patch token is what the tower would give for its
+        position if that were the whole image: the same norm and projection, without the pooling. For a ViT
+        these are the tokens after `ln_post` times the projection (METHOD.md, Notation); the positions of a
+        feature map are patch tokens alike.
+        """
+        if isinstance(self.visual, TimmModel):
+            return _encode_by_timm(self.visual, pixel_values)
+        return _encode_by_vision_transformer(self.visual, pixel_values)
+
+    def tokenize(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Token ids [N, L], cut at the tower's context length."""
+        return self._tokenize(texts)
+
+    def encode_texts(self, token_ids: Tensor) -> Tensor:
+        """Token ids [N, L] -> text features [N, D], not normalised."""
+        features: Tensor = self.text(token_ids)
+        return features
+
+    def encode_labels(self, labels: Sequence[Label], progress: Callable[[int], None] | None = None) -> Tensor:
+        """Label embeddings [C, D], in the order of `labels`.
+
+        A label's texts are its own prompts, else the configuration's, filled with its name and each synonym
+        (`Label.texts`). The features of several texts are brought to unit norm and averaged, as CLIP does;
+        the feature of a single one stays as it is, as published. `progress` gets the number of labels done.
+        """
+        texts = [(text, row) for row, label in enumerate(labels) for text in label.texts(self.config.prompts)]
+        # Texts of like length share a batch: a long one would pad all others to its length.
+        texts.sort(key=lambda pair: len(pair[0]))
+        left = Counter(row for _, row in texts)
+        done = 0
+        first = next(self.text.parameters())
+        counts = torch.tensor([left[row] for row in range(len(labels))], device=first.device)[:, None]
+        embeddings = first.new_zeros(len(labels), self.config.embed_dim)
+        for start in range(0, len(texts), TEXT_BATCH):
+            batch = texts[start : start + TEXT_BATCH]
+            token_ids = torch.from_numpy(self.tokenize([text for text, _ in batch]))
+            features = self.encode_texts(token_ids.to(first.device))
+            rows = torch.tensor([row for _, row in batch], device=first.device)
+            shares = functional.normalize(features, dim=-1) / counts[rows]
+            embeddings.index_add_(0, rows, torch.where(counts[rows] > 1, shares, features))
+            for _, row in batch:
+                left[row] -= 1
+                done += left[row] == 0
+            if progress is not None:
+                progress(done)
+        return embeddings
+
+
+def _build_visual(config: BackboneConfig) -> Any:
+    # Patch dropout would leave holes in the grid.
+    options = config.vision | {"output_tokens": True, "patch_dropout": 0.0}
+    try:
+        visual = _build_vision_tower(config.embed_dim, options, config.quick_gelu)
+    except Exception as error:
+        raise ValueError(f"the image tower cannot be built: {error}") from error
+    if isinstance(visual, TimmModel):
+        if config.vision.get("timm_pool") in ("abs_attn", "rot_attn"):
+            raise ValueError("an image tower that pools by attention in its head gives no patch tokens")
+    elif not isinstance(visual, VisionTransformer):
+        raise ValueError(
+            "CLIP's own ResNets pool by attention and give no patch tokens: use a ViT or a tower of timm's"
+        )
+    elif visual.attn_pool is not None or visual.pool_type == "none":
+        raise ValueError("a ViT that pools by attention gives no patch tokens: use one with `tok` or `avg`")
+    return visual
+
+
+def _build_text(config: BackboneConfig) -> tuple[Any, Callable[[Sequence[str]], npt.NDArray[np.int64]]]:
+    options = (config.text or {}) | {"output_tokens": False}
+    try:
+        text = _build_text_tower(config.embed_dim, options, config.quick_gelu)
+    except Exception as error:
+        raise ValueError(f"the text tower cannot be built: {error}") from error
+    tokenizer = SimpleTokenizer(context_length=text.context_length)
+    if text.vocab_size != tokenizer.vocab_size:
+        raise ValueError(
+            f"the text tower's table has {text.vocab_size:,} rows, CLIP's tokenizer {tokenizer.vocab_size:,}"
+        )
+
+    def tokenize(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+        token_ids: npt.NDArray[np.int64] = tokenizer(list(texts)).numpy()
+        return token_ids
+
+    return text, tokenize
+
+
+def _encode_by_vision_transformer(visual: Any, pixel_values: Tensor) -> ImageFeatures:
+    image_embeddings, tokens = visual(pixel_values)
+    if visual.final_ln_after_pool:
+        tokens = visual.ln_post(tokens)
+    return ImageFeatures(image_embeddings, tokens @ visual.proj, visual.grid_size)
+
+
+def _encode_by_timm(visual: Any, pixel_values: Tensor) -> ImageFeatures:
+    trunk = visual.trunk
+    features: Tensor = trunk.forward_features(pixel_values)
+    image_embeddings: Tensor = visual.head(trunk.forward_head(features))
+    if features.ndim == 4:
+        # Some towers (Swin) keep the channels last.
+        channels_last = getattr(trunk, "output_fmt", "NCHW") == "NHWC"
+        positions = features if channels_last else features.permute(0, 2, 3, 1)
+        grid = (positions.shape[1], positions.shape[2])
+        single = positions.reshape(-1, 1, 1, positions.shape[3])
+        alone = single if channels_last else single.permute(0, 3, 1, 2)
+    else:
+        prefix = getattr(trunk, "num_prefix_tokens", 0)
+        positions = features[:, prefix:]
+        side = math.isqrt(positions.shape[1])
+        grid = (side, side)
+        # Repeated, a position stands for the class token and for all patches: right for every pooling.
+        alone = positions.reshape(-1, 1, positions.shape[2]).expand(-1, prefix + 1, -1)
+    patch_tokens: Tensor = visual.head(trunk.forward_head(alone))
+    return ImageFeatures(image_embeddings, patch_tokens.view(len(pixel_values), grid[0] * grid[1], -1), grid)

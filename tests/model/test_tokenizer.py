@@ -1,0 +1,66 @@
+"""The sentence tokenizer: any text has tokens, padded and cut."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from model.tokenizer import SentenceTokenizer
+
+
+@pytest.fixture
+def tokenizer(tokenizer_definition):
+    return SentenceTokenizer(tokenizer_definition, context_length=8)
+
+
+def test_ids_are_padded_with_zero_to_the_longest(tokenizer):
+    ids = tokenizer(["dog", "The red dog!"])
+    assert ids.dtype == np.int64
+    assert ids.tolist() == [[2, 11, 3, 0, 0, 0], [2, 7, 13, 11, 1, 3]]
+
+
+def test_an_unknown_word_falls_apart_into_pieces(tokenizer):
+    ids = tokenizer(["zebra"])[0]
+    assert len(ids) == 7
+    assert 1 not in ids
+
+
+def test_a_long_text_is_cut_and_keeps_its_end_mark(tokenizer):
+    ids = tokenizer(["dog " * 500])
+    assert ids.shape == (1, 8)
+    assert ids[0, -1] == 3
+
+
+def test_texts_without_a_known_character_have_tokens_too(tokenizer):
+    assert tokenizer(["", "\u200b"]).tolist() == [[2, 3], [2, 3]]
+    assert (tokenizer(["日本"]) > 0).all()
+
+
+def test_a_text_is_the_same_alone_and_in_company(tokenizer):
+    alone = tokenizer(["red dog"])[0]
+    assert tokenizer(["the photo of the red cat", "red dog"])[1][: len(alone)].tolist() == alone.tolist()
+
+
+def test_it_is_read_from_a_file(tokenizer, tokenizer_definition, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(tokenizer_definition)
+    assert SentenceTokenizer.load(path, 8)(["a dog"]).tolist() == tokenizer(["a dog"]).tolist()
+    assert tokenizer.vocab_size == 87
+
+
+def test_a_definition_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"tokenizer\.json cannot be read"):
+        SentenceTokenizer(b"not JSON", 8)
+
+
+def test_a_tokenizer_without_special_tokens_is_refused(tokenizer_definition):
+    definition = json.loads(tokenizer_definition) | {"post_processor": None}
+    with pytest.raises(ValueError, match="no special tokens"):
+        SentenceTokenizer(json.dumps(definition).encode(), 8)
+
+
+def test_it_imports_without_torch():
+    code = "import sys, model.tokenizer; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
