@@ -1,9 +1,16 @@
-"""What tests of several packages share: a tokenizer made on the spot."""
+"""What tests of several packages share: a tiny bundle with all its parts real, made on the spot."""
 
 import string
+from pathlib import Path
 
 import pytest
+import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from model.bundle import TaggingModel, save_bundle
+from model.config import BackboneConfig, HeadConfig, Preprocessing, SentenceEncoderConfig
+from model.manifest import Description
+from model.vocabulary import Label
 
 WORDS = ("there", "is", "in", "the", "scene", "photo", "of", "dog", "cat", "red", "blue")
 
@@ -21,3 +28,47 @@ def tokenizer_definition() -> bytes:
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     return tokenizer.to_str().encode()
+
+
+@pytest.fixture(scope="session")
+def tiny_description() -> Description:
+    """timm's smallest convolutional tower, a sentence encoder of two layers, the sigrl head in context."""
+    return Description(
+        name="tiny",
+        backbone=BackboneConfig(
+            embed_dim=32,
+            vision={"timm_model_name": "test_efficientnet", "image_size": 64},
+            sentence_encoder=SentenceEncoderConfig(
+                vocab_size=87, width=16, layers=2, heads=2, feed_forward=32, context_length=32
+            ),
+        ),
+        head=HeadConfig(top_k=2, context_labels=("dog", "cat", "person", "car", "tree", "sky")),
+        preprocessing=Preprocessing(image_size=64, resize="squash"),
+        default_threshold=0.5,
+        provenance={"data": "none: random weights"},
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_description: Description, tokenizer_definition: bytes) -> TaggingModel:
+    """Random weights of `tiny_description`. Shared by all tests: do not change it."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        model = TaggingModel(tiny_description.backbone, tiny_description.head, tokenizer_definition).eval()
+        torch.nn.init.normal_(model.backbone.text.position_embedding)
+        names = tiny_description.head.context_labels
+        model.head.set_context(model.backbone.encode_labels([Label(name=name) for name in names]))
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_description: Description,
+    tiny_model: TaggingModel,
+    tokenizer_definition: bytes,
+) -> Path:
+    """Directory of the bundle of `tiny_model`. Shared by all tests: do not change it."""
+    directory = tmp_path_factory.mktemp("bundles") / "tiny"
+    save_bundle(directory, tiny_description, tiny_model.state_dict(), tokenizer_definition)
+    return directory

@@ -1,0 +1,108 @@
+"""What a bundle says of itself. Imports without torch."""
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from model.config import BackboneConfig, Frozen, HeadConfig, Preprocessing
+
+FORMAT_VERSION = 1
+WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
+
+
+class Description(Frozen):
+    """What whoever saves a bundle says of it."""
+
+    name: str = Field(min_length=1, max_length=200)
+    """For human readers."""
+    backbone: BackboneConfig
+    """The towers."""
+    head: HeadConfig
+    """The head."""
+    preprocessing: Preprocessing
+    """How photographs are brought to the image tower."""
+    default_threshold: float = Field(ge=0.0, le=1.0)
+    """Probability from which on a label counts as present, where nobody sets another."""
+    provenance: dict[str, Any]
+    """Where the weights come from and what they can do: data, commands, commit, licence, metrics.
+    A number that is none (NaN) becomes null."""
+
+    @model_validator(mode="after")
+    def _check_image_size(self) -> "Description":
+        vision = self.backbone.vision
+        stated = vision.get("image_size", None if "timm_model_name" in vision else 224)
+        if stated is not None and stated != self.preprocessing.image_size:
+            raise ValueError(
+                f"the image tower is built for {stated} pixels, but the preprocessing makes "
+                f"{self.preprocessing.image_size}"
+            )
+        return self
+
+    @property
+    def file_names(self) -> set[str]:
+        """The files of the bundle, beside the manifest."""
+        return {WEIGHTS, TOKENIZER} if self.backbone.sentence_encoder is not None else {WEIGHTS}
+
+
+class Manifest(Description):
+    """The content of manifest.json."""
+
+    format_version: int
+    """`FORMAT_VERSION`."""
+    files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
+    """Every other file of the bundle, with its SHA-256."""
+
+    @model_validator(mode="after")
+    def _check_files(self) -> "Manifest":
+        # A closed list of names: none can lead out of the directory.
+        if set(self.files) != self.file_names:
+            raise ValueError(f"`files` names {sorted(self.files)}, expected {sorted(self.file_names)}")
+        return self
+
+
+def sha256(content: bytes) -> str:
+    """Hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_manifest(description: Description, hashes: dict[str, str]) -> bytes:
+    """The content of manifest.json, not yet checked. Raises ValueError for what JSON cannot hold."""
+    content = {
+        "format_version": FORMAT_VERSION,
+        **description.model_dump(mode="json", exclude={"format_version", "files"}),
+        "files": hashes,
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode()
+
+
+def read_manifest(text: bytes) -> tuple[Manifest, str]:
+    """A manifest and its checkpoint id: "sha256:" and the SHA-256 of its canonical JSON, which names the
+    whole bundle, because the manifest holds the hash of every file.
+
+    Raises ValueError, with what to do.
+    """
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"manifest.json is not valid JSON ({error}): copy the bundle again") from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise ValueError(
+            f"the bundle has format version {version!r}, this sigrl-tagger reads {FORMAT_VERSION}: "
+            "use the version of sigrl-tagger that made the bundle, or a newer one"
+        )
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = "".join(f"{part}: " for part in first["loc"])
+        raise ValueError(f"manifest.json: {place}{first['msg']}: make the bundle again") from error
+    # Of the JSON as it stands and not of the parsed fields, which later versions may have more of.
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return manifest, "sha256:" + sha256(canonical.encode())
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")

@@ -1,0 +1,57 @@
+"""How a bundle keeps its tensors: matrices in half the size, or a quarter, and back in float32."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+SCALE = ".scale"
+INT8_RANGE = 127
+
+
+def pack(tensors: Mapping[str, Tensor], quantize: Callable[[str, Tensor], bool]) -> dict[str, Tensor]:
+    """Tensors as they are stored, on the CPU, each in memory of its own.
+
+    Matrices that `quantize` names: int8 under their name and a float32 scale per row under `<name>.scale`.
+    Other floating tensors of two or more dimensions: float16. Vectors and scalars stay float32: they are a
+    hundredth of the size, and running variances and the like leave float16's range. Integers stay integers.
+
+    Raises ValueError for values that are not finite, or that float16 cannot hold.
+    """
+    packed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu()
+        if not tensor.is_floating_point():
+            packed[name] = tensor.clone()
+            continue
+        if not tensor.isfinite().all():
+            raise ValueError(f"`{name}` holds values that are not finite")
+        if tensor.ndim == 2 and quantize(name, tensor):
+            scale = tensor.float().abs().amax(dim=1) / INT8_RANGE
+            rows = tensor.float() / scale.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
+            packed[name] = rows.round().clamp(-INT8_RANGE, INT8_RANGE).to(torch.int8)
+            packed[name + SCALE] = scale
+        elif tensor.ndim < 2:
+            packed[name] = tensor.to(torch.float32, copy=True)
+        else:
+            packed[name] = tensor.to(torch.float16, copy=True).contiguous()
+            if not packed[name].isfinite().all():
+                raise ValueError(f"`{name}` holds values beyond the range of float16")
+    return packed
+
+
+def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `pack` stored: every floating tensor in float32. Raises ValueError for a scale that does not
+    fit."""
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in packed.items():
+        scale = packed.get(name + SCALE)
+        if name.endswith(SCALE) and packed.get(name.removesuffix(SCALE), tensor).dtype == torch.int8:
+            continue
+        if tensor.dtype == torch.int8 and scale is not None:
+            if tensor.ndim != 2 or scale.shape != tensor.shape[:1] or not scale.is_floating_point():
+                raise ValueError(f"`{name}{SCALE}` is not one number for each row of `{name}`")
+            tensors[name] = tensor.float() * scale.float()[:, None]
+        else:
+            tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
+    return tensors
