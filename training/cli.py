@@ -1,0 +1,145 @@
+"""`sigrl-train`: pretrain, fit, evaluate, ablate."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from pydantic import ValidationError
+from rich.console import Console
+
+from model.backbone import Backbone
+from model.bundle import BundleError, TaggingModel, load_bundle, save_bundle
+from model.engine import TorchEngine
+from model.heads import MatchingHead
+from model.manifest import Description
+from training.config import TrainingConfig, load_config
+from training.data.coco import DataError, load_coco
+from training.data.supervision import unrelated_names
+from training.initialisation import minilm_tokenizer
+from training.provenance import provenance
+from training.rendering import ablation_table, report_table
+from training.tasks.ablate import ablate
+from training.tasks.evaluate import evaluate
+from training.tasks.fit import fit
+from training.tasks.pretrain import pretrain
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+
+Config = Annotated[
+    Path, typer.Option("--config", help="YAML file, for instance training/configs/bundled.yaml")
+]
+Cache = Annotated[Path, typer.Option(help="Folder for the outputs of frozen modules (several GB)")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Directory of the new bundle")]
+Towers = Annotated[Path, typer.Argument(help="Bundle that `pretrain` wrote")]
+
+
+@app.command("pretrain")
+def pretrain_command(config: Config, output: Output, cache: Cache = Path("cache")) -> None:
+    """Train the towers, from ImageNet weights and a sentence encoder; write a bundle with the `mkt` head."""
+    settings = load_config(config)
+    backbone, head = pretrain(settings, cache)
+    _save(output, settings, backbone, head, minilm_tokenizer(), 0.5, ["sigrl-train pretrain"])
+
+
+@app.command("fit")
+def fit_command(
+    towers: Towers,
+    config: Config,
+    output: Output,
+    cache: Cache = Path("cache"),
+    seed: Annotated[int | None, typer.Option(help="In place of the configuration's")] = None,
+) -> None:
+    """Train a head on the towers of a bundle; write a bundle that can serve."""
+    settings = load_config(config)
+    if seed is not None:
+        settings = settings.model_copy(update={"fit": settings.fit.model_copy(update={"seed": seed})})
+    bundle = load_bundle(towers)
+    head, threshold = fit(settings, bundle.model.backbone, bundle.model.head, cache)
+    console.print(f"default threshold {threshold:.2f}, chosen on held-out photographs of the training split")
+    commands = [*bundle.manifest.provenance.get("commands", []), "sigrl-train fit"]
+    _save(output, settings, bundle.model.backbone, head, bundle.tokenizer, threshold, commands)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    bundle: Annotated[Path, typer.Argument(help="Bundle to measure")],
+    config: Config,
+    report: Annotated[Path | None, typer.Option(help="JSON file for the numbers")] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Directory for the same bundle with the numbers in its manifest")
+    ] = None,
+) -> None:
+    """Measure a bundle on the test split, through the engine that serves it."""
+    settings = load_config(config)
+    split = load_coco(settings.data.root, settings.data.test_split)
+    distractors = unrelated_names(settings.data, split.label_names)
+    measured = evaluate(TorchEngine.load(bundle), split, settings.data.hidden_labels, distractors)
+    console.print(report_table(measured))
+    if report is not None:
+        report.write_text(measured.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if record is not None:
+        loaded = load_bundle(bundle)
+        provenance = loaded.manifest.provenance | {"metrics": measured.model_dump(mode="json")}
+        description = Description(
+            **{
+                name: getattr(loaded.manifest, name)
+                for name in Description.model_fields
+                if name != "provenance"
+            },
+            provenance=provenance,
+        )
+        saved = save_bundle(record, description, loaded.model.state_dict(), loaded.tokenizer)
+        console.print(f"wrote {record} ({saved.checkpoint_id})")
+
+
+@app.command("ablate")
+def ablate_command(
+    towers: Towers,
+    config: Config,
+    cache: Cache = Path("cache"),
+    seeds: Annotated[str, typer.Option(help="Comma-separated")] = "0,1,2",
+    report: Annotated[Path | None, typer.Option(help="JSON file for the numbers")] = None,
+) -> None:
+    """Fit every head, and the sigrl head without its parts, on the same towers; print one table."""
+    settings = load_config(config)
+    rows = ablate(settings, load_bundle(towers), [int(seed) for seed in seeds.split(",")], cache)
+    console.print(ablation_table(rows))
+    if report is not None:
+        report.write_text(json.dumps([row.model_dump() for row in rows], indent=2) + "\n", encoding="utf-8")
+
+
+def _save(
+    output: Path,
+    settings: TrainingConfig,
+    towers: Backbone,
+    head: MatchingHead,
+    tokenizer: bytes | None,
+    threshold: float,
+    commands: list[str],
+) -> None:
+    model = TaggingModel(settings.pretrain.backbone, head.config, tokenizer)
+    model.backbone.load_state_dict(towers.state_dict())
+    model.head.load_state_dict(head.state_dict())
+    description = Description(
+        name="sigrl-compact-unseen" if settings.data.hidden_labels else "sigrl-compact",
+        backbone=settings.pretrain.backbone,
+        head=head.config,
+        preprocessing=settings.pretrain.preprocessing,
+        default_threshold=threshold,
+        provenance=provenance(settings, commands),
+    )
+    saved = save_bundle(output, description, model.state_dict(), tokenizer)
+    console.print(f"wrote {output} ({saved.checkpoint_id})")
+
+
+def main() -> None:
+    """Entry point: what the user can mend is one line on stderr and exit status 2."""
+    try:
+        app()
+    except (BundleError, DataError, ValidationError, yaml.YAMLError, OSError) as error:
+        Console(stderr=True).print(f"sigrl-train: {error}", style="red", markup=False)
+        sys.exit(2)

@@ -1,0 +1,56 @@
+"""What a run may learn from: the training split without anything that names a hidden label."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from training.config import DataConfig
+from training.data.coco import load_coco
+from training.data.label_lists import naming_pattern, read_label_list, unique
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """N photographs with targets for C trained labels; hidden labels appear nowhere."""
+
+    image_paths: tuple[Path, ...]
+    label_names: tuple[str, ...]
+    labels: Tensor
+    """[N, C] float32, 0 or 1."""
+    captions: tuple[str | None, ...]
+    has_caption: Tensor
+    """[N] bool."""
+    names: list[str]
+    """V names of the label lists."""
+
+
+def load_supervision(data: DataConfig) -> Supervision:
+    """The training split. A caption or a list's name that names a hidden label is dropped; the photograph
+    stays, without that label."""
+    split = load_coco(data.root, data.train_split)
+    trained = [index for index, name in enumerate(split.label_names) if name not in data.hidden_labels]
+    pattern = naming_pattern(data.hidden_labels, data.other_names)
+
+    def is_allowed(text: str) -> bool:
+        return pattern is None or pattern.search(text) is None
+
+    captions = tuple(caption if caption and is_allowed(caption) else None for caption in split.captions)
+    names = unique(name for path in data.label_lists for name in read_label_list(path))
+    return Supervision(
+        image_paths=split.image_paths,
+        label_names=tuple(split.label_names[index] for index in trained),
+        labels=torch.from_numpy(split.labels[:, trained]),
+        captions=captions,
+        has_caption=torch.tensor([caption is not None for caption in captions]),
+        names=[name for name in names if is_allowed(name)],
+    )
+
+
+def unrelated_names(data: DataConfig, label_names: Sequence[str]) -> list[str]:
+    """Names of the label lists that do not name any of `label_names`: company for them in a request."""
+    pattern = naming_pattern(label_names, data.other_names)
+    names = unique(name for path in data.label_lists for name in read_label_list(path))
+    return [name for name in names if pattern is None or pattern.search(name) is None]

@@ -1,0 +1,144 @@
+"""`sigrl-train fit`: a head on frozen towers.
+
+The towers' tokens are computed once. The head learns the labels; on names drawn from the label lists it is
+held to what the towers alone say, so that it does not forget them.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.backbone import Backbone
+from model.features import ImageFeatures
+from model.heads import MatchingHead, SigRLHead, create_head
+from model.vocabulary import Vocabulary
+from training.config import FitConfig, TrainingConfig
+from training.data.supervision import Supervision, load_supervision
+from training.features import progress_bar
+from training.losses import label_loss
+from training.metrics import f1_threshold
+from training.optim import half_cosine
+from training.towers import tower_outputs
+
+
+def fit(
+    config: TrainingConfig, backbone: Backbone, towers_head: MatchingHead, cache: Path
+) -> tuple[MatchingHead, float]:
+    """Trains the configured head; returns it with the default threshold (on the probability).
+
+    `towers_head` is the head that the towers were trained with: where scales start and names are held.
+    """
+    settings = config.fit
+    torch.manual_seed(settings.seed)
+    torch.set_num_threads(config.threads)
+    supervision = load_supervision(config.data)
+    outputs = tower_outputs(backbone, supervision.image_paths, config.pretrain, cache)
+    with torch.inference_mode():
+        labels = backbone.encode_labels(Vocabulary.from_names(supervision.label_names).labels)
+        names = backbone.encode_labels(Vocabulary.from_names(supervision.names).labels)
+    labels, names = labels.clone(), names.clone()
+    head_config = settings.head.model_copy(
+        update={"context_labels": supervision.label_names if settings.head.kind == "sigrl" else ()}
+    )
+    head = create_head(head_config, labels.shape[1], dropout=settings.dropout)
+    if isinstance(head, SigRLHead):
+        head.set_context(labels)
+    _start_from(head, towers_head)
+    order = torch.randperm(len(outputs), generator=torch.Generator().manual_seed(0))
+    held_out = order[: round(settings.held_out * len(order))]
+    trained = order[len(held_out) :]
+    if any(parameter.requires_grad for parameter in head.parameters()):
+        _train(head, towers_head, outputs, trained, labels, names, supervision, settings)
+    head.eval()
+    probabilities = predict(head, outputs[held_out], labels).sigmoid()
+    threshold, _ = f1_threshold(probabilities.numpy(), supervision.labels[held_out].numpy())
+    return head, threshold
+
+
+def image_batch(outputs: Tensor) -> ImageFeatures:
+    """Image features of tower outputs [B, 1 + P, D]: the image embedding, then the patch tokens."""
+    outputs = outputs.float()
+    side = math.isqrt(outputs.shape[1] - 1)
+    return ImageFeatures(outputs[:, 0], outputs[:, 1:], (side, (outputs.shape[1] - 1) // side))
+
+
+@torch.inference_mode()
+def predict(head: MatchingHead, outputs: Tensor, label_embeddings: Tensor) -> Tensor:
+    """Logits [N, C] for tower outputs [N, 1 + P, D]."""
+    labels = head.label_features(label_embeddings)
+    with progress_bar() as progress:
+        task = progress.add_task("score", total=len(outputs), note="")
+        parts = []
+        for batch in outputs.split(100):
+            parts.append(head.score(image_batch(batch), labels))
+            progress.update(task, advance=len(batch))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def _start_from(head: MatchingHead, towers_head: MatchingHead) -> None:
+    """Takes over the scales that the two heads share."""
+    shared = dict(towers_head.named_parameters())
+    for name, parameter in head.named_parameters():
+        if name in shared:
+            parameter.copy_(shared[name])
+
+
+def _train(
+    head: MatchingHead,
+    towers_head: MatchingHead,
+    outputs: Tensor,
+    trained: Tensor,
+    labels: Tensor,
+    names: Tensor,
+    supervision: Supervision,
+    settings: FitConfig,
+) -> None:
+    head.train()
+    optimizer = torch.optim.AdamW(
+        head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    steps = len(trained) // settings.batch_size
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, half_cosine(50, settings.epochs * steps))
+    with progress_bar() as progress:
+        task = progress.add_task("fit", total=settings.epochs * steps, note="")
+        for epoch in range(settings.epochs):
+            order = trained[torch.randperm(len(trained))]
+            for batch in order[: steps * settings.batch_size].split(settings.batch_size):
+                drawn = torch.randint(len(names), (settings.distilled_labels,))
+                texts = torch.cat([labels, names[drawn]])
+                features = image_batch(outputs[batch])
+                with torch.no_grad():
+                    held = towers_head.score(features, towers_head.label_features(names[drawn]))
+                with torch.autocast("cpu", torch.bfloat16), sampled_context(head, settings.sampled_context):
+                    logits = head.score(features, head.label_features(texts)).float()
+                known = logits[:, : len(labels)]
+                loss = label_loss(known, supervision.labels[batch])
+                forgetting = (logits[:, len(labels) :] - held).square().mean()
+                loss = loss + settings.distillation_weight * forgetting
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                note = f"epoch {epoch + 1} loss {loss.item():.2f} forgetting {forgetting.item():.3f}"
+                progress.update(task, advance=1, note=note)
+
+
+class sampled_context:  # noqa: N801
+    """Within the block, the head's context is a random sample of its labels: SVFR costs that much less."""
+
+    def __init__(self, head: MatchingHead, size: int) -> None:
+        self.head = head
+        self.size = size
+
+    def __enter__(self) -> None:
+        if isinstance(self.head, SigRLHead):
+            self.context = self.head.context_label_embeddings
+            rows = torch.randperm(len(self.context))[: self.size]
+            self.head.context_label_embeddings = self.context[rows]
+
+    def __exit__(self, *_: object) -> None:
+        if isinstance(self.head, SigRLHead):
+            self.head.context_label_embeddings = self.context
