@@ -193,5 +193,5 @@ def _load_engine(checkpoint: Path | str | None) -> "Engine":
     try:
         return TorchEngine.load(None if checkpoint is None else Path(checkpoint))
     except BundleError as error:
-        hint = "name the directory of a checkpoint bundle, or none for the bundled one"
+        hint = "install sigrl-tagger anew" if checkpoint is None else "name none to use the bundled one"
         raise CheckpointError(str(error), hint) from error

@@ -1,0 +1,80 @@
+"""The whole house with a real TorchEngine: once on random weights, once on the checkpoint that ships."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from model.bundle import BundleError, bundled_path
+from service import Tagger, errors
+from service.app import create_app
+from service.settings import Settings
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PHOTOGRAPH = EXAMPLES / "cat.jpg"
+LABELS = ["dog", "cat", "salt, pepper", "ein Hund", "🐈"]
+
+
+def sigrl(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from service.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=EXAMPLES.parent)
+
+
+def test_three_doors_one_answer(tiny_bundle: Path) -> None:
+    tagger = Tagger(tiny_bundle)
+    expected = tagger.tag(PHOTOGRAPH, LABELS, top_k=5).model_dump(mode="json")
+    assert len(expected["tags"]) == 5
+
+    arguments = ["--labels", json.dumps(LABELS), "--top-k", 5, "--checkpoint", tiny_bundle, "--json"]
+    ran = sigrl("tag", PHOTOGRAPH, *arguments)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert json.loads(ran.stdout) == {"path": str(PHOTOGRAPH), **expected}
+
+    with TestClient(create_app(Settings(checkpoint=tiny_bundle))) as client:
+        assert client.get("/readyz").json()["checkpoint"] == expected["checkpoint"]
+        data = {"labels": json.dumps(LABELS), "top_k": "5"}
+        answer = client.post("/v1/tag", files={"image": PHOTOGRAPH.read_bytes()}, data=data).json()
+    assert answer["checkpoint"] == expected["checkpoint"]
+    assert answer["vocabulary"] == expected["vocabulary"]
+    assert answer["images"][0]["tags"] == expected["tags"]
+
+
+def test_a_batch_gives_what_each_photograph_gives_alone(tiny_bundle: Path) -> None:
+    tagger, photographs = Tagger(tiny_bundle), sorted(EXAMPLES.glob("*.jpg"))
+    for path, together in zip(photographs, tagger.tag_many(photographs, LABELS, top_k=5), strict=True):
+        assert not isinstance(together, errors.ImageError)
+        alone = tagger.tag(path, LABELS, top_k=5)
+        for a, b in zip(alone.tags, together.tags, strict=True):
+            assert a.label == b.label
+            assert a.probability == pytest.approx(b.probability, abs=1e-5)
+
+
+def test_an_unusable_checkpoint_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"")
+    with pytest.raises(errors.CheckpointError) as caught:
+        Tagger(tmp_path)
+    assert caught.value.hint
+    for command in (["tag", PHOTOGRAPH], ["serve"]):
+        ran = sigrl(*command, "--checkpoint", tmp_path)
+        assert ran.returncode == 2
+        assert len(ran.stderr.splitlines()) == 1
+        assert "manifest.json" in ran.stderr
+
+
+def _bundled() -> bool:
+    try:
+        return bundled_path().is_dir()
+    except BundleError:
+        return False
+
+
+@pytest.mark.skipif(not _bundled(), reason="the package has no checkpoint yet")
+def test_the_bundled_checkpoint_knows_the_examples() -> None:
+    tagger = Tagger()
+    assert "cat" in tagger.tag(EXAMPLES / "cat.jpg").labels
+    assert "cup" in tagger.tag(EXAMPLES / "coffee.jpg", top_k=10, threshold=0.0).labels
+    assert tagger.tag(EXAMPLES / "cat.jpg", ["cat", "dog"]).labels == ("cat",)
+    assert tagger.tag(EXAMPLES / "cat.jpg", ["dog"]).labels == ()
