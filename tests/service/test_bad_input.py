@@ -2,13 +2,11 @@
 HTTP alike, and the next photograph is tagged as if nothing had happened."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import sample_images as samples
-from fake_engine import FakeEngine
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -46,23 +44,14 @@ def _ask_http(client: TestClient) -> Ask:
     return ask
 
 
-def _ask_command_line(
-    engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Ask:
-    monkeypatch.setattr("service.tagger._load_engine", lambda _checkpoint: engine)
-    photograph = tmp_path / "photo"
-
+def _ask_command_line(sigrl: Callable[..., tuple[int, str, str]], photograph: Path) -> Ask:
     def ask(data: bytes, labels: Sequence[str]) -> tuple[set[str], str]:
         photograph.write_bytes(data)
-        arguments = ["sigrl", "tag", str(photograph), "--json", "--labels", json.dumps(list(labels))]
-        monkeypatch.setattr(sys, "argv", arguments)
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        if not caught.value.code:
+        status, out, err = sigrl("tag", photograph, "--json", "--labels", json.dumps(list(labels)))
+        if status == 0:
             assert err == ""
             return {tag["label"] for tag in json.loads(out)["tags"]}, ""
-        assert caught.value.code in (cli.SOME_FAILED, cli.BAD_USAGE)
+        assert status in (cli.SOME_FAILED, cli.BAD_USAGE)
         assert len(err.splitlines()) == 1
         return set(), err
 
@@ -75,8 +64,9 @@ def ask(request: pytest.FixtureRequest) -> Ask:
         return _ask_python(request.getfixturevalue("tagger"))
     if request.param == "http":
         return _ask_http(request.getfixturevalue("client"))
-    fixtures = ("engine", "tmp_path", "monkeypatch", "capsys")
-    return _ask_command_line(*(request.getfixturevalue(name) for name in fixtures))
+    monkeypatch, engine = request.getfixturevalue("monkeypatch"), request.getfixturevalue("engine")
+    monkeypatch.setattr("service.tagger._load_engine", lambda _checkpoint: engine)
+    return _ask_command_line(request.getfixturevalue("sigrl"), request.getfixturevalue("photograph"))
 
 
 RIGHT = {

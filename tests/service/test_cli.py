@@ -16,27 +16,6 @@ def _fake_engine(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.tagger._load_engine", lambda _checkpoint: engine)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The exit status of `sigrl ARGUMENTS`."""
-    monkeypatch.setattr(sys, "argv", ["sigrl", *(str(argument) for argument in arguments)])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return int(caught.value.code or 0)
-
-
-@pytest.fixture
-def sigrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """`sigrl(*arguments)` gives (status, stdout, stderr)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        status = run(monkeypatch, *arguments)
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return status, captured.out, captured.err
-
-    return call
-
-
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
     for name in ("b.JPG", "a.png", "below/c.webp", ".hidden.jpg", ".thumbnails/d.jpg", "notes.txt"):
