@@ -1,20 +1,21 @@
 """`sigrl-train`: pretrain, fit, evaluate, ablate."""
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
 from pydantic import ValidationError
+from pydantic_core import to_json
 from rich.console import Console
 
 from model.backbone import Backbone
-from model.bundle import BundleError, TaggingModel, load_bundle, save_bundle
+from model.bundle import Bundle, BundleError, TaggingModel, load_bundle, save_bundle
 from model.engine import TorchEngine
 from model.heads import MatchingHead
 from model.manifest import Description
+from model.vocabulary import VocabularyError
 from training.config import TrainingConfig, load_config
 from training.data.coco import DataError, load_coco
 from training.data.supervision import unrelated_names
@@ -25,6 +26,8 @@ from training.tasks.ablate import ablate
 from training.tasks.evaluate import evaluate
 from training.tasks.fit import fit
 from training.tasks.pretrain import pretrain
+
+USER_ERRORS = (BundleError, DataError, ValidationError, VocabularyError, yaml.YAMLError, OSError)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
@@ -41,6 +44,7 @@ Towers = Annotated[Path, typer.Argument(help="Bundle that `pretrain` wrote")]
 def pretrain_command(config: Config, output: Output, cache: Cache = Path("cache")) -> None:
     """Train the towers, from ImageNet weights and a sentence encoder; write a bundle with the `mkt` head."""
     settings = load_config(config)
+    _check_new(output)
     backbone, head = pretrain(settings, cache)
     _save(output, settings, backbone, head, minilm_tokenizer(), 0.5, ["sigrl-train pretrain"])
 
@@ -57,7 +61,8 @@ def fit_command(
     settings = load_config(config)
     if seed is not None:
         settings = settings.model_copy(update={"fit": settings.fit.model_copy(update={"seed": seed})})
-    bundle = load_bundle(towers)
+    _check_new(output)
+    bundle = _load_towers(towers, settings)
     head, threshold = fit(settings, bundle.model.backbone, bundle.model.head, cache)
     console.print(f"default threshold {threshold:.2f}, chosen on held-out photographs of the training split")
     commands = [*bundle.manifest.provenance.get("commands", []), "sigrl-train fit"]
@@ -75,12 +80,13 @@ def evaluate_command(
 ) -> None:
     """Measure a bundle on the test split, through the engine that serves it."""
     settings = load_config(config)
+    if record is not None:
+        _check_new(record)
     split = load_coco(settings.data.root, settings.data.test_split)
     distractors = unrelated_names(settings.data, split.label_names)
     measured = evaluate(TorchEngine.load(bundle), split, settings.data.hidden_labels, distractors)
     console.print(report_table(measured))
-    if report is not None:
-        report.write_text(measured.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    _write_report(report, measured)
     if record is not None:
         loaded = load_bundle(bundle)
         provenance = loaded.manifest.provenance | {"metrics": measured.model_dump(mode="json")}
@@ -106,10 +112,35 @@ def ablate_command(
 ) -> None:
     """Fit every head, and the sigrl head without its parts, on the same towers; print one table."""
     settings = load_config(config)
-    rows = ablate(settings, load_bundle(towers), [int(seed) for seed in seeds.split(",")], cache)
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError as error:
+        raise DataError(f"--seeds {seeds!r}: write whole numbers with commas between them") from error
+    rows = ablate(settings, _load_towers(towers, settings), numbers, cache)
     console.print(ablation_table(rows))
-    if report is not None:
-        report.write_text(json.dumps([row.model_dump() for row in rows], indent=2) + "\n", encoding="utf-8")
+    _write_report(report, rows)
+
+
+def _check_new(directory: Path) -> None:
+    """Before the work and not after it: `save_bundle` writes over nothing."""
+    if directory.exists():
+        raise DataError(f"{directory} is there already: a bundle is final, name a new directory")
+
+
+def _load_towers(path: Path, settings: TrainingConfig) -> Bundle:
+    bundle = load_bundle(path)
+    for name in ("backbone", "preprocessing"):
+        if getattr(bundle.manifest, name) != getattr(settings.pretrain, name):
+            raise DataError(
+                f"{path} was made with another `pretrain.{name}`: use the configuration it came from"
+            )
+    return bundle
+
+
+def _write_report(path: Path | None, content: Any) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(to_json(content, indent=2, inf_nan_mode="null") + b"\n")
 
 
 def _save(
@@ -140,6 +171,18 @@ def main() -> None:
     """Entry point: what the user can mend is one line on stderr and exit status 2."""
     try:
         app()
-    except (BundleError, DataError, ValidationError, yaml.YAMLError, OSError) as error:
-        Console(stderr=True).print(f"sigrl-train: {error}", style="red", markup=False)
+    except USER_ERRORS as error:
+        Console(stderr=True).print(
+            f"sigrl-train: {_one_line(error)}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(2)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        found = error.errors(include_url=False)
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
+    if isinstance(error, yaml.YAMLError):
+        return f"the configuration is not YAML: {' '.join(str(error).split())}"
+    # An error of a loader's process brings that process's traceback along; its last line is the message.
+    return str(error).strip().splitlines()[-1].removeprefix(f"{DataError.__module__}.DataError: ")

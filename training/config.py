@@ -32,7 +32,7 @@ class PretrainConfig(Frozen):
     preprocessing: Preprocessing
     frozen_blocks: int = 6
     """Stages of the image tower that stay as they are; their output is computed once and cached."""
-    epochs: int = 4
+    epochs: int = 3
     batch_size: int = 64
     learning_rate: float = 6e-4
     """Of the image projection and the scales."""
@@ -45,9 +45,9 @@ class PretrainConfig(Frozen):
     """Names drawn from the label lists for each step."""
     label_weight: float = 1.5
     """Weight of the labels' binary cross-entropy (mean over photographs, sum over labels)."""
-    distillation_weight: float = 0.1
+    distillation_weight: float = 0.2
     """Weight of the distilled names' binary cross-entropy, in the same measure per 80 names."""
-    caption_weight: float = 0.5
+    caption_weight: float = 1.0
     """Weight of the contrastive loss between photographs and captions."""
     bridge_weight: float = 10.0
     """Weight of one minus the cosine between image embedding and bridge embedding."""
@@ -58,13 +58,13 @@ class FitConfig(Frozen):
     """`sigrl-train fit`: a head on frozen towers."""
 
     head: HeadConfig
-    epochs: int = 3
+    epochs: int = 2
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     dropout: float = 0.1
     """Of the label graph."""
-    sampled_context: int = 16
+    sampled_context: int = 8
     """Context labels drawn for each step: SVFR takes a mean over them, so a sample of them is unbiased."""
     distilled_labels: int = 256
     """Names drawn from the label lists for each step; their targets are the towers' own scores before fit."""

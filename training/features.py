@@ -1,6 +1,7 @@
 """Outputs of frozen modules, computed once and kept on disk: what makes training on a CPU bearable."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -13,12 +14,22 @@ from torch.utils.data import DataLoader, Dataset
 
 from model.config import Preprocessing
 from model.preprocess import preprocess
+from training.data.coco import DataError
 
 _BATCH_SIZE = 32
 
 
+def read_photograph(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+    """Pixel values [3, S, S] of a file, prepared as the service prepares them. Raises DataError."""
+    try:
+        with Image.open(path) as image:
+            return preprocess(image.convert("RGB"), preprocessing)
+    except OSError as error:
+        raise DataError(f"{path} is no photograph that can be read: fetch the file again") from error
+
+
 class PhotographDataset(Dataset[np.ndarray]):
-    """Pixel values [3, S, S] of a list of files, prepared as the service prepares them."""
+    """Pixel values [3, S, S] of a list of files."""
 
     def __init__(self, paths: Sequence[Path], preprocessing: Preprocessing) -> None:
         self.paths = paths
@@ -28,8 +39,7 @@ class PhotographDataset(Dataset[np.ndarray]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        with Image.open(self.paths[index]) as image:
-            return preprocess(image.convert("RGB"), self.preprocessing)
+        return read_photograph(self.paths[index], self.preprocessing)
 
 
 def progress_bar() -> Progress:
@@ -57,21 +67,32 @@ def image_features(
         return np.load(path, mmap_mode="r")
     cache.mkdir(parents=True, exist_ok=True)
     loader = DataLoader(PhotographDataset(paths, preprocessing), batch_size=_BATCH_SIZE, num_workers=1)
-    unfinished = path.with_suffix(".unfinished")
+    # Two runs may want the same outputs at the same time: each writes a file of its own.
+    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
+    try:
+        _write(unfinished, loader, compute, description)
+        unfinished.rename(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r")
+
+
+def _write(
+    path: Path, loader: DataLoader[np.ndarray], compute: Callable[[Tensor], Tensor], description: str
+) -> None:
+    count = len(loader.dataset)  # type: ignore[arg-type]
     array: np.ndarray | None = None
     done = 0
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), progress_bar() as progress:
-        task = progress.add_task(description, total=len(paths), note="")
+        task = progress.add_task(description, total=count, note="")
         for pixel_values in loader:
             batch = compute(pixel_values.contiguous(memory_format=torch.channels_last)).half().numpy()
             if array is None:
-                shape = (len(paths), *batch.shape[1:])
-                array = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float16, shape=shape)
+                shape = (count, *batch.shape[1:])
+                array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
             array[done : done + len(batch)] = batch
             done += len(batch)
             progress.update(task, completed=done)
-    unfinished.rename(path)
-    return np.load(path, mmap_mode="r")
 
 
 def text_features(

@@ -3,6 +3,9 @@
 All of it comes from registry packages (extra `pretrain`) and is needed at training time only.
 """
 
+import model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
+
+# isort: split
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 

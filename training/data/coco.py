@@ -41,8 +41,10 @@ def load_coco(root: Path, split: str) -> CocoSplit:
         labels = np.zeros((len(row), len(column)), dtype=np.float32)
         for annotation in instances["annotations"]:
             labels[row[annotation["image_id"]], column[annotation["category_id"]]] = 1
-    except KeyError as error:
-        raise DataError(f"instances_{split}.json lacks {error}: it is not in COCO's layout") from error
+    except (KeyError, TypeError) as error:
+        raise _not_in_layout(root, f"instances_{split}.json", error) from error
+    if not paths:
+        raise DataError(f"instances_{split}.json lists no photographs: point `data.root` at another folder")
     missing = next((path for path in paths if not path.is_file()), None)
     if missing is not None:
         raise DataError(
@@ -55,11 +57,19 @@ def _captions(root: Path, split: str, row: dict[int, int]) -> tuple[str | None, 
     captions: list[str | None] = [None] * len(row)
     path = root / "annotations" / f"captions_{split}.json"
     if path.is_file():
-        for annotation in _read(path)["annotations"]:
-            index = row.get(annotation["image_id"])
-            if index is not None and captions[index] is None:
-                captions[index] = annotation["caption"].strip()
+        try:
+            for annotation in _read(path)["annotations"]:
+                index = row.get(annotation["image_id"])
+                if index is not None and captions[index] is None:
+                    captions[index] = annotation["caption"].strip()
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _not_in_layout(root, path.name, error) from error
     return tuple(captions)
+
+
+def _not_in_layout(root: Path, name: str, error: Exception) -> DataError:
+    lacks = f"lacks {error}" if isinstance(error, KeyError) else "holds something else"
+    return DataError(f"{root / 'annotations' / name} {lacks}: it is not in COCO's layout, fetch it again")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -67,6 +77,6 @@ def _read(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path} is not there: point `data.root` at a folder in COCO's layout") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise DataError(f"{path} is not JSON ({error}): fetch the file again") from error
     return content

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from training.config import DataConfig
-from training.data.coco import load_coco
+from training.data.coco import DataError, load_coco
 from training.data.label_lists import naming_pattern, read_label_list, unique
 
 
@@ -29,7 +29,7 @@ class Supervision:
 
 def load_supervision(data: DataConfig) -> Supervision:
     """The training split. A caption or a list's name that names a hidden label is dropped; the photograph
-    stays, without that label."""
+    stays, without that label. Raises DataError when no name is left to distil."""
     split = load_coco(data.root, data.train_split)
     trained = [index for index, name in enumerate(split.label_names) if name not in data.hidden_labels]
     pattern = naming_pattern(data.hidden_labels, data.other_names)
@@ -38,14 +38,20 @@ def load_supervision(data: DataConfig) -> Supervision:
         return pattern is None or pattern.search(text) is None
 
     captions = tuple(caption if caption and is_allowed(caption) else None for caption in split.captions)
-    names = unique(name for path in data.label_lists for name in read_label_list(path))
+    names = [
+        name
+        for name in unique(name for path in data.label_lists for name in read_label_list(path))
+        if is_allowed(name)
+    ]
+    if not names:
+        raise DataError("there are no names to distil: set `data.label_lists` to at least one file of names")
     return Supervision(
         image_paths=split.image_paths,
         label_names=tuple(split.label_names[index] for index in trained),
         labels=torch.from_numpy(split.labels[:, trained]),
         captions=captions,
         has_caption=torch.tensor([caption is not None for caption in captions]),
-        names=[name for name in names if is_allowed(name)],
+        names=names,
     )
 
 

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pydantic import BaseModel
 
 from model.engine import Engine
 from model.features import ImageFeatures
-from model.preprocess import preprocess
 from model.vocabulary import Vocabulary
-from training.data.coco import CocoSplit
-from training.features import progress_bar
+from training.data.coco import CocoSplit, DataError
+from training.features import progress_bar, read_photograph
 from training.metrics import average_precision, hit_at, precision_at
 
 MINIMUM_POSITIVES = 10
@@ -70,10 +68,7 @@ def encode_split(engine: Engine, split: CocoSplit) -> list[ImageFeatures]:
         task = progress.add_task("photographs", total=len(split.image_paths), note="")
         for start in range(0, len(split.image_paths), _BATCH_SIZE):
             paths = split.image_paths[start : start + _BATCH_SIZE]
-            pixel_values = []
-            for path in paths:
-                with Image.open(path) as image:
-                    pixel_values.append(preprocess(image.convert("RGB"), engine.preprocessing))
+            pixel_values = [read_photograph(path, engine.preprocessing) for path in paths]
             batches.append(engine.encode_images(np.stack(pixel_values)))
             progress.update(task, advance=len(paths))
     return batches
@@ -82,7 +77,10 @@ def encode_split(engine: Engine, split: CocoSplit) -> list[ImageFeatures]:
 def evaluate(
     engine: Engine, split: CocoSplit, hidden_labels: Sequence[str], distractors: Sequence[str]
 ) -> Report:
-    """Measures `engine` on `split`; `distractors` are names unrelated to its labels, at least 500."""
+    """Measures `engine` on `split`; `distractors` are names unrelated to its labels, at least 500 of them for
+    all rows of the company. Raises DataError when the split lacks the labels that have a row of their own."""
+    if absent := [name for name in ("dog", *CONSTANT_GUESS) if name not in split.label_names]:
+        raise DataError(f"the test split has no label {absent[0]!r}: `evaluate` measures on COCO's labels")
     batches = encode_split(engine, split)
 
     def logits(names: Sequence[str]) -> np.ndarray:
@@ -164,7 +162,7 @@ def _company(
         alone = decided if alone is None else alone
         results.append(
             Company(
-                distractors=size,
+                distractors=len(asked) - len(chosen),
                 mean_average_precision=float(average_precision(scores, targets[:, columns]).mean()),
                 unchanged_decisions=float(100 * (decided == alone).mean()),
             )

@@ -100,7 +100,7 @@ def _train(
     optimizer = torch.optim.AdamW(
         head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    steps = len(trained) // settings.batch_size
+    steps = max(1, len(trained) // settings.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, half_cosine(50, settings.epochs * steps))
     with progress_bar() as progress:
         task = progress.add_task("fit", total=settings.epochs * steps, note="")

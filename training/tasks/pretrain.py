@@ -35,6 +35,8 @@ from training.losses import caption_loss, cosine_distance, label_loss, soft_targ
 from training.optim import half_cosine
 from training.towers import split_trunk
 
+_LIKELY_NAMES = 10
+"""Names that a photograph may put into a step's draw."""
 _CAPTION_SHARE = 0.7
 """Weight of the caption beside the ImageNet bridge in the distilled scores."""
 _RIDGE = 0.02
@@ -55,6 +57,8 @@ class Teachers:
     """[N, width], centred."""
     targets: Tensor
     """[N, V] float16: soft targets for the names."""
+    likely_names: Tensor
+    """[N, 10]: the names that fit a photograph's caption best, or its bridge scores where it has none."""
 
 
 class DualEncoder(nn.Module):
@@ -155,7 +159,9 @@ def _teach(
     captions = text_features(encode, [caption or "" for caption in supervision.captions], "captions")
     with_caption = supervision.has_caption.float().unsqueeze(1)
     scores = standardize(bridge.scores(pooled, names))
-    scores += _CAPTION_SHARE * with_caption * standardize(captions @ names.T)
+    caption_scores = standardize(captions @ names.T)
+    likely_names = torch.where(with_caption > 0, caption_scores, scores).topk(_LIKELY_NAMES, dim=1).indices
+    scores += _CAPTION_SHARE * with_caption * caption_scores
     scores /= (1 + _CAPTION_SHARE**2 * with_caption).sqrt()
     bridge_embeddings = bridge.embed(pooled)
     return Teachers(
@@ -164,6 +170,7 @@ def _teach(
         caption_embeddings=captions,
         bridge_embeddings=bridge_embeddings - bridge_embeddings.mean(0),
         targets=soft_targets(scores).half(),
+        likely_names=likely_names,
     )
 
 
@@ -237,7 +244,7 @@ def _train(
         ],
         weight_decay=settings.weight_decay,
     )
-    steps = len(stem_outputs) // settings.batch_size
+    steps = max(1, len(stem_outputs) // settings.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, half_cosine(50, settings.epochs * steps))
     with progress_bar() as progress:
         task = progress.add_task("pretrain", total=settings.epochs * steps, note="")
@@ -252,6 +259,15 @@ def _train(
                 progress.update(task, advance=1, note=f"epoch {epoch + 1} loss {loss.item():.2f}")
 
 
+def _draw_names(teachers: Teachers, batch: Tensor, count: int) -> Tensor:
+    """Half of the names fit a photograph of the batch, half are any: rare words would hardly ever meet a
+    photograph that shows them otherwise."""
+    likely = teachers.likely_names[batch].flatten()
+    chosen = likely[torch.randint(len(likely), (count // 2,))]
+    anything = torch.randint(len(teachers.name_embeddings), (count - len(chosen),))
+    return torch.cat([chosen, anything])
+
+
 def _loss(
     encoder: DualEncoder,
     supervision: Supervision,
@@ -262,7 +278,7 @@ def _loss(
 ) -> Tensor:
     settings = config.pretrain
     head = encoder.head
-    drawn = torch.randint(len(supervision.names), (settings.distilled_labels,))
+    drawn = _draw_names(teachers, batch, settings.distilled_labels)
     with torch.autocast("cpu", torch.bfloat16):
         features = encoder(stem_outputs[batch].float().contiguous(memory_format=torch.channels_last))
     features = ImageFeatures(features.image_embeddings.float(), features.patch_tokens.float(), features.grid)
