@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from pydantic import ValidationError
 from pydantic_core import to_json
 from rich.console import Console
@@ -27,7 +26,7 @@ from training.tasks.evaluate import evaluate
 from training.tasks.fit import fit
 from training.tasks.pretrain import pretrain
 
-USER_ERRORS = (BundleError, DataError, ValidationError, VocabularyError, yaml.YAMLError, OSError)
+USER_ERRORS = (BundleError, DataError, ValidationError, VocabularyError, OSError)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
@@ -131,9 +130,7 @@ def _load_towers(path: Path, settings: TrainingConfig) -> Bundle:
     bundle = load_bundle(path)
     for name in ("backbone", "preprocessing"):
         if getattr(bundle.manifest, name) != getattr(settings.pretrain, name):
-            raise DataError(
-                f"{path} was made with another `pretrain.{name}`: use the configuration it came from"
-            )
+            raise DataError(f"{path} was made with another `pretrain.{name}`: use its own configuration")
     return bundle
 
 
@@ -182,7 +179,5 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         found = error.errors(include_url=False)
         return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
-    if isinstance(error, yaml.YAMLError):
-        return f"the configuration is not YAML: {' '.join(str(error).split())}"
     # An error of a loader's process brings that process's traceback along; its last line is the message.
     return str(error).strip().splitlines()[-1].removeprefix(f"{DataError.__module__}.DataError: ")

@@ -6,6 +6,7 @@ import yaml
 from pydantic import Field
 
 from model.config import BackboneConfig, Frozen, HeadConfig, Preprocessing
+from training.data.coco import DataError
 
 
 class DataConfig(Frozen):
@@ -85,5 +86,10 @@ class TrainingConfig(Frozen):
 
 
 def load_config(path: Path) -> TrainingConfig:
-    """Reads a YAML file; raises pydantic's ValidationError, which names the key."""
-    return TrainingConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    """Reads a YAML file; raises DataError where it is none, and pydantic's ValidationError, which names the
+    key."""
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    return TrainingConfig.model_validate(content)

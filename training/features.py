@@ -64,7 +64,7 @@ def image_features(
     """
     path = cache / f"{_fingerprint(paths, preprocessing, module)}.npy"
     if path.is_file():
-        return np.load(path, mmap_mode="r")
+        return _open(path)
     cache.mkdir(parents=True, exist_ok=True)
     loader = DataLoader(PhotographDataset(paths, preprocessing), batch_size=_BATCH_SIZE, num_workers=1)
     # Two runs may want the same outputs at the same time: each writes a file of its own.
@@ -74,7 +74,13 @@ def image_features(
         unfinished.rename(path)
     finally:
         unfinished.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="r")
+    return _open(path)
+
+
+def _open(path: Path) -> np.ndarray:
+    # Copy on write: torch warns of arrays that cannot be written.
+    array: np.ndarray = np.load(path, mmap_mode="c")
+    return array
 
 
 def _write(

@@ -5,14 +5,20 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from training.data.coco import DataError
+
 
 def read_label_list(path: Path) -> list[str]:
     """Names of a text file (one a line), or of a CSV `identifier,name[,...]`; lower case, in order.
 
     Alternatives that Objects365 writes with a slash become names of their own. A list of Open Images
-    identifiers (`/m/...`) is looked up in `openimages_class_descriptions.csv` beside it.
+    identifiers (`/m/...`) is looked up in `openimages_class_descriptions.csv` beside it. Raises
+    DataError for a file that is no text.
     """
-    text = path.read_text(encoding="utf-8-sig")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8 ({error}): convert it") from error
     if path.suffix == ".csv":
         rows = csv.reader(text.splitlines())
         lines = [name for row in rows if len(row) > 1 for name in row[1].split("/")]

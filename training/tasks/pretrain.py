@@ -216,7 +216,8 @@ def _initialise(
     head = encoder.head
     labels = head.label_features(encoder.text_projection(teachers.label_embeddings))
     features = encoder(stem_outputs[:100].float())
-    local = head.local_scores(features, labels).topk(head.config.top_k, dim=1).values.mean(1)
+    local = head.local_scores(features, labels)
+    local = local.topk(min(head.config.top_k, local.shape[1]), dim=1).values.mean(1)
     scores = head.global_scores(features, labels)
     head.log_global_scale.copy_(-scores.std().log() - 0.3)
     head.log_local_scale.copy_(-local.std().log() - 0.3)
