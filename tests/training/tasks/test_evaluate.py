@@ -1,0 +1,120 @@
+"""What `evaluate` reports, through the engine that serves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.engine import TorchEngine
+from training.data.coco import CocoSplit, DataError, load_coco
+from training.metrics import average_precision
+from training.tasks.evaluate import CONSTANT_GUESS, MINIMUM_POSITIVES, Report, encode_split, evaluate
+
+DISTRACTORS = [f"thing {number}" for number in range(100)]
+
+
+@pytest.fixture(scope="module")
+def split(coco_root: Path) -> CocoSplit:
+    return load_coco(coco_root, "val2014")
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_bundle: Path) -> TorchEngine:
+    return TorchEngine.load(tiny_bundle, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def report(engine: TorchEngine, split: CocoSplit) -> Report:
+    return evaluate(engine, split, ("cat",), DISTRACTORS)
+
+
+def test_the_means_are_of_the_labels_they_name(report: Report, split: CocoSplit) -> None:
+    counted = split.labels.sum(0) >= MINIMUM_POSITIVES
+    assert report.photographs == 24
+    assert report.labels == counted.sum() >= 4
+    means = {name: report.per_label[name] for name in np.array(split.label_names)[counted]}
+    assert report.mean_average_precision == pytest.approx(np.mean(list(means.values())), abs=0.1)
+    assert report.hidden_mean_average_precision == pytest.approx(report.per_label["cat"], abs=0.1)
+    means.pop("cat", None)
+    assert report.seen_mean_average_precision == pytest.approx(np.mean(list(means.values())), abs=0.1)
+
+
+def test_without_hidden_labels_there_is_no_mean_of_them(engine: TorchEngine, split: CocoSplit) -> None:
+    report = evaluate(engine, split, (), DISTRACTORS[:5])
+    assert report.hidden_mean_average_precision is None
+    assert report.seen_mean_average_precision == report.mean_average_precision
+
+
+def test_the_constant_guess_is_beside_every_ranking(report: Report, split: CocoSplit) -> None:
+    columns = [split.label_names.index(name) for name in CONSTANT_GUESS]
+    guess = report.constant_guess
+    assert guess.precision_at_1 == pytest.approx(100 * split.labels[:, columns[0]].mean())
+    assert guess.precision_at_3 == pytest.approx(100 * split.labels[:, columns[:3]].mean())
+    assert guess.true_label_in_first_5 == pytest.approx(100 * split.labels[:, columns].any(1).mean())
+    assert 0 <= report.ranking.precision_at_1 <= report.ranking.true_label_in_first_5 <= 100
+
+
+def test_company_changes_nothing_and_is_counted_as_it_was(report: Report) -> None:
+    assert [company.distractors for company in report.company] == [0, 5, 80, 100]
+    for company in report.company:
+        assert company.unchanged_decisions == 100
+        assert company.mean_average_precision == pytest.approx(report.company[0].mean_average_precision)
+
+
+def test_dog_alone_is_dog_among_others(report: Report) -> None:
+    assert report.single_label["average_precision"] == pytest.approx(report.per_label["dog"], abs=0.1)
+
+
+def test_a_perfect_engine_gets_everything(
+    engine: TorchEngine, split: CocoSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that reads the answers from the split."""
+    asked: list[tuple[str, ...]] = []
+    read: list[int] = []
+
+    class Perfect:
+        checkpoint_id = "sha256:0"
+        preprocessing = engine.preprocessing
+        default_threshold = 0.5
+
+        def encode_images(self, pixel_values: np.ndarray) -> np.ndarray:
+            read.append(len(pixel_values))
+            return np.arange(sum(read[:-1]), sum(read))
+
+        def encode_labels(self, vocabulary):
+            asked.append(vocabulary.names)
+            return vocabulary.names
+
+        def score(self, rows: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+            truth = {name: split.labels[rows, column] for column, name in enumerate(split.label_names)}
+            return np.stack([truth.get(name, np.zeros(len(rows))) - 0.5 for name in names], axis=1)
+
+        def probabilities(self, logits: np.ndarray) -> np.ndarray:
+            return 1 / (1 + np.exp(-logits))
+
+    monkeypatch.setattr("training.tasks.evaluate._BATCH_SIZE", 7)
+    report = evaluate(Perfect(), split, ("cat",), DISTRACTORS)
+    assert read == [7, 7, 7, 3]
+    assert report.mean_average_precision == report.seen_mean_average_precision == 100
+    assert report.hidden_mean_average_precision == 100
+    assert report.micro_f1 == report.macro_f1 == 100
+    assert (
+        report.ranking.precision_at_1
+        == report.ranking.true_label_in_first_5
+        == (100 * split.labels.any(1).mean())
+    )
+    assert report.single_label["precision"] == report.single_label["recall"] == 100
+    assert all(company.unchanged_decisions == 100 for company in report.company)
+    assert ("dog",) in asked
+
+
+def test_encoded_batches_are_the_photographs_in_order(engine: TorchEngine, split: CocoSplit) -> None:
+    (batch,) = encode_split(engine, split)
+    assert batch.image_embeddings.shape == (24, 32)
+    assert average_precision(batch.image_embeddings.numpy()[:, :8], split.labels).shape == (8,)
+
+
+def test_another_data_set_than_cocos_is_told(engine: TorchEngine, split: CocoSplit) -> None:
+    other = CocoSplit(split.image_paths, ("cat", "dog"), split.labels[:, :2], split.captions)
+    with pytest.raises(DataError, match=r"has no label 'person'"):
+        evaluate(engine, other, (), DISTRACTORS)

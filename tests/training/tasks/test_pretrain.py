@@ -1,0 +1,60 @@
+"""Pretraining, from the real weights of the registry packages, on 24 photographs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.bundle import TaggingModel, load_bundle, save_bundle
+from model.manifest import Description
+from training.config import TrainingConfig
+from training.initialisation import minilm_tokenizer
+from training.tasks.fit import fit
+from training.tasks.pretrain import pretrain, starting_point
+
+pytestmark = pytest.mark.usefixtures("pretrain_packages")
+
+
+def test_towers_are_trained_saved_and_fitted(
+    lite_config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = {}
+
+    def keep_start(config):
+        backbone, classifier = starting_point(config)
+        started.update({name: tensor.clone() for name, tensor in backbone.state_dict().items()})
+        return backbone, classifier
+
+    monkeypatch.setattr("training.tasks.pretrain.starting_point", keep_start)
+    backbone, head = pretrain(lite_config, tmp_path / "cache")
+    weights = backbone.state_dict()
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+    assert all(parameter.isfinite().all() for parameter in head.parameters())
+
+    changed = {name for name, tensor in weights.items() if not torch.equal(tensor, started[name])}
+    frozen = ("visual.trunk.conv_stem", *(f"visual.trunk.blocks.{block}." for block in range(6)))
+    assert not [name for name in changed if name.startswith(frozen) or "running" in name]
+    assert not [name for name in changed if name.startswith("text.") and "projection" not in name]
+    assert {"visual.head.proj.weight", "text.projection.weight", "visual.trunk.conv_head.weight"} <= changed
+
+    tokenizer = minilm_tokenizer()
+    model = TaggingModel(lite_config.pretrain.backbone, head.config, tokenizer)
+    model.backbone.load_state_dict(weights)
+    model.head.load_state_dict(head.state_dict())
+    description = Description(
+        name="test",
+        backbone=lite_config.pretrain.backbone,
+        head=head.config,
+        preprocessing=lite_config.pretrain.preprocessing,
+        default_threshold=0.5,
+        provenance={},
+    )
+    save_bundle(tmp_path / "towers", description, model.state_dict(), tokenizer)
+    bundle = load_bundle(tmp_path / "towers")
+
+    # The frozen stages of the bundle are those whose output is cached: nothing is computed twice.
+    computed = len(list((tmp_path / "cache").iterdir()))
+    fitted, threshold = fit(lite_config, bundle.model.backbone, bundle.model.head, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == computed == 1
+    assert all(parameter.isfinite().all() for parameter in fitted.parameters())
+    assert 0.05 <= threshold <= 0.95

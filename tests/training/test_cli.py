@@ -1,0 +1,158 @@
+"""`sigrl-train` as its users meet it: commands one after another, and one line for what they can mend."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.bundle import load_bundle
+from training.config import TrainingConfig
+from training.data.coco import load_coco
+from training.tasks import ablate
+
+
+@pytest.fixture(scope="module")
+def labels(coco_root: Path) -> torch.Tensor:
+    return torch.from_numpy(load_coco(coco_root, "val2014").labels)
+
+
+def test_fit_evaluate_and_record(sigrl_train, config_file: Path, towers: Path, tmp_path: Path) -> None:
+    fitted, report, recorded = (
+        tmp_path / "fitted",
+        tmp_path / "reports" / "report.json",
+        tmp_path / "recorded",
+    )
+    common = ("--config", config_file)
+    status, out, _ = sigrl_train("fit", towers, *common, "-o", fitted, "--cache", tmp_path / "c", "--seed", 3)
+    assert status == 0
+    assert "default threshold" in out
+    manifest = load_bundle(fitted).manifest
+    assert manifest.head.kind == "sigrl"
+    assert manifest.head.context_labels == ("person", "dog", "car", "chair", "handbag", "dining table")
+    assert manifest.provenance["hidden_labels"] == ["cat", "wine glass"]
+    assert manifest.provenance["commands"] == ["sigrl-train fit"]
+    assert manifest.provenance["configuration"]["fit"]["seed"] == 3
+
+    status, out, _ = sigrl_train("evaluate", fitted, *common, "--report", report, "--record", recorded)
+    assert status == 0
+    assert "24 photographs" in out
+    measured = json.loads(report.read_text())
+    assert measured["photographs"] == 24
+    kept = load_bundle(recorded)
+    assert kept.manifest.provenance["metrics"] == measured
+    assert kept.manifest.head == manifest.head
+    for name, tensor in load_bundle(fitted).model.state_dict().items():
+        torch.testing.assert_close(kept.model.state_dict()[name], tensor, atol=1e-6, rtol=1e-2)
+
+
+def test_ablate(
+    sigrl_train,
+    config_file: Path,
+    towers: Path,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch,
+    labels: torch.Tensor,
+) -> None:
+    monkeypatch.setattr(ablate, "bridge_scores", lambda *_: labels)
+    monkeypatch.setattr(ablate, "HEADS", {"clip": {"kind": "clip"}})
+    report = tmp_path / "rows.json"
+    arguments = ("--config", config_file, "--cache", cache, "--seeds", "0,1", "--report", report)
+    status, out, _ = sigrl_train("ablate", towers, *arguments)
+    assert status == 0
+    assert "untrained bridge" in out
+    assert [row["head"] for row in json.loads(report.read_text())] == ["untrained bridge", "clip"]
+
+
+@pytest.mark.parametrize("command", [(), ("pretrain",), ("fit",), ("evaluate",), ("ablate",)])
+def test_help(sigrl_train, command: tuple[str, ...]) -> None:
+    status, out, _ = sigrl_train(*command, "--help")
+    assert status == 0
+    assert "Usage" in out
+
+
+def refused(sigrl_train, *arguments: object) -> str:
+    status, out, err = sigrl_train(*arguments)
+    assert status == 2
+    assert "Traceback" not in out
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("sigrl-train: ")
+    return err
+
+
+def test_a_configuration_that_cannot_be_used(sigrl_train, towers: Path, tmp_path: Path) -> None:
+    path, output = tmp_path / "c.yaml", tmp_path / "output"
+    arguments = ("fit", towers, "--config", path, "-o", output)
+    assert "c.yaml" in refused(sigrl_train, *arguments)
+    path.write_text("data: {rot: here}\nfit: 3\n")
+    error = refused(sigrl_train, *arguments)
+    assert "data.root: Field required" in error
+    assert "data.rot: Extra inputs" in error
+    path.write_text("data: [\n")
+    assert "c.yaml is not YAML" in refused(sigrl_train, *arguments)
+    path.write_bytes(b"\xff\xfe\x00")
+    assert "c.yaml" in refused(sigrl_train, *arguments)
+    assert not output.exists()
+
+
+def test_towers_that_cannot_be_used(
+    sigrl_train, towers: Path, config: TrainingConfig, config_file: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    assert "manifest.json" in refused(sigrl_train, "fit", tmp_path, "--config", config_file, "-o", output)
+    other = config.pretrain.preprocessing.model_copy(update={"interpolation": "bilinear"})
+    changed = config.model_copy(
+        update={"pretrain": config.pretrain.model_copy(update={"preprocessing": other})}
+    )
+    path = tmp_path / "other.yaml"
+    path.write_text(changed.model_dump_json())
+    for command in (("fit", towers, "-o", output), ("ablate", towers)):
+        assert "pretrain.preprocessing" in refused(sigrl_train, *command, "--config", path)
+
+
+def test_an_output_that_is_there_is_refused_before_the_work(
+    sigrl_train, towers: Path, config_file: Path, tmp_path: Path, monkeypatch
+) -> None:
+    for name in ("pretrain", "fit", "evaluate"):
+        monkeypatch.setattr(f"training.cli.{name}", None)
+    for arguments in (
+        ("pretrain", "-o", tmp_path),
+        ("fit", towers, "-o", tmp_path),
+        ("evaluate", towers, "--record", tmp_path),
+    ):
+        assert "name a new directory" in refused(sigrl_train, *arguments, "--config", config_file)
+
+
+def test_data_that_is_not_there(
+    sigrl_train, towers: Path, config: TrainingConfig, coco_root: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.yaml"
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"not a photograph")
+
+    def write(**changes: object) -> tuple[object, ...]:
+        data = config.data.model_copy(update=changes)
+        path.write_text(config.model_copy(update={"data": data}).model_dump_json())
+        return ("fit", towers, "--config", path, "-o", tmp_path / "output", "--cache", tmp_path / "cache")
+
+    assert "instances_train2014.json" in refused(sigrl_train, *write(root=tmp_path))
+    assert "absent.txt" in refused(sigrl_train, *write(label_lists=(tmp_path / "absent.txt",)))
+    assert "label_lists" in refused(sigrl_train, *write(label_lists=()))
+    long = tmp_path / "long.txt"
+    long.write_text("x" * 201)
+    assert "200" in refused(sigrl_train, *write(label_lists=(long,)))
+
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    (root / "train2014").symlink_to(coco_root / "train2014")
+    instances = json.loads((coco_root / "annotations" / "instances_train2014.json").read_text())
+    instances["images"][5]["file_name"] = str(broken)
+    (root / "annotations" / "instances_train2014.json").write_text(json.dumps(instances))
+    error = refused(sigrl_train, *write(root=root))
+    assert f"{broken} is no photograph that can be read" in error
+
+
+def test_seeds_are_whole_numbers(sigrl_train, towers: Path, config_file: Path) -> None:
+    error = refused(sigrl_train, "ablate", towers, "--config", config_file, "--seeds", "0,one")
+    assert "whole numbers" in error

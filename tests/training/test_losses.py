@@ -1,0 +1,59 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from training.losses import caption_loss, cosine_distance, label_loss, soft_targets, standardize
+
+
+def test_label_loss_sums_over_labels_and_averages_over_photographs() -> None:
+    logits, targets = torch.zeros(4, 5), torch.eye(4, 5)
+    assert label_loss(logits, targets).item() == pytest.approx(5 * 0.693147, rel=1e-5)
+    assert label_loss(40 * (2 * targets - 1), targets).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_caption_loss_is_least_where_each_photograph_meets_its_caption() -> None:
+    captions = torch.eye(6)
+    matched = caption_loss(captions, captions, torch.tensor(20.0))
+    shuffled = caption_loss(captions.roll(1, 0), captions, torch.tensor(20.0))
+    assert matched < 0.01
+    assert shuffled > 10
+
+
+def test_two_captions_that_say_the_same_are_no_mistake() -> None:
+    captions = functional.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), dim=-1)
+    swapped = captions[[1, 0, 2]]
+    scale = torch.tensor(10.0)
+    torch.testing.assert_close(
+        caption_loss(captions, captions, scale), caption_loss(swapped, captions, scale)
+    )
+
+
+def test_caption_loss_does_not_move_its_own_targets() -> None:
+    images = functional.normalize(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    captions = images.clone().requires_grad_()
+    caption_loss(images, captions, torch.tensor(0.0)).backward()
+    assert captions.grad is not None
+    assert captions.grad.abs().max() == 0
+
+
+def test_cosine_distance() -> None:
+    rows = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    assert cosine_distance(rows, 3 * rows).item() == pytest.approx(0)
+    assert cosine_distance(rows, -rows).item() == pytest.approx(2)
+    assert cosine_distance(rows, rows.flip(0)).item() == pytest.approx(1)
+
+
+def test_standardize_leaves_each_label_with_mean_zero_and_deviation_one() -> None:
+    scores = 5 + 3 * torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    standardized = standardize(scores)
+    torch.testing.assert_close(standardized.mean(0), torch.zeros(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(standardized.std(0), torch.ones(8))
+    # What a photograph's scores are multiplied by, or moved by, says nothing.
+    torch.testing.assert_close(standardize(scores * 7 - 2), standardized, atol=1e-4, rtol=1e-4)
+
+
+def test_soft_targets_are_a_half_two_deviations_above_the_mean() -> None:
+    targets = soft_targets(torch.tensor([-3.0, 0.0, 2.0, 5.0]))
+    assert targets[2] == 0.5
+    assert targets.tolist() == sorted(targets.tolist())
+    assert targets[1] < 0.02
