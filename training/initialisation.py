@@ -15,7 +15,8 @@ from timm.data import ImageNetInfo
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.config import SentenceEncoderConfig
+from model.backbone import Backbone
+from model.config import BackboneConfig, SentenceEncoderConfig
 from training.data.coco import DataError
 
 _BRIDGE_TEMPERATURE = 2.0
@@ -84,6 +85,18 @@ def minilm_weights(config: SentenceEncoderConfig) -> dict[str, Tensor]:
             for name, their_name in names.items():
                 own[f"{ours}.{name}.{kind}"] = published[f"{theirs}.{their_name}.{kind}"]
     return own
+
+
+def starting_point(config: BackboneConfig) -> tuple[Backbone, tuple[Tensor, Tensor]]:
+    """Towers with the weights of the registry packages, projections untrained; and ImageNet's classifier."""
+    if config.sentence_encoder is None:
+        raise DataError("pretrain starts from a sentence encoder: set `pretrain.backbone.sentence_encoder`")
+    backbone = Backbone(config, minilm_tokenizer())
+    classifier = load_efficientnet_lite2(backbone.visual.trunk)
+    # As the bundle will store it: the frozen stages' cached output stays valid for `fit`.
+    backbone.visual.trunk.half().float()
+    backbone.text.load_state_dict(minilm_weights(config.sentence_encoder), strict=False)
+    return backbone.eval(), classifier
 
 
 def imagenet_class_names() -> list[list[str]]:

@@ -14,8 +14,10 @@ def caption_loss(image_embeddings: Tensor, caption_embeddings: Tensor, scale: Te
     """Contrastive loss [] of photographs and captions [B, D], both of unit norm.
 
     Two captions of a batch may say the same: the targets are not the identity but a sharp softmax of the
-    captions' own similarities.
+    captions' own similarities. Without a pair the loss is 0.
     """
+    if len(image_embeddings) == 0:
+        return image_embeddings.sum()
     similarity = scale * image_embeddings @ caption_embeddings.T
     targets = (caption_embeddings.detach() @ caption_embeddings.detach().T / 0.05).softmax(dim=1)
     per_image = -(targets * similarity.log_softmax(dim=1)).sum(1)

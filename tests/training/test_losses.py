@@ -28,6 +28,11 @@ def test_two_captions_that_say_the_same_are_no_mistake() -> None:
     )
 
 
+def test_a_batch_without_captions_loses_nothing() -> None:
+    nothing = torch.zeros(0, 3, requires_grad=True)
+    assert caption_loss(nothing, nothing, torch.tensor(1.0)).item() == 0
+
+
 def test_caption_loss_does_not_move_its_own_targets() -> None:
     images = functional.normalize(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
     captions = images.clone().requires_grad_()

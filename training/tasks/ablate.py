@@ -13,10 +13,11 @@ from model.config import HeadConfig
 from model.vocabulary import Vocabulary
 from training.config import TrainingConfig
 from training.data.coco import CocoSplit, load_coco
+from training.initialisation import starting_point
 from training.metrics import average_precision
 from training.tasks.evaluate import MINIMUM_POSITIVES
 from training.tasks.fit import fit, predict
-from training.tasks.pretrain import label_texts, make_bridge, sentence_embeddings, starting_point
+from training.teachers import label_texts, make_bridge, sentence_embeddings
 from training.towers import feature_maps, tower_outputs
 
 HEADS: dict[str, dict[str, object]] = {

@@ -7,58 +7,27 @@ that training on the labels alone would lose.
 
 import copy
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from model.backbone import Backbone
-from model.config import BackboneConfig, HeadConfig
+from model.config import HeadConfig
 from model.features import ImageFeatures
 from model.heads import MktHead
-from model.vocabulary import Label
 from training.config import TrainingConfig
 from training.data.coco import DataError
 from training.data.supervision import Supervision, load_supervision
-from training.features import image_features, progress_bar, text_features
-from training.initialisation import (
-    ImageNetBridge,
-    imagenet_class_names,
-    load_efficientnet_lite2,
-    minilm_tokenizer,
-    minilm_weights,
-)
-from training.losses import caption_loss, cosine_distance, label_loss, soft_targets, standardize
+from training.features import image_features, progress_bar
+from training.initialisation import starting_point
+from training.losses import caption_loss, cosine_distance, label_loss
 from training.optim import half_cosine
+from training.teachers import Teachers, draw_names, teach
 from training.towers import split_trunk
 
-_LIKELY_NAMES = 10
-"""Names that a photograph may put into a step's draw."""
-_CAPTION_SHARE = 0.7
-"""Weight of the caption beside the ImageNet bridge in the distilled scores."""
 _RIDGE = 0.02
 """Of the regression that the image projection starts from, as a share of the features' variance."""
-
-
-@dataclass
-class Teachers:
-    """All targets that do not change during training; N photographs, V names of the label lists."""
-
-    label_embeddings: Tensor
-    """[C, width], unit norm: sentence embeddings of the trained labels' texts."""
-    name_embeddings: Tensor
-    """[V, width]."""
-    caption_embeddings: Tensor
-    """[N, width]; rows without a usable caption are never read."""
-    bridge_embeddings: Tensor
-    """[N, width], centred."""
-    targets: Tensor
-    """[N, V] float16: soft targets for the names."""
-    likely_names: Tensor
-    """[N, 10]: the names that fit a photograph's caption best, or its bridge scores where it has none."""
 
 
 class DualEncoder(nn.Module):
@@ -104,6 +73,11 @@ def pretrain(config: TrainingConfig, cache: Path) -> tuple[Backbone, MktHead]:
     torch.manual_seed(settings.seed)
     torch.set_num_threads(config.threads)
     supervision = load_supervision(config.data)
+    if not supervision.has_caption.any():
+        raise DataError(
+            f"pretrain learns from captions: add annotations/captions_{config.data.train_split}.json to "
+            f"{config.data.root}"
+        )
     backbone, classifier = starting_point(settings.backbone)
     encoder = DualEncoder(backbone, settings.frozen_blocks).to(memory_format=torch.channels_last)
     stem_outputs = image_features(
@@ -115,23 +89,11 @@ def pretrain(config: TrainingConfig, cache: Path) -> tuple[Backbone, MktHead]:
         "frozen stages of the image tower",
     )
     pooled, deviation = _feature_statistics(encoder, torch.from_numpy(stem_outputs))
-    teachers = _teach(backbone, classifier, supervision, pooled)
+    teachers = teach(backbone, classifier, supervision, pooled)
     _initialise(encoder, teachers, pooled, deviation, torch.from_numpy(stem_outputs))
     _train(encoder, supervision, teachers, torch.from_numpy(stem_outputs), config)
     encoder.fold_standardisation()
     return backbone, copy.deepcopy(encoder.head)
-
-
-def starting_point(config: BackboneConfig) -> tuple[Backbone, tuple[Tensor, Tensor]]:
-    """Towers with the weights of the registry packages, projections untrained; and ImageNet's classifier."""
-    if config.sentence_encoder is None:
-        raise DataError("pretrain starts from a sentence encoder: set `pretrain.backbone.sentence_encoder`")
-    backbone = Backbone(config, minilm_tokenizer())
-    classifier = load_efficientnet_lite2(backbone.visual.trunk)
-    # As the bundle will store it: the frozen stages' cached output stays valid for `fit`.
-    backbone.visual.trunk.half().float()
-    backbone.text.load_state_dict(minilm_weights(config.sentence_encoder), strict=False)
-    return backbone.eval(), classifier
 
 
 @torch.inference_mode()
@@ -148,50 +110,6 @@ def _feature_statistics(encoder: DualEncoder, stem_outputs: Tensor) -> tuple[Ten
     means = torch.cat(pooled).clone()
     variance = torch.stack(squares).mean(0) - means.mean(0).square()
     return means, variance.clamp(min=0).sqrt().clone() + 0.05
-
-
-def _teach(
-    backbone: Backbone, classifier: tuple[Tensor, Tensor], supervision: Supervision, pooled: Tensor
-) -> Teachers:
-    encode = partial(sentence_embeddings, backbone)
-    bridge = make_bridge(backbone, classifier)
-    names = text_features(encode, label_texts(backbone, supervision.names), "label lists")
-    captions = text_features(encode, [caption or "" for caption in supervision.captions], "captions")
-    with_caption = supervision.has_caption.float().unsqueeze(1)
-    scores = standardize(bridge.scores(pooled, names))
-    caption_scores = standardize(captions @ names.T)
-    likely_names = torch.where(with_caption > 0, caption_scores, scores).topk(_LIKELY_NAMES, dim=1).indices
-    scores += _CAPTION_SHARE * with_caption * caption_scores
-    scores /= (1 + _CAPTION_SHARE**2 * with_caption).sqrt()
-    bridge_embeddings = bridge.embed(pooled)
-    return Teachers(
-        label_embeddings=text_features(encode, label_texts(backbone, supervision.label_names), "labels"),
-        name_embeddings=names,
-        caption_embeddings=captions,
-        bridge_embeddings=bridge_embeddings - bridge_embeddings.mean(0),
-        targets=soft_targets(scores).half(),
-        likely_names=likely_names,
-    )
-
-
-def sentence_embeddings(backbone: Backbone, texts: Sequence[str]) -> Tensor:
-    """[N, width], unit norm: the sentence encoder without the projection."""
-    embeddings: Tensor = backbone.text.encode(torch.from_numpy(backbone.tokenize(texts)))
-    return embeddings
-
-
-def make_bridge(backbone: Backbone, classifier: tuple[Tensor, Tensor]) -> ImageNetBridge:
-    """The bridge of an ImageNet classifier; a class is the mean of its names' sentence embeddings."""
-    classes = imagenet_class_names()
-    names = [name for class_names in classes for name in class_names]
-    embeddings = text_features(partial(sentence_embeddings, backbone), names, "ImageNet's names")
-    means = [part.mean(0) for part in embeddings.split([len(class_names) for class_names in classes])]
-    return ImageNetBridge(*classifier, nn.functional.normalize(torch.stack(means), dim=-1))
-
-
-def label_texts(backbone: Backbone, names: Sequence[str]) -> list[str]:
-    """The text of each name under the backbone's first prompt."""
-    return [Label(name=name).texts(backbone.config.prompts)[0] for name in names]
 
 
 @torch.no_grad()
@@ -260,15 +178,6 @@ def _train(
                 progress.update(task, advance=1, note=f"epoch {epoch + 1} loss {loss.item():.2f}")
 
 
-def _draw_names(teachers: Teachers, batch: Tensor, count: int) -> Tensor:
-    """Half of the names fit a photograph of the batch, half are any: rare words would hardly ever meet a
-    photograph that shows them otherwise."""
-    likely = teachers.likely_names[batch].flatten()
-    chosen = likely[torch.randint(len(likely), (count // 2,))]
-    anything = torch.randint(len(teachers.name_embeddings), (count - len(chosen),))
-    return torch.cat([chosen, anything])
-
-
 def _loss(
     encoder: DualEncoder,
     supervision: Supervision,
@@ -279,7 +188,7 @@ def _loss(
 ) -> Tensor:
     settings = config.pretrain
     head = encoder.head
-    drawn = _draw_names(teachers, batch, settings.distilled_labels)
+    drawn = draw_names(teachers, batch, settings.distilled_labels)
     with torch.autocast("cpu", torch.bfloat16):
         features = encoder(stem_outputs[batch].float().contiguous(memory_format=torch.channels_last))
     features = ImageFeatures(features.image_embeddings.float(), features.patch_tokens.float(), features.grid)

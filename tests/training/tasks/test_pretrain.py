@@ -8,13 +8,13 @@ import torch
 from model.bundle import TaggingModel, load_bundle, save_bundle
 from model.manifest import Description
 from training.config import TrainingConfig
-from training.initialisation import minilm_tokenizer
+from training.data.coco import DataError
+from training.initialisation import minilm_tokenizer, starting_point
 from training.tasks.fit import fit
-from training.tasks.pretrain import pretrain, starting_point
-
-pytestmark = pytest.mark.usefixtures("pretrain_packages")
+from training.tasks.pretrain import pretrain
 
 
+@pytest.mark.usefixtures("pretrain_packages")
 def test_towers_are_trained_saved_and_fitted(
     lite_config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,3 +58,14 @@ def test_towers_are_trained_saved_and_fitted(
     assert len(list((tmp_path / "cache").iterdir())) == computed == 1
     assert all(parameter.isfinite().all() for parameter in fitted.parameters())
     assert 0.05 <= threshold <= 0.95
+
+
+def test_photographs_without_captions_are_told(lite_config: TrainingConfig, tmp_path: Path) -> None:
+    root = lite_config.data.root
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "train2014").symlink_to(root / "train2014")
+    instances = "annotations/instances_train2014.json"
+    (tmp_path / instances).write_bytes((root / instances).read_bytes())
+    config = lite_config.model_copy(update={"data": lite_config.data.model_copy(update={"root": tmp_path})})
+    with pytest.raises(DataError, match=r"captions_train2014\.json"):
+        pretrain(config, tmp_path / "cache")
