@@ -8,7 +8,6 @@ import pytest
 import sample_images as samples
 from fake_engine import FakeEngine
 from fastapi.testclient import TestClient
-from httpx import Response
 
 from service.app import create_app
 from service.settings import Settings
@@ -18,7 +17,7 @@ from service.vocabularies import BUILTIN
 PHOTOGRAPH = ("image", ("photo.jpg", samples.jpeg(), "image/jpeg"))
 
 
-def _problem(response: Response, status: int, code: str) -> dict[str, Any]:
+def _problem(response: Any, status: int, code: str) -> dict[str, Any]:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     problem: dict[str, Any] = response.json()
@@ -30,7 +29,7 @@ def _problem(response: Response, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
-def _labels(response: Response) -> list[list[str]]:
+def _labels(response: Any) -> list[list[str]]:
     assert response.status_code == 200, response.text
     return [[tag["label"] for tag in image["tags"]] for image in response.json()["images"]]
 
