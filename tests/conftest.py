@@ -1,5 +1,6 @@
 """What tests of several packages share: a tiny bundle with all its parts real, made on the spot."""
 
+import os
 import string
 from pathlib import Path
 
@@ -13,6 +14,13 @@ from model.manifest import Description
 from model.vocabulary import Label
 
 WORDS = ("there", "is", "in", "the", "scene", "photo", "of", "dog", "cat", "red", "blue")
+
+
+def pytest_configure() -> None:
+    """One thread, in processes that tests start too: threads that wait for one another gain nothing on tensors
+    this small, and cost minutes where the machine is busy."""
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from training.tasks.pretrain import pretrain
 
 USER_ERRORS = (BundleError, DataError, ValidationError, VocabularyError, OSError)
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
 
 Config = Annotated[
