@@ -17,8 +17,8 @@ WORDS = ("there", "is", "in", "the", "scene", "photo", "of", "dog", "cat", "red"
 
 
 def pytest_configure() -> None:
-    """One thread, in processes that tests start too: threads that wait for one another gain nothing on tensors
-    this small, and cost minutes where the machine is busy."""
+    """One thread, in processes that tests start too: threads that wait for one another gain nothing on
+    tensors this small, and cost minutes where the machine is busy."""
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
 
