@@ -23,7 +23,7 @@ from training.provenance import provenance
 from training.rendering import ablation_table, report_table
 from training.tasks.ablate import ablate
 from training.tasks.evaluate import evaluate
-from training.tasks.fit import fit
+from training.tasks.fit import choose_threshold, fit_head, prepare
 from training.tasks.pretrain import pretrain
 
 USER_ERRORS = (BundleError, DataError, ValidationError, VocabularyError, OSError)
@@ -62,7 +62,9 @@ def fit_command(
         settings = settings.model_copy(update={"fit": settings.fit.model_copy(update={"seed": seed})})
     _check_new(output)
     bundle = _load_towers(towers, settings)
-    head, threshold = fit(settings, bundle.model.backbone, bundle.model.head, cache)
+    prepared = prepare(settings, bundle.model.backbone, cache)
+    head = fit_head(settings.fit, bundle.model.head, prepared)
+    threshold = choose_threshold(head, prepared)
     console.print(f"default threshold {threshold:.2f}, chosen on held-out photographs of the training split")
     commands = [*bundle.manifest.provenance.get("commands", []), "sigrl-train fit"]
     _save(output, settings, bundle.model.backbone, head, bundle.tokenizer, threshold, commands)

@@ -16,14 +16,14 @@ from training.data.coco import CocoSplit, load_coco
 from training.initialisation import starting_point
 from training.metrics import average_precision
 from training.tasks.evaluate import MINIMUM_POSITIVES
-from training.tasks.fit import fit, predict
+from training.tasks.fit import fit_head, predict, prepare
 from training.teachers import label_texts, make_bridge, sentence_embeddings
 from training.towers import feature_maps, tower_outputs
 
 HEADS: dict[str, dict[str, object]] = {
     "clip": {"kind": "clip"},
+    # The sigrl head without GMC and without SVFR is the mkt head, to the last bit.
     "mkt": {"kind": "mkt"},
-    "sigrl without GMC and SVFR": {"kind": "sigrl", "gmc": False, "svfr": False},
     "sigrl without GMC": {"kind": "sigrl", "gmc": False},
     "sigrl without SVFR": {"kind": "sigrl", "svfr": False},
     "sigrl": {"kind": "sigrl"},
@@ -57,13 +57,13 @@ def ablate(config: TrainingConfig, towers: Bundle, seeds: Sequence[int], cache: 
 
     bridge = bridge_scores(config, split, cache)
     rows = [_row("untrained bridge", [measure(bridge)])]
+    prepared = prepare(config, backbone, cache)
     for name, changes in HEADS.items():
         measured = []
         for seed in seeds:
             head_config = HeadConfig.model_validate(config.fit.head.model_dump() | changes)
             settings = config.fit.model_copy(update={"head": head_config, "seed": seed})
-            run = config.model_copy(update={"fit": settings})
-            head, _ = fit(run, backbone, towers.model.head, cache)
+            head = fit_head(settings, towers.model.head, prepared)
             measured.append(measure(predict(head, outputs, labels)))
         rows.append(_row(name, measured))
     return rows

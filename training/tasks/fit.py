@@ -5,6 +5,7 @@ held to what the towers alone say, so that it does not forget them.
 """
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,38 +24,57 @@ from training.optim import half_cosine
 from training.towers import tower_outputs
 
 
-def fit(
-    config: TrainingConfig, backbone: Backbone, towers_head: MatchingHead, cache: Path
-) -> tuple[MatchingHead, float]:
-    """Trains the configured head; returns it with the default threshold (on the probability).
+@dataclass(frozen=True)
+class Prepared:
+    """What every fit on the same towers shares."""
 
-    `towers_head` is the head that the towers were trained with: where scales start and names are held.
-    """
-    settings = config.fit
-    torch.manual_seed(settings.seed)
+    outputs: Tensor
+    """[N, 1 + P, D] float16: see `tower_outputs`."""
+    labels: Tensor
+    """[C, D]: embeddings of the trained labels."""
+    names: Tensor
+    """[V, D]: embeddings of the label lists' names."""
+    supervision: Supervision
+    trained: Tensor
+    """Rows of `outputs` to learn from."""
+    held_out: Tensor
+    """The other rows."""
+
+
+def prepare(config: TrainingConfig, backbone: Backbone, cache: Path) -> Prepared:
+    """Runs the towers once over photographs and texts of the training split."""
     torch.set_num_threads(config.threads)
     supervision = load_supervision(config.data)
     outputs = tower_outputs(backbone, supervision.image_paths, config.pretrain, cache)
     with torch.inference_mode():
         labels = backbone.encode_labels(Vocabulary.from_names(supervision.label_names).labels)
         names = backbone.encode_labels(Vocabulary.from_names(supervision.names).labels)
-    labels, names = labels.clone(), names.clone()
-    head_config = settings.head.model_copy(
-        update={"context_labels": supervision.label_names if settings.head.kind == "sigrl" else ()}
-    )
-    head = create_head(head_config, labels.shape[1], dropout=settings.dropout)
-    if isinstance(head, SigRLHead):
-        head.set_context(labels)
-    _start_from(head, towers_head)
     order = torch.randperm(len(outputs), generator=torch.Generator().manual_seed(0))
-    held_out = order[: round(settings.held_out * len(order))]
-    trained = order[len(held_out) :]
-    if any(parameter.requires_grad for parameter in head.parameters()):
-        _train(head, towers_head, outputs, trained, labels, names, supervision, settings)
-    head.eval()
-    probabilities = predict(head, outputs[held_out], labels).sigmoid()
-    threshold, _ = f1_threshold(probabilities.numpy(), supervision.labels[held_out].numpy())
-    return head, threshold
+    held_out = round(config.fit.held_out * len(order))
+    return Prepared(outputs, labels.clone(), names.clone(), supervision, order[held_out:], order[:held_out])
+
+
+def fit_head(settings: FitConfig, towers_head: MatchingHead, prepared: Prepared) -> MatchingHead:
+    """Trains the configured head.
+
+    `towers_head` is the head that the towers were trained with: where scales start and names are held.
+    """
+    torch.manual_seed(settings.seed)
+    context_labels = prepared.supervision.label_names if settings.head.kind == "sigrl" else ()
+    head_config = settings.head.model_copy(update={"context_labels": context_labels})
+    head = create_head(head_config, prepared.labels.shape[1], dropout=settings.dropout)
+    if isinstance(head, SigRLHead):
+        head.set_context(prepared.labels)
+    _start_from(head, towers_head)
+    _train(head, towers_head, prepared, settings)
+    return head.eval()
+
+
+def choose_threshold(head: MatchingHead, prepared: Prepared) -> float:
+    """The probability that decides best over the photographs held out, for all trained labels alike."""
+    logits = predict(head, prepared.outputs[prepared.held_out], prepared.labels)
+    targets = prepared.supervision.labels[prepared.held_out]
+    return f1_threshold(logits.sigmoid().numpy(), targets.numpy())[0]
 
 
 def image_batch(outputs: Tensor) -> ImageFeatures:
@@ -86,16 +106,10 @@ def _start_from(head: MatchingHead, towers_head: MatchingHead) -> None:
             parameter.copy_(shared[name])
 
 
-def _train(
-    head: MatchingHead,
-    towers_head: MatchingHead,
-    outputs: Tensor,
-    trained: Tensor,
-    labels: Tensor,
-    names: Tensor,
-    supervision: Supervision,
-    settings: FitConfig,
-) -> None:
+def _train(head: MatchingHead, towers_head: MatchingHead, prepared: Prepared, settings: FitConfig) -> None:
+    outputs, trained = prepared.outputs, prepared.trained
+    labels, names = prepared.labels, prepared.names
+    targets = prepared.supervision.labels
     head.train()
     optimizer = torch.optim.AdamW(
         head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -115,7 +129,7 @@ def _train(
                 with torch.autocast("cpu", torch.bfloat16), sampled_context(head, settings.sampled_context):
                     logits = head.score(features, head.label_features(texts)).float()
                 known = logits[:, : len(labels)]
-                loss = label_loss(known, supervision.labels[batch])
+                loss = label_loss(known, targets[batch])
                 forgetting = (logits[:, len(labels) :] - held).square().mean()
                 loss = loss + settings.distillation_weight * forgetting
                 optimizer.zero_grad()

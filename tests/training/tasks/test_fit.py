@@ -12,14 +12,16 @@ from model.heads import MatchingHead, SigRLHead
 from model.manifest import Description
 from model.vocabulary import Vocabulary
 from training.config import TrainingConfig
-from training.tasks.fit import fit, image_batch, predict, sampled_context
+from training.tasks.fit import choose_threshold, fit_head, image_batch, predict, prepare, sampled_context
 
 KNOWN = ("person", "dog", "car", "chair", "handbag", "dining table")
 
 
 def run(config: TrainingConfig, towers: Path, cache: Path) -> tuple[MatchingHead, float]:
     bundle = load_bundle(towers)
-    return fit(config, bundle.model.backbone, bundle.model.head, cache)
+    prepared = prepare(config, bundle.model.backbone, cache)
+    head = fit_head(config.fit, bundle.model.head, prepared)
+    return head, choose_threshold(head, prepared)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from model.manifest import Description
 from training.config import TrainingConfig
 from training.data.coco import DataError
 from training.initialisation import minilm_tokenizer, starting_point
-from training.tasks.fit import fit
+from training.tasks.fit import choose_threshold, fit_head, prepare
 from training.tasks.pretrain import pretrain
 
 
@@ -54,7 +54,9 @@ def test_towers_are_trained_saved_and_fitted(
 
     # The frozen stages of the bundle are those whose output is cached: nothing is computed twice.
     computed = len(list((tmp_path / "cache").iterdir()))
-    fitted, threshold = fit(lite_config, bundle.model.backbone, bundle.model.head, tmp_path / "cache")
+    prepared = prepare(lite_config, bundle.model.backbone, tmp_path / "cache")
+    fitted = fit_head(lite_config.fit, bundle.model.head, prepared)
+    threshold = choose_threshold(fitted, prepared)
     assert len(list((tmp_path / "cache").iterdir())) == computed == 1
     assert all(parameter.isfinite().all() for parameter in fitted.parameters())
     assert 0.05 <= threshold <= 0.95
