@@ -59,7 +59,7 @@ class FitConfig(Frozen):
     """`sigrl-train fit`: a head on frozen towers."""
 
     head: HeadConfig
-    epochs: int = 2
+    epochs: int = 1
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

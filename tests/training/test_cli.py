@@ -114,7 +114,7 @@ def test_towers_that_cannot_be_used(
 def test_an_output_that_is_there_is_refused_before_the_work(
     sigrl_train, towers: Path, config_file: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    for name in ("pretrain", "fit", "evaluate"):
+    for name in ("pretrain", "prepare", "evaluate"):
         monkeypatch.setattr(f"training.cli.{name}", None)
     for arguments in (
         ("pretrain", "-o", tmp_path),
