@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from model.bundle import BundleError, bundled_path
 from service import Tagger, errors
 from service.app import create_app
 from service.settings import Settings
@@ -63,14 +62,6 @@ def test_an_unusable_checkpoint_is_told_in_one_line(sigrl, tmp_path: Path) -> No
         assert "manifest.json" in err
 
 
-def _bundled() -> bool:
-    try:
-        return bundled_path().is_dir()
-    except BundleError:
-        return False
-
-
-@pytest.mark.skipif(not _bundled(), reason="the package has no checkpoint yet")
 def test_the_bundled_checkpoint_knows_the_examples() -> None:
     tagger = Tagger()
     assert "cat" in tagger.tag(EXAMPLES / "cat.jpg").labels
