@@ -66,7 +66,7 @@ class FitConfig(Frozen):
     dropout: float = 0.1
     """Of the label graph."""
     sampled_context: int = 8
-    """Context labels drawn for each step, for speed. The mean in SVFR stays unbiased, the affinity does not."""
+    """Context labels drawn for each step, for speed. SVFR's mean stays unbiased, its affinity does not."""
     distilled_labels: int = 256
     """Names drawn from the label lists for each step; their targets are the towers' own scores before fit."""
     distillation_weight: float = 0.5
