@@ -5,12 +5,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import fields
 from threading import Lock
-from typing import TYPE_CHECKING
 
+from model.engine import LabelFeatures
 from service import metrics
-
-if TYPE_CHECKING:
-    from model.features import LabelFeatures
 
 Key = tuple[str, str]
 """(checkpoint id, content hash of the vocabulary)."""
@@ -29,7 +26,7 @@ class LabelCache:
         self._entries: OrderedDict[Key, Future[LabelFeatures]] = OrderedDict()
         self._sizes: dict[Key, int] = {}
 
-    def get(self, key: Key, encode: Callable[[], "LabelFeatures"]) -> "LabelFeatures":
+    def get(self, key: Key, encode: Callable[[], LabelFeatures]) -> LabelFeatures:
         """The features under `key`, encoded on the first use."""
         with self._lock:
             entry = self._entries.get(key)
@@ -53,7 +50,7 @@ class LabelCache:
         self._account(key, features)
         return features
 
-    def _account(self, key: Key, features: "LabelFeatures") -> None:
+    def _account(self, key: Key, features: LabelFeatures) -> None:
         """Books the new entry and drops old ones; those still being encoded have no size yet and stay."""
         values = (getattr(features, field.name) for field in fields(features))
         with self._lock:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from model.engine import Engine, LabelFeatures
 from model.preprocess import preprocess
 from model.vocabulary import Vocabulary
 from service import images, metrics, vocabularies
@@ -18,10 +18,6 @@ from service.label_cache import LabelCache
 from service.results import Tagging, VocabularyInfo
 from service.selection import Selection
 from service.settings import Settings
-
-if TYPE_CHECKING:
-    from model.engine import Engine
-    from model.features import LabelFeatures
 
 ImageSource = str | Path | bytes | Image.Image
 """A path, a file's content, or an image opened by Pillow."""
@@ -47,7 +43,7 @@ class Tagger:
         checkpoint: Path | str | None = None,
         vocabulary: Vocabulary | None = None,
         *,
-        engine: "Engine | None" = None,
+        engine: Engine | None = None,
         limits: images.ImageLimits | None = None,
         label_cache_bytes: int = 256 * 1024 * 1024,
     ) -> None:
@@ -128,8 +124,8 @@ class Tagger:
 
     def _label_features(
         self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
-    ) -> "LabelFeatures":
-        def encode() -> "LabelFeatures":
+    ) -> LabelFeatures:
+        def encode() -> LabelFeatures:
             with metrics.ENCODE_LABELS_SECONDS.time():
                 return self.engine.encode_labels(vocabulary, progress)
 
@@ -185,10 +181,10 @@ class Tagger:
         return logits, probabilities
 
 
-def _load_engine(checkpoint: Path | str | None) -> "Engine":
+def _load_engine(checkpoint: Path | str | None) -> Engine:
     # Here and not above: whoever brings an engine, or only wants the types, does not pay for torch.
     from model.bundle import BundleError
-    from model.engine import TorchEngine
+    from model.torch_engine import TorchEngine
 
     try:
         return TorchEngine.load(None if checkpoint is None else Path(checkpoint))

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from model.backbone import Backbone
 from model.bundle import Bundle, BundleError, TaggingModel, load_bundle, save_bundle
-from model.engine import TorchEngine
 from model.heads import MatchingHead
 from model.manifest import Description
+from model.torch_engine import TorchEngine
 from model.vocabulary import VocabularyError
 from training.config import TrainingConfig, load_config
 from training.data.coco import DataError, load_coco

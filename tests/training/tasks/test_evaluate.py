@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.engine import TorchEngine
+from model.torch_engine import TorchEngine
 from training.data.coco import CocoSplit, DataError, load_coco
 from training.metrics import average_precision
 from training.tasks.evaluate import CONSTANT_GUESS, MINIMUM_POSITIVES, Report, encode_split, evaluate

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from model.bundle import TaggingModel, load_bundle, save_bundle
-from model.engine import TorchEngine
 from model.heads import MatchingHead, SigRLHead
 from model.manifest import Description
+from model.torch_engine import TorchEngine
 from model.vocabulary import Vocabulary
 from training.config import TrainingConfig
 from training.tasks.fit import choose_threshold, fit_head, image_batch, predict, prepare, sampled_context

@@ -10,7 +10,8 @@ import torch
 
 from model.bundle import BundleError, TaggingModel, load_bundle, save_bundle
 from model.config import HeadConfig
-from model.engine import Engine, TorchEngine
+from model.engine import Engine
+from model.torch_engine import TorchEngine
 from model.vocabulary import Label, Vocabulary
 
 NAMES = ("dog", "zebra", "red car", "a very long thing with many words", "x")
@@ -177,7 +178,7 @@ def test_a_device_that_is_not_there_is_refused(tiny_bundle, device):
 
 
 def test_without_a_path_the_bundled_checkpoint_is_loaded(tiny_bundle, monkeypatch, tmp_path):
-    monkeypatch.setattr("model.engine.bundled_path", lambda: tiny_bundle)
+    monkeypatch.setattr("model.torch_engine.bundled_path", lambda: tiny_bundle)
     assert TorchEngine.load().manifest.name == "tiny"
     with pytest.raises(BundleError):
         TorchEngine.load(tmp_path)
