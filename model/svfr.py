@@ -5,7 +5,7 @@ memory is O(B * P * chunk * D) whatever the number of labels. The published bias
 softmaxes are constant over the patches, hence cancel, and are left out.
 """
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -38,20 +38,16 @@ def affinity(decoupled: Tensor, label_embeddings: Tensor) -> Tensor:
     return functional.normalize(torch.relu(decoupled.mT @ label_embeddings), dim=-1)
 
 
-def reconstruct(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor, reduction: Reduction) -> Tensor:
-    """Patches look at labels: R_p = X_p * sum over c of softmax over p of W2 tanh(X_p * O_c).
+def label_gate(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor) -> Tensor:
+    """Patches look at labels: G_p = sum over c of softmax over p of W2 tanh(X_p * O_c).
 
-    `patch_tokens` [B, P, D], `label_queries` (O) [B, C, D], `weight` (W2) [D, D] -> [B, P, D]. The published
-    `sum` grows with C; `mean` scales it by P / C, so that attention without preference gives back X itself.
+    `patch_tokens` [B, P, D], `label_queries` (O) [B, C, D], `weight` (W2) [D, D] -> [B, P, D].
     """
-    label_count = label_queries.shape[1]
-    chunks = block_slices(label_count, patch_tokens)
+    chunks = block_slices(label_queries.shape[1], patch_tokens)
     gate = torch.zeros_like(patch_tokens)
     for chunk in chunks:
         gate = gate + run_block(_gate, patch_tokens, label_queries[:, chunk], weight, alone=len(chunks) == 1)
-    if reduction == "mean":
-        gate = gate * (patch_tokens.shape[1] / label_count)
-    return patch_tokens * gate
+    return gate
 
 
 def _patch_attention(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor) -> Tensor:
@@ -68,6 +64,25 @@ def _gate(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor) -> Tensor
     return _patch_attention(patch_tokens, label_queries, weight).sum(dim=1)
 
 
+class Steps(Protocol):
+    """How the two attentions over patches are computed: they are nearly all of the method's cost."""
+
+    def decouple(self, patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor) -> Tensor:
+        """As `semantic_decoupling`."""
+        ...
+
+    def gate(self, patch_tokens: Tensor, label_queries: Tensor, weight: Tensor) -> Tensor:
+        """As `label_gate`."""
+        ...
+
+
+class StreamedSteps:
+    """The readable form, anywhere, with gradients."""
+
+    decouple = staticmethod(semantic_decoupling)
+    gate = staticmethod(label_gate)
+
+
 class SemanticFeatureReconstruction(nn.Module):
     """The whole of SVFR, with its three maps: `decoupling` (W1), `fusion` (F) and `reconstruction` (W2)."""
 
@@ -76,6 +91,7 @@ class SemanticFeatureReconstruction(nn.Module):
         self.decoupling = nn.Linear(embed_dim, embed_dim, bias=False)
         self.fusion = nn.Linear(2 * embed_dim, embed_dim, bias=False)
         self.reconstruction = nn.Linear(embed_dim, embed_dim, bias=False)
+        self.steps: Steps = StreamedSteps()
 
     def forward(
         self,
@@ -84,9 +100,16 @@ class SemanticFeatureReconstruction(nn.Module):
         refined_label_embeddings: Tensor,
         reduction: Reduction = "sum",
     ) -> Tensor:
-        """`patch_tokens` [B, P, D], label embeddings of both kinds [C, D] -> reconstructed [B, P, D]."""
-        decoupled = semantic_decoupling(patch_tokens, label_embeddings, self.decoupling.weight)
+        """`patch_tokens` [B, P, D], label embeddings of both kinds [C, D] -> reconstructed [B, P, D].
+
+        A patch is its token times its gate. The published `sum` grows with C; `mean` scales it by P / C, so
+        that attention without preference gives back the token itself.
+        """
+        decoupled = self.steps.decouple(patch_tokens, label_embeddings, self.decoupling.weight)
         related = decoupled @ affinity(decoupled, label_embeddings)
         refined = refined_label_embeddings.expand(related.shape[0], -1, -1)
         label_queries = self.fusion(torch.cat([related, refined], dim=-1))
-        return reconstruct(patch_tokens, label_queries, self.reconstruction.weight, reduction)
+        gate = self.steps.gate(patch_tokens, label_queries, self.reconstruction.weight)
+        if reduction == "mean":
+            gate = gate * (patch_tokens.shape[1] / len(label_embeddings))
+        return patch_tokens * gate

@@ -36,7 +36,7 @@ def test_decoupling_and_reconstruction_match_the_reference(
     with torch.no_grad():
         decoupled = svfr.semantic_decoupling(patch_tokens, label_embeddings, weights.decoupling.weight)
         queries = weights.fusion(golden.recipe(case["label_graph_features"]).to(dtype))
-        rebuilt = svfr.reconstruct(patch_tokens, queries, weights.reconstruction.weight, "sum")
+        rebuilt = patch_tokens * svfr.label_gate(patch_tokens, queries, weights.reconstruction.weight)
     golden.compare(FILE, f"{name}/sda_out", decoupled)
     golden.compare(FILE, f"{name}/vfr_out", rebuilt)
     golden.compare(FILE, f"{name}/vfr_out_sum_over_patches", rebuilt.sum(1))
@@ -65,7 +65,7 @@ def test_gradients_match_the_reference(golden, dtype, name, budget, monkeypatch)
 
     pairs, fusion = given("label_graph_features").requires_grad_(), given("w.vfr.fc1.weight").requires_grad_()
     reconstruction = given("w.vfr.fc3.weight").requires_grad_()
-    rebuilt = svfr.reconstruct(tokens, functional.linear(pairs, fusion), reconstruction, "sum")
+    rebuilt = tokens * svfr.label_gate(tokens, functional.linear(pairs, fusion), reconstruction)
     compare("vfr_out", rebuilt)
     inputs = [tokens, pairs, fusion, reconstruction]
     gradients = torch.autograd.grad((rebuilt * given("R_vfr")).sum(), inputs)

@@ -4,7 +4,7 @@ import plain_forms
 import pytest
 import torch
 
-from model.svfr import SemanticFeatureReconstruction, affinity, reconstruct, semantic_decoupling
+from model.svfr import SemanticFeatureReconstruction, affinity, label_gate, semantic_decoupling
 
 WHOLE, ONE_LABEL = 2**24, 1
 B, P, C, D = 2, 5, 4, 6
@@ -66,14 +66,18 @@ def test_an_image_does_not_depend_on_its_batch(svfr, inputs):
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-13)
 
 
-def test_mean_gives_the_tokens_back_where_no_patch_is_preferred(inputs):
+def test_without_preference_gates_are_equal_and_tokens_averaged(inputs):
     tokens, labels, _ = inputs
     weight = torch.zeros(D, D, dtype=torch.float64)
     queries = labels.expand(B, -1, -1)
-    torch.testing.assert_close(reconstruct(tokens, queries, weight, "mean"), tokens)
-    torch.testing.assert_close(reconstruct(tokens, queries, weight, "sum"), tokens * C / P)
+    torch.testing.assert_close(label_gate(tokens, queries, weight), torch.full_like(tokens, C / P))
     mean_token = tokens.mean(1, keepdim=True).expand(-1, C, -1)
     torch.testing.assert_close(semantic_decoupling(tokens, labels, weight), mean_token)
+
+
+def test_mean_gives_the_tokens_back_where_no_patch_is_preferred(svfr, inputs):
+    svfr.reconstruction.weight.data.zero_()
+    torch.testing.assert_close(svfr(*inputs, "mean"), inputs[0])
 
 
 def test_the_order_of_the_labels_does_not_matter(svfr, inputs):
