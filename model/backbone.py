@@ -4,7 +4,6 @@ import model.torchvision_cure  # noqa: F401 (before open_clip, which imports tor
 
 # isort: split
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,11 +19,10 @@ from torch.nn import functional
 
 from model.config import BackboneConfig
 from model.features import ImageFeatures
+from model.label_texts import text_batches
 from model.sentence_encoder import SentenceEncoder
 from model.tokenizer import SentenceTokenizer
 from model.vocabulary import Label
-
-TEXT_BATCH = 128
 
 
 class Backbone(nn.Module):
@@ -81,32 +79,19 @@ class Backbone(nn.Module):
         return features
 
     def encode_labels(self, labels: Sequence[Label], progress: Callable[[int], None] | None = None) -> Tensor:
-        """Label embeddings [C, D], in the order of `labels`.
-
-        A label's texts are its own prompts, else the configuration's, filled with its name and each synonym
-        (`Label.texts`). The features of several texts are brought to unit norm and averaged, as CLIP does;
-        the feature of a single one stays as it is, as published. `progress` gets the number of labels done.
-        """
-        texts = [(text, row) for row, label in enumerate(labels) for text in label.texts(self.config.prompts)]
-        # Texts of like length share a batch: a long one would pad all others to its length.
-        texts.sort(key=lambda pair: len(pair[0]))
-        left = Counter(row for _, row in texts)
-        done = 0
+        """Label embeddings [C, D], in the order of `labels`; how texts make up a label is said in
+        `label_texts`. `progress` gets the number of labels done."""
         first = next(self.text.parameters())
-        counts = torch.tensor([left[row] for row in range(len(labels))], device=first.device)[:, None]
         embeddings = first.new_zeros(len(labels), self.config.embed_dim)
-        for start in range(0, len(texts), TEXT_BATCH):
-            batch = texts[start : start + TEXT_BATCH]
-            token_ids = torch.from_numpy(self.tokenize([text for text, _ in batch]))
+        for batch in text_batches(labels, self.config.prompts):
+            token_ids = torch.from_numpy(self.tokenize(batch.texts))
             features = self.encode_texts(token_ids.to(first.device))
-            rows = torch.tensor([row for _, row in batch], device=first.device)
-            shares = functional.normalize(features, dim=-1) / counts[rows]
-            embeddings.index_add_(0, rows, torch.where(counts[rows] > 1, shares, features))
-            for _, row in batch:
-                left[row] -= 1
-                done += left[row] == 0
+            counts = torch.from_numpy(batch.counts).to(first.device)[:, None]
+            shares = functional.normalize(features, dim=-1) / counts
+            rows = torch.from_numpy(batch.rows).to(first.device)
+            embeddings.index_add_(0, rows, torch.where(counts > 1, shares, features))
             if progress is not None:
-                progress(done)
+                progress(batch.labels_done)
         return embeddings
 
 
@@ -174,4 +159,6 @@ def _encode_by_timm(visual: Any, pixel_values: Tensor) -> ImageFeatures:
         # Repeated, a position stands for the class token and for all patches: right for every pooling.
         alone = positions.reshape(-1, 1, positions.shape[2]).expand(-1, prefix + 1, -1)
     patch_tokens: Tensor = visual.head(trunk.forward_head(alone))
-    return ImageFeatures(image_embeddings, patch_tokens.view(len(pixel_values), grid[0] * grid[1], -1), grid)
+    return ImageFeatures(
+        image_embeddings, patch_tokens.view(pixel_values.shape[0], grid[0] * grid[1], -1), grid
+    )

@@ -1,10 +1,7 @@
-"""The checkpoint bundle: a directory with manifest.json, model.safetensors and, for sentence encoders,
-tokenizer.json. Every hash is verified before a file is used, and nothing pickled is ever opened."""
+"""The model in a checkpoint bundle: what its files make on PyTorch, and back."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -14,18 +11,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from model.backbone import Backbone
+from model.bundle_files import BundleError, BundleFiles, make_files, read_files, write_files
 from model.config import BackboneConfig, HeadConfig
 from model.heads import create_head
-from model.manifest import TOKENIZER, WEIGHTS, Description, Manifest, read_manifest, sha256, write_manifest
+from model.manifest import TOKENIZER, WEIGHTS, Description, Manifest
 from model.storage import pack, unpack
-
-MANIFEST = "manifest.json"
-MAX_MANIFEST_BYTES = 16 * 2**20
-PICKLED = {".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle"}
-
-
-class BundleError(Exception):
-    """A bundle that cannot be used; the message says what is wrong and what to do."""
 
 
 class TaggingModel(nn.Module):
@@ -73,61 +63,25 @@ def save_bundle(
         contents = {WEIGHTS: save_tensors(pack(state_dict, quantize))}
         if tokenizer is not None:
             contents[TOKENIZER] = tokenizer
-        text = write_manifest(description, {name: sha256(content) for name, content in contents.items()})
-        bundle = _assemble(*read_manifest(text), contents)
+        files = make_files(description, contents)
+        bundle = _assemble(files)
     except ValueError as error:
         raise BundleError(f"the bundle cannot be saved: {error}") from error
-    try:
-        if (directory / MANIFEST).is_file() and (directory / MANIFEST).read_bytes() == text:
-            return load_bundle(directory)
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=directory.parent) as parent:
-            unfinished = Path(parent, directory.name)
-            unfinished.mkdir()
-            for name, content in (contents | {MANIFEST: text}).items():
-                (unfinished / name).write_bytes(content)
-            unfinished.rename(directory)
-    except OSError as error:
-        raise BundleError(
-            f"cannot write the bundle {directory} ({error.strerror or error}): a bundle is final; "
-            "name a new directory"
-        ) from error
+    write_files(directory, files)
     return bundle
 
 
 def load_bundle(directory: Path) -> Bundle:
     """Reads and verifies a bundle.
 
-    Raises BundleError when it is absent, damaged, of another format, holds anything that is not listed, or
-    does not fit the model that its manifest describes.
+    Raises BundleError as `read_files` does, and when the files do not fit the model that the manifest
+    describes.
     """
+    files = read_files(directory)
     try:
-        with (directory / MANIFEST).open("rb") as file:
-            text = file.read(MAX_MANIFEST_BYTES)
-        present = {entry.name for entry in directory.iterdir()}
-    except OSError as error:
-        raise BundleError(
-            f"{directory} holds no readable {MANIFEST} ({error.strerror or error}): name the directory of a "
-            "checkpoint bundle; other weights are brought in by `sigrl-train import`"
-        ) from error
-    try:
-        manifest, checkpoint_id = read_manifest(text)
-        _refuse_unlisted(present - manifest.file_names - {MANIFEST})
-        contents = {name: _read_verified(directory / name, sha) for name, sha in manifest.files.items()}
-        return _assemble(manifest, checkpoint_id, contents)
+        return _assemble(files)
     except ValueError as error:
         raise BundleError(f"{directory}: {error}") from error
-
-
-def bundled_path() -> Path:
-    """The directory of the checkpoint that ships with the package. Raises BundleError when there is none."""
-    path = Path(str(resources.files("model").joinpath("bundled")))
-    if not (path / MANIFEST).is_file():
-        raise BundleError(
-            "the package was installed without a checkpoint: install the wheel of a release, or name the "
-            "directory of a bundle"
-        )
-    return path
 
 
 def _nothing(_name: str, _tensor: Tensor) -> bool:
@@ -138,39 +92,17 @@ def _sentence_weights(name: str, _tensor: Tensor) -> bool:
     return name.startswith("backbone.text.") and name.endswith("weight")
 
 
-def _refuse_unlisted(unlisted: set[str]) -> None:
-    for name in sorted(unlisted):
-        if Path(name).suffix.lower() in PICKLED:
-            raise ValueError(
-                f"it holds {name!a}: pickled weights can run code and are never opened; bring them in by "
-                "`sigrl-train import`, which writes a bundle"
-            )
-        raise ValueError(f"it holds {name!a}, which is no part of a bundle: remove it")
-
-
-def _read_verified(path: Path, expected: str) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(
-            f"cannot read {path.name} ({error.strerror or error}): copy the bundle again"
-        ) from error
-    if sha256(content) != expected:
-        raise ValueError(f"{path.name} is damaged, its SHA-256 is not the manifest's: copy the bundle again")
-    return content
-
-
-def _assemble(manifest: Manifest, checkpoint_id: str, contents: Mapping[str, bytes]) -> Bundle:
+def _assemble(files: BundleFiles) -> Bundle:
     """Raises ValueError when the manifest and the files' contents do not make a model."""
-    tokenizer = contents.get(TOKENIZER)
+    manifest, tokenizer = files.manifest, files.contents.get(TOKENIZER)
     model = TaggingModel(manifest.backbone, manifest.head, tokenizer)
     try:
-        tensors = unpack(load_tensors(contents[WEIGHTS]))
+        tensors = unpack(load_tensors(files.contents[WEIGHTS]))
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"{WEIGHTS} is not in the safetensors format: {error}") from error
     _check_tensors(tensors, model)
     model.load_state_dict(tensors)
-    return Bundle(manifest, checkpoint_id, model.eval().requires_grad_(False), tokenizer)
+    return Bundle(manifest, files.checkpoint_id, model.eval().requires_grad_(False), tokenizer)
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], model: TaggingModel) -> None:

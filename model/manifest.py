@@ -10,6 +10,8 @@ from model.config import BackboneConfig, Frozen, HeadConfig, Preprocessing
 
 FORMAT_VERSION = 1
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
+ONNX_TOKENIZER = "onnx/tokenizer.json"
+"""CLIP's tokenizer, which open_clip holds itself, for an engine without open_clip."""
 
 
 class Description(Frozen):
@@ -42,8 +44,23 @@ class Description(Frozen):
 
     @property
     def file_names(self) -> set[str]:
-        """The files of the bundle, beside the manifest."""
+        """The files of the bundle, beside the manifest and what an ONNX export adds."""
         return {WEIGHTS, TOKENIZER} if self.backbone.sentence_encoder is not None else {WEIGHTS}
+
+    @property
+    def onnx_file_names(self) -> set[str]:
+        """The files that an ONNX export adds, all of them or none."""
+        graphs = {"image_tower", "text_tower", "match", "explain"}
+        if self.head.form == "context":
+            graphs.add("refine")
+        if self.head.kind == "sigrl" and self.head.svfr:
+            graphs |= {"decouple", "query", "gate"}
+            if self.head.form == "context":
+                graphs.add("context")
+            elif self.head.gmc:
+                graphs |= {"graph_nodes", "graph_hidden", "graph_output"}
+        names = {onnx_file(graph) for graph in graphs}
+        return names if self.backbone.sentence_encoder is not None else names | {ONNX_TOKENIZER}
 
 
 class Manifest(Description):
@@ -57,9 +74,17 @@ class Manifest(Description):
     @model_validator(mode="after")
     def _check_files(self) -> "Manifest":
         # A closed list of names: none can lead out of the directory.
-        if set(self.files) != self.file_names:
-            raise ValueError(f"`files` names {sorted(self.files)}, expected {sorted(self.file_names)}")
+        if set(self.files) not in (self.file_names, self.file_names | self.onnx_file_names):
+            raise ValueError(
+                f"`files` names {sorted(self.files)}, expected {sorted(self.file_names)} and, "
+                f"if it was exported, {sorted(self.onnx_file_names)}"
+            )
         return self
+
+
+def onnx_file(graph: str) -> str:
+    """The file of one of the graphs."""
+    return f"onnx/{graph}.onnx"
 
 
 def sha256(content: bytes) -> str:

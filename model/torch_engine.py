@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from model.blocks import block_slices
-from model.bundle import Bundle, bundled_path, load_bundle
+from model.bundle import Bundle, load_bundle
+from model.bundle_files import bundled_path
 from model.features import ImageFeatures, LabelFeatures
 from model.heads import SigRLHead
 from model.vocabulary import Vocabulary

@@ -183,7 +183,7 @@ class Tagger:
 
 def _load_engine(checkpoint: Path | str | None) -> Engine:
     # Here and not above: whoever brings an engine, or only wants the types, does not pay for torch.
-    from model.bundle import BundleError
+    from model.bundle_files import BundleError
     from model.torch_engine import TorchEngine
 
     try:

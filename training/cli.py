@@ -10,7 +10,8 @@ from pydantic_core import to_json
 from rich.console import Console
 
 from model.backbone import Backbone
-from model.bundle import Bundle, BundleError, TaggingModel, load_bundle, save_bundle
+from model.bundle import Bundle, TaggingModel, load_bundle, save_bundle
+from model.bundle_files import BundleError, make_files, read_files, write_files
 from model.heads import MatchingHead
 from model.manifest import Description
 from model.torch_engine import TorchEngine
@@ -89,17 +90,11 @@ def evaluate_command(
     console.print(report_table(measured))
     _write_report(report, measured)
     if record is not None:
-        loaded = load_bundle(bundle)
-        provenance = loaded.manifest.provenance | {"metrics": measured.model_dump(mode="json")}
-        description = Description(
-            **{
-                name: getattr(loaded.manifest, name)
-                for name in Description.model_fields
-                if name != "provenance"
-            },
-            provenance=provenance,
-        )
-        saved = save_bundle(record, description, loaded.model.state_dict(), loaded.tokenizer)
+        source = read_files(bundle)
+        provenance = source.manifest.provenance | {"metrics": measured.model_dump(mode="json")}
+        description = source.manifest.model_copy(update={"provenance": provenance})
+        saved = make_files(description, source.contents)
+        write_files(record, saved)
         console.print(f"wrote {record} ({saved.checkpoint_id})")
 
 

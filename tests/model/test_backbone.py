@@ -171,7 +171,7 @@ def test_a_label_of_several_texts_is_the_mean_of_unit_features(make):
 
 
 def test_many_labels_come_in_their_order_with_progress(make, monkeypatch):
-    monkeypatch.setattr("model.backbone.TEXT_BATCH", 4)
+    monkeypatch.setattr("model.label_texts.TEXT_BATCH", 4)
     backbone = make("conv", prompts=("a {label}", "the photo of {label}")).double()
     labels = [Label(name="dog " * (number % 5) + f"cat{number}") for number in range(11)]
     seen: list[int] = []

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.bundle import BundleError, TaggingModel, load_bundle, save_bundle
+from model.bundle import TaggingModel, load_bundle, save_bundle
+from model.bundle_files import BundleError
 from model.config import HeadConfig
 from model.engine import Engine
 from model.torch_engine import TorchEngine

@@ -1,0 +1,141 @@
+"""The files of a checkpoint bundle: read, verified and written, whatever computes with them. Imports without
+torch.
+
+A bundle is a directory with manifest.json and the files that it names: model.safetensors, for sentence
+encoders tokenizer.json and, after an export, the graphs below onnx/. Nothing pickled is ever opened.
+"""
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path, PurePosixPath
+
+from model.manifest import Description, Manifest, read_manifest, sha256, write_manifest
+
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 16 * 2**20
+PICKLED = {".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle"}
+
+
+class BundleError(Exception):
+    """A bundle that cannot be used; the message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class BundleFiles:
+    """A bundle's files in memory, each one the file that the manifest means."""
+
+    manifest: Manifest
+    """What the bundle says of itself."""
+    checkpoint_id: str
+    """See `read_manifest`."""
+    manifest_text: bytes
+    """Content of manifest.json."""
+    contents: Mapping[str, bytes]
+    """Content of every other file, by its name in the manifest."""
+
+
+def make_files(description: Description, contents: Mapping[str, bytes]) -> BundleFiles:
+    """The files of a new bundle. Raises ValueError when their names are not those of the description's model,
+    or the description is not one that JSON can hold."""
+    text = write_manifest(description, {name: sha256(content) for name, content in contents.items()})
+    manifest, checkpoint_id = read_manifest(text)
+    return BundleFiles(manifest, checkpoint_id, text, contents)
+
+
+def read_files(directory: Path) -> BundleFiles:
+    """Reads and verifies a bundle's files.
+
+    Raises BundleError when it is absent, damaged, of another format, or holds anything that is not listed.
+    """
+    try:
+        with (directory / MANIFEST).open("rb") as file:
+            text = file.read(MAX_MANIFEST_BYTES)
+        present = {entry.name for entry in directory.iterdir()}
+    except OSError as error:
+        raise BundleError(
+            f"{directory} holds no readable {MANIFEST} ({error.strerror or error}): name the directory of a "
+            "checkpoint bundle; other weights are brought in by `sigrl-train import`"
+        ) from error
+    try:
+        manifest, checkpoint_id = read_manifest(text)
+        folders = _folders(manifest.files)
+        _refuse_unlisted(present - {name.split("/")[0] for name in manifest.files} - {MANIFEST})
+        for folder in folders:
+            inside = {f"{folder}/{entry.name}" for entry in _entries(directory / folder)}
+            _refuse_unlisted(inside - manifest.files.keys())
+        contents = {name: _read_verified(directory, name, sha) for name, sha in manifest.files.items()}
+    except ValueError as error:
+        raise BundleError(f"{directory}: {error}") from error
+    return BundleFiles(manifest, checkpoint_id, text, contents)
+
+
+def write_files(directory: Path, files: BundleFiles) -> None:
+    """Writes a new bundle; the directory appears whole or not at all.
+
+    A directory that holds this very bundle is verified and left. Raises BundleError when it is damaged, holds
+    anything else, or cannot be written.
+    """
+    try:
+        if (directory / MANIFEST).is_file() and (directory / MANIFEST).read_bytes() == files.manifest_text:
+            read_files(directory)
+            return
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=directory.parent) as parent:
+            unfinished = Path(parent, directory.name)
+            unfinished.mkdir()
+            for folder in _folders(files.contents):
+                (unfinished / folder).mkdir()
+            for name, content in {**files.contents, MANIFEST: files.manifest_text}.items():
+                (unfinished / name).write_bytes(content)
+            unfinished.rename(directory)
+    except OSError as error:
+        raise BundleError(
+            f"cannot write the bundle {directory} ({error.strerror or error}): a bundle is final; "
+            "name a new directory"
+        ) from error
+
+
+def bundled_path() -> Path:
+    """The directory of the checkpoint that ships with the package. Raises BundleError when there is none."""
+    path = Path(str(resources.files("model").joinpath("bundled")))
+    if not (path / MANIFEST).is_file():
+        raise BundleError(
+            "the package was installed without a checkpoint: install the wheel of a release, or name the "
+            "directory of a bundle"
+        )
+    return path
+
+
+def _folders(names: Iterable[str]) -> set[str]:
+    return {str(PurePosixPath(name).parent) for name in names if "/" in name}
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise ValueError(
+            f"cannot read {folder.name} ({error.strerror or error}): copy the bundle again"
+        ) from error
+
+
+def _refuse_unlisted(unlisted: set[str]) -> None:
+    for name in sorted(unlisted):
+        if Path(name).suffix.lower() in PICKLED:
+            raise ValueError(
+                f"it holds {name!a}: pickled weights can run code and are never opened; bring them in by "
+                "`sigrl-train import`, which writes a bundle"
+            )
+        raise ValueError(f"it holds {name!a}, which is no part of a bundle: remove it")
+
+
+def _read_verified(directory: Path, name: str, expected: str) -> bytes:
+    try:
+        content = (directory / name).read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot read {name} ({error.strerror or error}): copy the bundle again") from error
+    if sha256(content) != expected:
+        raise ValueError(f"{name} is damaged, its SHA-256 is not the manifest's: copy the bundle again")
+    return content

@@ -1,0 +1,50 @@
+"""Which texts make up a label, in batches for a text tower. Imports without torch."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model.vocabulary import Label
+
+TEXT_BATCH = 128
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """N texts for the text tower.
+
+    The features of a label's texts are brought to unit norm and averaged, as CLIP does; the feature of a
+    single text stays as it is, as published.
+    """
+
+    texts: list[str]
+    """[N]"""
+    rows: npt.NDArray[np.int64]
+    """[N]: which label each text belongs to."""
+    counts: npt.NDArray[np.int64]
+    """[N]: how many texts that label has, in all batches together."""
+    labels_done: int
+    """How many labels are complete with this batch."""
+
+
+def text_batches(labels: Sequence[Label], templates: Sequence[str]) -> Iterator[TextBatch]:
+    """All texts of all labels: a label's own prompts, else the templates, filled with its name and each
+    synonym (`Label.texts`)."""
+    texts = [(text, row) for row, label in enumerate(labels) for text in label.texts(templates)]
+    # Texts of like length share a batch: a long one would pad all others to its length.
+    texts.sort(key=lambda pair: len(pair[0]))
+    counts = Counter(row for _, row in texts)
+    left = counts.copy()
+    done = 0
+    for start in range(0, len(texts), TEXT_BATCH):
+        batch = texts[start : start + TEXT_BATCH]
+        rows = [row for _, row in batch]
+        for row in rows:
+            left[row] -= 1
+            done += left[row] == 0
+        yield TextBatch(
+            [text for text, _ in batch], np.array(rows), np.array([counts[row] for row in rows]), done
+        )
