@@ -21,8 +21,13 @@ def block_slices(length: int, item: Tensor) -> list[slice]:
     A slice of n items needs a tensor n times as large as `item`; it stays within the budget of its device.
     """
     budget = BUDGETS.get(item.device.type, ACCELERATOR_BUDGET)
-    most = max(1, budget // max(1, item.numel() * item.element_size()))
-    blocks = max(1, -(-length // most))
+    return even_slices(length, budget // max(1, item.numel() * item.element_size()))
+
+
+def even_slices(length: int, most: int) -> list[slice]:
+    """Cuts `range(length)` into as few slices of about equal size as have at most `most` items, at least one
+    item each."""
+    blocks = max(1, -(-length // max(1, most)))
     bounds = [length * block // blocks for block in range(blocks + 1)]
     return [slice(start, stop) for start, stop in pairwise(bounds)]
 

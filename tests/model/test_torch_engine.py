@@ -29,7 +29,7 @@ HEADS = {
 
 @pytest.fixture
 def engine(tiny_bundle) -> Engine:
-    return TorchEngine.load(tiny_bundle, device="cpu")
+    return TorchEngine.load(tiny_bundle, device="cpu", precision="float32")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_scores_and_explanations_are_the_heads(make, pixels, name):
         label_features = model.head.label_features(model.backbone.encode_labels(VOCABULARY.labels))
         expected = model.head.score(image_features, label_features).numpy()
         local = model.head.local_scores(image_features, label_features).numpy()
-    engine = TorchEngine.load(directory, device="cpu")
+    engine = TorchEngine.load(directory, device="cpu", precision="float32")
     features, labels = engine.encode_images(pixels), engine.encode_labels(VOCABULARY)
     ours = engine.score(features, labels)
     assert ours.dtype == np.float32

@@ -1,0 +1,103 @@
+"""Makes a loaded model fast on a device, for inference: precision, fused layers, SVFR's own kernels."""
+
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from model.backbone import Backbone
+from model.bundle import TaggingModel
+from model.heads import SigRLHead
+from model.kernels.cpu_steps import CpuSteps, Precision
+
+PrecisionChoice = Literal["auto", "float32", "bfloat16", "int8"]
+"""`int8` takes SVFR's products in int8 and the image tower in bfloat16. `auto`: see `choose_precision`."""
+
+FOLDING_TOLERANCE = 1e-4
+"""Of the largest output; rounding is a hundredth of it."""
+
+
+def choose_precision(choice: PrecisionChoice, device: torch.device) -> Precision:
+    """bfloat16 for `auto` where the device multiplies in it (AMX, AVX512-BF16, NVIDIA from Ampere on), else
+    float32. Raises ValueError for int8 on a GPU, which has no such kernels here."""
+    if choice == "int8" and device.type != "cpu":
+        raise ValueError("int8 is for CPUs only: use bfloat16 on a GPU")
+    if choice != "auto":
+        return choice
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+    capabilities = torch.cpu.get_capabilities()
+    return "bfloat16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
+
+
+def accelerate(
+    model: TaggingModel, image_size: int, device: torch.device, precision: Precision, *, compiled: bool
+) -> None:
+    """Brings the model to the device and changes it in place: from here on it can tag, and not be trained or
+    saved.
+
+    The image tower computes in bfloat16 unless the precision is float32, SVFR in the precision. The text
+    tower, which runs once per vocabulary, and the rest of the head, which costs little, stay in float32.
+    `compiled` fuses SVFR's stages (see `CpuSteps`).
+    """
+    model.to(device).eval()
+    fold_batch_norms(model.backbone, image_size)
+    visual = model.backbone.visual
+    # Convolutions on a CPU run half as fast again in this order of the dimensions.
+    visual.to(memory_format=torch.channels_last)
+    if precision != "float32":
+        visual.bfloat16()
+    head = model.head
+    if device.type == "cpu" and isinstance(head, SigRLHead) and head.svfr is not None:
+        head.svfr.steps = CpuSteps(precision, compiled=compiled)
+
+
+@torch.no_grad()
+def fold_batch_norms(backbone: Backbone, image_size: int) -> None:
+    """Merges batch normalisations of the image tower into the convolutions before them: the same function in
+    fewer passes.
+
+    Which normalisation follows which convolution is read off the order of a module's children. Where the
+    tower's answer to a random image shows that a guess was wrong, all is left as it was.
+    """
+    pairs = [
+        (parent, first, second)
+        for parent in backbone.visual.modules()
+        for (first, convolution), (second, norm) in pairwise(parent.named_children())
+        if _can_be_merged(convolution, norm)
+    ]
+    if not pairs:
+        return
+    example = torch.randn(1, 3, image_size, image_size, device=next(backbone.parameters()).device)
+    expected = backbone.encode_images(example)
+    replaced = [(parent, name, getattr(parent, name)) for parent, *names in pairs for name in names]
+    for parent, first, second in pairs:
+        norm = getattr(parent, second)
+        setattr(parent, first, fuse_conv_bn_eval(getattr(parent, first), norm))
+        setattr(parent, second, _without_normalisation(norm))
+    folded = backbone.encode_images(example)
+    if not (
+        _agree(folded.patch_tokens, expected.patch_tokens)
+        and _agree(folded.image_embeddings, expected.image_embeddings)
+    ):
+        for parent, name, module in replaced:
+            setattr(parent, name, module)
+
+
+def _agree(ours: Tensor, expected: Tensor) -> bool:
+    return bool((ours - expected).abs().max() <= FOLDING_TOLERANCE * expected.abs().max())
+
+
+def _can_be_merged(convolution: nn.Module, norm: nn.Module) -> bool:
+    return (
+        isinstance(convolution, nn.Conv2d)
+        and isinstance(norm, nn.BatchNorm2d)
+        and convolution.out_channels == norm.num_features
+    )
+
+
+def _without_normalisation(norm: Any) -> nn.Module:
+    """What is left of a batch normalisation: timm's carry the activation."""
+    return norm.act if hasattr(norm, "act") else nn.Identity()
