@@ -1,0 +1,52 @@
+"""Every way to compute SVFR's attentions against the reference's numbers: the steps, and whole scores."""
+
+import shutil
+
+import pytest
+import torch
+
+from model.kernels.cpu_steps import CpuSteps
+
+# One for all tests: a compiled path compiles once for each new shape.
+PATHS = {
+    (precision, compiled): CpuSteps(precision, compiled=compiled)
+    for precision in ("float32", "bfloat16", "int8")
+    for compiled in (False, True)
+}
+ROUNDING = {"float32": None, "bfloat16": 0.03, "int8": 0.06}
+"""Allowed, as a part of the largest value; None: what float32 is allowed."""
+
+
+@pytest.fixture(params=PATHS, ids=lambda path: f"{path[0]}-{'compiled' if path[1] else 'eager'}")
+def steps(request) -> CpuSteps:
+    if request.param[1] and shutil.which("g++") is None:
+        pytest.skip("needs a C++ compiler")
+    return PATHS[request.param]
+
+
+@pytest.mark.parametrize("name", ["B1.P196.C5.plain", "B1.P196.C20.sharp"])
+@torch.no_grad()
+def test_steps_match_the_reference(golden, make_head, name, steps):
+    file = "02_svfr.npz"
+    case = golden.case(file, name)
+    weights = make_head(case["weights"], torch.float32).svfr
+    patch_tokens = golden.recipe(case["pred_feat"])
+    label_embeddings = golden.array(file, f"{name}/label_embed")
+    decoupled = steps.decouple(patch_tokens, label_embeddings, weights.decoupling.weight)
+    golden.compare(file, f"{name}/sda_out", decoupled, ROUNDING[steps.precision])
+    queries = weights.fusion(golden.recipe(case["label_graph_features"]))
+    rebuilt = patch_tokens * steps.gate(patch_tokens, queries, weights.reconstruction.weight)
+    golden.compare(file, f"{name}/vfr_out", rebuilt, ROUNDING[steps.precision])
+
+
+@pytest.mark.parametrize("name", ["A.P16.plain", "A.P16.sharp", "B.P49.sharp"])
+@torch.no_grad()
+def test_scores_of_the_whole_head_match_the_reference(golden, encode, make_head, name, steps):
+    file = "03_clipvit.npz"
+    case = golden.case(file, name)
+    head = make_head(case["weights"], torch.float32)
+    head.svfr.steps = steps
+    image_features, _ = encode(case, torch.float32)
+    label_features = head.label_features(golden.array(file, f"{name}/label_embed"))
+    score = head.score(image_features, label_features)
+    golden.compare(file, f"{name}/topk16.normTrue/score", score, ROUNDING[steps.precision])
