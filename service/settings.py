@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -33,6 +33,13 @@ class Settings(BaseSettings):
     """Port to listen on; 0 lets the system choose."""
     checkpoint: Path | None = None
     """Directory of a checkpoint bundle; the bundled one if not set."""
+    engine: Literal["torch", "onnx"] = "torch"
+    """What computes: PyTorch, or ONNX Runtime for bundles made by `sigrl-train export --onnx`."""
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    """PyTorch only: bfloat16 for the image tower and SVFR where the processor or GPU multiplies in it, else
+    float32. `int8` takes SVFR's products in int8, on a CPU; it is worth it with `compiled`."""
+    compiled: bool = False
+    """PyTorch only: fuse SVFR's stages on a CPU. Needs a C++ compiler, and some seconds at the start."""
     vocabulary: str = "default"
     """What is looked for when a request names no labels: a built-in vocabulary's name or a file."""
     max_request_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)

@@ -13,11 +13,12 @@ from model.engine import Engine, LabelFeatures
 from model.preprocess import preprocess
 from model.vocabulary import Vocabulary
 from service import images, metrics, vocabularies
-from service.errors import CheckpointError, ImageError, ModelError
+from service.engines import load_engine
+from service.errors import ImageError, ModelError
 from service.label_cache import LabelCache
 from service.results import Tagging, VocabularyInfo
 from service.selection import Selection
-from service.settings import Settings
+from service.settings import Settings, load_settings
 
 ImageSource = str | Path | bytes | Image.Image
 """A path, a file's content, or an image opened by Pillow."""
@@ -58,8 +59,9 @@ class Tagger:
 
         Raises:
             CheckpointError: the bundle cannot be used.
+            ParameterError: an environment variable SIGRL_* asks for what this machine does not have.
         """
-        self.engine = engine if engine is not None else _load_engine(checkpoint)
+        self.engine = engine if engine is not None else load_engine(checkpoint, load_settings())
         self.vocabulary = vocabulary if vocabulary is not None else vocabularies.builtin("default")
         self.limits = limits or images.ImageLimits()
         self._cache = LabelCache(label_cache_bytes)
@@ -68,12 +70,12 @@ class Tagger:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Tagger":
-        """The tagger of an installation. Raises CheckpointError, InvalidLabelsError."""
+        """The tagger of an installation. Raises CheckpointError, InvalidLabelsError, ParameterError."""
         # The vocabulary first: a misspelt name should not cost the time to load a model.
         vocabulary = vocabularies.find(settings.vocabulary)
         return cls(
-            settings.checkpoint,
-            vocabulary,
+            vocabulary=vocabulary,
+            engine=load_engine(settings.checkpoint, settings),
             limits=images.ImageLimits(settings.max_request_bytes, settings.max_image_pixels),
             label_cache_bytes=settings.label_cache_bytes,
         )
@@ -179,15 +181,3 @@ class Tagger:
         if not np.isfinite(logits).all():
             raise ModelError("the checkpoint gave scores that are no numbers", "use another checkpoint")
         return logits, probabilities
-
-
-def _load_engine(checkpoint: Path | str | None) -> Engine:
-    # Here and not above: whoever brings an engine, or only wants the types, does not pay for torch.
-    from model.bundle_files import BundleError
-    from model.torch_engine import TorchEngine
-
-    try:
-        return TorchEngine.load(None if checkpoint is None else Path(checkpoint))
-    except BundleError as error:
-        hint = "install sigrl-tagger anew" if checkpoint is None else "name none to use the bundled one"
-        raise CheckpointError(str(error), hint) from error

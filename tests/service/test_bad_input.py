@@ -65,7 +65,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     if request.param == "http":
         return _ask_http(request.getfixturevalue("client"))
     monkeypatch, engine = request.getfixturevalue("monkeypatch"), request.getfixturevalue("engine")
-    monkeypatch.setattr("service.tagger._load_engine", lambda _checkpoint: engine)
+    monkeypatch.setattr("service.tagger.load_engine", lambda *_: engine)
     return _ask_command_line(request.getfixturevalue("sigrl"), request.getfixturevalue("photograph"))
 
 

@@ -13,7 +13,7 @@ from service import cli, rendering
 
 @pytest.fixture(autouse=True)
 def _fake_engine(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.tagger._load_engine", lambda _checkpoint: engine)
+    monkeypatch.setattr("service.tagger.load_engine", lambda *_: engine)
 
 
 @pytest.fixture

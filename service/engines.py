@@ -1,0 +1,35 @@
+"""From settings to an engine. Frameworks are imported here on use: who brings an engine pays for none."""
+
+from pathlib import Path
+
+from model.bundle_files import BundleError
+from model.engine import Engine
+from service.errors import CheckpointError, ParameterError
+from service.settings import Settings
+
+
+def load_engine(checkpoint: Path | str | None, settings: Settings) -> Engine:
+    """The engine of a bundle; of the one in the package, if none is named.
+
+    Raises CheckpointError for a bundle that cannot be used, ParameterError for an engine or a precision that
+    this machine does not have.
+    """
+    path = None if checkpoint is None else Path(checkpoint)
+    try:
+        if settings.engine == "onnx":
+            from model.onnx_engine import OnnxEngine
+
+            return OnnxEngine.load(path)
+        from model.torch_engine import TorchEngine
+
+        return TorchEngine.load(path, precision=settings.precision, compiled=settings.compiled)
+    except BundleError as error:
+        hint = "install sigrl-tagger anew" if checkpoint is None else "name none to use the bundled one"
+        raise CheckpointError(str(error), hint) from error
+    except ImportError as error:
+        raise ParameterError(
+            f"the engine '{settings.engine}' cannot be used here: {error}",
+            "install what it needs (the extra `onnx` for onnx) or set SIGRL_ENGINE to another",
+        ) from error
+    except ValueError as error:
+        raise ParameterError(str(error), "set SIGRL_PRECISION or SIGRL_ENGINE to something else") from error
