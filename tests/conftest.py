@@ -8,6 +8,10 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+if not torch.cuda.is_available():
+    # The GPU's kernels run in Triton's interpreter. It reads this when it is imported, as some of ours do.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from model.bundle import TaggingModel, save_bundle
 from model.config import BackboneConfig, HeadConfig, Preprocessing, SentenceEncoderConfig
 from model.manifest import Description
