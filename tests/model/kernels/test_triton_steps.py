@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("triton", reason="Triton is for Linux on x86-64")
 
-from model.kernels import triton_launch  # noqa: E402
-from model.kernels.triton_steps import TritonSteps  # noqa: E402
-from model.svfr import SemanticFeatureReconstruction, StreamedSteps  # noqa: E402
+from model.kernels import triton_launch
+from model.kernels.triton_steps import TritonSteps
+from model.svfr import SemanticFeatureReconstruction, StreamedSteps
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROUNDING = {torch.float32: 1e-5, torch.float16: 3e-3, torch.bfloat16: 2e-2}
