@@ -5,6 +5,7 @@ spilled within a product. Other cards run the same cuts.
 """
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -51,6 +52,7 @@ class _Blocks(NamedTuple):
     num_stages: int
 
 
+@lru_cache
 def _decoupling_blocks(programs: int, dim: int, dtype: torch.dtype, device: _Device) -> _Blocks:
     """For `programs` blocks of labels, all photographs counted.
 
@@ -69,6 +71,7 @@ def _decoupling_blocks(programs: int, dim: int, dtype: torch.dtype, device: _Dev
     return _Blocks(block_e, block_k, num_warps=8 if block_e == 256 else 4, num_stages=stages)
 
 
+@lru_cache
 def _gate_blocks(patches: int, dim: int, dtype: torch.dtype, device: _Device) -> _Blocks:
     """`patches` is the sum of the pieces."""
     widest = 32 if dtype == torch.float32 else min(256, GATE_ELEMENTS // patches)
@@ -93,6 +96,7 @@ def _pieces(patch_count: int) -> tuple[int, ...]:
     return tuple(16 << bit for bit in reversed(range(units.bit_length())) if units >> bit & 1)
 
 
+@lru_cache
 def _groups(tiles: int, label_count: int, multiprocessors: int) -> int:
     """Groups of labels of a gate, each a program for each of `tiles`: the fewest that share the work evenly.
     A program counts as one label more than it has, for its start and its part of the final sum."""
