@@ -9,6 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model.backbone import Backbone
 from model.bundle import TaggingModel
+from model.gmc import fused_pair_logits
 from model.heads import SigRLHead
 from model.kernels.cpu_steps import CpuSteps, Precision
 
@@ -40,7 +41,7 @@ def accelerate(
 
     The image tower computes in bfloat16 unless the precision is float32, SVFR in the precision. The text
     tower, which runs once per vocabulary, and the rest of the head, which costs little, stay in float32.
-    `compiled` fuses SVFR's stages (see `CpuSteps`).
+    `compiled` fuses SVFR's stages (see `CpuSteps`) and GMC's.
     """
     model.to(device).eval()
     fold_batch_norms(model.backbone, image_size)
@@ -50,8 +51,13 @@ def accelerate(
     if precision != "float32":
         visual.bfloat16()
     head = model.head
-    if device.type == "cpu" and isinstance(head, SigRLHead) and head.svfr is not None:
+    if not isinstance(head, SigRLHead):
+        return
+    if device.type == "cpu" and head.svfr is not None:
         head.svfr.steps = CpuSteps(precision, compiled=compiled)
+    if compiled and head.graph is not None:
+        fused = torch.compile(fused_pair_logits, dynamic=True)
+        head.graph.hidden.pair_logits = head.graph.output.pair_logits = fused
 
 
 @torch.no_grad()

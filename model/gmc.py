@@ -4,6 +4,8 @@ Two GATv2 layers (Brody et al. 2022). A node's rows of the attention are compute
 [C, C, D] tensor ever exists.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -31,6 +33,7 @@ class GraphAttention(nn.Module):
         self.attention = nn.Parameter(torch.empty(out_features // heads))
         bound = self.attention.numel() ** -0.5
         nn.init.uniform_(self.attention, -bound, bound)
+        self.pair_logits: Callable[[Tensor, Tensor, Tensor], Tensor] = pair_logits
 
     def forward(self, nodes: Tensor, context: Tensor | None = None) -> Tensor:
         """`nodes` [N, in] -> [N, out].
@@ -53,18 +56,30 @@ class GraphAttention(nn.Module):
 
     def _attend(self, targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
         """[n, heads, d] over [N, heads, d] -> [n, heads, d]."""
-        weights = self._drop(_logits(targets[:, None], sources[None], vector).softmax(1))
+        weights = self._drop(self.pair_logits(targets, sources, vector).softmax(1))
         return torch.einsum("nkh,khd->nhd", weights, sources)
 
     def _attend_with_self(self, targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
         """As `_attend`, each target being a source of its own besides."""
-        others = _logits(targets[:, None], sources[None], vector)
+        others = self.pair_logits(targets, sources, vector)
         itself = _logits(targets, targets, vector)[:, None]
         weights = self._drop(torch.cat([others, itself], dim=1).softmax(1))
         return torch.einsum("nkh,khd->nhd", weights[:, :-1], sources) + weights[:, -1, :, None] * targets
 
     def _drop(self, weights: Tensor) -> Tensor:
         return functional.dropout(weights, self.dropout, self.training)
+
+
+def pair_logits(targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
+    """Attention before the softmax of every target over every source: [n, heads, d], [N, heads, d] ->
+    [n, N, heads]."""
+    return _logits(targets[:, None], sources[None], vector)
+
+
+def fused_pair_logits(targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
+    """As `pair_logits`, for torch.compile, which makes one loop of it: nothing of size n * N * d is held."""
+    sums = targets[:, None] + sources[None]
+    return (functional.leaky_relu(sums, NEGATIVE_SLOPE) * vector).sum(-1)
 
 
 def _logits(targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:

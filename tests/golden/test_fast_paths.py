@@ -1,10 +1,11 @@
-"""Every way to compute SVFR's attentions against the reference's numbers: the steps, and whole scores."""
+"""Every way to compute SVFR's attentions, and GMC's, against the reference's numbers; and whole scores."""
 
 import shutil
 
 import pytest
 import torch
 
+from model.gmc import fused_pair_logits
 from model.kernels.cpu_steps import CpuSteps
 
 # One for all tests: a compiled path compiles once for each new shape.
@@ -17,9 +18,12 @@ ROUNDING = {"float32": None, "bfloat16": 0.03, "int8": 0.06}
 """Allowed, as a part of the largest value; None: what float32 is allowed."""
 
 
+without_compiler = shutil.which("g++") is None
+
+
 @pytest.fixture(params=PATHS, ids=lambda path: f"{path[0]}-{'compiled' if path[1] else 'eager'}")
 def steps(request) -> CpuSteps:
-    if request.param[1] and shutil.which("g++") is None:
+    if request.param[1] and without_compiler:
         pytest.skip("needs a C++ compiler")
     return PATHS[request.param]
 
@@ -50,3 +54,15 @@ def test_scores_of_the_whole_head_match_the_reference(golden, encode, make_head,
     label_features = head.label_features(golden.array(file, f"{name}/label_embed"))
     score = head.score(image_features, label_features)
     golden.compare(file, f"{name}/topk16.normTrue/score", score, ROUNDING[steps.precision])
+
+
+@pytest.mark.skipif(without_compiler, reason="needs a C++ compiler")
+@torch.no_grad()
+def test_the_fused_graph_matches_the_reference(golden, make_head):
+    fused = torch.compile(fused_pair_logits, dynamic=True)
+    for name in ("C7.plain", "C20.sharp"):
+        case = golden.case("01_gmc.npz", name)
+        head = make_head(name.split(".")[1], torch.float32)
+        head.graph.hidden.pair_logits = head.graph.output.pair_logits = fused
+        embeddings = golden.array("01_gmc.npz", f"{name.split('.')[0]}/label_embed") * case["label_norm"]
+        golden.compare("01_gmc.npz", f"{name}/out", head.label_features(embeddings).refined)
