@@ -37,7 +37,7 @@ class _Device(NamedTuple):
 
 def _device(tensor: Tensor) -> _Device:
     if not tensor.is_cuda:
-        return _Device(multiprocessors=4, shared_memory=AMPLE_SHARED_MEMORY)
+        return _Device(multiprocessors=1, shared_memory=AMPLE_SHARED_MEMORY)
     properties = torch.cuda.get_device_properties(tensor.device)
     shared_memory: int = properties.shared_memory_per_block_optin  # type: ignore[attr-defined]
     return _Device(properties.multi_processor_count, shared_memory)
@@ -60,7 +60,7 @@ def _decoupling_blocks(programs: int, dim: int, dtype: torch.dtype, device: _Dev
     as tanh, which every block of columns computes anew (16 a cycle, beside 2048 multiplications of a product;
     within a program they do not overlap). Few labels need more, smaller programs.
     """
-    widest = 32 if dtype == torch.float32 else 256
+    widest = 256 if _may_be_large(dtype) else 32
     choices = [size for size in (256, 128, 64, 32, 16) if size <= widest and dim % size == 0]
 
     def cost(block_e: int) -> int:
@@ -74,7 +74,7 @@ def _decoupling_blocks(programs: int, dim: int, dtype: torch.dtype, device: _Dev
 @lru_cache
 def _gate_blocks(patches: int, dim: int, dtype: torch.dtype, device: _Device) -> _Blocks:
     """`patches` is the sum of the pieces."""
-    widest = 32 if dtype == torch.float32 else min(256, GATE_ELEMENTS // patches)
+    widest = min(256 if _may_be_large(dtype) else 32, GATE_ELEMENTS // patches)
     block_e = next(size for size in (256, 128, 64, 32, 16) if size <= widest and dim % size == 0)
     block_k, stages = _product_blocks(dim, dtype, device)
     if patches > 640:  # the pieces' tokens lie in shared memory
@@ -83,9 +83,14 @@ def _gate_blocks(patches: int, dim: int, dtype: torch.dtype, device: _Device) ->
 
 
 def _product_blocks(dim: int, dtype: torch.dtype, device: _Device) -> tuple[int, int]:
-    ample = device.shared_memory >= AMPLE_SHARED_MEMORY and dtype != torch.float32
+    ample = device.shared_memory >= AMPLE_SHARED_MEMORY and _may_be_large(dtype)
     # The largest power of two that divides the dimension, within the limit.
     return min(64 if ample else 32, dim & -dim), 3 if ample else 2
+
+
+def _may_be_large(dtype: torch.dtype) -> bool:
+    """Exact float32 products hold their operands in registers, too; the interpreter has no registers."""
+    return INTERPRETED or dtype != torch.float32
 
 
 def _pieces(patch_count: int) -> tuple[int, ...]:
