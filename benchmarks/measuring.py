@@ -1,17 +1,23 @@
 """What all benchmarks share: ratios come from one interleaved run, tables are Markdown."""
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+Function = Callable[[], object]
+Key = TypeVar("Key")
 
 
-def interleaved(functions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def interleaved(functions: Mapping[Key, Function], rounds: int) -> dict[Key, float]:
     """Median seconds of each function over `rounds` rounds, in each of which every one runs once.
 
     A machine's speed changes from minute to minute: what is compared must have run side by side. One round
     before the first warms up.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    seconds: dict[Key, list[float]] = {name: [] for name in functions}
     for round_number in range(rounds + 1):
         for name, function in functions.items():
             start = time.perf_counter()
@@ -21,7 +27,21 @@ def interleaved(functions: Mapping[str, Callable[[], object]], rounds: int) -> d
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def peak_extra_mebibytes(function: Function) -> float:
+    """The peak of this process's resident memory while `function` runs, above what it was before (Linux)."""
+    gc.collect()
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    function()
+    return max(0.0, _resident("VmHWM") - before)
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """The first column is aligned left, the others right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _resident(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024

@@ -16,7 +16,8 @@ from model.svfr import SemanticFeatureReconstruction, affinity
 
 def score(head: SigRLHead, image_features: ImageFeatures, label_embeddings: Tensor) -> Tensor:
     """Scores [B, C] of a head in the published form; `label_embeddings` [C, D]."""
-    assert head.graph is not None and head.svfr is not None
+    assert head.graph is not None
+    assert head.svfr is not None
     refined = _label_graph(head.graph, label_embeddings)
     rebuilt = _reconstruction(head.svfr, image_features.patch_tokens, label_embeddings, refined)
     local = (rebuilt @ label_embeddings.T).topk(head.config.top_k, dim=1).values.mean(1)

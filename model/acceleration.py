@@ -57,7 +57,7 @@ def accelerate(
         head.svfr.steps = CpuSteps(precision, compiled=compiled)
     if compiled and head.graph is not None:
         fused = torch.compile(fused_pair_logits, dynamic=True)
-        head.graph.hidden.pair_logits = head.graph.output.pair_logits = fused
+        head.graph.hidden.compiled_logits = head.graph.output.compiled_logits = fused
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ class GraphAttention(nn.Module):
         self.attention = nn.Parameter(torch.empty(out_features // heads))
         bound = self.attention.numel() ** -0.5
         nn.init.uniform_(self.attention, -bound, bound)
-        self.pair_logits: Callable[[Tensor, Tensor, Tensor], Tensor] = pair_logits
+        self.compiled_logits: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
     def forward(self, nodes: Tensor, context: Tensor | None = None) -> Tensor:
         """`nodes` [N, in] -> [N, out].
@@ -42,7 +42,8 @@ class GraphAttention(nn.Module):
         """
         targets = self._map(nodes)
         sources = targets if context is None else self._map(context)
-        blocks = block_slices(len(nodes), sources)
+        # Compiled, a row of the block needs its logits only, and not all the sums that they are made of.
+        blocks = block_slices(len(nodes), sources if self.compiled_logits is None else sources[:, :, 0])
         attend = self._attend if context is None else self._attend_with_self
         rows = [
             run_block(attend, targets[block], sources, self.attention, alone=len(blocks) == 1)
@@ -56,28 +57,29 @@ class GraphAttention(nn.Module):
 
     def _attend(self, targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
         """[n, heads, d] over [N, heads, d] -> [n, heads, d]."""
-        weights = self._drop(self.pair_logits(targets, sources, vector).softmax(1))
+        weights = self._drop(self._pair_logits(targets, sources, vector).softmax(1))
         return torch.einsum("nkh,khd->nhd", weights, sources)
 
     def _attend_with_self(self, targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
         """As `_attend`, each target being a source of its own besides."""
-        others = self.pair_logits(targets, sources, vector)
+        others = self._pair_logits(targets, sources, vector)
         itself = _logits(targets, targets, vector)[:, None]
         weights = self._drop(torch.cat([others, itself], dim=1).softmax(1))
         return torch.einsum("nkh,khd->nhd", weights[:, :-1], sources) + weights[:, -1, :, None] * targets
+
+    def _pair_logits(self, targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
+        """Of every target over every source: [n, heads, d], [N, heads, d] -> [n, N, heads]."""
+        if self.compiled_logits is not None:
+            return self.compiled_logits(targets, sources, vector)
+        return _logits(targets[:, None], sources[None], vector)
 
     def _drop(self, weights: Tensor) -> Tensor:
         return functional.dropout(weights, self.dropout, self.training)
 
 
-def pair_logits(targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
-    """Attention before the softmax of every target over every source: [n, heads, d], [N, heads, d] ->
-    [n, N, heads]."""
-    return _logits(targets[:, None], sources[None], vector)
-
-
 def fused_pair_logits(targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
-    """As `pair_logits`, for torch.compile, which makes one loop of it: nothing of size n * N * d is held."""
+    """`_logits` of every target over every source, for torch.compile, which makes one loop of it: nothing of
+    size n * N * d is held. [n, heads, d], [N, heads, d] -> [n, N, heads]."""
     sums = targets[:, None] + sources[None]
     return (functional.leaky_relu(sums, NEGATIVE_SLOPE) * vector).sum(-1)
 

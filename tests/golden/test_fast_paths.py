@@ -63,6 +63,6 @@ def test_the_fused_graph_matches_the_reference(golden, make_head):
     for name in ("C7.plain", "C20.sharp"):
         case = golden.case("01_gmc.npz", name)
         head = make_head(name.split(".")[1], torch.float32)
-        head.graph.hidden.pair_logits = head.graph.output.pair_logits = fused
+        head.graph.hidden.compiled_logits = head.graph.output.compiled_logits = fused
         embeddings = golden.array("01_gmc.npz", f"{name.split('.')[0]}/label_embed") * case["label_norm"]
         golden.compare("01_gmc.npz", f"{name}/out", head.label_features(embeddings).refined)

@@ -1,0 +1,36 @@
+"""Other runtimes on the same image tower: ONNX Runtime, and OpenVINO as an outside reference."""
+
+from pathlib import Path
+
+import onnxruntime
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from benchmarks.measuring import Function
+from benchmarks.subjects import vit_description
+from model.bundle import TaggingModel, save_bundle
+from model.manifest import onnx_file
+from training.tasks.export import export
+
+
+def outside_towers(model: TaggingModel, pixel_values: torch.Tensor, scratch: Path) -> dict[str, Function]:
+    """`model` is `vit_model("context")`, `pixel_values` [B, 3, 224, 224]; files are written to `scratch`."""
+    save_bundle(scratch / "tower", vit_description("context"), model.state_dict())
+    graph = scratch / "tower.onnx"
+    graph.write_bytes(export(scratch / "tower", lambda *_: None).contents[onnx_file("image_tower")])
+    quantized = scratch / "tower-int8.onnx"
+    quantize_dynamic(graph, quantized, weight_type=QuantType.QInt8)
+    pixels = {"pixel_values": pixel_values.numpy()}
+    towers: dict[str, Function] = {}
+    for name, path in (("float32", graph), ("dynamic int8", quantized)):
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        towers[f"ONNX Runtime, {name}"] = lambda session=session: session.run(None, pixels)
+    try:
+        import openvino
+    except ImportError:
+        return towers
+    core = openvino.Core()
+    for name in ("f32", "bf16"):
+        compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": name})
+        towers[f"OpenVINO, {name}"] = lambda compiled=compiled: compiled(pixels)
+    return towers

@@ -1,0 +1,128 @@
+"""What `benchmarks.method` measures: a ViT-B/16 with random weights, which speed does not depend on, and the
+bundled checkpoint; the bare product that rates are held against, and the head's inputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from benchmarks.measuring import Function
+from model.acceleration import PrecisionChoice
+from model.bundle import TaggingModel, save_bundle
+from model.bundle_files import bundled_path, write_files
+from model.config import BackboneConfig, HeadConfig, Preprocessing
+from model.engine import Engine, LabelFeatures
+from model.features import ImageFeatures
+from model.manifest import Description
+from model.onnx_engine import LabelArrays, OnnxEngine
+from model.torch_engine import TorchEngine
+from model.vocabulary import Vocabulary
+from training.tasks.export import export
+
+EMBED_DIM, GRID = 512, (14, 14)
+TOWER_FLOP = 35.1e9
+"""Of ViT-B/16 for one photograph of 224 pixels; a multiply-add is two."""
+MOST_LABELS = 10_000
+CONTEXT = tuple(f"context label {number}" for number in range(80))
+
+
+def bare_product() -> tuple[Function, float]:
+    """bfloat16, 1576 x 768 by 768 x 3072: the largest of a ViT-B/16 on 8 photographs; and its work."""
+    left, right = torch.randn(1576, 768).bfloat16(), torch.randn(3072, 768).bfloat16()
+    return lambda: functional.linear(left, right), 2 * 1576 * 768 * 3072
+
+
+def vit_description(form: str) -> Description:
+    """ViT-B/16 with the sigrl head and 80 context labels. Its text tower is one narrow layer: labels are
+    encoded outside of what is measured."""
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    vision = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16}
+    context = CONTEXT if form == "context" else ()
+    return Description(
+        name="ViT-B/16, random weights",
+        backbone=BackboneConfig(embed_dim=EMBED_DIM, vision=vision, text=text),
+        head=HeadConfig.model_validate({"form": form, "context_labels": context}),
+        preprocessing=Preprocessing(),
+        default_threshold=0.5,
+        provenance={"data": "none: random weights"},
+    )
+
+
+def vit_model(form: str) -> TaggingModel:
+    """The model of `vit_description`, freshly drawn."""
+    description = vit_description(form)
+    torch.manual_seed(0)
+    model = TaggingModel(description.backbone, description.head).eval().requires_grad_(False)
+    if form == "context":
+        model.head.set_context(torch.randn(len(CONTEXT), EMBED_DIM))
+    return model
+
+
+def encode_images(model: TaggingModel, pixel_values: torch.Tensor) -> Function:
+    """The image tower on a batch."""
+    return lambda: model.backbone.encode_images(pixel_values)
+
+
+def head_inputs(label_count: int) -> tuple[ImageFeatures, torch.Tensor]:
+    """One photograph's features and `label_count` label embeddings, of the size that CLIP's have."""
+    patches = GRID[0] * GRID[1]
+    generator = torch.Generator().manual_seed(label_count)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return 0.44 * torch.randn(shape, generator=generator)
+
+    return ImageFeatures(draw(1, EMBED_DIM), draw(1, patches, EMBED_DIM), GRID), draw(label_count, EMBED_DIM)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One checkpoint on several engines."""
+
+    name: str
+    engines: Mapping[str, Engine]
+    labels: Mapping[str, LabelFeatures]
+    """`MOST_LABELS` of them, by engine."""
+
+    def tagging(self, engine_name: str, label_count: int, batch: int) -> Function:
+        """Pixel values of a batch to its logits."""
+        engine = self.engines[engine_name]
+        labels = self.labels[engine_name]
+        some = replace(
+            labels,
+            label_embeddings=labels.label_embeddings[:label_count],
+            refined=labels.refined[:label_count],
+        )
+        size = engine.preprocessing.image_size
+        pixels = np.random.default_rng(0).standard_normal((batch, 3, size, size), dtype=np.float32)
+        return lambda: engine.score(engine.encode_images(pixels), some)
+
+
+def vit_subject(paths: Mapping[str, tuple[PrecisionChoice, bool]], scratch: Path) -> Subject:
+    """The ViT-B/16 in the context form, written to `scratch`."""
+    directory = scratch / "vit"
+    save_bundle(directory, vit_description("context"), vit_model("context").state_dict())
+    return _subject("ViT-B/16", directory, paths, scratch / "vit-onnx")
+
+
+def bundled_subject(paths: Mapping[str, tuple[PrecisionChoice, bool]], scratch: Path) -> Subject:
+    """The checkpoint in the package."""
+    return _subject("bundled", bundled_path(), paths, scratch / "bundled-onnx")
+
+
+def _subject(
+    name: str, directory: Path, paths: Mapping[str, tuple[PrecisionChoice, bool]], exported: Path
+) -> Subject:
+    write_files(exported, export(directory, lambda *_: None))
+    engines: dict[str, Engine] = {
+        path: TorchEngine.load(directory, "cpu", precision=precision, compiled=compiled)
+        for path, (precision, compiled) in paths.items()
+    }
+    vocabulary = Vocabulary.from_names([f"label number {number}" for number in range(MOST_LABELS)])
+    features = next(iter(engines.values())).encode_labels(vocabulary)
+    labels: dict[str, LabelFeatures] = dict.fromkeys(engines, features)
+    engines["ONNX Runtime, float32"] = OnnxEngine.load(exported, "cpu")
+    labels["ONNX Runtime, float32"] = LabelArrays(features.label_embeddings.numpy(), features.refined.numpy())
+    return Subject(name, engines, labels)
