@@ -1,8 +1,10 @@
-"""Texts to token ids, for sentence encoders. Imports without torch."""
+"""Texts to token ids. Imports without torch."""
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 
+import ftfy
 import numpy as np
 from tokenizers import Tokenizer as FastTokenizer
 
@@ -19,10 +21,7 @@ class SentenceTokenizer:
         Raises ValueError when it is not one, or gives an empty text no tokens.
         """
         self.definition = definition
-        try:
-            self._tokenizer = FastTokenizer.from_buffer(definition)
-        except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f"tokenizer.json cannot be read: {error}") from error
+        self._tokenizer = _read(definition)
         self._tokenizer.enable_truncation(context_length)
         self._tokenizer.enable_padding(pad_id=0)
         # A text of characters that the normaliser drops has these tokens only, and needs one to be averaged.
@@ -43,3 +42,31 @@ class SentenceTokenizer:
         """Token ids [N, L], int64, padded with 0 to the longest of the texts."""
         encodings = self._tokenizer.encode_batch(list(texts))
         return np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+
+
+class ClipTokenizer:
+    """CLIP's byte-pair tokenizer, of a `tokenizer.json` that an ONNX export wrote: open_clip's needs torch.
+
+    Texts are cleaned as open_clip cleans them (ftfy, HTML entities, whitespace, lower case).
+    """
+
+    def __init__(self, definition: bytes) -> None:
+        """Raises ValueError when `definition` is no `tokenizer.json`."""
+        self._tokenizer = _read(definition)
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Token ids [N, L], int64, cut or padded to the length that the definition says."""
+        encodings = self._tokenizer.encode_batch([_clean(text) for text in texts])
+        return np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+
+
+def _clean(text: str) -> str:
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
+
+
+def _read(definition: bytes) -> FastTokenizer:
+    try:
+        return FastTokenizer.from_buffer(definition)
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f"tokenizer.json cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""`sigrl-train`: pretrain, fit, evaluate, ablate."""
+"""`sigrl-train`: pretrain, fit, evaluate, ablate, export."""
 
 import sys
 from pathlib import Path
@@ -19,6 +19,7 @@ from model.vocabulary import VocabularyError
 from training.config import TrainingConfig, load_config
 from training.data.coco import DataError, load_coco
 from training.data.supervision import unrelated_names
+from training.features import progress_bar
 from training.initialisation import minilm_tokenizer
 from training.provenance import provenance
 from training.rendering import ablation_table, report_table
@@ -115,6 +116,32 @@ def ablate_command(
     rows = ablate(settings, _load_towers(towers, settings), numbers, cache)
     console.print(ablation_table(rows))
     _write_report(report, rows)
+
+
+@app.command("export")
+def export_command(
+    bundle: Annotated[Path, typer.Argument(help="Bundle to export")],
+    output: Output,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Graphs for ONNX Runtime, in float32")] = False,
+) -> None:
+    """Write a bundle that holds everything of another one, and what a runtime without PyTorch needs."""
+    if not onnx:
+        raise DataError("name what to export: add --onnx")
+    _check_new(output)
+    try:
+        from training.tasks.export import export
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{error.name} is not installed: pip install 'sigrl-tagger[export,onnx]', or with gpu for onnx"
+        ) from error
+    with progress_bar() as progress:
+        task = progress.add_task("export", note="")
+        files = export(
+            bundle, lambda note, done, total: progress.update(task, completed=done, total=total, note=note)
+        )
+    write_files(output, files)
+    difference = files.manifest.provenance["export"]["largest_relative_difference"]
+    console.print(f"wrote {output} ({files.checkpoint_id}), at most {difference:.0e} from PyTorch's numbers")
 
 
 def _check_new(directory: Path) -> None:

@@ -1,13 +1,17 @@
-"""Shared by the tests of the model: one thread, a fixed seed, and a probe of what is allocated."""
+"""Shared by the tests of the model: one thread, a fixed seed, a probe of what is allocated, and bundles."""
 
 import weakref
+from functools import cache
 
 import pytest
 import torch
+from engine_bundles import share_exports, write_bundle
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from model import blocks
+from model.bundle_files import write_files
+from training.tasks import export
 
 
 class Allocations(TorchDispatchMode):
@@ -59,3 +63,31 @@ def _one_thread_and_a_seed():
     torch.manual_seed(0)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def make(tmp_path_factory, tiny_description, tokenizer_definition):
+    """Name of one of `BUNDLES` -> its directory. Shared by all tests: do not change it."""
+
+    @cache
+    def make(name):
+        directory = tmp_path_factory.mktemp("bundles") / name
+        write_bundle(name, directory, tiny_description, tokenizer_definition)
+        return directory
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_exported(make, tmp_path_factory):
+    """The same with ONNX files."""
+    with pytest.MonkeyPatch.context() as patch:
+        share_exports(patch, export)
+
+        @cache
+        def make_exported(name):
+            directory = tmp_path_factory.mktemp("exported") / name
+            write_files(directory, export.export(make(name), lambda *_: None))
+            return directory
+
+        yield make_exported

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from model.tokenizer import SentenceTokenizer
+from model.tokenizer import ClipTokenizer, SentenceTokenizer
 
 
 @pytest.fixture
@@ -53,6 +53,8 @@ def test_it_is_read_from_a_file(tokenizer, tokenizer_definition, tmp_path):
 def test_a_definition_that_is_none_is_refused():
     with pytest.raises(ValueError, match=r"tokenizer\.json cannot be read"):
         SentenceTokenizer(b"not JSON", 8)
+    with pytest.raises(ValueError, match=r"tokenizer\.json cannot be read"):
+        ClipTokenizer(b"not JSON")
 
 
 def test_a_tokenizer_without_special_tokens_is_refused(tokenizer_definition):

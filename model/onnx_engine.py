@@ -1,0 +1,203 @@
+"""The engine on ONNX Runtime. Imports and runs without torch.
+
+Graphs do what is heavy, each for one block of labels or rows, and this engine loops over the blocks: no
+[B, P, C, D] tensor ever exists. What is cheap is done here in NumPy.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from model.bundle_files import BundleError, BundleFiles, bundled_path, read_files
+from model.label_texts import text_batches
+from model.manifest import ONNX_TOKENIZER, TOKENIZER, onnx_file
+from model.onnx_graphs import GraphError, open_graphs
+from model.tokenizer import ClipTokenizer, SentenceTokenizer
+from model.vocabulary import Vocabulary
+
+Array = npt.NDArray[np.float32]
+
+BLOCK_BYTES = {"cpu": 16 * 2**20}
+"""Bytes of a block's largest tensor, by kind of device."""
+ACCELERATOR_BLOCK_BYTES = 256 * 2**20
+"""The same for every other device."""
+
+
+@dataclass(frozen=True)
+class ImageArrays:
+    """A batch of photographs in the joint space; see `model.features.ImageFeatures`."""
+
+    image_embeddings: Array
+    """[B, D]"""
+    patch_tokens: Array
+    """[B, P, D]"""
+    grid: tuple[int, int]
+    """Height and width of the patch grid; their product is P."""
+    rebuilt_tokens: Array | None
+    """[B, P, D]: the patch tokens under SVFR, where they depend on the photograph alone (context form)."""
+
+
+@dataclass(frozen=True)
+class LabelArrays:
+    """A label set as the head sees it; see `model.features.LabelFeatures`."""
+
+    label_embeddings: Array
+    """[C, D]"""
+    refined: Array
+    """[C, D]"""
+
+
+class OnnxEngine:
+    """A bundle that `sigrl-train export --onnx` wrote, on ONNX Runtime, in float32."""
+
+    def __init__(self, files: BundleFiles, device: str | None = None) -> None:
+        """`device` is "cpu", "cuda" or "tensorrt", with ":1" for the second GPU; by default CUDA where it
+        works. Raises BundleError when the bundle holds no graphs, or none that can be loaded, and ValueError
+        for a device that cannot be used here."""
+        self.checkpoint_id = files.checkpoint_id
+        self.manifest = files.manifest
+        self.preprocessing = files.manifest.preprocessing
+        self.default_threshold = files.manifest.default_threshold
+        self._head = files.manifest.head
+        self._in_context = self._head.form == "context"
+        graphs = {Path(name).stem: name for name in files.contents if name == onnx_file(Path(name).stem)}
+        if not graphs:
+            raise BundleError(
+                f"the bundle {files.manifest.name!r} holds no graphs for ONNX Runtime: make one that does by "
+                "`sigrl-train export BUNDLE -o NEW_BUNDLE --onnx`"
+            )
+        try:
+            self._tokenize = _load_tokenizer(files)
+            contents = {graph: files.contents[name] for graph, name in graphs.items()}
+            self._graphs, self.device = open_graphs(contents, device)
+        except GraphError as error:
+            raise BundleError(f"a graph of the bundle cannot be loaded ({error}): export it again") from error
+        self._block_bytes = BLOCK_BYTES.get(self.device, ACCELERATOR_BLOCK_BYTES)
+        height, width = self._graphs["image_tower"].metadata["grid"].split(",")
+        self._grid = (int(height), int(width))
+        self._context = self._graphs["context"]() if "context" in self._graphs else None
+
+    @classmethod
+    def load(cls, path: Path | None = None, device: str | None = None) -> "OnnxEngine":
+        """The engine of the bundle in directory `path`; None: the bundled one. Raises BundleError and
+        ValueError (device)."""
+        return cls(read_files(bundled_path() if path is None else path), device)
+
+    def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> ImageArrays:
+        """See `Engine`. Raises ValueError for another shape than [B, 3, S, S]."""
+        size = self.preprocessing.image_size
+        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
+            raise ValueError(f"pixel values have shape {pixel_values.shape}, expected (B, 3, {size}, {size})")
+        embeddings, tokens = self._graphs["image_tower"](pixel_values=np.asarray(pixel_values, np.float32))
+        rebuilt = None
+        if self._context is not None:
+            labels, refined = self._context
+            unit_rms = _normalize(tokens) * np.sqrt(np.float32(tokens.shape[2]))
+            rebuilt = self._rebuild(unit_rms, labels, refined) * np.float32(tokens.shape[1] / len(labels))
+        return ImageArrays(embeddings, tokens, self._grid, rebuilt)
+
+    def encode_labels(
+        self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
+    ) -> LabelArrays:
+        """See `Engine`."""
+        backbone = self.manifest.backbone
+        embeddings = np.zeros((len(vocabulary.labels), backbone.embed_dim), np.float32)
+        for batch in text_batches(vocabulary.labels, backbone.prompts):
+            (features,) = self._graphs["text_tower"](token_ids=self._tokenize(batch.texts))
+            counts = batch.counts[:, None].astype(np.float32)
+            np.add.at(embeddings, batch.rows, np.where(counts > 1, _normalize(features) / counts, features))
+            if progress is not None:
+                progress(batch.labels_done)
+        return LabelArrays(embeddings, self._refine(embeddings))
+
+    def score(self, image_features: ImageArrays, label_features: LabelArrays) -> Array:
+        """See `Engine`. Memory grows with the labels by the scores alone, and in the published form by the
+        label queries of SVFR."""
+        parts = self._compare("match", image_features, label_features)
+        if self._in_context:
+            return parts[0]
+        if self._head.normalize_scores:
+            parts = [_normalize(part) for part in parts]
+        mean: Array = np.mean(parts, axis=0)
+        return mean
+
+    def probabilities(self, logits: Array) -> Array:
+        """See `Engine` and, for the published form, `TorchEngine`."""
+        if not self._in_context:
+            deviation = logits.std(axis=1, keepdims=True)
+            logits = (logits - logits.mean(axis=1, keepdims=True)) / np.where(deviation > 0, deviation, 1)
+        sigmoid: Array = np.exp(-np.logaddexp(np.float32(0), -logits))
+        return sigmoid
+
+    def explain(self, image_features: ImageArrays, label_features: LabelArrays) -> Array:
+        """See `Engine`. In the context form cosines, in the published form dot products."""
+        (local,) = self._compare("explain", image_features, label_features)
+        return local.reshape(*local.shape[:2], *image_features.grid)
+
+    def _compare(self, graph: str, images: ImageArrays, labels: LabelArrays) -> list[Array]:
+        """Outputs of `match` or `explain` [B, C, ...], made block by block."""
+        tokens = images.patch_tokens if images.rebuilt_tokens is None else images.rebuilt_tokens
+        if not self._in_context and "decouple" in self._graphs:
+            tokens = self._rebuild(tokens, labels.label_embeddings, labels.refined)
+        rows = labels.refined if self._in_context else labels.label_embeddings
+        blocks = [
+            self._graphs[graph](
+                image_embeddings=images.image_embeddings, patch_tokens=tokens, labels=rows[block]
+            )
+            for block in self._blocks(len(rows), tokens[:, :, 0].size)
+        ]
+        return [np.concatenate(outputs, axis=1) for outputs in zip(*blocks, strict=True)]
+
+    def _rebuild(self, tokens: Array, labels: Array, refined: Array) -> Array:
+        """SVFR: `tokens` [B, P, D], labels of both kinds [C, D] -> [B, P, D]; see `model.svfr`."""
+        blocks = list(self._blocks(len(labels), tokens.size))
+        decouple, query, gate = (self._graphs[name] for name in ("decouple", "query", "gate"))
+        decoupled = np.concatenate(
+            [decouple(patch_tokens=tokens, label_embeddings=labels[block])[0] for block in blocks], axis=1
+        )
+        (queries,) = query(decoupled=decoupled, label_embeddings=labels, refined=refined)
+        gates = np.zeros_like(tokens)
+        for block in blocks:
+            gates += gate(patch_tokens=tokens, label_queries=queries[:, block])[0]
+        return tokens * gates
+
+    def _refine(self, embeddings: Array) -> Array:
+        """What the graph over the labels makes of them: [C, D] -> [C, D]; see `model.gmc`."""
+        if "refine" in self._graphs:
+            sources = max(1, len(self._head.context_labels)) * embeddings.shape[1]
+            return self._by_rows("refine", embeddings, sources)
+        if "graph_nodes" not in self._graphs:
+            return embeddings
+        nodes = self._by_rows("graph_nodes", embeddings, embeddings.shape[1])
+        nodes = self._by_rows("graph_hidden", nodes, nodes.size, sources=nodes)
+        return self._by_rows("graph_output", nodes, nodes.size, sources=nodes)
+
+    def _by_rows(self, graph: str, rows: Array, size: int, **others: Array) -> Array:
+        """The graph of all rows, each of which needs a tensor of `size` numbers."""
+        blocks = self._blocks(len(rows), size)
+        return np.concatenate([self._graphs[graph](rows=rows[block], **others)[0] for block in blocks])
+
+    def _blocks(self, length: int, size: int) -> Iterator[slice]:
+        """Cuts `range(length)`; each item needs a tensor of `size` numbers."""
+        step = max(1, self._block_bytes // (4 * max(1, size)))
+        return (slice(start, start + step) for start in range(0, length, step))
+
+
+def _load_tokenizer(files: BundleFiles) -> SentenceTokenizer | ClipTokenizer:
+    try:
+        encoder = files.manifest.backbone.sentence_encoder
+        if encoder is not None:
+            return SentenceTokenizer(files.contents[TOKENIZER], encoder.context_length)
+        return ClipTokenizer(files.contents[ONNX_TOKENIZER])
+    except ValueError as error:
+        raise BundleError(f"{error}: make the bundle again") from error
+
+
+def _normalize(features: Array) -> Array:
+    """[..., D] with unit norm."""
+    norms = np.linalg.norm(features, axis=-1, keepdims=True)
+    normalized: Array = features / np.maximum(norms, np.float32(1e-12))
+    return normalized

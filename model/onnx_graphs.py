@@ -1,0 +1,99 @@
+"""Graphs of a bundle as sessions of ONNX Runtime, on the processor or the GPU. Imports without torch."""
+
+import io
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+"""ONNX Runtime's providers for each kind of device, the preferred one first."""
+
+
+class GraphError(Exception):
+    """A graph that ONNX Runtime cannot load."""
+
+
+class Graph:
+    """One graph. May be called by several threads at once."""
+
+    def __init__(self, content: bytes, device: str) -> None:
+        """Raises GraphError, and ValueError for a device that does not work here."""
+        kind, _, number = device.partition(":")
+        options = onnxruntime.SessionOptions()
+        # A graph that waits for its next call must keep neither the processor nor its largest memory from the
+        # graph that runs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_cpu_mem_arena = False
+        options.log_severity_level = 4
+        providers = [(name, _provider_options(name, number)) for name in PROVIDERS[kind]]
+        try:
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=providers, enable_fallback=0
+            )
+        except Exception as error:  # the library's errors have no narrower base
+            raise (GraphError if kind == "cpu" else ValueError)(_first_line(error)) from error
+        if self._session.get_providers()[0] != PROVIDERS[kind][0]:
+            raise ValueError(f"ONNX Runtime found no use for its {PROVIDERS[kind][0]} on this machine")
+        self._inputs = [node.name for node in self._session.get_inputs()]
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+
+    def __call__(self, **arrays: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
+        """The graph's outputs, in its order; of `arrays` it takes those that are its inputs."""
+        outputs: list[npt.NDArray[np.float32]] = self._session.run(
+            None, {name: arrays[name] for name in self._inputs}
+        )
+        return outputs
+
+
+def open_graphs(contents: Mapping[str, bytes], device: str | None) -> tuple[dict[str, Graph], str]:
+    """The graphs by their names, all on one device, and that device.
+
+    `device` is "cpu", "cuda" or "tensorrt", with ":1" for the second GPU; by default CUDA where it works.
+    Raises GraphError, and ValueError for a device that cannot be used.
+    """
+    if device is None:
+        if PROVIDERS["cuda"][0] in onnxruntime.get_available_providers():
+            try:
+                return open_graphs(contents, "cuda")
+            except ValueError:
+                pass  # The package is there, but no GPU, or not the libraries for it.
+        return open_graphs(contents, "cpu")
+    kind, _, number = device.partition(":")
+    printed = io.StringIO()
+    try:
+        if kind not in PROVIDERS or not (number or "0").isdecimal():
+            raise ValueError("write cpu, cuda or tensorrt, and a GPU's number as in cuda:1")
+        if PROVIDERS[kind][0] not in onnxruntime.get_available_providers():
+            raise ValueError(
+                f"the installed onnxruntime has no {PROVIDERS[kind][0]}: install onnxruntime-gpu"
+            )
+        if kind != "cpu":
+            # It tells on stdout which libraries of CUDA it misses.
+            with redirect_stdout(printed):
+                onnxruntime.preload_dlls()
+        return {name: Graph(content, device) for name, content in contents.items()}, kind
+    except ValueError as error:
+        details = "; ".join([str(error), *printed.getvalue().splitlines()[:1]])
+        raise ValueError(
+            f"the device {device!r} cannot be used ({details}): use cpu, or leave it out"
+        ) from error
+
+
+def _provider_options(provider: str, number: str) -> dict[str, str]:
+    if provider == "CPUExecutionProvider":
+        return {}
+    # TensorFloat-32 keeps ten bits of a factor: scores would be off by more than a thousandth.
+    exact = {"use_tf32": "0"} if provider == "CUDAExecutionProvider" else {}
+    return {"device_id": number or "0"} | exact
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -1,0 +1,68 @@
+"""Bundles with every head, for the tests of engines: random weights, the same towers in all of them."""
+
+from functools import cache
+
+import torch
+from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+from model.bundle import TaggingModel, save_bundle
+from model.config import BackboneConfig, HeadConfig
+from model.vocabulary import Vocabulary
+from training.onnx_graphs import Decouple, Gate, Query
+
+NAMES = ("dog", "zebra", "red car", "a very long thing with many words", "x")
+VOCABULARY = Vocabulary.from_names(NAMES)
+CONTEXT = ("dog", "cat", "tree")
+HEADS = {
+    "sigrl": HeadConfig(top_k=2, context_labels=CONTEXT),
+    "sigrl-no-gmc": HeadConfig(top_k=2, context_labels=CONTEXT, gmc=False),
+    "sigrl-no-svfr": HeadConfig(top_k=2, context_labels=CONTEXT, svfr=False),
+    "clip": HeadConfig(kind="clip"),
+    "mkt": HeadConfig(kind="mkt", top_k=2),
+    "sigrl-published": HeadConfig(form="published", top_k=2),
+    "mkt-published": HeadConfig(kind="mkt", form="published", top_k=2),
+}
+CLIP = BackboneConfig(
+    embed_dim=32,
+    vision={"image_size": 64, "patch_size": 16, "width": 32, "head_width": 16, "layers": 1},
+    text={"width": 8, "heads": 1, "layers": 1},
+    quick_gelu=True,
+)
+BUNDLES = (*HEADS, "mkt-on-clip")
+
+
+def write_bundle(name, directory, description, tokenizer):
+    """Writes the bundle called `name`, from `tiny_description` and its tokenizer.json."""
+    description = description.model_copy(update={"head": HEADS[name.removesuffix("-on-clip")]})
+    if name.endswith("-on-clip"):
+        description, tokenizer = description.model_copy(update={"backbone": CLIP}), None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = TaggingModel(description.backbone, description.head, tokenizer)
+        if description.head.context_labels:
+            model.head.set_context(torch.randn(len(CONTEXT), 32))
+    save_bundle(directory, description, model.state_dict(), tokenizer)
+
+
+def share_exports(patch, module):
+    """Within the patch, steps that bundles share are exported once by `module`: each takes a second."""
+    seen = {}
+    to_onnx = module.to_onnx
+
+    def to_onnx_once(step, sizes, *others):
+        head = getattr(step, "head", None)
+        of_svfr = isinstance(step, (Decouple, Query, Gate))
+        config = None if head is None or of_svfr else (head.config.form, head.config.top_k, head.config.kind)
+        weights = tuple(
+            tensor.numpy().tobytes()
+            for name, tensor in step.state_dict().items()
+            if head is None or ("svfr" in name) == of_svfr
+        )
+        key = (type(step), config, sizes["P"], weights)
+        if key not in seen:
+            seen[key] = to_onnx(step, sizes, *others)
+        return seen[key]
+
+    patch.setattr(module, "to_onnx", to_onnx_once)
+    # Half of that second: the exporter parses all of its own library, each time.
+    patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))

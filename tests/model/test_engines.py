@@ -1,0 +1,140 @@
+"""What holds for every engine: the bundle's model behind NumPy arrays; company, threads, published heads."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from engine_bundles import BUNDLES, NAMES, VOCABULARY
+
+from model.bundle import load_bundle
+from model.bundle_files import BundleError
+from model.onnx_engine import OnnxEngine
+from model.torch_engine import TorchEngine
+from model.vocabulary import Label, Vocabulary
+
+
+@pytest.fixture(params=["torch", "onnx"])
+def load(request, make, make_exported):
+    """Name of one of `BUNDLES` -> an engine of it, on the CPU in float32."""
+    if request.param == "torch":
+        return lambda name: TorchEngine.load(make(name), device="cpu", precision="float32")
+    return lambda name: OnnxEngine.load(make_exported(name), device="cpu")
+
+
+@pytest.fixture
+def engine(load):
+    return load("sigrl")
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).standard_normal((3, 3, 64, 64), dtype=np.float32)
+
+
+def scores(engine, pixels, names=NAMES):
+    return engine.score(engine.encode_images(pixels), engine.encode_labels(Vocabulary.from_names(names)))
+
+
+def test_it_says_what_its_bundle_says(engine, tiny_description):
+    assert engine.checkpoint_id.startswith("sha256:")
+    assert engine.manifest.name == tiny_description.name
+    assert engine.preprocessing == tiny_description.preprocessing
+    assert engine.default_threshold == 0.5
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_scores_and_explanations_are_the_heads(make, load, pixels, name):
+    model = load_bundle(make(name)).model
+    with torch.no_grad():
+        image_features = model.backbone.encode_images(torch.from_numpy(pixels))
+        label_features = model.head.label_features(model.backbone.encode_labels(VOCABULARY.labels))
+        expected = model.head.score(image_features, label_features).numpy()
+        local = model.head.local_scores(image_features, label_features).numpy()
+    engine = load(name)
+    features, labels = engine.encode_images(pixels), engine.encode_labels(VOCABULARY)
+    ours = engine.score(features, labels)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+    explained = engine.explain(features, labels)
+    assert explained.dtype == np.float32
+    assert explained.shape == (3, len(NAMES), *features.grid)
+    np.testing.assert_allclose(
+        explained[1, 2].ravel(), local[1, :, 2], rtol=0, atol=2e-5 * np.abs(local).max()
+    )
+    rebuilt = name in ("sigrl", "sigrl-no-gmc")
+    assert (features.rebuilt_tokens is not None) == rebuilt
+
+
+def test_a_label_scores_the_same_in_any_company(engine, pixels):
+    whole = scores(engine, pixels)
+    for number, name in enumerate(NAMES):
+        np.testing.assert_allclose(scores(engine, pixels, [name])[:, 0], whole[:, number], atol=1e-4)
+    np.testing.assert_allclose(scores(engine, pixels, NAMES[::-1])[:, ::-1], whole, atol=1e-4)
+
+
+def test_a_photograph_scores_the_same_in_any_batch(engine, pixels):
+    whole = scores(engine, pixels)
+    for number in range(3):
+        np.testing.assert_allclose(scores(engine, pixels[number][None])[0], whole[number], atol=1e-4)
+
+
+def test_probabilities_of_logits_are_their_sigmoid(engine):
+    logits = np.array([[-200.0, -1.0, 0.0, 200.0]], dtype=np.float32)
+    probabilities = engine.probabilities(logits)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, [[0, 1 / (1 + np.e), 0.5, 1]], atol=1e-7)
+
+
+def test_probabilities_of_published_scores_rank_within_a_photograph(load):
+    engine = load("mkt-published")
+    small = np.random.default_rng(0).standard_normal((4, 20)).astype(np.float32) / 100
+    probabilities = engine.probabilities(small)
+    assert probabilities.dtype == np.float32
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+    np.testing.assert_array_equal(probabilities.argsort(axis=1), small.argsort(axis=1))
+    np.testing.assert_allclose(engine.probabilities(small * 50 + 3), probabilities, atol=1e-4)
+    np.testing.assert_array_equal(engine.probabilities(small[:, :1]), 0.5)
+
+
+def test_threads_get_what_one_caller_gets(engine):
+    batches = np.random.default_rng(1).standard_normal((8, 2, 3, 64, 64), dtype=np.float32)
+    expected = [scores(engine, batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for ours, alone in zip(pool.map(lambda batch: scores(engine, batch), batches), expected, strict=True):
+            np.testing.assert_allclose(ours, alone, atol=1e-5)
+
+
+def test_progress_counts_labels(engine):
+    seen: list[int] = []
+    label = Label(name="dog", synonyms=("hound", "puppy"))
+    features = engine.encode_labels(Vocabulary(labels=(label, "cat")), seen.append)
+    assert seen[-1] == 2
+    assert features.refined.shape == (2, 32)
+    assert features.refined.nbytes == 2 * 32 * 4
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (1, 64, 64, 3), (1, 3, 32, 32)])
+def test_pixel_values_of_another_shape_are_refused(engine, shape):
+    with pytest.raises(ValueError, match=r"expected \(B, 3, 64, 64\)"):
+        engine.encode_images(np.zeros(shape, np.float32))
+
+
+def test_read_only_pixel_values_are_taken(engine, pixels):
+    pixels.flags.writeable = False
+    assert engine.encode_images(pixels).image_embeddings.shape == (3, 32)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta:x", "cpu:x"])
+@pytest.mark.parametrize("kind", [TorchEngine, OnnxEngine])
+def test_a_device_that_is_not_there_is_refused(make_exported, kind, device):
+    with pytest.raises(ValueError, match=f"the device '{device}' cannot be used"):
+        kind.load(make_exported("sigrl"), device)
+
+
+@pytest.mark.parametrize("kind", [TorchEngine, OnnxEngine])
+def test_without_a_path_the_bundled_checkpoint_is_loaded(make_exported, kind, monkeypatch, tmp_path):
+    monkeypatch.setattr(f"{kind.__module__}.bundled_path", lambda: make_exported("sigrl"))
+    assert kind.load().manifest.name == "tiny"
+    with pytest.raises(BundleError):
+        kind.load(tmp_path)

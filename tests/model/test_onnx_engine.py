@@ -1,0 +1,147 @@
+"""OnnxEngine beside what holds for every engine (test_engines.py): without torch, in blocks, on a device."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+from engine_bundles import NAMES, VOCABULARY
+
+from model import onnx_engine, onnx_graphs
+from model.bundle_files import BundleError, read_files
+from model.onnx_engine import OnnxEngine
+from model.vocabulary import Label, Vocabulary
+
+WITHOUT_TORCH = """
+import json, sys
+from pathlib import Path
+
+for name in ("torch", "torchvision", "open_clip", "timm", "safetensors", "onnx", "training"):
+    sys.modules[name] = None  # an import raises
+
+import numpy as np
+from PIL import Image
+from model.onnx_engine import OnnxEngine
+from model.preprocess import preprocess
+from model.vocabulary import Vocabulary
+
+engine = OnnxEngine.load(Path(sys.argv[1]), "cpu")
+pixels = preprocess(Image.new("RGB", (90, 70), "red"), engine.preprocessing)
+images = engine.encode_images(pixels[None])
+labels = engine.encode_labels(Vocabulary.from_names(sys.argv[2:]))
+logits = engine.score(images, labels)
+engine.explain(images, labels)
+print(json.dumps([logits.tolist(), engine.probabilities(logits).tolist(), pixels.tolist()]))
+"""
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).standard_normal((2, 3, 64, 64), dtype=np.float32)
+
+
+@pytest.mark.parametrize("name", ["sigrl", "mkt-on-clip"])
+def test_it_imports_and_runs_without_torch(make_exported, name):
+    directory = make_exported(name)
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(directory), *NAMES]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    logits, probabilities, pixel_values = json.loads(process.stdout)
+    engine = OnnxEngine.load(directory, "cpu")
+    images = engine.encode_images(np.array(pixel_values, np.float32)[None])
+    ours = engine.score(images, engine.encode_labels(VOCABULARY))
+    np.testing.assert_allclose(logits, ours, atol=1e-5)
+    np.testing.assert_allclose(probabilities, engine.probabilities(ours), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sigrl", "sigrl-published", "mkt-published"])
+def test_every_graph_sees_one_block_and_the_numbers_stay(make_exported, pixels, name, monkeypatch):
+    """With the smallest block, one label at a time: no tensor of patches times labels can appear."""
+
+    def answers():
+        engine = OnnxEngine.load(make_exported(name), "cpu")
+        images, labels = engine.encode_images(pixels), engine.encode_labels(VOCABULARY)
+        return labels.refined, engine.score(images, labels), engine.explain(images, labels)
+
+    expected = answers()
+    monkeypatch.setitem(onnx_engine.BLOCK_BYTES, "cpu", 1)
+    widest = []
+    call = onnx_graphs.Graph.__call__
+
+    def watched(graph, **arrays):
+        one_row = {"rows": 0, "labels": 0, "label_queries": 1}
+        if "patch_tokens" in arrays:
+            one_row["label_embeddings"] = 0
+        widest.extend(array.shape[one_row[key]] for key, array in arrays.items() if key in one_row)
+        return call(graph, **arrays)
+
+    monkeypatch.setattr(onnx_graphs.Graph, "__call__", watched)
+    for ours, whole in zip(answers(), expected, strict=True):
+        np.testing.assert_allclose(ours, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
+    assert set(widest) == {1}
+    assert len(widest) >= 2 * len(NAMES)
+
+
+def test_features_are_arrays_without_a_framework(make_exported, pixels):
+    engine = OnnxEngine.load(make_exported("sigrl"), "cpu")
+    images, labels = engine.encode_images(pixels), engine.encode_labels(VOCABULARY)
+    values = [getattr(part, field.name) for part in (images, labels) for field in dataclasses.fields(part)]
+    assert [type(value) for value in values if value is not images.grid] == [np.ndarray] * 5
+    assert images.grid == (2, 2)
+
+
+def test_several_texts_of_a_label_are_averaged_with_unit_norm(make_exported):
+    engine = OnnxEngine.load(make_exported("mkt"), "cpu")
+    apart = [
+        engine.encode_labels(Vocabulary(labels=(Label(name=word),))).label_embeddings[0]
+        for word in ("dog", "hound")
+    ]
+    both = engine.encode_labels(Vocabulary(labels=(Label(name="dog", synonyms=("hound",)),)))
+    expected = np.mean([embedding / np.linalg.norm(embedding) for embedding in apart], axis=0)
+    np.testing.assert_allclose(both.label_embeddings[0], expected, atol=1e-5)
+
+
+def test_a_bundle_that_was_not_exported_is_refused(make):
+    with pytest.raises(BundleError, match=r"'tiny' holds no graphs.*sigrl-train export BUNDLE"):
+        OnnxEngine.load(make("sigrl"))
+
+
+def test_graphs_that_are_none_are_refused(make_exported):
+    files = read_files(make_exported("mkt"))
+    broken = dataclasses.replace(files, contents={**files.contents, "onnx/match.onnx": b"no graph"})
+    with pytest.raises(BundleError, match=r"a graph of the bundle cannot be loaded.*export it again"):
+        OnnxEngine(broken)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_cuda_is_the_default_only_where_it_works(make_exported, monkeypatch):
+    """A wheel names the providers it was built with, whether or not there is a GPU."""
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    if OnnxEngine.load(make_exported("mkt")).device == "cuda":
+        pytest.skip("there is a GPU that works")
+    with pytest.raises(ValueError, match=r"the device 'cuda' cannot be used.*use cpu, or leave it out"):
+        OnnxEngine.load(make_exported("mkt"), "cuda")
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_provider_that_is_not_installed_is_named(make_exported, device, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(ValueError, match=r"has no \w+ExecutionProvider: install onnxruntime-gpu"):
+        OnnxEngine.load(make_exported("mkt"), device)
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" not in onnxruntime.get_available_providers(), reason="needs onnxruntime-gpu"
+)
+def test_a_gpu_gives_the_same_scores(make_exported, pixels):
+    def scores(device):
+        engine = OnnxEngine.load(make_exported("sigrl"), device)
+        return engine.score(engine.encode_images(pixels), engine.encode_labels(VOCABULARY))
+
+    expected = scores("cpu")
+    np.testing.assert_allclose(scores("cuda"), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
