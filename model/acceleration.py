@@ -12,6 +12,7 @@ from model.bundle import TaggingModel
 from model.gmc import fused_pair_logits
 from model.heads import SigRLHead
 from model.kernels.cpu_steps import CpuSteps, Precision
+from model.svfr import Steps, StreamedSteps
 
 PrecisionChoice = Literal["auto", "float32", "bfloat16", "int8"]
 """`int8` takes SVFR's products in int8 and the image tower in bfloat16. `auto`: see `choose_precision`."""
@@ -53,11 +54,21 @@ def accelerate(
     head = model.head
     if not isinstance(head, SigRLHead):
         return
-    if device.type == "cpu" and head.svfr is not None:
-        head.svfr.steps = CpuSteps(precision, compiled=compiled)
+    if head.svfr is not None:
+        head.svfr.steps = _choose_steps(device, precision, head.svfr.embed_dim, compiled=compiled)
     if compiled and head.graph is not None:
         fused = torch.compile(fused_pair_logits, dynamic=True)
         head.graph.hidden.compiled_logits = head.graph.output.compiled_logits = fused
+
+
+def _choose_steps(device: torch.device, precision: Precision, embed_dim: int, *, compiled: bool) -> Steps:
+    if device.type == "cpu":
+        return CpuSteps(precision, compiled=compiled)
+    if device.type == "cuda" and precision == "bfloat16" and embed_dim % 16 == 0:
+        from model.kernels.triton_steps import TritonSteps
+
+        return TritonSteps()
+    return StreamedSteps()
 
 
 @torch.no_grad()

@@ -88,6 +88,7 @@ class SemanticFeatureReconstruction(nn.Module):
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
+        self.embed_dim = embed_dim
         self.decoupling = nn.Linear(embed_dim, embed_dim, bias=False)
         self.fusion = nn.Linear(2 * embed_dim, embed_dim, bias=False)
         self.reconstruction = nn.Linear(embed_dim, embed_dim, bias=False)

@@ -1,5 +1,6 @@
 """Every way to compute SVFR's attentions, and GMC's, against the reference's numbers; and whole scores."""
 
+import importlib.util
 import shutil
 
 import pytest
@@ -18,6 +19,7 @@ ROUNDING = {"float32": None, "bfloat16": 0.03, "int8": 0.06}
 """Allowed, as a part of the largest value; None: what float32 is allowed."""
 
 
+without_triton = importlib.util.find_spec("triton") is None
 without_compiler = shutil.which("g++") is None
 
 
@@ -54,6 +56,21 @@ def test_scores_of_the_whole_head_match_the_reference(golden, encode, make_head,
     label_features = head.label_features(golden.array(file, f"{name}/label_embed"))
     score = head.score(image_features, label_features)
     golden.compare(file, f"{name}/topk16.normTrue/score", score, ROUNDING[steps.precision])
+
+
+@pytest.mark.skipif(without_triton, reason="needs triton")
+@torch.no_grad()
+def test_the_gpu_kernels_match_the_reference(golden, encode, make_head):
+    from model.kernels.triton_steps import TritonSteps
+
+    file, name = "03_clipvit.npz", "A.P16.sharp"
+    case = golden.case(file, name)
+    head = make_head(case["weights"], torch.float32)
+    head.svfr.steps = TritonSteps(torch.float32)
+    image_features, _ = encode(case, torch.float32)
+    label_features = head.label_features(golden.array(file, f"{name}/label_embed"))
+    golden.compare(file, f"{name}/SD_label", head.reconstruct(image_features, label_features))
+    golden.compare(file, f"{name}/topk16.normTrue/score", head.score(image_features, label_features))
 
 
 @pytest.mark.skipif(without_compiler, reason="needs a C++ compiler")
