@@ -59,7 +59,7 @@ class Description(Frozen):
                 graphs.add("context")
             elif self.head.gmc:
                 graphs |= {"graph_nodes", "graph_hidden", "graph_output"}
-        names = {onnx_file(graph) for graph in graphs}
+        names = {f"onnx/{graph}.onnx" for graph in graphs}
         return names if self.backbone.sentence_encoder is not None else names | {ONNX_TOKENIZER}
 
 
@@ -80,11 +80,6 @@ class Manifest(Description):
                 f"if it was exported, {sorted(self.onnx_file_names)}"
             )
         return self
-
-
-def onnx_file(graph: str) -> str:
-    """The file of one of the graphs."""
-    return f"onnx/{graph}.onnx"
 
 
 def sha256(content: bytes) -> str:

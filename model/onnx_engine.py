@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from model.bundle_files import BundleError, BundleFiles, bundled_path, read_files
 from model.label_texts import text_batches
-from model.manifest import ONNX_TOKENIZER, TOKENIZER, onnx_file
+from model.manifest import ONNX_TOKENIZER, TOKENIZER
 from model.onnx_graphs import GraphError, open_graphs
 from model.tokenizer import ClipTokenizer, SentenceTokenizer
 from model.vocabulary import Vocabulary
@@ -63,15 +63,16 @@ class OnnxEngine:
         self.default_threshold = files.manifest.default_threshold
         self._head = files.manifest.head
         self._in_context = self._head.form == "context"
-        graphs = {Path(name).stem: name for name in files.contents if name == onnx_file(Path(name).stem)}
-        if not graphs:
+        contents = {
+            Path(name).stem: content for name, content in files.contents.items() if name.endswith(".onnx")
+        }
+        if not contents:
             raise BundleError(
                 f"the bundle {files.manifest.name!r} holds no graphs for ONNX Runtime: make one that does by "
                 "`sigrl-train export BUNDLE -o NEW_BUNDLE --onnx`"
             )
         try:
             self._tokenize = _load_tokenizer(files)
-            contents = {graph: files.contents[name] for graph, name in graphs.items()}
             self._graphs, self.device = open_graphs(contents, device)
         except GraphError as error:
             raise BundleError(f"a graph of the bundle cannot be loaded ({error}): export it again") from error

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -83,6 +85,17 @@ def test_every_graph_sees_one_block_and_the_numbers_stay(make_exported, pixels, 
         np.testing.assert_allclose(ours, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
     assert set(widest) == {1}
     assert len(widest) >= 2 * len(NAMES)
+
+
+def test_the_requirements_without_torch_are_the_projects():
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    known = {*project["dependencies"], *project["optional-dependencies"]["onnx"]}
+    lines = (root / "requirements-onnx.txt").read_text().splitlines()
+    wanted = {line for line in lines if not line.startswith("#")}
+    assert wanted <= known
+    needs_torch = ("torch", "open_clip", "timm", "safetensors", "pyyaml")
+    assert all(requirement.startswith(needs_torch) for requirement in known - wanted)
 
 
 def test_features_are_arrays_without_a_framework(make_exported, pixels):

@@ -69,6 +69,7 @@ def export(path: Path, progress: Callable[[str, int, int], None]) -> BundleFiles
         "versions": {package: version(package) for package in ("torch", "onnxscript", "onnx")},
         "largest_relative_difference": _largest_difference(bundle, make_files(manifest, contents)),
     }
+    progress("", len(names) + 1, len(names) + 1)
     provenance = manifest.provenance | {"export": entry}
     return make_files(manifest.model_copy(update={"provenance": provenance}), contents)
 
