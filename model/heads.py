@@ -112,6 +112,9 @@ class SigRLHead(MatchingHead):
         if in_context and not config.context_labels:
             raise ValueError("the sigrl head in its context form needs `context_labels` in its configuration")
         self.svfr = SemanticFeatureReconstruction(embed_dim) if config.svfr else None
+        self.svfr_labels: int | None = None
+        """Published form: SVFR runs over at most so many labels, evenly spaced, in place of all. Its sum over
+        labels is then estimated; every label is still matched with what it gives. None: exact."""
         # In the published form the graph acts through SVFR alone.
         self.graph = (
             LabelGraph(embed_dim, dropout=dropout) if config.gmc and (in_context or config.svfr) else None
@@ -163,7 +166,12 @@ class SigRLHead(MatchingHead):
             return tokens
         if self.config.form == "published":
             labels, refined = label_features.label_embeddings, label_features.refined
-            rebuilt: Tensor = self.svfr(tokens, labels, refined, "sum")
+            count = len(labels)
+            if self.svfr_labels is not None and self.svfr_labels < count:
+                spaced = torch.linspace(0, count - 1, self.svfr_labels, dtype=torch.float64)
+                rows = spaced.long().to(labels.device)
+                labels, refined = labels[rows], refined[rows]
+            rebuilt: Tensor = self.svfr(tokens, labels, refined, "sum") * (count / len(labels))
         else:
             context = _unit_rms(self.context_label_embeddings)
             refined_context = label_features.refined_context

@@ -53,10 +53,14 @@ class LabelArrays:
 class OnnxEngine:
     """A bundle that `sigrl-train export --onnx` wrote, on ONNX Runtime, in float32."""
 
-    def __init__(self, files: BundleFiles, device: str | None = None) -> None:
+    def __init__(
+        self, files: BundleFiles, device: str | None = None, *, svfr_labels: int | None = None
+    ) -> None:
         """`device` is "cpu", "cuda" or "tensorrt", with ":1" for the second GPU; by default CUDA where it
-        works. Raises BundleError when the bundle holds no graphs, or none that can be loaded, and ValueError
-        for a device that cannot be used here."""
+        works. `svfr_labels`: in the published form SVFR runs over at most so many labels, evenly spaced, in
+        place of all. Raises BundleError when the bundle holds no graphs, or none that can be loaded, and
+        ValueError for a device that cannot be used here."""
+        self._svfr_labels = svfr_labels
         self.checkpoint_id = files.checkpoint_id
         self.manifest = files.manifest
         self.preprocessing = files.manifest.preprocessing
@@ -82,10 +86,12 @@ class OnnxEngine:
         self._context = self._graphs["context"]() if "context" in self._graphs else None
 
     @classmethod
-    def load(cls, path: Path | None = None, device: str | None = None) -> "OnnxEngine":
+    def load(
+        cls, path: Path | None = None, device: str | None = None, *, svfr_labels: int | None = None
+    ) -> "OnnxEngine":
         """The engine of the bundle in directory `path`; None: the bundled one. Raises BundleError and
         ValueError (device)."""
-        return cls(read_files(bundled_path() if path is None else path), device)
+        return cls(read_files(bundled_path() if path is None else path), device, svfr_labels=svfr_labels)
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> ImageArrays:
         """See `Engine`. Raises ValueError for another shape than [B, 3, S, S]."""
@@ -142,13 +148,17 @@ class OnnxEngine:
         """Outputs of `match` or `explain` [B, C, ...], made block by block."""
         tokens = images.patch_tokens if images.rebuilt_tokens is None else images.rebuilt_tokens
         if not self._in_context and "decouple" in self._graphs:
-            tokens = self._rebuild(tokens, labels.label_embeddings, labels.refined)
-        rows = labels.refined if self._in_context else labels.label_embeddings
+            count = len(labels.refined)
+            # All rows, where there is no limit.
+            rows = np.linspace(0, count - 1, min(count, self._svfr_labels or count)).astype(int)
+            rebuilt = self._rebuild(tokens, labels.label_embeddings[rows], labels.refined[rows])
+            tokens = rebuilt * np.float32(count / len(rows))
+        matched = labels.refined if self._in_context else labels.label_embeddings
         blocks = [
             self._graphs[graph](
-                image_embeddings=images.image_embeddings, patch_tokens=tokens, labels=rows[block]
+                image_embeddings=images.image_embeddings, patch_tokens=tokens, labels=matched[block]
             )
-            for block in self._blocks(len(rows), tokens[:, :, 0].size)
+            for block in self._blocks(len(matched), tokens[:, :, 0].size)
         ]
         return [np.concatenate(outputs, axis=1) for outputs in zip(*blocks, strict=True)]
 

@@ -28,6 +28,7 @@ class TorchEngine:
         *,
         precision: PrecisionChoice = "auto",
         compiled: bool = False,
+        svfr_labels: int | None = None,
     ) -> None:
         """Takes the bundle's model over, and changes it.
 
@@ -36,6 +37,7 @@ class TorchEngine:
             device: "cpu", "cuda" or "cuda:1"; by default CUDA where there is any.
             precision: see `PrecisionChoice`.
             compiled: see `accelerate`.
+            svfr_labels: see `SigRLHead.svfr_labels`.
 
         Raises:
             ValueError: this machine does not have the device, or the device not the precision.
@@ -49,6 +51,8 @@ class TorchEngine:
         self._model = bundle.model
         size = self.preprocessing.image_size
         accelerate(self._model, size, self._device, self.precision, compiled=compiled)
+        if isinstance(self._model.head, SigRLHead):
+            self._model.head.svfr_labels = svfr_labels
         self._tower_dtype = next(self._model.backbone.visual.parameters()).dtype
         self._in_context = bundle.manifest.head.form == "context"
         self._context = self._context_features()
@@ -61,11 +65,12 @@ class TorchEngine:
         *,
         precision: PrecisionChoice = "auto",
         compiled: bool = False,
+        svfr_labels: int | None = None,
     ) -> "TorchEngine":
         """The engine of the bundle in directory `path`; None: the bundled one. Raises BundleError, and
         ValueError as the constructor does."""
         bundle = load_bundle(bundled_path() if path is None else path)
-        return cls(bundle, device, precision=precision, compiled=compiled)
+        return cls(bundle, device, precision=precision, compiled=compiled, svfr_labels=svfr_labels)
 
     @torch.inference_mode()
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> ImageFeatures:

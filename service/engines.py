@@ -19,10 +19,15 @@ def load_engine(checkpoint: Path | str | None, settings: Settings) -> Engine:
         if settings.engine == "onnx":
             from model.onnx_engine import OnnxEngine
 
-            return OnnxEngine.load(path)
+            return OnnxEngine.load(path, svfr_labels=settings.svfr_labels)
         from model.torch_engine import TorchEngine
 
-        return TorchEngine.load(path, precision=settings.precision, compiled=settings.compiled)
+        return TorchEngine.load(
+            path,
+            precision=settings.precision,
+            compiled=settings.compiled,
+            svfr_labels=settings.svfr_labels,
+        )
     except BundleError as error:
         hint = "install sigrl-tagger anew" if checkpoint is None else "name none to use the bundled one"
         raise CheckpointError(str(error), hint) from error

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     float32. `int8` takes SVFR's products in int8, on a CPU; it is worth it with `compiled`."""
     compiled: bool = False
     """PyTorch only: fuse SVFR's stages on a CPU. Needs a C++ compiler, and some seconds at the start."""
+    svfr_labels: int = Field(default=256, ge=1)
+    """Checkpoints in the published form only: SVFR, whose cost grows with the labels, runs over at most so
+    many of a vocabulary, evenly spaced. All are matched with the result; up to this number it is exact."""
     vocabulary: str = "default"
     """What is looked for when a request names no labels: a built-in vocabulary's name or a file."""
     max_request_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)

@@ -1,6 +1,7 @@
 """What holds for every engine: the bundle's model behind NumPy arrays; company, threads, published heads."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,17 +10,19 @@ from engine_bundles import BUNDLES, NAMES, VOCABULARY
 
 from model.bundle import load_bundle
 from model.bundle_files import BundleError
+from model.features import LabelFeatures
 from model.onnx_engine import OnnxEngine
+from model.svfr import SemanticFeatureReconstruction
 from model.torch_engine import TorchEngine
 from model.vocabulary import Label, Vocabulary
 
 
 @pytest.fixture(params=["torch", "onnx"])
 def load(request, make, make_exported):
-    """Name of one of `BUNDLES` -> an engine of it, on the CPU in float32."""
+    """Name of one of `BUNDLES`, options -> an engine of it, on the CPU in float32."""
     if request.param == "torch":
-        return lambda name: TorchEngine.load(make(name), device="cpu", precision="float32")
-    return lambda name: OnnxEngine.load(make_exported(name), device="cpu")
+        return lambda name, **options: TorchEngine.load(make(name), "cpu", precision="float32", **options)
+    return lambda name, **options: OnnxEngine.load(make_exported(name), "cpu", **options)
 
 
 @pytest.fixture
@@ -77,6 +80,30 @@ def test_a_photograph_scores_the_same_in_any_batch(engine, pixels):
     whole = scores(engine, pixels)
     for number in range(3):
         np.testing.assert_allclose(scores(engine, pixels[number][None])[0], whole[number], atol=1e-4)
+
+
+def test_svfr_may_run_over_some_of_the_labels_in_the_published_form(make, load, pixels, monkeypatch):
+    whole = scores(load("sigrl-published"), pixels)
+    for most in (len(NAMES), 1000):
+        np.testing.assert_array_equal(scores(load("sigrl-published", svfr_labels=most), pixels), whole)
+    model = load_bundle(make("sigrl-published")).model
+    with torch.no_grad():
+        features = model.backbone.encode_images(torch.from_numpy(pixels))
+        labels = model.head.label_features(model.backbone.encode_labels(VOCABULARY.labels))
+        ends = LabelFeatures(labels.label_embeddings[[0, -1]], labels.refined[[0, -1]])
+        rebuilt = model.head.reconstruct(features, ends)
+        expected = model.head.score(replace(features, rebuilt_tokens=rebuilt), labels).numpy()
+    counts = []
+    for owner, name in ((SemanticFeatureReconstruction, "forward"), (OnnxEngine, "_rebuild")):
+
+        def spy(self, tokens, labels, *rest, run=getattr(owner, name)):
+            counts.append(len(labels))
+            return run(self, tokens, labels, *rest)
+
+        monkeypatch.setattr(owner, name, spy)
+    ours = scores(load("sigrl-published", svfr_labels=2), pixels)
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)
+    assert counts == [2]
 
 
 def test_probabilities_of_logits_are_their_sigmoid(engine):
