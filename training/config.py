@@ -6,7 +6,7 @@ import yaml
 from pydantic import Field
 
 from model.config import BackboneConfig, Frozen, HeadConfig, Preprocessing
-from training.data.coco import DataError
+from training.data.dataset import DataError
 
 
 class DataConfig(Frozen):

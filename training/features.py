@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from model.config import Preprocessing
 from model.preprocess import preprocess
-from training.data.coco import DataError
+from training.data.dataset import DataError
 
 _BATCH_SIZE = 32
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from model.backbone import Backbone
 from model.config import BackboneConfig, SentenceEncoderConfig
-from training.data.coco import DataError
+from training.data.dataset import DataError
 
 _BRIDGE_TEMPERATURE = 2.0
 _SYNTHESIS_TEMPERATURE = 0.05

@@ -15,7 +15,7 @@ from model.config import HeadConfig
 from model.manifest import Description
 from training import cli
 from training.config import DataConfig, FitConfig, PretrainConfig, TrainingConfig, load_config
-from training.data.coco import DataError
+from training.data.dataset import DataError
 from training.initialisation import minilm_tokenizer, package_file
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from model.config import Preprocessing
 from model.preprocess import preprocess
-from training.data.coco import DataError
+from training.data.dataset import DataError
 from training.features import image_features, read_photograph, text_features
 
 PREPROCESSING = Preprocessing(image_size=16, resize="squash")

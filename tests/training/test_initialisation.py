@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from model.config import SentenceEncoderConfig
-from training.data.coco import DataError
+from training.data.dataset import DataError
 from training.initialisation import (
     ImageNetBridge,
     imagenet_class_names,

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-
-class DataError(Exception):
-    """The data cannot be used; the message names the file and says what to do."""
+from training.data.dataset import DataError, LabelledPhotographs
 
 
 @dataclass(frozen=True)
 class CocoSplit:
-    """One split: N photographs, their labels and, when there are any, their captions."""
+    """One split as `load_coco` gives it: every label known, the files there."""
 
     image_paths: tuple[Path, ...]
     """N files, in the order of the annotation file."""
@@ -27,49 +25,86 @@ class CocoSplit:
 
 
 def load_coco(root: Path, split: str) -> CocoSplit:
+    """`read_coco` for tasks that take 0 and 1 as targets, and all photographs or none.
+
+    Raises DataError also for a photograph that is listed and not there.
+    """
+    photographs = read_coco(root, split)
+    missing = next((path for path in photographs.image_paths if not path.is_file()), None)
+    if missing is not None:
+        raise DataError(
+            f"{missing} is listed in instances_{split}.json but is not there: complete the folder"
+        )
+    targets = (photographs.labels == 1).astype(np.float32)
+    captions = photographs.captions or (None,) * len(photographs)
+    return CocoSplit(photographs.image_paths, photographs.label_names, targets, captions)
+
+
+def read_coco(root: Path, split: str) -> LabelledPhotographs:
     """Reads `annotations/instances_<split>.json` and, if present, `annotations/captions_<split>.json`.
 
     `split` is COCO's name, for instance `val2014`; photographs lie in `<root>/<split>/`. Raises DataError for
     missing or malformed files.
     """
-    instances = _read(root / "annotations" / f"instances_{split}.json")
+    annotations = root / "annotations"
+    captions = annotations / f"captions_{split}.json"
+    return read_coco_files(
+        annotations / f"instances_{split}.json", root / split, captions if captions.is_file() else None
+    )
+
+
+def read_coco_files(instances: Path, photographs: Path, captions: Path | None = None) -> LabelledPhotographs:
+    """Reads an annotation file in COCO's format, with or without boxes, and a file of captions in its.
+
+    A label holds where an annotation of its category exists, and does not hold elsewhere. Photographs and
+    categories stay in the file's order; ids are those of the file, as texts; the first caption counts.
+    `photographs` is the folder to which `file_name` is relative. Raises DataError for missing or malformed
+    files.
+    """
+    content = _read(instances)
     try:
-        column = {category["id"]: index for index, category in enumerate(instances["categories"])}
-        row = {image["id"]: index for index, image in enumerate(instances["images"])}
-        names = tuple(category["name"] for category in instances["categories"])
-        paths = tuple(root / split / image["file_name"] for image in instances["images"])
-        labels = np.zeros((len(row), len(column)), dtype=np.float32)
-        for annotation in instances["annotations"]:
+        column = {category["id"]: index for index, category in enumerate(content["categories"])}
+        row = {image["id"]: index for index, image in enumerate(content["images"])}
+        names = tuple(category["name"] for category in content["categories"])
+        paths = tuple(photographs / image["file_name"] for image in content["images"])
+        labels = np.full((len(paths), len(names)), -1, dtype=np.int8)
+        for annotation in content["annotations"]:
             labels[row[annotation["image_id"]], column[annotation["category_id"]]] = 1
     except (KeyError, TypeError) as error:
-        raise _not_in_layout(root, f"instances_{split}.json", error) from error
+        raise _not_in_layout(instances, error) from error
     if not paths:
-        raise DataError(f"instances_{split}.json lists no photographs: point `data.root` at another folder")
-    missing = next((path for path in paths if not path.is_file()), None)
-    if missing is not None:
-        raise DataError(
-            f"{missing} is listed in instances_{split}.json but is not there: complete the folder"
-        )
-    return CocoSplit(paths, names, labels, _captions(root, split, row))
+        raise DataError(f"{instances} lists no photographs: point `data.root` at another folder")
+    if len(row) < len(paths) or len(set(names)) < len(names):
+        raise DataError(f"{instances} has two photographs of one id, or two categories of one name: mend it")
+    ids = tuple(str(image_id) for image_id in row)
+    return LabelledPhotographs(
+        paths, names, labels, ids, None if captions is None else _captions(captions, row)
+    )
 
 
-def _captions(root: Path, split: str, row: dict[int, int]) -> tuple[str | None, ...]:
+def category_names(instances: Path) -> dict[int, str]:
+    """Category id -> name of an annotation file in COCO's format. Raises DataError."""
+    try:
+        return {category["id"]: category["name"] for category in _read(instances)["categories"]}
+    except (KeyError, TypeError) as error:
+        raise _not_in_layout(instances, error) from error
+
+
+def _captions(path: Path, row: dict[int, int]) -> tuple[str | None, ...]:
     captions: list[str | None] = [None] * len(row)
-    path = root / "annotations" / f"captions_{split}.json"
-    if path.is_file():
-        try:
-            for annotation in _read(path)["annotations"]:
-                index = row.get(annotation["image_id"])
-                if index is not None and captions[index] is None:
-                    captions[index] = annotation["caption"].strip()
-        except (KeyError, TypeError, AttributeError) as error:
-            raise _not_in_layout(root, path.name, error) from error
+    try:
+        for annotation in _read(path)["annotations"]:
+            index = row.get(annotation["image_id"])
+            if index is not None and captions[index] is None:
+                captions[index] = annotation["caption"].strip()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _not_in_layout(path, error) from error
     return tuple(captions)
 
 
-def _not_in_layout(root: Path, name: str, error: Exception) -> DataError:
+def _not_in_layout(path: Path, error: Exception) -> DataError:
     lacks = f"lacks {error}" if isinstance(error, KeyError) else "holds something else"
-    return DataError(f"{root / 'annotations' / name} {lacks}: it is not in COCO's layout, fetch it again")
+    return DataError(f"{path} {lacks}: it is not in COCO's layout, fetch it again")
 
 
 def _read(path: Path) -> dict[str, Any]:

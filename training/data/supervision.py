@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from training.config import DataConfig
-from training.data.coco import DataError, load_coco
+from training.data.coco import load_coco
+from training.data.dataset import DataError
 from training.data.label_lists import naming_pattern, read_label_list, unique
 
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from model.engine import Engine
 from model.features import ImageFeatures
 from model.vocabulary import Vocabulary
-from training.data.coco import CocoSplit, DataError
+from training.data.coco import CocoSplit
+from training.data.dataset import DataError
 from training.features import progress_bar, read_photograph
 from training.metrics import average_precision, hit_at, precision_at
 

@@ -17,7 +17,7 @@ from model.config import HeadConfig
 from model.features import ImageFeatures
 from model.heads import MktHead
 from training.config import TrainingConfig
-from training.data.coco import DataError
+from training.data.dataset import DataError
 from training.data.supervision import Supervision, load_supervision
 from training.features import image_features, progress_bar
 from training.initialisation import starting_point

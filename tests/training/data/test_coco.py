@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.data.coco import DataError, load_coco
+from training.data.coco import category_names, load_coco, read_coco, read_coco_files
+from training.data.dataset import DataError
 
 INSTANCES: dict[str, Any] = {
     "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 3, "file_name": "b.jpg"}],
@@ -99,3 +100,36 @@ def test_an_absent_photograph_is_told(root: Path) -> None:
     (root / "val2014" / "b.jpg").unlink()
     with pytest.raises(DataError, match=r"b\.jpg is listed in instances_val2014\.json but is not there"):
         load_coco(root, "val2014")
+
+
+def test_the_common_form_knows_every_label_and_keeps_the_files_ids(root: Path) -> None:
+    (root / "val2014" / "b.jpg").unlink()
+    photographs = read_coco(root, "val2014")
+    assert photographs.ids == ("7", "3")
+    assert photographs.captions is None
+    np.testing.assert_array_equal(photographs.labels, [[-1, -1], [1, 1]])
+
+
+def test_an_annotation_file_may_lie_anywhere_and_have_boxes(root: Path, tmp_path: Path) -> None:
+    boxes = [{**one, "bbox": [0, 0, 9, 9], "iscrowd": 0, "id": 1} for one in INSTANCES["annotations"]]
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps({"info": {}, "licenses": [], **INSTANCES, "annotations": boxes}))
+    photographs = read_coco_files(path, root / "val2014")
+    assert photographs.image_paths[1] == root / "val2014" / "b.jpg"
+    np.testing.assert_array_equal(photographs.labels, read_coco(root, "val2014").labels)
+
+
+def test_categories_go_by_their_ids(root: Path) -> None:
+    path = root / "annotations" / "instances_val2014.json"
+    assert category_names(path) == {18: "dog", 1: "person"}
+    path.write_text("[]")
+    with pytest.raises(DataError, match="COCO's layout"):
+        category_names(path)
+
+
+@pytest.mark.parametrize("key", ["images", "categories"])
+def test_what_is_there_twice_is_told(root: Path, key: str) -> None:
+    repeated = [{**INSTANCES[key][0], "id": 99 if key == "categories" else 7}]
+    write(root, "instances", {**INSTANCES, key: INSTANCES[key] + repeated})
+    with pytest.raises(DataError, match="two photographs of one id, or two categories of one name"):
+        read_coco(root, "val2014")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.coco import DataError
+from training.data.dataset import DataError
 from training.data.label_lists import naming_pattern, read_label_list, unique
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from training.config import DataConfig, TrainingConfig
-from training.data.coco import DataError, load_coco
+from training.data.coco import load_coco
+from training.data.dataset import DataError
 from training.data.supervision import load_supervision, unrelated_names
 
 HIDDEN = re.compile(r"cat|kitten|wine", re.IGNORECASE)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from model.torch_engine import TorchEngine
-from training.data.coco import CocoSplit, DataError, load_coco
+from training.data.coco import CocoSplit, load_coco
+from training.data.dataset import DataError
 from training.metrics import average_precision
 from training.tasks.evaluate import CONSTANT_GUESS, MINIMUM_POSITIVES, Report, encode_split, evaluate
 

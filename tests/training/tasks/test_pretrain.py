@@ -8,7 +8,7 @@ import torch
 from model.bundle import TaggingModel, load_bundle, save_bundle
 from model.manifest import Description
 from training.config import TrainingConfig
-from training.data.coco import DataError
+from training.data.dataset import DataError
 from training.initialisation import minilm_tokenizer, starting_point
 from training.tasks.fit import choose_threshold, fit_head, prepare
 from training.tasks.pretrain import pretrain
