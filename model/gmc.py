@@ -44,7 +44,7 @@ class GraphAttention(nn.Module):
         sources = targets if context is None else self._map(context)
         # Compiled, a row of the block needs its logits only, and not all the sums that they are made of.
         blocks = block_slices(len(nodes), sources if self.compiled_logits is None else sources[:, :, 0])
-        attend = self._attend if context is None else self._attend_with_self
+        attend = self.attend if context is None else self.attend_with_self
         rows = [
             run_block(attend, targets[block], sources, self.attention, alone=len(blocks) == 1)
             for block in blocks
@@ -55,13 +55,13 @@ class GraphAttention(nn.Module):
         mapped: Tensor = self.linear(nodes)
         return mapped.view(len(nodes), self.heads, -1)
 
-    def _attend(self, targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
+    def attend(self, targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
         """[n, heads, d] over [N, heads, d] -> [n, heads, d]."""
         weights = self._drop(self._pair_logits(targets, sources, vector).softmax(1))
         return torch.einsum("nkh,khd->nhd", weights, sources)
 
-    def _attend_with_self(self, targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
-        """As `_attend`, each target being a source of its own besides."""
+    def attend_with_self(self, targets: Tensor, sources: Tensor, vector: Tensor) -> Tensor:
+        """As `attend`, each target being a source of its own besides."""
         others = self._pair_logits(targets, sources, vector)
         itself = _logits(targets, targets, vector)[:, None]
         weights = self._drop(torch.cat([others, itself], dim=1).softmax(1))

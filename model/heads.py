@@ -8,6 +8,7 @@ checkpoint's own context labels, so that a label's score does not depend on the 
 import math
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -147,10 +148,10 @@ class SigRLHead(MatchingHead):
         if self.config.form == "published":
             refined = label_embeddings if self.graph is None else self.graph(label_embeddings)
             return LabelFeatures(label_embeddings, refined=refined)
-        context = _unit_rms(self.context_label_embeddings)
+        context = unit_rms(self.context_label_embeddings)
         return LabelFeatures(
             label_embeddings,
-            refined=functional.normalize(self._refine(_unit_rms(label_embeddings), context), dim=-1),
+            refined=functional.normalize(self._refine(unit_rms(label_embeddings), context), dim=-1),
             refined_context=self._refine(context, context) if self.svfr is not None else None,
         )
 
@@ -168,20 +169,20 @@ class SigRLHead(MatchingHead):
             labels, refined = label_features.label_embeddings, label_features.refined
             count = len(labels)
             if self.svfr_labels is not None and self.svfr_labels < count:
-                spaced = torch.linspace(0, count - 1, self.svfr_labels, dtype=torch.float64)
-                rows = spaced.long().to(labels.device)
+                spaced = np.linspace(0, count - 1, self.svfr_labels).astype(np.int64)
+                rows = torch.from_numpy(spaced).to(labels.device)
                 labels, refined = labels[rows], refined[rows]
             rebuilt: Tensor = self.svfr(tokens, labels, refined, "sum") * (count / len(labels))
         else:
-            context = _unit_rms(self.context_label_embeddings)
+            context = unit_rms(self.context_label_embeddings)
             refined_context = label_features.refined_context
             if refined_context is None:
                 refined_context = self._refine(context, context)
-            rebuilt = self.svfr(_unit_rms(tokens), context, refined_context, "mean")
+            rebuilt = self.svfr(unit_rms(tokens), context, refined_context, "mean")
         return rebuilt
 
 
-def _unit_rms(features: Tensor) -> Tensor:
+def unit_rms(features: Tensor) -> Tensor:
     """[..., D] scaled to a root-mean-square of one: towers differ in the norms of their features."""
     return functional.normalize(features, dim=-1) * math.sqrt(features.shape[-1])
 

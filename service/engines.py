@@ -30,6 +30,8 @@ def load_engine(checkpoint: Path | str | None, settings: Settings) -> Engine:
         )
     except BundleError as error:
         hint = "install sigrl-tagger anew" if checkpoint is None else "name none to use the bundled one"
+        if settings.engine == "onnx":
+            hint = "set SIGRL_CHECKPOINT to an exported bundle, or SIGRL_ENGINE to torch"
         raise CheckpointError(str(error), hint) from error
     except ImportError as error:
         raise ParameterError(

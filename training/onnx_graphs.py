@@ -13,6 +13,7 @@ from torch.nn import functional
 from model.bundle import TaggingModel
 from model.features import ImageFeatures, LabelFeatures
 from model.gmc import GraphAttention
+from model.heads import unit_rms
 from model.svfr import affinity
 
 
@@ -149,7 +150,7 @@ class Context(Step):
     def __init__(self, model: TaggingModel) -> None:
         super().__init__()
         head: Any = model.head
-        self.context = nn.Buffer(_unit_rms(head.context_label_embeddings))
+        self.context = nn.Buffer(unit_rms(head.context_label_embeddings))
         self.refined_context = nn.Buffer(head.label_features(head.context_label_embeddings).refined_context)
 
     def forward(self) -> tuple[Tensor, Tensor]:
@@ -167,18 +168,18 @@ class Refine(_HeadStep):
         self.has_graph = getattr(model.head, "graph", None) is not None
         if self.has_graph:
             hidden, output = self.head.graph.hidden, self.head.graph.output
-            context = _unit_rms(self.head.context_label_embeddings)
+            context = unit_rms(self.head.context_label_embeddings)
             self.sources = nn.Buffer(_nodes(hidden, context))
             self.hidden_sources = nn.Buffer(_nodes(output, functional.elu(hidden(context))))
 
     def forward(self, rows: Tensor) -> Tensor:
         """[n, D] -> [n, D], unit norm."""
-        labels = _unit_rms(rows)
+        labels = unit_rms(rows)
         if self.has_graph:
             hidden, output = self.head.graph.hidden, self.head.graph.output
-            inner = hidden._attend_with_self(_nodes(hidden, labels), self.sources, hidden.attention)
+            inner = hidden.attend_with_self(_nodes(hidden, labels), self.sources, hidden.attention)
             inner = _nodes(output, functional.elu(inner.flatten(1)))
-            refined = output._attend_with_self(inner, self.hidden_sources, output.attention)
+            refined = output.attend_with_self(inner, self.hidden_sources, output.attention)
             labels = labels + self.head.gamma * refined.flatten(1)
         return functional.normalize(labels, dim=-1)
 
@@ -201,7 +202,7 @@ class GraphHidden(_HeadStep):
     def forward(self, rows: Tensor, sources: Tensor) -> Tensor:
         """Some of the first layer's nodes, and all [C, H, F] -> nodes of the second [n, 1, D]."""
         graph = self.head.graph
-        inner = graph.hidden._attend(rows, sources, graph.hidden.attention)
+        inner = graph.hidden.attend(rows, sources, graph.hidden.attention)
         return _nodes(graph.output, functional.elu(inner.flatten(1)))
 
 
@@ -212,7 +213,7 @@ class GraphOutput(_HeadStep):
     def forward(self, rows: Tensor, sources: Tensor) -> Tensor:
         """Some of the second layer's nodes, and all [C, 1, D] -> refined labels [n, D]."""
         output = self.head.graph.output
-        refined: Tensor = output._attend(rows, sources, output.attention)
+        refined: Tensor = output.attend(rows, sources, output.attention)
         return refined.flatten(1)
 
 
@@ -220,11 +221,6 @@ def _nodes(layer: GraphAttention, features: Tensor) -> Tensor:
     """[n, in] -> [n, heads, d]: what a layer attends over."""
     mapped: Tensor = layer.linear(features)
     return mapped.unflatten(1, (layer.heads, -1))
-
-
-def _unit_rms(features: Tensor) -> Tensor:
-    """As the head does it in the context form."""
-    return functional.normalize(features, dim=-1) * features.shape[-1] ** 0.5
 
 
 STEPS: dict[str, Callable[[TaggingModel], Step]] = {

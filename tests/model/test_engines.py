@@ -95,8 +95,9 @@ def test_svfr_may_run_over_some_of_the_labels_in_the_published_form(make, load, 
         expected = model.head.score(replace(features, rebuilt_tokens=rebuilt), labels).numpy()
     counts = []
     for owner, name in ((SemanticFeatureReconstruction, "forward"), (OnnxEngine, "_rebuild")):
+        original = getattr(owner, name)
 
-        def spy(self, tokens, labels, *rest, run=getattr(owner, name)):
+        def spy(self, tokens, labels, *rest, run=original):
             counts.append(len(labels))
             return run(self, tokens, labels, *rest)
 
