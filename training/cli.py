@@ -87,7 +87,7 @@ def evaluate_command(
         _check_new(record)
     split = load_coco(settings.data.root, settings.data.test_split)
     distractors = unrelated_names(settings.data, split.label_names)
-    measured = evaluate(TorchEngine.load(bundle), split, settings.data.hidden_labels, distractors)
+    measured = evaluate(TorchEngine.load(bundle, precision="float32"), split, settings.data.hidden_labels, distractors)
     console.print(report_table(measured))
     _write_report(report, measured)
     if record is not None:
