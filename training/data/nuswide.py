@@ -1,0 +1,130 @@
+"""NUS-WIDE for open-vocabulary training, in the layout that BiAM and MKT publish their labels in."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data.dataset import DataError, LabelledPhotographs, Problem, stop
+from training.data.plain_pickle import read_pickled_names
+
+_NAMES = {"train": "img_names", "test": "test_img_names"}
+
+
+def read_nuswide(
+    root: Path,
+    split: Literal["train", "test"],
+    label_set: Literal["seen", "unseen", "all"],
+    on_problem: Callable[[Problem], None] = stop,
+    progress: Callable[[int], None] | None = None,
+) -> LabelledPhotographs:
+    """Photographs of a split with the labels of `Concepts925.txt`, of `Concepts81.txt`, or of both in a row.
+
+    Read are `img_names.pkl` or `test_img_names.pkl` (a text file `img_names.txt` in its place will do) and
+    `features/nus_wide_<split>.h5`, whose datasets are `<name>-labels` (seen labels; all in the test split)
+    and `<name>-labels_81`. All photographs are given, in the order of the names; training leaves out those
+    without a seen label by `with_positives`. `progress` gets the number of photographs done.
+
+    A photograph without its datasets is a problem (see `stop`). Raises DataError for missing or malformed
+    files.
+    """
+    seen, unseen = _concepts(root / "Concepts925.txt"), _concepts(root / "Concepts81.txt")
+    columns = {"seen": seen, "unseen": unseen, "all": (*seen, *unseen)}[label_set]
+    names = _image_names(root, split)
+    path = root / "features" / f"nus_wide_{split}.h5"
+    rows: list[npt.NDArray[np.int8]] = []
+    kept: list[str] = []
+    with _open(path) as file:
+        for number, name in enumerate(names, 1):
+            try:
+                labels = _labels(file, name, len(seen), len(unseen), label_set)
+            except KeyError as error:
+                on_problem(_missing(path, name, error))
+            else:
+                rows.append(labels)
+                kept.append(name)
+            if progress is not None:
+                progress(number)
+    return LabelledPhotographs(
+        image_paths=tuple(_image_path(root, name) for name in kept),
+        label_names=columns,
+        labels=np.array(rows, dtype=np.int8).reshape(len(rows), len(columns)),
+        ids=tuple(kept),
+    )
+
+
+def _concepts(path: Path) -> tuple[str, ...]:
+    names = tuple(_lines(path))
+    if not names or len(set(names)) < len(names):
+        raise DataError(f"{path} is empty or names a concept twice: fetch the file again")
+    return names
+
+
+def _image_names(root: Path, split: str) -> list[str]:
+    text = root / f"{_NAMES[split]}.txt"
+    return _lines(text) if text.is_file() else read_pickled_names(text.with_suffix(".pkl"), "img_names")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is not there: copy it from the files that MKT publishes") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8 ({error}): convert it") from error
+
+
+def _image_path(root: Path, name: str) -> Path:
+    """`actor_0001_2124494179.jpg` lies in `Flickr/actor/0001_2124494179.jpg`."""
+    # Files made by BiAM's own script name the whole path, with underscores for its slashes.
+    folder, *rest = name.rpartition("Flickr_")[2].rsplit("_", 2)
+    if len(rest) != 2:
+        raise DataError(f"{name!r} is no name of NUS-WIDE, <folder>_<number>_<id>.jpg: fetch the names again")
+    return root / "Flickr" / folder / "_".join(rest)
+
+
+def _open(path: Path) -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise DataError("NUS-WIDE's labels need h5py: pip install 'sigrl-tagger[nuswide]'") from error
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is not there: fetch it from where BiAM publishes it") from error
+    except OSError as error:
+        raise DataError(f"{path} is no HDF5 file or damaged ({error}): fetch it again") from error
+
+
+def _labels(file: Any, name: str, seen: int, unseen: int, label_set: str) -> npt.NDArray[np.int8]:
+    """[C] of one photograph. Raises KeyError with the name of a dataset that is not there."""
+    if label_set == "unseen":
+        return _row(file, f"{name}-labels_81", unseen)
+    labels = _row(file, f"{name}-labels", seen, seen + unseen)
+    if label_set == "seen":
+        return labels[:seen]
+    if len(labels) == seen:
+        return np.concatenate([labels, _row(file, f"{name}-labels_81", unseen)])
+    return labels
+
+
+def _row(file: Any, key: str, *widths: int) -> npt.NDArray[np.int8]:
+    if key not in file:
+        raise KeyError(key)
+    values = np.asarray(file[key])
+    if values.shape not in [(width,) for width in widths]:
+        expected = " or ".join(map(str, widths))
+        raise DataError(
+            f"{file.filename} has {values.shape} values in `{key}`, not {expected}: take it and the lists of "
+            "concepts from one release"
+        )
+    if not np.isin(values, (-1, 0, 1)).all():
+        raise DataError(f"{file.filename} has other values than -1, 0 and 1 in `{key}`: fetch it again")
+    return values.astype(np.int8)
+
+
+def _missing(path: Path, name: str, error: KeyError) -> Problem:
+    what_to_do = "fetch the file again, or let photographs without labels be skipped"
+    return Problem("missing labels", name, f"{path} lacks the dataset `{error.args[0]}`: {what_to_do}")
