@@ -1,7 +1,13 @@
-"""Learning-rate schedules."""
+"""Learning rates: by step, and by the depth of a parameter in the image tower."""
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
 
 
 def half_cosine(warm_up: int, total: int) -> Callable[[int], float]:
@@ -11,3 +17,98 @@ def half_cosine(warm_up: int, total: int) -> Callable[[int], float]:
         return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
 
     return factor
+
+
+@dataclass(frozen=True)
+class WarmUpCosine:
+    """The open-vocabulary protocol's rate: a straight line from 0, then half a cosine down to a floor.
+
+    It is a function of the position alone, so that a resumed run needs nothing but its step.
+    """
+
+    rate: float = 1e-4
+    """At the end of the warm-up."""
+    floor: float = 1e-7
+    """At the end of the run, and beyond."""
+    warm_up_epochs: float = 2
+    epochs: float = 20
+
+    def at(self, position: float) -> float:
+        """The rate at a position in epochs: the epoch's number plus the share of its steps that are done."""
+        if position < self.warm_up_epochs:
+            return self.rate * position / self.warm_up_epochs
+        position = min(position, self.epochs)
+        # In this order, so that the last digit is the published one too.
+        angle = math.pi * (position - self.warm_up_epochs) / (self.epochs - self.warm_up_epochs)
+        return self.floor + (self.rate - self.floor) * 0.5 * (1.0 + math.cos(angle))
+
+    def apply(self, optimizer: Optimizer, position: float) -> float:
+        """Sets the rate of every group, times its `lr_scale` where it has one; returns the rate itself."""
+        rate = self.at(position)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+        return rate
+
+
+def layer_decay_groups(
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    blocks: int,
+    frozen_layers: int = 10,
+    layer_decay: float = 0.65,
+    weight_decay: float = 0.05,
+) -> list[dict[str, Any]]:
+    """Parameter groups for AdamW: each layer of the image tower learns at `layer_decay` of the rate above it.
+
+    Layer 0 is what comes before the tower's first block, layer i its i-th block, and the layer after the last
+    block (scale 1) everything else: its last norm, its projection, the head. Layers up to `frozen_layers`
+    stay as they are: their gradients are switched off here. Vectors and numbers get no weight decay.
+
+    Args:
+        parameters: names and parameters. The names are those of `Backbone` and the heads, of timm's ViT, or
+            of the published code. Of two names for one parameter the first counts; what needs no gradient,
+            as a frozen text tower, is left out.
+        blocks: how many the image tower has.
+        frozen_layers: -1 trains all.
+
+    Returns:
+        Groups with the keys `params`, `lr_scale` and `weight_decay`. AdamW keeps `lr_scale`, and
+        `WarmUpCosine.apply` heeds it.
+    """
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    seen: set[int] = set()
+    for name, parameter in parameters:
+        if not parameter.requires_grad or id(parameter) in seen:
+            continue
+        seen.add(id(parameter))
+        layer = _layer(name, blocks)
+        if layer <= frozen_layers:
+            parameter.requires_grad_(False)
+            continue
+        decays = parameter.ndim > 1 or _STORED_AS_VECTOR.search(name) is not None
+        group = groups.setdefault(
+            (layer, decays),
+            {
+                "params": [],
+                "lr_scale": layer_decay ** (blocks + 1 - layer),
+                "weight_decay": weight_decay if decays else 0.0,
+            },
+        )
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+_BLOCK = re.compile(r"^(?:.*\.)?(?:transformer\.resblocks|blocks)\.(\d+)\.")
+_BEFORE_BLOCKS = re.compile(
+    r"^(?:.*\.)?(?:class_embedding|positional_embedding|cls_token|pos_embed|(?:conv1|ln_pre|patch_embed)\..+)$"
+)
+_OF_TEXT_TOWER = re.compile(r"(?:^|\.)text\.")
+_STORED_AS_VECTOR = re.compile(r"(?:^|\.)graph\.(?:hidden|output)\.attention$")
+"""The published code keeps it as a matrix of one row, which decays."""
+
+
+def _layer(name: str, blocks: int) -> int:
+    if _OF_TEXT_TOWER.search(name):
+        return blocks + 1
+    if block := _BLOCK.match(name):
+        return int(block[1]) + 1
+    return 0 if _BEFORE_BLOCKS.match(name) else blocks + 1

@@ -1,6 +1,9 @@
 import pytest
+import torch
+from open_clip.transformer import VisionTransformer
+from torch import nn
 
-from training.optim import half_cosine
+from training.optim import WarmUpCosine, half_cosine, layer_decay_groups
 
 
 def test_half_cosine_warms_up_and_ends_at_zero() -> None:
@@ -17,3 +20,110 @@ def test_half_cosine_warms_up_and_ends_at_zero() -> None:
 def test_a_run_shorter_than_the_warm_up_stays_below_the_full_rate() -> None:
     factor = half_cosine(warm_up=50, total=6)
     assert all(0 <= factor(step) <= 6 / 50 for step in range(7))
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_its_floor() -> None:
+    cosine = WarmUpCosine(rate=1.0, floor=0.1, warm_up_epochs=2, epochs=10)
+    assert cosine.at(0) == 0
+    assert cosine.at(1) == 0.5
+    assert cosine.at(2) == 1
+    assert cosine.at(6) == pytest.approx(0.55)
+    assert cosine.at(10) == cosine.at(11) == 0.1
+
+
+def test_no_warm_up_starts_at_the_peak() -> None:
+    assert WarmUpCosine(rate=1.0, warm_up_epochs=0).at(0) == 1
+
+
+NAMES = (
+    "backbone.visual.class_embedding",
+    "backbone.visual.conv1.weight",
+    "backbone.visual.transformer.resblocks.0.ln_1.bias",
+    "backbone.visual.transformer.resblocks.1.mlp.c_fc.weight",
+    "backbone.visual.trunk.patch_embed.proj.weight",
+    "backbone.visual.trunk.blocks.0.norm1.weight",
+    "backbone.visual.proj",
+    "head.svfr.fusion.weight",
+    "head.graph.hidden.attention",
+    "head.log_global_scale",
+)
+
+
+def parameters(names=NAMES) -> dict[str, nn.Parameter]:
+    def shape(name: str) -> tuple[int, ...]:
+        vector = name.endswith(("bias", "norm1.weight", "attention", "embedding"))
+        return () if name.endswith("scale") else (2,) if vector else (2, 2)
+
+    return {name: nn.Parameter(torch.ones(shape(name))) for name in names}
+
+
+@pytest.mark.parametrize(("frozen_layers", "trained"), [(-1, 10), (0, 7), (1, 5), (2, 4)])
+def test_layers_are_frozen_from_below(frozen_layers: int, trained: int) -> None:
+    named = parameters()
+    groups = layer_decay_groups(named.items(), blocks=2, frozen_layers=frozen_layers)
+    assert sum(len(group["params"]) for group in groups) == trained
+    assert sum(one.requires_grad for one in named.values()) == trained
+    assert named["head.svfr.fusion.weight"].requires_grad
+
+
+def test_deeper_layers_learn_slower_and_only_matrices_decay() -> None:
+    named = parameters()
+    groups = layer_decay_groups(named.items(), blocks=2, frozen_layers=-1, layer_decay=0.5, weight_decay=0.1)
+    settings = {
+        name: (group["lr_scale"], group["weight_decay"])
+        for name, parameter in named.items()
+        for group in groups
+        if any(parameter is one for one in group["params"])
+    }
+    assert list(settings.values()) == [
+        (0.125, 0.0),
+        (0.125, 0.1),
+        (0.25, 0.0),
+        (0.5, 0.1),
+        (0.125, 0.1),
+        (0.25, 0.0),
+        (1.0, 0.1),
+        (1.0, 0.1),
+        (1.0, 0.1),
+        (1.0, 0.0),
+    ]
+
+
+def test_what_is_shared_or_frozen_already_is_not_trained_twice_or_at_all() -> None:
+    named = parameters(("a.weight", "b.weight", "c.weight"))
+    named["b.weight"] = named["a.weight"]
+    named["c.weight"].requires_grad_(False)
+    (group,) = layer_decay_groups(named.items(), blocks=12)
+    assert group["params"] == [named["a.weight"]]
+
+
+def test_a_text_towers_blocks_are_not_the_image_towers() -> None:
+    named = parameters(
+        ("backbone.text.transformer.resblocks.0.mlp.c_fc.weight", "backbone.text.ln_final.bias")
+    )
+    groups = layer_decay_groups(named.items(), blocks=12)
+    assert {group["lr_scale"] for group in groups} == {1.0}
+
+
+def test_every_parameter_of_a_clip_tower_has_its_place() -> None:
+    """open_clip's own names, in case it renames."""
+    with torch.device("meta"):
+        tower = VisionTransformer(32, 16, 8, layers=3, heads=2, mlp_ratio=4, output_dim=8)
+    prefixed = {f"backbone.visual.{name}": one for name, one in tower.named_parameters()}
+    groups = layer_decay_groups(prefixed.items(), blocks=3, frozen_layers=0)
+    frozen = {
+        name.removeprefix("backbone.visual.") for name, one in prefixed.items() if not one.requires_grad
+    }
+    assert frozen == {
+        "class_embedding",
+        "positional_embedding",
+        "conv1.weight",
+        "ln_pre.weight",
+        "ln_pre.bias",
+    }
+    top = {id(one) for group in groups if group["lr_scale"] == 1 for one in group["params"]}
+    assert {name for name, one in tower.named_parameters() if id(one) in top} == {
+        "ln_post.weight",
+        "ln_post.bias",
+        "proj",
+    }
