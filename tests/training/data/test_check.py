@@ -1,0 +1,125 @@
+"""Bad data is found before training, named, and dropped only where that is wanted."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.data.check import DataReport, check, without_bad_files, without_empty_labels
+from training.data.dataset import DataError, LabelledPhotographs, Problem
+
+LABELS = np.array(
+    [[1, -1, 0], [1, 0, 0], [0, -1, 0], [-1, -1, 0], [1, 1, 0], [0, 1, 0], [1, -1, 0]], dtype=np.int8
+)
+NAMES = ("good.jpg", "truncated.jpg", "absent.jpg", "text.jpg", "good.png", "folder.jpg", "cut.png")
+GOOD = ("good.jpg", "good.png")
+OUTSIDE = Problem("label outside the vocabulary", "bird", "labels.csv:2: 'bird' is no label: add it")
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> LabelledPhotographs:
+    noise = np.random.RandomState(0).randint(0, 256, (64, 96, 3), dtype=np.uint8)
+    for name in ("good.jpg", "truncated.jpg", "good.png", "cut.png"):
+        Image.fromarray(noise).save(tmp_path / name)
+    for name in ("truncated.jpg", "cut.png"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.jpg").write_text("<html>not found</html>")
+    (tmp_path / "folder.jpg").mkdir()
+    return LabelledPhotographs(
+        tuple(tmp_path / name for name in NAMES), ("dog", "cat", "unicorn"), LABELS, NAMES
+    )
+
+
+@pytest.fixture
+def report(photographs: LabelledPhotographs) -> DataReport:
+    return check(photographs, [OUTSIDE])
+
+
+def test_every_bad_file_is_named_with_what_to_do(report: DataReport) -> None:
+    found = {Path(problem.subject).name: problem.kind for problem in report.problems[1:]}
+    assert found == {
+        "truncated.jpg": "unreadable file",
+        "absent.jpg": "missing file",
+        "text.jpg": "unreadable file",
+        "folder.jpg": "missing file",
+        "cut.png": "unreadable file",
+    }
+    for problem in report.problems[1:]:
+        assert problem.message.startswith(problem.subject)
+        assert re.search(r": (fetch it again|complete the folder), or let .* be skipped$", problem.message)
+        assert "\n" not in problem.message
+    assert report.problems[0] == OUTSIDE
+
+
+def test_labels_are_counted(report: DataReport) -> None:
+    assert (report.photographs, report.without_positives) == (7, 2)
+    counts = [(one.label, one.positive, one.negative, one.unknown) for one in report.labels]
+    assert counts == [("dog", 4, 1, 2), ("cat", 2, 4, 1), ("unicorn", 0, 0, 7)]
+    assert report.empty_labels == ["unicorn"]
+
+
+def test_problems_are_counted_by_kind_and_subject(photographs) -> None:
+    told = [OUTSIDE, Problem("label outside the vocabulary", "fish", "..."), *[OUTSIDE] * 2]
+    counts = check(photographs, told, decode=False).counts()
+    assert list(counts["label outside the vocabulary"].items()) == [("bird", 3), ("fish", 1)]
+    assert len(counts["missing file"]) == 2
+
+
+def test_a_quick_look_decodes_nothing(photographs) -> None:
+    kinds = [problem.kind for problem in check(photographs, decode=False).problems]
+    assert kinds == ["missing file", "missing file"]
+
+
+def test_a_report_survives_json(report: DataReport) -> None:
+    assert DataReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_progress_counts_files(photographs) -> None:
+    done: list[int] = []
+    check(photographs, progress=done.append)
+    assert done == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_bad_files_stop_or_are_skipped(photographs, report: DataReport) -> None:
+    with pytest.raises(DataError, match=r"'bird' is no label: add it \(5 other problems: "):
+        without_bad_files(photographs, report, "stop")
+    kept = without_bad_files(photographs, report, "skip")
+    assert kept.ids == GOOD
+    np.testing.assert_array_equal(kept.labels, LABELS[[0, 4]])
+
+
+def test_sound_data_passes_either_way(photographs) -> None:
+    sound = photographs.select(np.array([0, 4]))
+    report = check(sound)
+    assert report.problems == []
+    for bad_data in ("stop", "skip"):
+        assert without_bad_files(sound, report, bad_data).ids == GOOD
+
+
+def test_one_problem_is_told_alone(photographs) -> None:
+    one = photographs.select(np.array([0, 2]))
+    with pytest.raises(DataError, match=r"absent\.jpg is not there: .* be skipped$"):
+        without_bad_files(one, check(one), "stop")
+
+
+def test_nothing_left_is_told_even_where_skipping_is_wanted(photographs) -> None:
+    bad = photographs.select(np.array([1, 2]))
+    with pytest.raises(DataError, match=r"none of 2 photographs .*truncated\.jpg cannot be decoded"):
+        without_bad_files(bad, check(bad), "skip")
+    nothing = photographs.select(np.zeros(7, dtype=bool))
+    with pytest.raises(DataError, match=r"none of 0 photographs can be used$"):
+        without_bad_files(nothing, check(nothing), "skip")
+
+
+def test_empty_labels_stop_or_are_skipped(photographs) -> None:
+    with pytest.raises(DataError, match=r"'unicorn' holds on no photograph \(1 of 3 labels are so\)"):
+        without_empty_labels(photographs, "stop")
+    assert without_empty_labels(photographs, "skip").label_names == ("dog", "cat")
+    sound = photographs.select_labels(["dog", "cat"])
+    for bad_data in ("stop", "skip"):
+        assert without_empty_labels(sound, bad_data).label_names == ("dog", "cat")
+    with pytest.raises(DataError, match="holds on no photograph"):
+        without_empty_labels(photographs.select_labels(["unicorn"]), "skip")

@@ -1,0 +1,148 @@
+"""What is wrong with the data, found before training starts: `check` looks, the caller decides."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel
+
+from training.data.dataset import DataError, LabelledPhotographs, Problem
+
+BadData = Literal["stop", "skip"]
+"""What a configuration says of data that cannot be used."""
+
+
+class LabelCount(BaseModel):
+    """What is known of one label, in photographs."""
+
+    label: str
+    positive: int
+    negative: int
+    unknown: int
+
+
+class DataReport(BaseModel):
+    """What `check` found."""
+
+    photographs: int
+    without_positives: int
+    """Photographs on which no label is known to hold."""
+    labels: list[LabelCount]
+    problems: list[Problem]
+    """Those of reading first, then those of the files, in the photographs' order."""
+
+    @property
+    def empty_labels(self) -> list[str]:
+        """Labels without a positive photograph: nothing can be learned of them, and no precision measured."""
+        return [label.label for label in self.labels if label.positive == 0]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Kind of problem -> its subjects and how often each came up, the most frequent first."""
+        kinds: dict[str, Counter[str]] = {}
+        for problem in self.problems:
+            kinds.setdefault(problem.kind, Counter())[problem.subject] += 1
+        return {kind: dict(subjects.most_common()) for kind, subjects in kinds.items()}
+
+
+def check(
+    photographs: LabelledPhotographs,
+    problems: Sequence[Problem] = (),
+    decode: bool = True,
+    workers: int = 4,
+    progress: Callable[[int], None] | None = None,
+) -> DataReport:
+    """Counts labels and looks at every file.
+
+    Args:
+        photographs: as a reader gave them.
+        problems: what the reader left out and told (its `on_problem`).
+        decode: decode every photograph to its end, JPEGs at an eighth of their size (some milliseconds each);
+            otherwise only see whether the files are there.
+        workers: threads that decode.
+        progress: gets the number of files done.
+    """
+    found = list(problems)
+    with ThreadPoolExecutor(workers) as pool:
+        looks = pool.map(partial(_look, decode=decode), photographs.image_paths)
+        for number, problem in enumerate(looks, 1):
+            if problem is not None:
+                found.append(problem)
+            if progress is not None:
+                progress(number)
+    labels = photographs.labels
+    counts = [(labels == value).sum(axis=0).tolist() for value in (1, -1, 0)]
+    return DataReport(
+        photographs=len(photographs),
+        without_positives=int((~(labels == 1).any(axis=1)).sum()),
+        labels=[
+            LabelCount(label=name, positive=positive, negative=negative, unknown=unknown)
+            for name, positive, negative, unknown in zip(photographs.label_names, *counts, strict=True)
+        ],
+        problems=found,
+    )
+
+
+def without_bad_files(
+    photographs: LabelledPhotographs, report: DataReport, bad_data: BadData
+) -> LabelledPhotographs:
+    """The photographs that `report` has nothing against.
+
+    Raises DataError where there is any problem and `bad_data` is `stop`, and where nothing would be left.
+    """
+    if report.problems and bad_data == "stop":
+        others = len(report.problems) - 1
+        more = f" ({others} other problems: `sigrl-train check` lists them)" if others else ""
+        raise DataError(report.problems[0].message + more)
+    bad = {problem.subject for problem in report.problems if problem.kind in _OF_FILES}
+    kept = photographs.select(
+        np.array([str(path) not in bad for path in photographs.image_paths], dtype=bool)
+    )
+    if len(kept) == 0:
+        first = f": {report.problems[0].message}" if report.problems else ""
+        raise DataError(f"none of {len(photographs)} photographs can be used{first}")
+    return kept
+
+
+def without_empty_labels(photographs: LabelledPhotographs, bad_data: BadData) -> LabelledPhotographs:
+    """The photographs with those labels that hold on at least one of them.
+
+    Raises DataError where there are others and `bad_data` is `stop`, and where no label would be left.
+    """
+    holds = (photographs.labels == 1).any(axis=0)
+    names = [name for name, some in zip(photographs.label_names, holds, strict=True) if some]
+    empty = [name for name, some in zip(photographs.label_names, holds, strict=True) if not some]
+    if not names or (empty and bad_data == "stop"):
+        raise DataError(
+            f"the label '{empty[0]}' holds on no photograph ({len(empty)} of {len(holds)} labels are so): "
+            "add photographs of it, take it out of the vocabulary, or let such labels be skipped"
+        )
+    return photographs.select_labels(names)
+
+
+_OF_FILES = ("missing file", "unreadable file")
+
+
+def _look(path: Path, decode: bool) -> Problem | None:
+    if not path.is_file():
+        message = f"{path} is not there: complete the folder, or let missing photographs be skipped"
+        return Problem("missing file", str(path), message)
+    if not decode:
+        return None
+    try:
+        with Image.open(path) as image:
+            # A JPEG at an eighth of its size is read to its end all the same.
+            image.draft("RGB", (1, 1))
+            image.convert("RGB")
+    # Decoders of damaged bytes raise nearly anything.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        message = (
+            f"{path} cannot be decoded ({reason}): fetch it again, or let damaged photographs be skipped"
+        )
+        return Problem("unreadable file", str(path), message)
+    return None

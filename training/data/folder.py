@@ -1,0 +1,115 @@
+"""One's own data: a folder of photographs and a file of labels, which may be known in part."""
+
+import hashlib
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from model.vocabulary import Vocabulary
+from training.data.dataset import DataError, LabelledPhotographs, Problem, stop
+from training.data.label_files import LabelledFile, read_label_file
+
+
+def read_folder(
+    folder: Path,
+    label_file: Path,
+    vocabulary: Vocabulary | None = None,
+    complete: bool = False,
+    on_problem: Callable[[Problem], None] = stop,
+) -> LabelledPhotographs:
+    """The photographs that `label_file` names, in its order, with the labels of `vocabulary`.
+
+    The forms of the file are those of `read_label_file`. A label may be written by its name or a synonym, in
+    capitals or not. Without a vocabulary the labels are those of the file, sorted. What no line says is
+    unknown, or, where the labels are `complete`, negative. Ids are the file names, relative to `folder`.
+
+    A label outside the vocabulary is a problem (see `stop`). Raises DataError for a malformed file, and for a
+    label that both holds and does not.
+    """
+    rows = read_label_file(label_file)
+    if vocabulary is None:
+        vocabulary = _vocabulary_of(rows)
+    column = _columns(vocabulary)
+    index: dict[str, int] = {}
+    for row in rows:
+        index.setdefault(row.image, len(index))
+    labels = np.zeros((len(index), len(vocabulary.labels)), dtype=np.int8)
+    for row in rows:
+        for value, names in ((1, row.positive), (-1, row.negative)):
+            for name in names:
+                place = column.get(_folded(name))
+                if place is None:
+                    on_problem(_outside(row, name, vocabulary))
+                elif labels[index[row.image], place] == -value:
+                    raise DataError(
+                        f"{row.where}: '{name}' is said to hold and not to hold on {row.image}: take one out"
+                    )
+                else:
+                    labels[index[row.image], place] = value
+    if complete:
+        labels[labels == 0] = -1
+    return LabelledPhotographs(
+        image_paths=tuple(folder / image for image in index),
+        label_names=vocabulary.names,
+        labels=labels,
+        ids=tuple(index),
+    )
+
+
+def split_by_name(
+    photographs: LabelledPhotographs, validation_share: float, seed: int
+) -> tuple[LabelledPhotographs, LabelledPhotographs]:
+    """(training, validation): where a photograph goes depends on its id and the seed alone.
+
+    So photographs that are added or taken away move no other to the other side. The shares are met on
+    average; raises DataError where one side is empty, and ValueError for photographs without ids.
+    """
+    if photographs.ids is None:
+        raise ValueError("the split goes by ids, and these photographs have none")
+    positions = np.array([_position(image_id, seed) for image_id in photographs.ids])
+    validation = positions < validation_share
+    if validation.all() or not validation.any():
+        raise DataError(
+            f"a validation share of {validation_share:g} leaves one side empty with {len(photographs)} "
+            "photographs: choose another share or seed, or add photographs"
+        )
+    return photographs.select(~validation), photographs.select(validation)
+
+
+def _position(image_id: str, seed: int) -> float:
+    digest = hashlib.sha256(f"{seed}:{image_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _folded(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).split()).casefold()
+
+
+def _vocabulary_of(rows: Sequence[LabelledFile]) -> Vocabulary:
+    spellings: dict[str, str] = {}
+    for row in rows:
+        for name in (*row.positive, *row.negative):
+            spellings.setdefault(_folded(name), name)
+    if not spellings:
+        raise DataError(f"{rows[0].where} and all other lines name no label: write some into `positive`")
+    return Vocabulary.from_names([spellings[folded] for folded in sorted(spellings)])
+
+
+def _columns(vocabulary: Vocabulary) -> dict[str, int]:
+    column: dict[str, int] = {}
+    for place, label in enumerate(vocabulary.labels):
+        for name in (label.name, *label.synonyms):
+            if column.setdefault(_folded(name), place) != place:
+                raise DataError(
+                    f"the vocabulary has '{name}' for both '{vocabulary.names[column[_folded(name)]]}' and "
+                    f"'{label.name}': leave it to one of them"
+                )
+    return column
+
+
+def _outside(row: LabelledFile, name: str, vocabulary: Vocabulary) -> Problem:
+    what_to_do = "add it, make it a synonym of a label, or let labels outside the vocabulary be skipped"
+    message = f"{row.where}: '{name}' is no label of the vocabulary '{vocabulary.name}': {what_to_do}"
+    return Problem("label outside the vocabulary", name, message)

@@ -1,0 +1,110 @@
+"""Labels of one's own photographs as people write them: a CSV or JSONL file."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from training.data.dataset import DataError
+
+COLUMNS = ("image", "positive", "negative")
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """What one line says of one photograph."""
+
+    image: str
+    """Path relative to the folder of photographs, with forward slashes."""
+    positive: tuple[str, ...]
+    """Labels that hold, in the file's words."""
+    negative: tuple[str, ...]
+    """Labels that do not hold."""
+    where: str
+    """File and line, for messages."""
+
+
+def read_label_file(path: Path) -> list[LabelledFile]:
+    """Reads `.csv` or `.jsonl`, in UTF-8.
+
+    CSV has a line of headings, `image,positive,negative`; the last one may be left out. Labels of a cell are
+    separated by semicolons:
+
+        image,positive,negative
+        beach/1.jpg,dog;wet sand,cat
+        beach/2.jpg,,dog
+
+    JSONL has an object a line; `positive` and `negative` may be left out:
+
+        {"image": "beach/1.jpg", "positive": ["dog", "wet sand"], "negative": ["cat"]}
+
+    A photograph may have several lines. Raises DataError, with the line, for anything else.
+    """
+    readers = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
+    if path.suffix.lower() not in readers:
+        raise DataError(f"{path} is neither .csv nor .jsonl: write the labels in one of these forms")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is not there: name the file that holds the labels") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8 ({error}): save it as UTF-8") from error
+    rows = list(readers[path.suffix.lower()](path, text))
+    if not rows:
+        raise DataError(f"{path} names no photograph: write one a line")
+    return rows
+
+
+def _csv(path: Path, text: str) -> Iterator[LabelledFile]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        headings = [heading.strip().lower() for heading in next(reader, [])]
+        if "image" not in headings or set(headings) - set(COLUMNS) or len(set(headings)) < len(headings):
+            raise DataError(
+                f"{path} begins with {','.join(headings)!r}: begin it with the line `image,positive,negative`"
+            )
+        for cells in reader:
+            where = f"{path}:{reader.line_num}"
+            if len(cells) > len(headings):
+                raise DataError(
+                    f"{where} has {len(cells)} cells, not {len(headings)}: put semicolons between labels"
+                )
+            if any(cell.strip() for cell in cells):
+                row = dict(zip(headings, cells, strict=False))
+                positive, negative = (row.get(column, "").split(";") for column in COLUMNS[1:])
+                yield _row(where, row.get("image", ""), positive, negative)
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num} is no CSV ({error}): mend the line") from error
+
+
+def _jsonl(path: Path, text: str) -> Iterator[LabelledFile]:
+    # Not splitlines(), which also cuts at separators that JSON allows within a text.
+    for number, line in enumerate(text.split("\n"), 1):
+        where = f"{path}:{number}"
+        if not line.strip():
+            continue
+        try:
+            row: Any = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where} is not JSON ({error}): write one object a line") from error
+        if not isinstance(row, dict) or not isinstance(row.get("image"), str) or set(row) - set(COLUMNS):
+            raise DataError(
+                f"{where} is no object of `image`, `positive` and `negative` alone: mend the line"
+            )
+        labels = [row.get(column, []) for column in COLUMNS[1:]]
+        if not all(
+            isinstance(names, list) and all(isinstance(one, str) for one in names) for names in labels
+        ):
+            raise DataError(f'{where} has labels that are no list of texts: write ["dog", "cat"]')
+        yield _row(where, row["image"], *labels)
+
+
+def _row(where: str, image: str, positive: list[str], negative: list[str]) -> LabelledFile:
+    if not image.strip():
+        raise DataError(f"{where} names no photograph: write its file name into `image`")
+    path = PurePosixPath(image.strip().replace("\\", "/"))
+    held, absent = (tuple(name.strip() for name in names if name.strip()) for names in (positive, negative))
+    return LabelledFile(str(path), held, absent, where)
