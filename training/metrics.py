@@ -1,4 +1,12 @@
-"""Multi-label measures on score matrices; pure functions on NumPy arrays."""
+"""Multi-label measures on score matrices; pure functions on NumPy arrays.
+
+Three average precisions differ in what they make of equal scores and of unknown labels: `average_precision`
+is the strictest, `average_precision_of_known` is the open-vocabulary protocol's, and
+`average_precision_of_thresholds` the single-positive protocol's. Zero-shot (ZSL) and generalised zero-shot
+(GZSL) evaluation are the same measures on the columns of the unseen labels and of all labels.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,25 +17,113 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     `scores` and `targets` (0 or 1) are [N, C]. Ties are broken against us: among equal scores the negatives
     come first. A label without a positive gets 0.
     """
-    order = np.lexsort((targets, -scores), axis=0)
-    hits = np.take_along_axis(targets, order, axis=0)
-    ranks = np.arange(1, len(targets) + 1)[:, None]
-    precision = np.cumsum(hits, axis=0) / ranks
-    positives = hits.sum(axis=0)
-    result: np.ndarray = 100 * (precision * hits).sum(axis=0) / np.maximum(positives, 1)
+    ranks = np.arange(1, len(targets) + 1)
+    result = np.zeros(targets.shape[1])
+    # One label at a time: a thousand labels of a hundred thousand photographs would need 5 GB at once.
+    for label, (column, truth) in enumerate(zip(scores.T, targets.T, strict=True)):
+        hits = truth[np.lexsort((truth, -column))]
+        result[label] = 100 * (np.cumsum(hits) / ranks * hits).sum() / max(hits.sum(), 1)
     return result
+
+
+def average_precision_of_known(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """BiAM's average precision per label [C], in percent: entries with label 0 are left out.
+
+    `labels` [N, C] are 1, -1 or 0 for unknown. A label without a positive gets 0 and counts in the mean.
+    Ties are broken against us; the published code leaves them to an unstable sort.
+    """
+    return average_precision(np.where(labels == 0, -np.inf, scores), (labels == 1).astype(np.float64))
+
+
+def average_precision_of_thresholds(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """scikit-learn's `average_precision_score` per label [C], in percent: equal scores are one threshold.
+
+    `scores` and `targets` (0 or 1) are [N, C]; a label without a positive gets 0.
+    """
+    result = np.zeros(targets.shape[1])
+    for label, (column, truth) in enumerate(zip(scores.T, targets.T, strict=True)):
+        order = np.argsort(-column, kind="stable")
+        last_of_equals = np.append(np.diff(column[order]) != 0, True).nonzero()[0]
+        found = np.cumsum(truth[order], dtype=np.float64)[last_of_equals]
+        gained = np.diff(found, prepend=0) / max(truth.sum(), 1)
+        result[label] = 100 * (gained * found / (last_of_equals + 1)).sum()
+    return result
+
+
+def _best(scores: np.ndarray, k: int) -> np.ndarray:
+    """Columns [N, k] of the best scores of each row; of equal scores the first."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
 
 def precision_at(scores: np.ndarray, targets: np.ndarray, k: int) -> float:
     """Share of true labels among the `k` best of each photograph, in percent."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return float(100 * np.take_along_axis(targets, best, axis=1).mean())
+    return float(100 * np.take_along_axis(targets, _best(scores, k), axis=1).mean())
+
+
+def recall_at(scores: np.ndarray, targets: np.ndarray, k: int) -> float:
+    """Share of each photograph's true labels that are among its `k` best, in percent; 0 where it has none."""
+    found = np.take_along_axis(targets, _best(scores, k), axis=1).sum(axis=1)
+    return float(100 * (found / np.maximum(targets.sum(axis=1), 1)).mean())
 
 
 def hit_at(scores: np.ndarray, targets: np.ndarray, k: int) -> float:
     """Share of photographs with at least one true label among the `k` best, in percent."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return float(100 * np.take_along_axis(targets, best, axis=1).any(axis=1).mean())
+    return float(100 * np.take_along_axis(targets, _best(scores, k), axis=1).any(axis=1).mean())
+
+
+class F1(NamedTuple):
+    """In percent."""
+
+    f1: float
+    precision: float
+    recall: float
+
+
+def f1_at(scores: np.ndarray, labels: np.ndarray, k: int) -> F1:
+    """BiAM's F1@k: micro, over all photographs, when the `k` best labels of each are taken.
+
+    `labels` [N, C] are 1, -1 or 0 for unknown; an unknown label that is taken counts as wrong, as published.
+    Where nothing is right all three are 0; the published code divides 0 by 0 there.
+    """
+    best = _best(scores, k)
+    right = float((np.take_along_axis(labels, best, axis=1) == 1).sum())
+    if right == 0:
+        return F1(0.0, 0.0, 0.0)
+    precision, recall = right / best.size, right / float((labels == 1).sum())
+    return F1(100 * 2 * precision * recall / (precision + recall), 100 * precision, 100 * recall)
+
+
+class CalibrationError(NamedTuple):
+    """In percent."""
+
+    per_label: np.ndarray
+    """[C]."""
+    overall: float
+    """Of all (photograph, label) pairs in the same bins; errors of labels in opposite directions cancel."""
+
+
+def expected_calibration_error(
+    probabilities: np.ndarray, targets: np.ndarray, bins: int = 15
+) -> CalibrationError:
+    """How far probabilities are from frequencies: over `bins` of equal width, the difference between the mean
+    probability and the share of true labels, weighted by how many fell into the bin.
+
+    `probabilities` in 0..1 and `targets` (0 or 1) are [N, C]; a probability on an edge belongs to the upper
+    bin. Raises ValueError where there is nothing to measure or a probability is none.
+    """
+    if probabilities.size == 0:
+        raise ValueError("calibration needs at least one photograph and one label")
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError(
+            "calibration is measured on probabilities in 0..1: apply the calibration to the scores"
+        )
+    probabilities = probabilities.astype(np.float64)
+    count, labels = probabilities.shape
+    bin_of = np.minimum((probabilities * bins).astype(int), bins - 1) * labels + np.arange(labels)
+    excess = (probabilities - targets).ravel()
+    sums = np.bincount(bin_of.ravel(), excess, minlength=bins * labels).reshape(bins, labels)
+    per_label: np.ndarray = 100 * np.abs(sums).sum(axis=0) / count
+    return CalibrationError(per_label, float(100 * np.abs(sums.sum(axis=1)).sum() / probabilities.size))
 
 
 def f1_threshold(probabilities: np.ndarray, targets: np.ndarray) -> tuple[float, float]:

@@ -6,6 +6,7 @@ python tests/golden/make_data.py ../shared/golden
 import json
 import shutil
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,21 @@ CASES = {
     "02_svfr.npz": ["B1.P4.C20.sharp", "small.B2.P6.D8.C3", "small.B3.P9.D16.C5"],
     "03_clipvit.npz": ["A.P16.sharp"],
     "04_mkt_head.npz": ["A.P16"],
+    "05a_rank_distill.npz": ["*"],
+    "05b_spml_losses.npz": ["pascal.*", "pascal_sat.*"],
+    "05c_pseudo_labels.npz": ["*"],
+    "06_metrics.npz": ["*"],
 }
-# Inputs that several cases share stand under the part of the name before the variant.
-SHARED_INPUT = "/label_embed"
 
 
-def belongs(array: str, cases: list[str]) -> bool:
-    case = array.split("/")[0]
-    return case in cases or (
-        array.endswith(SHARED_INPUT) and any(name.startswith(case + ".") for name in cases)
-    )
+def is_chosen(name: str, patterns: list[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def belongs(array: str, patterns: list[str], cases: list[str]) -> bool:
+    owner = array.split("/")[0]
+    # Inputs that several cases share stand under the part of the name before the variant.
+    return is_chosen(owner, patterns) or any(case.startswith(owner + ".") for case in cases)
 
 
 def main(source: Path) -> None:
@@ -34,9 +40,10 @@ def main(source: Path) -> None:
     weights = "weights.safetensors"
     shutil.copyfile(source / weights, target / weights)
     files = {weights: manifest["files"][weights]}
-    for file, cases in CASES.items():
+    for file, patterns in CASES.items():
         whole = manifest["files"][file]
-        names = [name for name in whole["arrays"] if belongs(name, cases)]
+        cases = [case for case in whole.get("cases", {}) if is_chosen(case, patterns)]
+        names = [name for name in whole["arrays"] if belongs(name, patterns, cases)]
         with np.load(source / file, allow_pickle=False) as arrays:
             np.savez_compressed(target / file, **{name: arrays[name] for name in names})
         files[file] = {

@@ -10,6 +10,10 @@ MUST_RUN = {
     "02_svfr.npz": {"B1.P4.C20.sharp", "small.B2.P6.D8.C3"},
     "03_clipvit.npz": {"A.P16.sharp"},
     "04_mkt_head.npz": {"A.P16"},
+    "05a_rank_distill.npz": {"rank.random", "rank.exact_margin_ties"},
+    "05b_spml_losses.npz": {"pascal.role", "pascal_sat.EM_APL", "pascal_sat.EM_PL_ASL.after"},
+    "05c_pseudo_labels.npz": {"apl.0", "vlpl.0.T0.03.th0.3.partial0.2"},
+    "06_metrics.npz": set(),
 }
 
 
@@ -17,7 +21,7 @@ MUST_RUN = {
 def test_every_machine_checks_these_cases(committed, golden, file):
     """`Golden.case` fails, not skips, for a case of the committed part: what is listed here must be there."""
     for folder in (committed, golden):
-        assert MUST_RUN[file] <= folder.manifest["files"][file]["cases"].keys()
+        assert MUST_RUN[file] <= folder.manifest["files"][file].get("cases", {}).keys()
         assert set(folder.described(file)) <= set(folder.file(file).files)
 
 
@@ -30,7 +34,7 @@ def test_committed_part_is_cut_from_the_whole(committed, golden):
 
 
 def test_committed_part_is_small(committed):
-    assert sum(path.stat().st_size for path in committed.root.iterdir()) < 8e6
+    assert sum(path.stat().st_size for path in committed.root.iterdir()) < 9e6
 
 
 def test_a_missing_committed_case_fails_instead_of_skipping(committed, tmp_path):

@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import average_precision_score, f1_score
 
-from training.metrics import average_precision, f1_threshold, hit_at, precision_at
+from training.metrics import (
+    average_precision,
+    average_precision_of_known,
+    average_precision_of_thresholds,
+    expected_calibration_error,
+    f1_at,
+    f1_threshold,
+    hit_at,
+    precision_at,
+    recall_at,
+)
 
 
 def test_average_precision_is_scikit_learns() -> None:
@@ -45,6 +55,40 @@ def test_a_label_without_a_positive_gets_zero() -> None:
     np.testing.assert_array_equal(average_precision(np.ones((3, 2)), np.zeros((3, 2))), [0, 0])
 
 
+def test_unknown_entries_do_not_enter_average_precision() -> None:
+    random = np.random.RandomState(0)
+    scores, labels = random.randn(60, 5), random.randint(-1, 2, (60, 5))
+    labels[:, 4] = np.minimum(labels[:, 4], 0)
+    found = average_precision_of_known(scores, labels)
+    for column in range(5):
+        known = labels[:, column] != 0
+        kept = scores[known, column][:, None], (labels[known, column] == 1)[:, None].astype(int)
+        assert found[column] == average_precision(*kept)[0]
+    assert found[4] == 0
+
+
+@given(
+    arrays.arrays(np.float32, (12, 3), elements=st.sampled_from([0.0, 1.0, 2.0])),
+    arrays.arrays(np.float32, (12, 3), elements=st.sampled_from([0.0, 1.0])),
+)
+def test_equal_scores_are_one_threshold_as_in_scikit_learn(scores: np.ndarray, targets: np.ndarray) -> None:
+    found = average_precision_of_thresholds(scores, targets)
+    for column in range(3):
+        expected = 0.0
+        if targets[:, column].any():
+            expected = 100 * average_precision_score(targets[:, column], scores[:, column])
+        assert found[column] == pytest.approx(expected, rel=1e-12)
+
+
+def test_labels_of_any_number_type_have_the_same_average_precision() -> None:
+    random = np.random.RandomState(0)
+    scores, targets = random.randint(0, 9, (40, 3)).astype(np.float32), random.rand(40, 3) < 0.4
+    for measure in (average_precision, average_precision_of_thresholds):
+        expected = measure(scores, targets.astype(np.float64))
+        for kind in (bool, np.uint8, np.int64, np.float32):
+            np.testing.assert_array_equal(measure(scores, targets.astype(kind)), expected)
+
+
 def test_the_first_labels_of_each_photograph() -> None:
     scores = np.array([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]])
     targets = np.array([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
@@ -52,6 +96,59 @@ def test_the_first_labels_of_each_photograph() -> None:
     assert precision_at(scores, targets, 2) == 25
     assert precision_at(scores, targets, 3) == 50
     assert [hit_at(scores, targets, k) for k in (1, 2, 3)] == [50, 50, 100]
+    assert [recall_at(scores, targets, k) for k in (1, 2, 3)] == [25, 25, 100]
+    assert recall_at(scores, np.zeros_like(targets), 2) == 0
+
+
+def test_f1_is_micro_and_takes_an_unknown_label_for_a_wrong_one() -> None:
+    scores = np.array([[4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]])
+    labels = np.array([[1, 0, -1, 1], [-1, 1, 1, 1]])
+    found = f1_at(scores, labels, 2)
+    assert found.precision == pytest.approx(75)
+    assert found.recall == pytest.approx(60)
+    assert found.f1 == pytest.approx(2 * 75 * 60 / 135)
+    assert f1_at(scores, -np.ones_like(labels), 2) == (0, 0, 0)
+
+
+def test_probabilities_that_are_frequencies_have_no_calibration_error() -> None:
+    probabilities = np.array([[0.25, 1.0], [0.25, 1.0], [0.25, 0.0], [0.25, 0.0]])
+    targets = np.array([[1, 1], [0, 1], [0, 0], [0, 0]])
+    found = expected_calibration_error(probabilities, targets)
+    np.testing.assert_allclose(found.per_label, [0, 0])
+    assert found.overall == 0
+
+
+def test_calibration_error_is_the_weighted_gap_of_the_bins() -> None:
+    # Bin 0.8 to 0.867: mean 0.83, one of three true. Bin 0.067 to 0.133: mean 0.1, none true.
+    probabilities = np.array([[0.82], [0.83], [0.84], [0.1]])
+    targets = np.array([[1], [0], [0], [0]])
+    found = expected_calibration_error(probabilities, targets)
+    expected = 100 * (3 / 4 * (0.83 - 1 / 3) + 1 / 4 * 0.1)
+    assert found.per_label[0] == pytest.approx(expected)
+    assert found.overall == pytest.approx(expected)
+
+
+def test_errors_of_two_labels_may_cancel_in_the_overall_calibration_error() -> None:
+    found = expected_calibration_error(np.full((4, 2), 0.5), np.array([[1, 0]] * 4))
+    np.testing.assert_allclose(found.per_label, [50, 50])
+    assert found.overall == 0
+
+
+@pytest.mark.parametrize(("probability", "upper"), [(0.2, 0.25), (0.6, 0.65), (1.0, 0.95)])
+def test_a_probability_on_an_edge_belongs_to_the_upper_bin(probability: float, upper: float) -> None:
+    """Two probabilities of one bin cancel; of two bins they do not."""
+    for kind in (np.float32, np.float64):
+        pair = np.array([[probability], [upper]], dtype=kind)
+        found = expected_calibration_error(pair, np.array([[0], [1]]))
+        assert found.overall == pytest.approx(100 * abs(probability + upper - 1) / 2, abs=1e-5)
+
+
+def test_calibration_error_is_of_probabilities() -> None:
+    for wrong in (1.01, -0.01, np.nan):
+        with pytest.raises(ValueError, match=r"probabilities in 0\.\.1"):
+            expected_calibration_error(np.array([[0.5, wrong]]), np.zeros((1, 2)))
+    with pytest.raises(ValueError, match="at least one photograph"):
+        expected_calibration_error(np.zeros((0, 2)), np.zeros((0, 2)))
 
 
 def test_f1_threshold_separates_what_can_be_separated() -> None:

@@ -1,4 +1,4 @@
-"""Losses of tagging with many labels; pure functions."""
+"""Losses of the bundled checkpoint's recipe, `pretrain` and `fit`; pure functions."""
 
 import torch
 from torch import Tensor
