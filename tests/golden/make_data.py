@@ -20,7 +20,9 @@ CASES = {
     "05b_spml_losses.npz": ["pascal.*", "pascal_sat.*"],
     "05c_pseudo_labels.npz": ["*"],
     "06_metrics.npz": ["*"],
+    "09_spml_data.npz": ["*"],
 }
+WHOLE = ("weights.safetensors", "07_optim.json")
 
 
 def is_chosen(name: str, patterns: list[str]) -> bool:
@@ -37,9 +39,10 @@ def main(source: Path) -> None:
     target = Path(__file__).parent / "data"
     target.mkdir(exist_ok=True)
     manifest = json.loads((source / "MANIFEST.json").read_text())
-    weights = "weights.safetensors"
-    shutil.copyfile(source / weights, target / weights)
-    files = {weights: manifest["files"][weights]}
+    files = {}
+    for file in WHOLE:
+        shutil.copyfile(source / file, target / file)
+        files[file] = manifest["files"][file]
     for file, patterns in CASES.items():
         whole = manifest["files"][file]
         cases = [case for case in whole.get("cases", {}) if is_chosen(case, patterns)]
