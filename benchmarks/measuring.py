@@ -1,5 +1,6 @@
 """What all benchmarks share: ratios come from one interleaved run, tables are Markdown."""
 
+import ctypes
 import gc
 import statistics
 import time
@@ -28,8 +29,12 @@ def interleaved(functions: Mapping[Key, Function], rounds: int) -> dict[Key, flo
 
 
 def peak_extra_mebibytes(function: Function) -> float:
-    """The peak of this process's resident memory while `function` runs, above what it was before (Linux)."""
+    """The peak of this process's resident memory while `function` runs, above what it was before.
+
+    For Linux with glibc."""
     gc.collect()
+    # What was freed but kept for later would hide what is needed now.
+    ctypes.CDLL(None).malloc_trim(0)
     before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     function()

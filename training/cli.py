@@ -87,7 +87,9 @@ def evaluate_command(
         _check_new(record)
     split = load_coco(settings.data.root, settings.data.test_split)
     distractors = unrelated_names(settings.data, split.label_names)
-    measured = evaluate(TorchEngine.load(bundle, precision="float32"), split, settings.data.hidden_labels, distractors)
+    # In float32, so that the numbers are the same on every machine.
+    engine = TorchEngine.load(bundle, precision="float32")
+    measured = evaluate(engine, split, settings.data.hidden_labels, distractors)
     console.print(report_table(measured))
     _write_report(report, measured)
     if record is not None:
