@@ -68,12 +68,15 @@ class MatchingHead(nn.Module):
         """What the image embedding says of each label [B, C], in the same measure as `local_scores`."""
         return self._match(image_features.image_embeddings, label_features)
 
+    def pool_patches(self, local_scores: Tensor) -> Tensor:
+        """Mean of each label's `top_k` best patches: [B, P, C] -> [B, C]. A `top_k` above P means all."""
+        return local_scores.topk(min(self.config.top_k, local_scores.shape[1]), dim=1).values.mean(dim=1)
+
     def score(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
-        """See `Head`. `top_k` larger than the number of patches means all patches."""
+        """See `Head`."""
         scores = {"global": self.global_scores(image_features, label_features)}
         if self.matches_patches:
-            local = self.local_scores(image_features, label_features)
-            scores["local"] = local.topk(min(self.config.top_k, local.shape[1]), dim=1).values.mean(dim=1)
+            scores["local"] = self.pool_patches(self.local_scores(image_features, label_features))
         return self._combine(scores)
 
     def _match(self, features: Tensor, label_features: LabelFeatures) -> Tensor:

@@ -83,8 +83,7 @@ class Match(_HeadStep):
             return (self.head.score(images, features),)
         parts = [self.head.global_scores(images, features)]
         if self.head.matches_patches:
-            local = self.head.local_scores(images, features)
-            parts.append(local.topk(min(self.head.config.top_k, local.shape[1]), dim=1).values.mean(dim=1))
+            parts.append(self.head.pool_patches(self.head.local_scores(images, features)))
         return tuple(parts)
 
 

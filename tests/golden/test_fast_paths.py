@@ -2,12 +2,16 @@
 
 import importlib.util
 import shutil
+from types import SimpleNamespace
 
+import onnxruntime
 import pytest
 import torch
 
 from model.gmc import fused_pair_logits
 from model.kernels.cpu_steps import CpuSteps
+from training.onnx_files import to_onnx
+from training.onnx_graphs import Decouple, Gate, GraphHidden, GraphNodes, GraphOutput
 
 # One for all tests: a compiled path compiles once for each new shape.
 PATHS = {
@@ -71,6 +75,40 @@ def test_the_gpu_kernels_match_the_reference(golden, encode, make_head):
     label_features = head.label_features(golden.array(file, f"{name}/label_embed"))
     golden.compare(file, f"{name}/SD_label", head.reconstruct(image_features, label_features))
     golden.compare(file, f"{name}/topk16.normTrue/score", head.score(image_features, label_features))
+
+
+@torch.no_grad()
+def test_the_onnx_graphs_match_the_reference(golden, make_head):
+    file, name = "02_svfr.npz", "B1.P196.C20.sharp"
+    case = golden.case(file, name)
+    head = make_head(case["weights"], torch.float32)
+    run = _onnx_graphs(head, {"1": 1, "B": 2, "n": 3, "C": 5, "P": 196, "D": 512, "H": 4, "F": 32})
+    patch_tokens = golden.recipe(case["pred_feat"])
+    (decoupled,) = run(Decouple, patch_tokens, golden.array(file, f"{name}/label_embed"))
+    golden.compare(file, f"{name}/sda_out", decoupled)
+    queries = head.svfr.fusion(golden.recipe(case["label_graph_features"]))
+    (gate,) = run(Gate, patch_tokens, queries)
+    golden.compare(file, f"{name}/vfr_out", patch_tokens * gate)
+
+    file, name = "01_gmc.npz", "C20.sharp"
+    embeddings = golden.array(file, "C20/label_embed") * golden.case(file, name)["label_norm"]
+    (nodes,) = run(GraphNodes, embeddings)
+    (nodes,) = run(GraphHidden, nodes, nodes)
+    (refined,) = run(GraphOutput, nodes, nodes)
+    golden.compare(file, f"{name}/out", refined)
+
+
+def _onnx_graphs(head, sizes):
+    """(step, *inputs) -> outputs of the step's graph on ONNX Runtime."""
+
+    def run(make_step, *inputs):
+        content = to_onnx(make_step(SimpleNamespace(head=head)), sizes, {}, {})
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        names = [node.name for node in session.get_inputs()]
+        arrays = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+        return [torch.from_numpy(output) for output in session.run(None, arrays)]
+
+    return run
 
 
 @pytest.mark.skipif(without_compiler, reason="needs a C++ compiler")
