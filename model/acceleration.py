@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -52,6 +53,8 @@ def accelerate(
     if precision != "float32":
         visual.bfloat16()
     head = model.head
+    if device.type == "cpu":
+        head.top_k_mean = _sorted_top_k_mean
     if not isinstance(head, SigRLHead):
         return
     if head.svfr is not None:
@@ -69,6 +72,13 @@ def _choose_steps(device: torch.device, precision: Precision, embed_dim: int, *,
 
         return TritonSteps()
     return StreamedSteps()
+
+
+def _sorted_top_k_mean(scores: Tensor, k: int) -> Tensor:
+    """As `model.heads.top_k_mean`: NumPy sorts all patches of a label in a third of the time that torch takes
+    to find the best of them."""
+    ordered = np.sort(scores.mT.numpy(), axis=-1)
+    return torch.from_numpy(ordered[..., -k:]).mean(dim=-1)
 
 
 @torch.no_grad()

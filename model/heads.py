@@ -6,6 +6,7 @@ checkpoint's own context labels, so that a label's score does not depend on the 
 """
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -35,6 +36,11 @@ class Head(Protocol):
         ...
 
 
+def top_k_mean(scores: Tensor, k: int) -> Tensor:
+    """Mean of the `k` largest over the patches: [B, P, C] -> [B, C]."""
+    return scores.topk(k, dim=1).values.mean(dim=1)
+
+
 class MatchingHead(nn.Module):
     """What the heads share: global matching, local matching of the best patches, and how both combine."""
 
@@ -43,6 +49,7 @@ class MatchingHead(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config = config
+        self.top_k_mean: Callable[[Tensor, int], Tensor] = top_k_mean
         if config.form == "context":
             self.log_global_scale = nn.Parameter(torch.tensor(math.log(10.0)))
             self.bias = nn.Parameter(torch.tensor(-5.0))
@@ -70,7 +77,7 @@ class MatchingHead(nn.Module):
 
     def pool_patches(self, local_scores: Tensor) -> Tensor:
         """Mean of each label's `top_k` best patches: [B, P, C] -> [B, C]. A `top_k` above P means all."""
-        return local_scores.topk(min(self.config.top_k, local_scores.shape[1]), dim=1).values.mean(dim=1)
+        return self.top_k_mean(local_scores, min(self.config.top_k, local_scores.shape[1]))
 
     def score(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
         """See `Head`."""
@@ -80,9 +87,10 @@ class MatchingHead(nn.Module):
         return self._combine(scores)
 
     def _match(self, features: Tensor, label_features: LabelFeatures) -> Tensor:
+        # The patches of a label lie side by side: they are what is compared next.
         if self.config.form == "published":
-            return features @ label_features.label_embeddings.mT
-        return functional.normalize(features, dim=-1) @ label_features.refined.mT
+            return (label_features.label_embeddings @ features.mT).mT
+        return (label_features.refined @ functional.normalize(features, dim=-1).mT).mT
 
     def _combine(self, scores: dict[str, Tensor]) -> Tensor:
         if self.config.form == "context":

@@ -8,6 +8,7 @@ from torch import nn
 
 from model import acceleration
 from model.acceleration import accelerate, choose_precision, fold_batch_norms
+from model.heads import top_k_mean
 from model.kernels.cpu_steps import CpuSteps
 
 CPU = torch.device("cpu")
@@ -72,3 +73,11 @@ def test_only_the_image_tower_and_svfr_are_rounded(model, precision):
     assert {tensor.dtype for tensor in others} == {torch.float32}
     assert isinstance(model.head.svfr.steps, CpuSteps)
     assert model.head.svfr.steps.precision == precision
+
+
+@pytest.mark.parametrize("k", [1, 4, 9])
+def test_sorting_finds_the_best_patches_too(model, k):
+    accelerate(model, 64, CPU, "float32", compiled=False)
+    scores = torch.randn(2, 9, 5)
+    torch.testing.assert_close(model.head.top_k_mean(scores, k), top_k_mean(scores, k))
+    torch.testing.assert_close(model.head.top_k_mean(scores.mT, 5), top_k_mean(scores.mT, 5))
