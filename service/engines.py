@@ -39,4 +39,7 @@ def load_engine(checkpoint: Path | str | None, settings: Settings) -> Engine:
             "install what it needs (the extra `onnx` for onnx) or set SIGRL_ENGINE to another",
         ) from error
     except ValueError as error:
-        raise ParameterError(str(error), "set SIGRL_PRECISION or SIGRL_ENGINE to something else") from error
+        raise ParameterError(
+            str(error),
+            "change the variable that asks for it: SIGRL_PRECISION, SIGRL_COMPILED or SIGRL_ENGINE",
+        ) from error

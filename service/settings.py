@@ -39,7 +39,8 @@ class Settings(BaseSettings):
     """PyTorch only: bfloat16 for the image tower and SVFR where the processor or GPU multiplies in it, else
     float32. `int8` takes SVFR's products in int8, on a CPU; it is worth it with `compiled`."""
     compiled: bool = False
-    """PyTorch only: fuse SVFR's stages on a CPU. Needs a C++ compiler, and some seconds at the start."""
+    """PyTorch only: fuse the stages of SVFR and GMC, on a GPU compile the image tower too. Needs a C++
+    compiler, and some seconds at the start."""
     svfr_labels: int = Field(default=256, ge=1)
     """Checkpoints in the published form only: SVFR, whose cost grows with the labels, runs over at most so
     many of a vocabulary, evenly spaced. All are matched with the result; up to this number it is exact."""

@@ -20,6 +20,7 @@ CASES = {
     "05b_spml_losses.npz": ["pascal.*", "pascal_sat.*"],
     "05c_pseudo_labels.npz": ["*"],
     "06_metrics.npz": ["*"],
+    "08_trajectory.npz": ["*"],
     "09_spml_data.npz": ["*"],
 }
 WHOLE = ("weights.safetensors", "07_optim.json")
@@ -50,7 +51,7 @@ def main(source: Path) -> None:
         with np.load(source / file, allow_pickle=False) as arrays:
             np.savez_compressed(target / file, **{name: arrays[name] for name in names})
         files[file] = {
-            "about": whole["about"],
+            **{key: whole[key] for key in ("about", "parameter_order") if key in whole},
             "cases": {name: whole["cases"][name] for name in cases},
             "arrays": {name: whole["arrays"][name] for name in names},
         }

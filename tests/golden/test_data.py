@@ -14,6 +14,7 @@ MUST_RUN = {
     "05b_spml_losses.npz": {"pascal.role", "pascal_sat.EM_APL", "pascal_sat.EM_PL_ASL.after"},
     "05c_pseudo_labels.npz": {"apl.0", "vlpl.0.T0.03.th0.3.partial0.2"},
     "06_metrics.npz": set(),
+    "08_trajectory.npz": {"flat", "scaled"},
     "09_spml_data.npz": {"split.n5717.frac0.2.seed1200", "observed.0"},
 }
 

@@ -46,6 +46,12 @@ def test_int8_is_refused_on_a_gpu():
         choose_precision("int8", torch.device("cuda"))
 
 
+def test_compiling_without_a_compiler_is_refused_at_once(model, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ValueError, match="no-such-compiler is not here"):
+        accelerate(model, 64, CPU, "float32", compiled=True)
+
+
 def test_batch_norms_disappear_and_the_answer_stays(model):
     pixels = torch.randn(2, 3, 64, 64)
     expected = model.backbone.encode_images(pixels)
