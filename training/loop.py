@@ -7,113 +7,24 @@ the run that was never interrupted; on a GPU as far as its kernels repeat themse
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device, set_seed
-from pydantic import Field
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from model.config import Frozen
-from training.averaging import AveragedWeights
-from training.data.batches import Split, count_steps, derive_seed, epoch_draws
+from training.data.batches import Split, count_steps, epoch_draws
 from training.data.dataset import DataError
+from training.optimization import Optimization
 from training.run_log import RunLog
-from training.run_state import (
-    load_optimizer_tensors,
-    load_trained_tensors,
-    optimizer_tensors,
-    read_state,
-    trained_tensors,
-    write_state,
-)
+from training.run_state import load_trained_tensors, read_state, write_state
+from training.task import LoopConfig, Task
 
 STATE, BEST = "state.safetensors", "best.safetensors"
-
-
-class LoopConfig(Frozen):
-    """How a task is trained, whichever it is."""
-
-    epochs: int = Field(20, ge=1)
-    batch_size: int = Field(32, ge=1)
-    """Photographs of a step, over all processes: the result does not depend on how many there are."""
-    passes: int = Field(1, ge=1)
-    """Parts in which each process computes its share of a step, where memory is short (accumulation)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """`bfloat16`: matrix products in half precision; weights and their updates stay float32."""
-    clip_norm: float | None = Field(None, gt=0)
-    """Longest gradient, over all parameters."""
-    averaging: float | None = Field(None, gt=0, lt=1)
-    """Decay of the weights' moving average (EMA), which is evaluated and kept in their place."""
-    patience: int | None = Field(None, ge=1)
-    """Stop after so many epochs without a better evaluation."""
-    save_every: int = Field(500, ge=1)
-    """Steps after which the state is saved; it is also saved after each epoch."""
-    log_every: int = Field(50, ge=1)
-    """Steps between two lines of `metrics.jsonl`."""
-    tensorboard: bool = False
-    """Write for TensorBoard too, into the run's directory."""
-    workers: int = Field(4, ge=0)
-    """Processes that read photographs, for each process that trains."""
-    seed: int = Field(0, ge=0)
-
-
-class StepOutput(NamedTuple):
-    """What a task makes of a batch."""
-
-    loss: Tensor
-    """[]: a mean over the batch's photographs."""
-    parts: dict[str, Tensor]
-    """Numbers to log beside it, [] each."""
-
-
-class Schedule(Protocol):
-    """The learning rate by position."""
-
-    def apply(self, optimizer: Optimizer, position: float) -> float:
-        """Sets the rate of every group at a position in epochs; returns the rate itself."""
-        ...
-
-
-class Task(Protocol):
-    """All that the loop knows of what it trains."""
-
-    @property
-    def module(self) -> nn.Module:
-        """What is trained; one call of it serves one batch."""
-        ...
-
-    @property
-    def schedule(self) -> Schedule: ...
-
-    @property
-    def train_data(self) -> Dataset[Any]:
-        """Indexed by `Draw`."""
-        ...
-
-    @property
-    def measure(self) -> str:
-        """The name of the number that is best when highest, among those of `evaluate`."""
-        ...
-
-    def optimizer(self) -> Optimizer:
-        """Made once, over the parameters of `module`, which are then on their device."""
-        ...
-
-    def training_step(self, module: nn.Module, batch: Any) -> StepOutput:
-        """`module` is the task's own, wrapped for several processes; `batch` is on its device."""
-        ...
-
-    def evaluate(self, accelerator: Accelerator) -> dict[str, float]:
-        """The same numbers in every process. None at all: the last epoch counts as the best."""
-        ...
 
 
 @dataclass
@@ -131,84 +42,6 @@ class Progress:
     finished: bool = False
     log_bytes: int = 0
     """Length of `metrics.jsonl`."""
-
-
-class Optimization:
-    """A task, ready to make steps."""
-
-    def __init__(self, task: Task, accelerator: Accelerator, config: LoopConfig) -> None:
-        self._task, self._accelerator, self._config = task, accelerator, config
-        task.module.to(accelerator.device)
-        # Before the module is wrapped: freezing happens here, and a wrapper looks at what has a gradient.
-        self.optimizer = task.optimizer()
-        self._module = accelerator.prepare_model(task.module)
-        decay = config.averaging
-        self.averages = None if decay is None else AveragedWeights(task.module, decay)
-
-    def step(self, batches: Sequence[Any], number: int, position: float) -> dict[str, Tensor]:
-        """One step over `batches`, all of the same size; the `number`-th of the run, counted from 1.
-
-        Returns numbers to log: means over the batches of this process. Raises DataError when the loss is
-        no number any more.
-        """
-        accelerator, task = self._accelerator, self._task
-        task.module.train()
-        rate = task.schedule.apply(self.optimizer, position)
-        self.optimizer.zero_grad()
-        # The same in every pass and process: what is drawn for the labels then agrees between them.
-        set_seed(derive_seed(self._config.seed, number))
-        logged: dict[str, Tensor] = {}
-        for index, batch in enumerate(batches):
-            last = index == len(batches) - 1
-            with nullcontext() if last else accelerator.no_sync(self._module):
-                with accelerator.autocast():
-                    output = task.training_step(self._module, send_to_device(batch, accelerator.device))
-                accelerator.backward(output.loss / len(batches))
-            for name, value in {"loss": output.loss, **output.parts}.items():
-                value = value.detach()
-                share = value.to(torch.promote_types(value.dtype, torch.float32)) / len(batches)
-                logged[name] = logged[name] + share if name in logged else share
-        if not logged["loss"].isfinite():
-            raise DataError(
-                f"the loss is {logged['loss'].item()} at step {number}: lower the learning rate, or set "
-                "`clip_norm`"
-            )
-        if self._config.clip_norm is not None:
-            logged["gradient_norm"] = accelerator.clip_grad_norm_(
-                task.module.parameters(), self._config.clip_norm
-            ).float()
-        self.optimizer.step()
-        if self.averages is not None:
-            self.averages.update(number)
-        return {**logged, "learning_rate": torch.as_tensor(rate, device=accelerator.device)}
-
-    def evaluate(self) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """What the task measures, and the weights it measures: the averages where there are some."""
-        self._task.module.eval()
-        with nullcontext() if self.averages is None else self.averages.applied():
-            with torch.no_grad():
-                measured = self._task.evaluate(self._accelerator)
-            weights = {name: one.cpu().clone() for name, one in trained_tensors(self._task.module).items()}
-        return measured, weights
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All tensors of the state."""
-        parts = {"module": trained_tensors(self._task.module), "optimizer": optimizer_tensors(self.optimizer)}
-        if self.averages is not None:
-            parts["average"] = self.averages.averages
-        return {f"{part}/{name}": one for part, tensors in parts.items() for name, one in tensors.items()}
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Puts back what `tensors` gave. Raises DataError for another model's."""
-
-        def of(part: str) -> dict[str, Tensor]:
-            prefix = f"{part}/"
-            return {name[len(prefix) :]: one for name, one in tensors.items() if name.startswith(prefix)}
-
-        load_trained_tensors(self._task.module, of("module"))
-        load_optimizer_tensors(self.optimizer, of("optimizer"))
-        if self.averages is not None:
-            self.averages.load(of("average"))
 
 
 def train(task: Task, config: LoopConfig, directory: Path, identity: Mapping[str, Any]) -> Progress:

@@ -8,8 +8,9 @@ from model.backbone import Backbone
 from model.config import BackboneConfig, HeadConfig
 from model.heads import create_head
 from model.reference_names import HEAD_NAMES, map_reference_weights
-from training.loop import LoopConfig, Optimization
 from training.optim import WarmUpCosine
+from training.optimization import Optimization
+from training.task import LoopConfig
 from training.tasks.open_vocabulary import OpenVocabularyModel, OpenVocabularyTask, frozen_teacher
 
 FILE = "08_trajectory.npz"

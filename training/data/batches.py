@@ -16,10 +16,10 @@ from training.data.dataset import DataError
 
 
 class Draw(NamedTuple):
-    """What a training data set is indexed by."""
+    """What a training data set is asked for."""
 
-    index: int
-    """Of the photograph."""
+    photograph: int
+    """Its index in the data set."""
     seed: int
     """Of its augmentation in this epoch."""
 
@@ -73,7 +73,7 @@ def seeded(seed: int) -> Iterator[None]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)
-    torch.random.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:

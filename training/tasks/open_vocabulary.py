@@ -19,9 +19,9 @@ from torch.utils.data import Dataset
 
 from model.backbone import Backbone
 from model.heads import MatchingHead
-from training.loop import Schedule, StepOutput
 from training.losses.open_vocabulary import distillation_loss, ranking_loss
 from training.optim import layer_decay_groups
+from training.task import Schedule, StepOutput
 
 
 class OpenVocabularyModel(nn.Module):
@@ -63,7 +63,7 @@ def frozen_teacher(backbone: Backbone) -> Backbone:
 
 @dataclass
 class OpenVocabularyTask:
-    """See `training.loop.Task`. Batches are pixel values [B, 3, S, S] and labels [B, C] in {-1, 0, 1}, of
+    """See `training.task.Task`. Batches are pixel values [B, 3, S, S] and labels [B, C] in {-1, 0, 1}, of
     photographs that have at least one positive."""
 
     module: OpenVocabularyModel
