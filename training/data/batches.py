@@ -36,7 +36,8 @@ class Split(NamedTuple):
 
 def derive_seed(*parts: int) -> int:
     """A seed (32 bits) for whatever `parts` name; different parts, unrelated random numbers."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+    # With their number: to NumPy, zeros at the end are nothing.
+    return int(np.random.SeedSequence((len(parts), *parts)).generate_state(1)[0])
 
 
 def count_steps(photographs: int, batch_size: int) -> int:
