@@ -1,6 +1,7 @@
 """What a training run is told: one YAML file, typed."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import Field
@@ -85,11 +86,15 @@ class TrainingConfig(Frozen):
     """Threads of torch, and the reason why a run repeats exactly only on the same number."""
 
 
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file. Raises DataError where it is none."""
+    try:
+        return yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+
+
 def load_config(path: Path) -> TrainingConfig:
     """Reads a YAML file; raises DataError where it is none, and pydantic's ValidationError, which names the
     key."""
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
-        raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    return TrainingConfig.model_validate(content)
+    return TrainingConfig.model_validate(read_yaml(path))

@@ -44,6 +44,11 @@ class Progress:
     """Length of `metrics.jsonl`."""
 
 
+def create_accelerator(config: LoopConfig) -> Accelerator:
+    """Processes, device and precision, as `torchrun` and the configuration say."""
+    return Accelerator(mixed_precision="bf16" if config.precision == "bfloat16" else "no")
+
+
 def train(task: Task, config: LoopConfig, directory: Path, identity: Mapping[str, Any]) -> Progress:
     """Trains `task`, or goes on where a run in `directory` was interrupted; the best weights end up in the
     task's module and in `best.safetensors`.
@@ -54,7 +59,7 @@ def train(task: Task, config: LoopConfig, directory: Path, identity: Mapping[str
 
     Raises DataError when the run cannot go on, and ValueError when a batch cannot be shared out.
     """
-    accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bfloat16" else "no")
+    accelerator = create_accelerator(config)
     directory.mkdir(parents=True, exist_ok=True)
     identity = {**identity, "loop": config.model_dump(exclude={"workers", "tensorboard", "log_every"})}
     optimization, progress = Optimization(task, accelerator, config), Progress()

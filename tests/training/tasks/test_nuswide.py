@@ -1,0 +1,265 @@
+"""Open vocabulary on a data set in NUS-WIDE's layout, made on the spot, with a ViT of four blocks."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from PIL import Image, ImageDraw
+from pydantic import ValidationError
+
+from model.bundle import TaggingModel, load_bundle, save_bundle
+from model.config import BackboneConfig, HeadConfig, Preprocessing, SentenceEncoderConfig
+from model.manifest import Description
+from model.torch_engine import TorchEngine
+from model.vocabulary import Vocabulary
+from training import run_state
+from training.data.batches import Draw
+from training.data.dataset import DataError
+from training.data.photographs import AugmentedPhotographs
+from training.metrics import average_precision_of_known
+from training.tasks.nuswide import (
+    NusWideConfig,
+    Outcome,
+    create_task,
+    fit_nuswide,
+    load_nuswide,
+    load_nuswide_config,
+)
+
+h5py = pytest.importorskip("h5py", reason="the extra `nuswide` is not installed")
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (40, 40, 230), "sky light": (120, 200, 250)}
+SEEN, UNSEEN = ("red", "green", "blue"), ("sky light",)
+PHOTOGRAPHS = 20
+SHIPPED = Path(__file__).parents[3] / "training" / "configs" / "open_vocabulary" / "nuswide.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerator():
+    yield
+    AcceleratorState._reset_state(True)
+
+
+def write_dataset(root: Path) -> None:
+    random = np.random.RandomState(0)
+    (root / "features").mkdir(parents=True)
+    (root / "Flickr" / "colour").mkdir(parents=True)
+    (root / "Concepts925.txt").write_text("\n".join(SEEN))
+    (root / "Concepts81.txt").write_text("\n".join(UNSEEN))
+    for split, pickled in (("train", "img_names.pkl"), ("test", "test_img_names.pkl")):
+        names = [f"colour_{number:04}_{split == 'test':d}.jpg" for number in range(PHOTOGRAPHS)]
+        (root / pickled).write_bytes(pickle.dumps({"img_names": names}))
+        with h5py.File(root / "features" / f"nus_wide_{split}.h5", "w") as file:
+            for number, name in enumerate(names):
+                holds = random.rand(4) < 0.5
+                holds[0] |= number == 0
+                image = Image.new("RGB", (90, 70))
+                for place, colour in enumerate(COLOURS.values()):
+                    if holds[place]:
+                        ImageDraw.Draw(image).rectangle((22 * place, 5, 22 * place + 20, 60), fill=colour)
+                image.save(root / "Flickr" / "colour" / name.removeprefix("colour_"))
+                labels = np.where(holds, 1, -1).astype(np.int8)
+                file.create_dataset(f"{name}-labels", data=labels[: 3 if split == "train" else 4])
+                file.create_dataset(f"{name}-labels_81", data=labels[3:])
+
+
+@pytest.fixture(scope="session")
+def nuswide_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shared by all tests: do not change it."""
+    root = tmp_path_factory.mktemp("nuswide")
+    write_dataset(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory, tokenizer_definition: bytes) -> Path:
+    """A bundle as `import` writes them: towers, and the clip head."""
+    description = Description(
+        name="tiny vit",
+        backbone=BackboneConfig(
+            embed_dim=16,
+            vision={"image_size": 32, "patch_size": 16, "width": 32, "layers": 4, "head_width": 16},
+            sentence_encoder=SentenceEncoderConfig(
+                vocab_size=87, width=16, layers=1, heads=2, feed_forward=32, context_length=32
+            ),
+        ),
+        head=HeadConfig(kind="clip", form="published"),
+        preprocessing=Preprocessing(image_size=32),
+        default_threshold=0.5,
+        provenance={"data": "none: random weights"},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = TaggingModel(description.backbone, description.head, tokenizer_definition)
+    directory = tmp_path_factory.mktemp("bundles") / "vit"
+    save_bundle(directory, description, model.state_dict(), tokenizer_definition)
+    return directory
+
+
+@pytest.fixture
+def config(nuswide_root: Path, start: Path) -> NusWideConfig:
+    return NusWideConfig.model_validate(
+        {
+            "start": start,
+            "root": nuswide_root,
+            "held_out": 0.25,
+            "head": {"form": "published", "top_k": 2},
+            "frozen_layers": 2,
+            "learning_rate": 1e-2,
+            "warm_up_epochs": 1,
+            "loop": {"epochs": 3, "batch_size": 4, "workers": 0, "log_every": 1, "save_every": 2},
+        }
+    )
+
+
+def changed(config: NusWideConfig, **changes: Any) -> NusWideConfig:
+    loop = config.loop.model_copy(update=changes.pop("loop", {}))
+    return config.model_copy(update={"loop": loop, **changes})
+
+
+def test_a_run_trains_tests_and_leaves_a_bundle_that_serves(config: NusWideConfig, tmp_path: Path) -> None:
+    outcome = fit_nuswide(config, tmp_path)
+    assert outcome.measured.keys() == {
+        f"{kind}/{measure}"
+        for kind in ("zsl", "gzsl")
+        for measure in ("mAP", "F1@3", "P@3", "R@3", "F1@5", "P@5", "R@5")
+    }
+    assert json.loads((tmp_path / "results.json").read_text())["measured"] == outcome.measured
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["loss"] == pytest.approx(lines[0]["ranking"] + lines[0]["distillation"])
+    assert sum("seen/mAP" in line for line in lines) == 3
+
+    engine = TorchEngine.load(outcome.bundle, device="cpu", precision="float32")
+    data = load_nuswide(config)
+    vocabulary = engine.encode_labels(Vocabulary.from_names(data.test.label_names))
+    pixels = np.stack([np.asarray(one) for one in _pixels(data.test.image_paths, start=config.start)])
+    scores = engine.score(engine.encode_images(pixels), vocabulary)
+    measured = average_precision_of_known(scores, data.test.labels).mean()
+    # A bundle holds its weights in float16.
+    assert measured == pytest.approx(outcome.measured["gzsl/mAP"], abs=5)
+
+
+def _pixels(paths, start: Path):
+    from training.features import PhotographDataset
+
+    data = PhotographDataset(paths, load_bundle(start).manifest.preprocessing)
+    return [data[number] for number in range(len(data))]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"kind": "clip", "form": "published"},
+        {"kind": "mkt", "form": "published", "top_k": 2},
+        {"kind": "sigrl", "form": "context", "top_k": 2},
+    ],
+)
+def test_every_head_trains_and_leaves_frozen_layers_as_they_were(
+    config: NusWideConfig, tmp_path: Path, head: dict[str, Any]
+) -> None:
+    outcome = fit_nuswide(
+        changed(config, head=HeadConfig(**head), loop={"epochs": 1, "precision": "bfloat16"}), tmp_path
+    )
+    before, after = load_bundle(config.start).model.backbone, load_bundle(outcome.bundle).model.backbone
+    moved = {
+        name
+        for name, tensor in after.state_dict().items()
+        if not torch.equal(tensor, before.state_dict()[name])
+    }
+    assert {name for name in moved if "resblocks.2." in name or "resblocks.3." in name}
+    frozen = ("text.", "visual.transformer.resblocks.0.", "visual.transformer.resblocks.1.", "visual.conv1")
+    assert not {name for name in moved if name.startswith(frozen)}
+
+
+def test_the_loss_falls(config: NusWideConfig, tmp_path: Path) -> None:
+    fit_nuswide(changed(config, loop={"epochs": 12}), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["ranking"] for line in lines if "ranking" in line]
+    assert np.mean(losses[-6:]) < np.mean(losses[:6])
+
+
+def test_a_killed_run_goes_on_to_the_same_end(
+    config: NusWideConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed() -> None:
+        original, calls = os.replace, []
+
+        def replace(source: Path, target: Path) -> None:
+            calls.append(target)
+            if len(calls) == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+            original(source, target)
+
+        monkeypatch.setattr(run_state.os, "replace", replace)
+        fit_nuswide(config, tmp_path / "killed")
+
+    process = multiprocessing.get_context("fork").Process(target=killed)
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    whole, resumed = fit_nuswide(config, tmp_path / "whole"), fit_nuswide(config, tmp_path / "killed")
+    assert whole.measured == resumed.measured
+    weights = [load_bundle(outcome.bundle).model.state_dict() for outcome in (whole, resumed)]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+def test_a_finished_run_says_its_results_again(config: NusWideConfig, tmp_path: Path) -> None:
+    first: Outcome = fit_nuswide(changed(config, loop={"epochs": 1}), tmp_path)
+    assert fit_nuswide(changed(config, loop={"epochs": 1}), tmp_path) == first
+
+
+def test_corrupt_and_missing_photographs_stop_or_are_skipped_and_counted(
+    config: NusWideConfig, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    write_dataset(root)
+    (root / "Flickr" / "colour" / "0000_0.jpg").write_bytes(b"\xff\xd8 cut off")
+    (root / "Flickr" / "colour" / "0003_1.jpg").unlink()
+    broken = changed(config, root=root)
+    with pytest.raises(DataError, match=r"Flickr/colour/0000_0\.jpg"):
+        fit_nuswide(broken, tmp_path / "run")
+    data = load_nuswide(changed(broken, bad_data="skip"))
+    assert data.skipped == {"unreadable file": 1, "missing file": 1}
+    assert len(data.test) == PHOTOGRAPHS - 1
+    # Where files are not read first, training names the one it cannot read.
+    unread = load_nuswide(changed(broken, bad_data="skip", check="exists"))
+    assert unread.skipped == {"missing file": 1}
+    task, _ = create_task(broken, unread, load_bundle(broken.start))
+    with pytest.raises(DataError, match=r"0000_0\.jpg is no photograph that can be read"):
+        _ = [task.train_data[Draw(number, 0)] for number in range(len(unread.train))]
+
+
+def test_held_out_photographs_are_not_trained_on(config: NusWideConfig) -> None:
+    data = load_nuswide(config)
+    assert set(data.train.ids or ()).isdisjoint(data.held_out.ids or ())
+    assert len(data.held_out) == round(0.25 * (len(data.train) + len(data.held_out)))
+    assert (data.train.labels == 1).any(axis=1).all()
+
+
+def test_augmentation_is_the_draws_alone(config: NusWideConfig) -> None:
+    data = AugmentedPhotographs(load_nuswide(config).train, Preprocessing(image_size=32))
+    one, again, other = (data[Draw(0, seed)][0] for seed in (1, 1, 2))
+    assert one.shape == (3, 32, 32)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_the_shipped_configuration_is_the_protocols() -> None:
+    shipped = load_nuswide_config(SHIPPED)
+    assert shipped.model_copy(update={"loop": shipped.loop.model_copy(update={"precision": "float32"})}) == (
+        NusWideConfig(start=shipped.start, root=shipped.root)
+    )
+
+
+def test_a_key_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text(SHIPPED.read_text().replace("epochs:", "epoch:"))
+    with pytest.raises(ValidationError, match="epoch"):
+        load_nuswide_config(tmp_path / "wrong.yaml")

@@ -1,0 +1,56 @@
+"""Photographs as a training step sees them, each time another: cut, flipped, and changed at random."""
+
+import model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
+
+# isort: split
+from pathlib import Path
+
+import torch
+from PIL import Image
+from timm.data import create_transform
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from model.config import Preprocessing
+from training.data.batches import Draw, seeded
+from training.data.dataset import DataError, LabelledPhotographs
+
+RANDOM_AUGMENTATION = "rand-m9-mstd0.5-inc1"
+"""RandAugment of the open-vocabulary protocol, in timm's words."""
+
+
+class AugmentedPhotographs(Dataset[tuple[Tensor, Tensor]]):
+    """Pixel values [3, S, S] and labels [C] (int8) of a `Draw`: a random part of the photograph, flipped or
+    not, under RandAugment, by timm as in the published code, with the tower's own mean and deviation."""
+
+    def __init__(self, photographs: LabelledPhotographs, preprocessing: Preprocessing) -> None:
+        self._photographs = photographs
+        self._labels = torch.from_numpy(photographs.labels)
+        self._transform = create_transform(
+            input_size=preprocessing.image_size,
+            is_training=True,
+            color_jitter=None,
+            auto_augment=RANDOM_AUGMENTATION,
+            interpolation=preprocessing.interpolation,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+        )
+
+    def __len__(self) -> int:
+        return len(self._photographs)
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        image = _read(self._photographs.image_paths[draw.photograph])
+        with seeded(draw.seed):
+            pixel_values: Tensor = self._transform(image)
+        return pixel_values, self._labels[draw.photograph]
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise DataError(
+            f"{path} is no photograph that can be read: fetch it again, or let `check` find such files first"
+        ) from error
