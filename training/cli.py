@@ -1,4 +1,4 @@
-"""`sigrl-train`: pretrain, fit, evaluate, ablate, export."""
+"""`sigrl-train`: pretrain, fit, evaluate, ablate, export, import."""
 
 import sys
 from pathlib import Path
@@ -21,11 +21,20 @@ from training.data.coco import DataError, load_coco
 from training.data.supervision import unrelated_names
 from training.features import progress_bar
 from training.initialisation import minilm_tokenizer
+from training.open_clip_source import fetch, find_source
 from training.provenance import provenance
 from training.rendering import ablation_table, report_table
 from training.tasks.ablate import ablate
 from training.tasks.evaluate import evaluate
 from training.tasks.fit import choose_threshold, fit_head, prepare
+from training.tasks.import_weights import (
+    PUBLISHED_CLIP,
+    PublishedKind,
+    ZeroShotHead,
+    import_open_clip,
+    import_published,
+    read_published,
+)
 from training.tasks.pretrain import pretrain
 
 USER_ERRORS = (BundleError, DataError, ValidationError, VocabularyError, OSError)
@@ -144,6 +153,48 @@ def export_command(
     write_files(output, files)
     difference = files.manifest.provenance["export"]["largest_relative_difference"]
     console.print(f"wrote {output} ({files.checkpoint_id}), at most {difference:.0e} from PyTorch's numbers")
+
+
+@app.command("import")
+def import_command(
+    output: Output,
+    open_clip: Annotated[
+        str | None,
+        typer.Option(metavar="ARCHITECTURE/TAG", help="Model of open_clip; a file may stand for the tag"),
+    ] = None,
+    head: Annotated[
+        ZeroShotHead | None, typer.Option(help="Head of an open_clip model: clip if none")
+    ] = None,
+    published: Annotated[
+        tuple[PublishedKind, Path] | None,
+        typer.Option(metavar="mkt|sigrl FILE.pth", help="Checkpoint of MKT or SigRL, in the published form"),
+    ] = None,
+) -> None:
+    """Make a bundle of weights that others trained: any CLIP that open_clip knows, MKT's or SigRL's."""
+    if published is None and open_clip is None:
+        raise DataError(f"name what to import: --open-clip {PUBLISHED_CLIP}, or --published")
+    if published is not None and head is not None:
+        raise DataError("a published checkpoint comes with its head: leave --head out")
+    _check_new(output)
+    weights = None if published is None else read_published(*published)
+    source = find_source(open_clip or PUBLISHED_CLIP)
+    if weights is None and source.tag is None:
+        console.print(
+            f"{source.name} is not named after weights that open_clip knows: read with "
+            f"{'QuickGELU' if source.backbone.quick_gelu else 'GELU'} and CLIP's preprocessing"
+        )
+    file = fetch(source)
+    with progress_bar() as progress:
+        task = progress.add_task("import", note="")
+
+        def show(note: str, done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total, note=note)
+
+        if weights is None:
+            saved = import_open_clip(source, file, head or ZeroShotHead.clip, output, show)
+        else:
+            saved = import_published(weights, source, file, output, show)
+    console.print(f"wrote {output} ({saved.checkpoint_id})")
 
 
 def _check_new(directory: Path) -> None:

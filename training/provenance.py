@@ -3,6 +3,7 @@
 import platform
 import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,15 +25,20 @@ def provenance(settings: TrainingConfig, commands: list[str]) -> dict[str, Any]:
         "hidden_labels": list(settings.data.hidden_labels),
         "commands": commands,
         "configuration": settings.model_dump(mode="json", include={"pretrain", "fit", "threads"}),
-        "commit": _commit(),
+        "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, torch {torch.__version__}, {settings.threads} threads",
         "licences": _LICENCES,
     }
 
 
-def _commit() -> str:
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
-    )
+def commit() -> str:
+    """The commit of this code; "unknown" where it is no working tree, or git is not installed."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        described = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return "unknown"
     return described.stdout.strip() or "unknown"
