@@ -99,6 +99,7 @@ def main(
                 vocabulary.labels, lambda done: progress.update(task, completed=done)
             )
         )
+        head.label_features(embeddings)  # compiles: for one block of rows, and for several
         start = time.perf_counter()
         memory = peak_extra_mebibytes(lambda: head.label_features(embeddings))
         seconds = time.perf_counter() - start

@@ -45,11 +45,13 @@ class GraphAttention(nn.Module):
         # Compiled, a row of the block needs its logits only, and not all the sums that they are made of.
         blocks = block_slices(len(nodes), sources if self.compiled_logits is None else sources[:, :, 0])
         attend = self.attend if context is None else self.attend_with_self
-        rows = [
-            run_block(attend, targets[block], sources, self.attention, alone=len(blocks) == 1)
-            for block in blocks
-        ]
-        return torch.cat(rows).flatten(1)
+        # No list of rows: small results that stay would part the heap between large blocks that come and go.
+        attended = torch.empty_like(targets)
+        for block in blocks:
+            attended[block] = run_block(
+                attend, targets[block], sources, self.attention, alone=len(blocks) == 1
+            )
+        return attended.flatten(1)
 
     def _map(self, nodes: Tensor) -> Tensor:
         mapped: Tensor = self.linear(nodes)
