@@ -5,12 +5,14 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image, ImageDraw
 from pydantic import ValidationError
@@ -33,6 +35,7 @@ from training.tasks.nuswide import (
     load_nuswide,
     load_nuswide_config,
 )
+from training.tasks.open_vocabulary_evaluation import score_photographs
 
 h5py = pytest.importorskip("h5py", reason="the extra `nuswide` is not installed")
 
@@ -209,6 +212,44 @@ def test_a_killed_run_goes_on_to_the_same_end(
     assert whole.measured == resumed.measured
     weights = [load_bundle(outcome.bundle).model.state_dict() for outcome in (whole, resumed)]
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+def test_two_processes_score_as_one_does(
+    config: NusWideConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an odd number of photographs; the environment is what torchrun sets."""
+    data, start = load_nuswide(config), load_bundle(config.start)
+    task, label_embeddings = create_task(config, data, start)
+    paths = data.test.image_paths[:7]
+
+    def score() -> np.ndarray:
+        preprocessing = start.manifest.preprocessing
+        (scores,) = score_photographs(
+            task.module.eval(), Accelerator(cpu=True), paths, preprocessing, [label_embeddings], 2, 0
+        )
+        return scores
+
+    def score_as(rank: int) -> None:
+        for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}.items():
+            monkeypatch.setenv(name, str(value))
+        np.save(tmp_path / f"{rank}.npy", score())
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    processes = [
+        multiprocessing.get_context("fork").Process(target=score_as, args=(rank,)) for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    expected = score()
+    assert expected.shape == (7, 4)
+    for rank in (0, 1):
+        np.testing.assert_allclose(np.load(tmp_path / f"{rank}.npy"), expected, atol=1e-5)
 
 
 def test_a_finished_run_says_its_results_again(config: NusWideConfig, tmp_path: Path) -> None:
