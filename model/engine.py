@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.config import Preprocessing
+from model.kept_features import KeptFeatures
+from model.label_refinement import Goal
 from model.vocabulary import Vocabulary
 
 ImageFeatures: TypeAlias = Any
@@ -72,6 +74,26 @@ class Engine(Protocol):
     def background_logits(self, label_features: LabelFeatures) -> npt.NDArray[np.float32] | None:
         """Logits [N, C] on the checkpoint's background set, for judging a list of labels; None: it has
         none."""
+        ...
+
+    def keep_images(self, image_features: ImageFeatures) -> KeptFeatures:
+        """What is worth keeping of photographs, so that labels can be looked for on them later."""
+        ...
+
+    def score_kept(self, photographs: KeptFeatures, label_features: LabelFeatures) -> npt.NDArray[np.float32]:
+        """Logits [N, C] of what this checkpoint's `keep_images` gave, or several of them joined: nearly those
+        of `score`."""
+        ...
+
+    def refine_labels(
+        self,
+        label_features: LabelFeatures,
+        examples: KeptFeatures,
+        labels: npt.NDArray[np.int8],
+        goal: Goal,
+    ) -> LabelFeatures:
+        """The same labels with probabilities and thresholds fitted to N examples, of which `labels` [N, C]
+        tells what they show: +1, -1, or 0 where nobody knows. See `model.label_refinement.refine`."""
         ...
 
     def image_embeddings(self, image_features: ImageFeatures) -> npt.NDArray[np.float32]:

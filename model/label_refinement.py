@@ -2,7 +2,7 @@
 without torch."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +37,30 @@ class TargetPrecision:
     precision: float
 
 
+Goal: TypeAlias = BestF1 | TargetPrecision
+
+
+def uncalibrated(
+    logits: Array, form: Literal["published", "context"], default_threshold: float
+) -> LabelCalibration:
+    """What `refine` begins with for C labels without a calibration, by the logits [M, C] of the examples.
+
+    In the context form their sigmoid is the probability already; in the published form they are standardised
+    as `probabilities` does, with the mean over the examples in place of each photograph's own.
+    """
+    calibration = np.tile(np.array([0, 1, default_threshold], np.float32), (logits.shape[1], 1))
+    if form == "published":
+        deviation = float(logits.std(axis=1).mean()) or 1.0
+        calibration[:, SLOPE] = 1 / deviation
+        calibration[:, OFFSET] = -float(logits.mean()) / deviation
+    return calibration
+
+
 def refine(
     calibration: LabelCalibration,
     logits: Array,
     labels: npt.NDArray[np.int8],
-    goal: BestF1 | TargetPrecision,
+    goal: Goal,
 ) -> LabelCalibration:
     """The calibration [C, 3] after M examples: logits and labels [M, C], labels +1, -1 or 0 for unknown.
 

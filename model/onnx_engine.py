@@ -14,6 +14,8 @@ import numpy.typing as npt
 from model.background import calibrator_of
 from model.bundle_files import BundleError, BundleFiles, bundled_path, read_files
 from model.calibration import probabilities, thresholds
+from model.kept_features import KeptFeatures, keep
+from model.label_refinement import Goal, refine, uncalibrated
 from model.label_texts import check_label_arrays, packed_widths, text_batches
 from model.manifest import ONNX_TOKENIZER, TOKENIZER
 from model.onnx_graphs import GraphError, open_graphs
@@ -169,6 +171,18 @@ class OnnxEngine:
         """See `Engine`."""
         if self._calibrator is None:
             return None
+        return self.score_kept(self._calibrator.background.photographs, label_features)
+
+    def keep_images(self, image_features: ImageArrays) -> KeptFeatures:
+        """See `Engine`."""
+        rebuilt = image_features.rebuilt_tokens
+        tokens = image_features.patch_tokens if rebuilt is None else rebuilt
+        if self._head.kind == "clip":
+            tokens = np.zeros_like(tokens[:, :1])
+        return keep(image_features.image_embeddings, tokens)
+
+    def score_kept(self, photographs: KeptFeatures, label_features: LabelArrays) -> Array:
+        """See `Engine`."""
 
         def score(image_embeddings: Array, patch_tokens: Array) -> Array:
             if self._head.kind == "clip":
@@ -178,7 +192,17 @@ class OnnxEngine:
             images = ImageArrays(image_embeddings, patch_tokens, self._grid, rebuilt_tokens=patch_tokens)
             return self.score(images, label_features)
 
-        return self._calibrator.background.logits(score)
+        return photographs.logits(score)
+
+    def refine_labels(
+        self, label_features: LabelArrays, examples: KeptFeatures, labels: npt.NDArray[np.int8], goal: Goal
+    ) -> LabelArrays:
+        """See `Engine`."""
+        logits = self.score_kept(examples, label_features)
+        known = label_features.calibration
+        if known is None:
+            known = uncalibrated(logits, self._head.form, self.default_threshold)
+        return replace(label_features, calibration=refine(known, logits, labels, goal))
 
     def image_embeddings(self, image_features: ImageArrays) -> Array:
         """See `Engine`."""

@@ -17,6 +17,8 @@ from model.bundle_files import bundled_path
 from model.calibration import probabilities, thresholds
 from model.features import ImageFeatures, LabelFeatures
 from model.heads import SigRLHead
+from model.kept_features import KeptFeatures, keep
+from model.label_refinement import Goal, refine, uncalibrated
 from model.label_texts import check_label_arrays, packed_widths
 from model.vocabulary import Vocabulary
 
@@ -157,16 +159,44 @@ class TorchEngine:
         """See `Engine`."""
         if self._calibrator is None:
             return None
+        return self.score_kept(self._calibrator.background.photographs, label_features)
+
+    @torch.inference_mode()
+    def keep_images(self, image_features: ImageFeatures) -> KeptFeatures:
+        """See `Engine`."""
+        rebuilt = image_features.rebuilt_tokens
+        tokens = image_features.patch_tokens if rebuilt is None else rebuilt
+        if self.manifest.head.kind == "clip":
+            tokens = torch.zeros_like(tokens[:, :1])
+        return keep(_to_numpy(image_features.image_embeddings), _to_numpy(tokens))
+
+    def score_kept(self, photographs: KeptFeatures, label_features: LabelFeatures) -> npt.NDArray[np.float32]:
+        """See `Engine`."""
 
         def score(
             image_embeddings: npt.NDArray[np.float32], patch_tokens: npt.NDArray[np.float32]
         ) -> npt.NDArray[np.float32]:
             tokens = torch.from_numpy(patch_tokens).to(self._device)
             images = torch.from_numpy(image_embeddings).to(self._device)
-            features = ImageFeatures(images, tokens, (1, tokens.shape[1]), rebuilt_tokens=tokens)
+            rebuilt = None if self._rebuild is None else tokens
+            features = ImageFeatures(images, tokens, (1, tokens.shape[1]), rebuilt_tokens=rebuilt)
             return self.score(features, label_features)
 
-        return self._calibrator.background.logits(score)
+        return photographs.logits(score)
+
+    def refine_labels(
+        self,
+        label_features: LabelFeatures,
+        examples: KeptFeatures,
+        labels: npt.NDArray[np.int8],
+        goal: Goal,
+    ) -> LabelFeatures:
+        """See `Engine`."""
+        logits = self.score_kept(examples, label_features)
+        known = label_features.calibration
+        if known is None:
+            known = uncalibrated(logits, self.manifest.head.form, self.default_threshold)
+        return replace(label_features, calibration=refine(known, logits, labels, goal))
 
     @torch.inference_mode()
     def image_embeddings(self, image_features: ImageFeatures) -> npt.NDArray[np.float32]:

@@ -6,17 +6,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from model.background import make_background, save_background
+from model.background import save_background
 from model.bundle import load_bundle
 from model.bundle_files import BundleError, make_files, read_files, write_files
 from model.manifest import CALIBRATION
-
-
-@pytest.fixture
-def features():
-    rng = np.random.default_rng(0)
-    shapes = (50, 8), (50, 6, 8), (4, 8)
-    return tuple(rng.standard_normal(shape).astype(np.float32) for shape in shapes)
 
 
 @pytest.fixture
@@ -35,34 +28,10 @@ def rewrite(make_calibrated, tmp_path):
     return rewrite
 
 
-def test_photographs_are_scored_a_few_at_a_time_and_in_order(features):
-    background = make_background(*features)
-    batches = []
-
-    def score(embeddings, tokens):
-        batches.append(len(embeddings))
-        return np.concatenate([embeddings, tokens.reshape(len(tokens), -1)], axis=1)
-
-    logits = background.logits(score)
-    assert batches == [32, 18]
-    assert logits.dtype == np.float32
-    np.testing.assert_allclose(logits[:, :8], features[0], atol=2e-3)
-    np.testing.assert_allclose(logits[:, 8:], features[1].reshape(50, -1), atol=0.02)
-
-
-def test_an_int8_token_points_where_it_did(features):
-    tokens = features[1]
-    tokens[0, 0] = 0
-    kept = make_background(*features).logits(lambda _, tokens: tokens)
-    assert (kept[0, 0] == 0).all()
-    norms = np.linalg.norm(tokens, axis=2) * np.linalg.norm(kept, axis=2)
-    assert ((tokens * kept).sum(2)[norms > 0] / norms[norms > 0] > 0.9999).all()
-
-
 def test_a_bundle_comes_back_with_it(make_calibrated, make):
     bundle = load_bundle(make_calibrated("sigrl"))
-    assert bundle.calibrator.background.image_embeddings.shape == (40, 32)
-    assert bundle.calibrator.background.patch_tokens.dtype == np.int8
+    assert bundle.calibrator.background.photographs.image_embeddings.shape == (40, 32)
+    assert bundle.calibrator.background.photographs.patch_tokens.dtype == np.int8
     assert bundle.calibrator.config == bundle.manifest.calibration
     assert bundle.calibrator.default_threshold == bundle.manifest.default_threshold
     assert bundle.checkpoint_id != load_bundle(make("sigrl")).checkpoint_id

@@ -6,6 +6,8 @@ from engine_bundles import NAMES, VOCABULARY
 
 from model.bundle_files import BundleError
 from model.calibration import OFFSET, SLOPE, THRESHOLD, probabilities
+from model.kept_features import KeptFeatures, join
+from model.label_refinement import BestF1
 from model.onnx_engine import OnnxEngine
 from model.torch_engine import TorchEngine
 from model.vocabulary import Vocabulary
@@ -35,6 +37,53 @@ def test_background_logits_are_the_scores_of_its_photographs(load, photographs, 
     ours = engine.background_logits(labels)
     assert ours.shape == (40, len(NAMES))
     np.testing.assert_allclose(ours, expected, rtol=0, atol=0.01 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", CALIBRATED)
+def test_kept_photographs_score_as_they_did(load, photographs, name):
+    engine = load(name)
+    labels = engine.encode_labels(VOCABULARY)
+    images = engine.encode_images(photographs[:5])
+    expected = engine.score(images, labels)
+    kept = engine.keep_images(images)
+    kept = KeptFeatures.from_bytes(join([kept, kept]).to_bytes())
+    ours = engine.score_kept(kept, labels)
+    for half in (ours[:5], ours[5:]):
+        np.testing.assert_allclose(half, expected, rtol=0, atol=0.01 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", CALIBRATED)
+def test_examples_move_probabilities_and_thresholds_of_their_labels_alone(load, photographs, name):
+    engine = load(name)
+    before = engine.encode_labels(VOCABULARY)
+    images = engine.encode_images(photographs)
+    logits = engine.score(images, before)
+    shown = np.zeros(logits.shape, np.int8)
+    shown[:, 1] = np.where(logits[:, 1] > np.quantile(logits[:, 1], 0.7), 1, -1)
+    after = engine.refine_labels(before, engine.keep_images(images), shown, BestF1())
+    assert _agreement(engine, logits, after, shown)[1] >= _agreement(engine, logits, before, shown)[1]
+    others = np.arange(len(NAMES)) != 1
+    np.testing.assert_array_equal(after.calibration[others], before.calibration[others])
+    assert (after.calibration[1] != before.calibration[1]).all()
+
+
+@pytest.mark.parametrize("kind", [TorchEngine, OnnxEngine])
+@pytest.mark.parametrize("name", ["sigrl", "sigrl-published"])
+def test_examples_need_no_background_set_and_any_form(make, make_exported, photographs, kind, name):
+    engine = kind.load(make(name) if kind is TorchEngine else make_exported(name), "cpu")
+    before = engine.encode_labels(VOCABULARY)
+    images = engine.encode_images(photographs)
+    logits = engine.score(images, before)
+    shown = np.where(logits > np.quantile(logits, 0.7, axis=0), 1, -1).astype(np.int8)
+    after = engine.refine_labels(before, engine.keep_images(images), shown, BestF1())
+    fitted = _agreement(engine, logits, after, shown).mean()
+    assert fitted > max(0.8, _agreement(engine, logits, before, shown).mean())
+
+
+def _agreement(engine, logits, labels, shown):
+    """The share of the photographs on which each label's decision is right, [C]."""
+    found = engine.probabilities(logits, labels) >= engine.thresholds(labels)
+    return (found == (shown > 0)).mean(axis=0)
 
 
 @pytest.mark.parametrize("name", CALIBRATED)

@@ -4,11 +4,14 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from model.calibration import THRESHOLD, probabilities
 from model.config import Preprocessing
+from model.kept_features import KeptFeatures, keep
+from model.label_refinement import Goal, refine, uncalibrated
 from model.vocabulary import Vocabulary
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "black": (0, 0, 0)}
@@ -19,6 +22,8 @@ PREPROCESSING = Preprocessing(image_size=32, resize="squash", mean=(0.0, 0.0, 0.
 @dataclass(frozen=True)
 class FakeFeatures:
     values: np.ndarray
+    """Of B photographs [B, 2, 3]: the mean colour of each half. Of C labels [C, 4]: a colour and a bias."""
+    calibration: np.ndarray | None = None
 
 
 @dataclass
@@ -29,6 +34,7 @@ class FakeEngine:
     checkpoint_id: str = "sha256:fake"
     preprocessing: Preprocessing = PREPROCESSING
     default_threshold: float = 0.5
+    has_background: bool = False
     encoded: list[tuple[str, ...]] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     delay: float = 0.0
@@ -72,7 +78,33 @@ class FakeEngine:
 
     def probabilities(self, logits: np.ndarray, label_features: FakeFeatures) -> np.ndarray:
         assert logits.shape[1] == len(label_features.values)
-        return 1 / (1 + np.exp(-logits))
+        return probabilities(logits, "context", label_features.calibration)
 
     def thresholds(self, label_features: FakeFeatures) -> np.ndarray:
+        if label_features.calibration is not None:
+            return label_features.calibration[:, THRESHOLD]
         return np.full(len(label_features.values), self.default_threshold, np.float32)
+
+    def background_logits(self, label_features: FakeFeatures) -> np.ndarray | None:
+        """On one photograph of each colour, if it has a background set."""
+        if not self.has_background:
+            return None
+        colours = np.array(list(COLOURS.values()), np.float32)
+        return self.score(FakeFeatures(np.stack([colours, colours], axis=1)), label_features)
+
+    def keep_images(self, image_features: FakeFeatures) -> KeptFeatures:
+        rows = image_features.values.reshape(-1, 6)
+        return keep(rows, rows[:, None])
+
+    def score_kept(self, photographs: KeptFeatures, label_features: FakeFeatures) -> np.ndarray:
+        halves = photographs.image_embeddings.astype(np.float32).reshape(-1, 2, 3)
+        return self.score(FakeFeatures(halves), label_features)
+
+    def refine_labels(
+        self, label_features: FakeFeatures, examples: KeptFeatures, labels: np.ndarray, goal: Goal
+    ) -> FakeFeatures:
+        logits = self.score_kept(examples, label_features)
+        known = label_features.calibration
+        if known is None:
+            known = uncalibrated(logits, "context", self.default_threshold)
+        return replace(label_features, calibration=refine(known, logits, labels, goal))

@@ -149,7 +149,7 @@ def _provenance(
     source: str, kept: Background, photographs: int, names: Sequence[str], left_out: LeftOut | None
 ) -> dict[str, object]:
     return {
-        "background": f"features of {len(kept.image_embeddings)} photographs of {source}: image embeddings "
+        "background": f"features of {len(kept.photographs)} photographs of {source}: image embeddings "
         "in float16, patch tokens in int8; no photograph can be made of them",
         "labels": f"{len(names)} labels on {photographs} photographs" if names else "none",
         "error_of_labels_left_out": None if left_out is None else left_out._asdict(),

@@ -1,0 +1,117 @@
+"""Photographs as features that are worth keeping: about a tenth of what an engine makes of them, enough to
+score any label later. No photograph can be made of them. Imports without torch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+Array = npt.NDArray[np.float32]
+
+_BATCH = 32
+_INT8_RANGE = 127
+
+
+@dataclass(frozen=True, eq=False)
+class KeptFeatures:
+    """N photographs in the joint space of D dimensions, as one checkpoint sees them."""
+
+    image_embeddings: npt.NDArray[np.float16]
+    """[N, D]"""
+    patch_tokens: npt.NDArray[np.int8]
+    """[N, P, D], after reconstruction where that needs no labels. For a head that matches no patches
+    P is 1."""
+    scales: npt.NDArray[np.float16]
+    """[N, P]: a token is its row of `patch_tokens` times this."""
+
+    def __len__(self) -> int:
+        return len(self.image_embeddings)
+
+    def logits(self, score: Callable[[Array, Array], Array]) -> Array:
+        """[N, C]: `score` of all photographs, asked for a few at a time. It takes their image embeddings
+        [B, D] and patch tokens [B, P, D] and gives logits [B, C]."""
+        parts = []
+        for start in range(0, len(self), _BATCH):
+            rows = slice(start, start + _BATCH)
+            scales = self.scales[rows, :, None].astype(np.float32)
+            tokens = self.patch_tokens[rows].astype(np.float32) * scales
+            parts.append(score(self.image_embeddings[rows].astype(np.float32), tokens))
+        return np.concatenate(parts)
+
+    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+        """By the names under which they are kept in files."""
+        return {
+            "image_embeddings": self.image_embeddings,
+            "patch_tokens": self.patch_tokens,
+            "patch_tokens.scale": self.scales,
+        }
+
+    def to_bytes(self) -> bytes:
+        """In the safetensors format."""
+        return save(self.tensors())
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "KeptFeatures":
+        """What `to_bytes` gave. Raises ValueError for anything else."""
+        tensors = read_tensors(content)
+        embeddings = tensors.get("image_embeddings")
+        photographs, embed_dim = (0, 0) if embeddings is None or embeddings.ndim != 2 else embeddings.shape
+        return cls.checked(tensors, photographs, embed_dim)
+
+    @classmethod
+    def checked(
+        cls, tensors: dict[str, npt.NDArray[np.generic]], photographs: int, embed_dim: int
+    ) -> "KeptFeatures":
+        """Of `tensors`, by name. Raises ValueError unless they are of so many photographs and dimensions, and
+        finite."""
+        tokens = tensors.get("patch_tokens")
+        patches = tokens.shape[1] if tokens is not None and tokens.ndim == 3 else 0
+        expected = {
+            "image_embeddings": ((photographs, embed_dim), np.float16),
+            "patch_tokens": ((photographs, patches, embed_dim), np.int8),
+            "patch_tokens.scale": ((photographs, patches), np.float16),
+        }
+        if tensors.keys() != expected.keys():
+            raise ValueError(f"it holds {sorted(tensors)}, expected {sorted(expected)}")
+        for name, (shape, kind) in expected.items():
+            check_tensor(name, tensors[name], shape, kind)
+        return cls(*(tensors[name] for name in expected))  # type: ignore[arg-type]
+
+
+def keep(image_embeddings: Array, patch_tokens: Array) -> KeptFeatures:
+    """Of features in float32, [N, D] and [N, P, D]; the tokens are in int8 from here on."""
+    scales = np.abs(patch_tokens).max(axis=2) / _INT8_RANGE
+    halves = np.maximum(scales, np.finfo(np.float16).tiny).astype(np.float16)
+    rounded = np.round(patch_tokens / halves.astype(np.float32)[:, :, None])
+    tokens = np.clip(rounded, -_INT8_RANGE, _INT8_RANGE).astype(np.int8)
+    return KeptFeatures(image_embeddings.astype(np.float16), tokens, halves)
+
+
+def join(parts: Sequence[KeptFeatures]) -> KeptFeatures:
+    """All photographs of at least one part, in order; all parts are of one checkpoint."""
+    return KeptFeatures(
+        np.concatenate([part.image_embeddings for part in parts]),
+        np.concatenate([part.patch_tokens for part in parts]),
+        np.concatenate([part.scales for part in parts]),
+    )
+
+
+def read_tensors(content: bytes) -> dict[str, npt.NDArray[np.generic]]:
+    """The tensors of a file's content. Raises ValueError when it is not in the safetensors format."""
+    try:
+        return load(content)
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"it is not in the safetensors format ({error})") from error
+
+
+def check_tensor(name: str, tensor: npt.NDArray[np.generic], shape: tuple[int, ...], kind: type) -> None:
+    """Raises ValueError unless it has this shape and kind, and all its values are finite."""
+    if tensor.shape != shape or tensor.dtype != kind:
+        raise ValueError(
+            f"`{name}` is {tensor.dtype} {list(tensor.shape)}, expected {np.dtype(kind)} {list(shape)}"
+        )
+    if not np.isfinite(tensor).all():
+        raise ValueError(f"`{name}` holds values that are not finite")

@@ -1,0 +1,72 @@
+"""Features of photographs that are kept."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from model.kept_features import KeptFeatures, join, keep
+
+
+@pytest.fixture
+def features():
+    rng = np.random.default_rng(0)
+    return tuple(rng.standard_normal(shape).astype(np.float32) for shape in ((50, 8), (50, 6, 8)))
+
+
+def test_photographs_are_scored_a_few_at_a_time_and_in_order(features):
+    kept = keep(*features)
+    batches = []
+
+    def score(embeddings, tokens):
+        batches.append(len(embeddings))
+        return np.concatenate([embeddings, tokens.reshape(len(tokens), -1)], axis=1)
+
+    logits = kept.logits(score)
+    assert batches == [32, 18]
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits[:, :8], features[0], atol=2e-3)
+    np.testing.assert_allclose(logits[:, 8:], features[1].reshape(50, -1), atol=0.02)
+
+
+def test_an_int8_token_points_where_it_did(features):
+    tokens = features[1]
+    tokens[0, 0] = 0
+    kept = keep(*features).logits(lambda _, tokens: tokens)
+    assert (kept[0, 0] == 0).all()
+    norms = np.linalg.norm(tokens, axis=2) * np.linalg.norm(kept, axis=2)
+    assert ((tokens * kept).sum(2)[norms > 0] / norms[norms > 0] > 0.9999).all()
+
+
+def test_they_come_back_from_bytes_and_join_in_order(features):
+    kept = keep(*features)
+    again = KeptFeatures.from_bytes(kept.to_bytes())
+    both = join([again, keep(features[0][:3], features[1][:3])])
+    assert (len(again), len(both)) == (50, 53)
+    for name, tensor in both.tensors().items():
+        np.testing.assert_array_equal(tensor[:50], kept.tensors()[name])
+        np.testing.assert_array_equal(tensor[50:], kept.tensors()[name][:3])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors.pop("patch_tokens"), "it holds"),
+        (lambda tensors: tensors.update(other=np.zeros(1)), "it holds"),
+        (lambda tensors: tensors.update(image_embeddings=np.zeros((50, 9), np.float16)), "patch_tokens"),
+        (lambda tensors: tensors.update(patch_tokens=np.zeros((49, 6, 8), np.int8)), r"\[49, 6, 8\]"),
+        (
+            lambda tensors: tensors.update({"patch_tokens.scale": np.full((50, 6), np.nan, np.float16)}),
+            "finite",
+        ),
+    ],
+)
+def test_what_they_are_not_is_refused(features, change, message):
+    tensors = keep(*features).tensors()
+    change(tensors)
+    with pytest.raises(ValueError, match=message):
+        KeptFeatures.from_bytes(save(tensors))
+
+
+def test_bytes_of_something_else_are_refused():
+    with pytest.raises(ValueError, match="safetensors"):
+        KeptFeatures.from_bytes(b"no tensors")
