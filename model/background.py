@@ -39,6 +39,11 @@ class Calibrator:
     default_threshold: float
     """The checkpoint's, a probability."""
 
+    @property
+    def photographs(self) -> int:
+        """N"""
+        return len(self.background.photographs)
+
     def calibrate(self, label_embeddings: Array, background_logits: Array) -> LabelCalibration:
         """Of text features [C, D] and logits on the background set [N, C]: [C, 3]."""
         familiar = familiarity(label_embeddings, self.background.trained_labels.astype(np.float32))

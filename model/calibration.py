@@ -31,6 +31,9 @@ TRAINED_THRESHOLD_PHOTOGRAPHS = 5.0
 """The checkpoint's own threshold counts like so many photographs of the background set that show the label:
 it keeps the threshold of a label that is hardly ever there from falling towards 0. It was chosen on trained
 labels, and counts for more with these."""
+NO_BACKGROUND = (
+    "the checkpoint has no background set: make one by `sigrl-train calibrate`, or give thresholds otherwise"
+)
 _BLOCK = 1024
 
 

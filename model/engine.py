@@ -71,6 +71,13 @@ class Engine(Protocol):
         labels' own where the checkpoint has a background set, else `default_threshold`."""
         ...
 
+    def false_positive_thresholds(
+        self, label_features: LabelFeatures, rate: float
+    ) -> npt.NDArray[np.float32]:
+        """Probabilities [C] from which on at most the share `rate` of everyday photographs without the label
+        gets it. Raises ValueError where the checkpoint has no background set."""
+        ...
+
     def background_logits(self, label_features: LabelFeatures) -> npt.NDArray[np.float32] | None:
         """Logits [N, C] on the checkpoint's background set, for judging a list of labels; None: it has
         none."""
@@ -88,12 +95,13 @@ class Engine(Protocol):
     def refine_labels(
         self,
         label_features: LabelFeatures,
-        examples: KeptFeatures,
+        examples: KeptFeatures | None,
         labels: npt.NDArray[np.int8],
         goal: Goal,
     ) -> LabelFeatures:
         """The same labels with probabilities and thresholds fitted to N examples, of which `labels` [N, C]
-        tells what they show: +1, -1, or 0 where nobody knows. See `model.label_refinement.refine`."""
+        tells what they show: +1, -1, or 0 where nobody knows; there may be no examples at all. See
+        `model.label_refinement.refine`. Raises as `false_positive_thresholds` does for that goal."""
         ...
 
     def image_embeddings(self, image_features: ImageFeatures) -> npt.NDArray[np.float32]:

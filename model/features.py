@@ -35,3 +35,5 @@ class LabelFeatures:
     so that GMC need not run for every photograph; None: the head computes it if it needs it."""
     calibration: npt.NDArray[np.float32] | None = None
     """[C, 3]: see `model.calibration.LabelCalibration`. An engine adds it; no head looks at it."""
+    background: npt.NDArray[np.float32] | None = None
+    """[C, N]: logits on the checkpoint's background set of N photographs. So is this."""

@@ -31,8 +31,8 @@ class KeptFeatures:
         return len(self.image_embeddings)
 
     def logits(self, score: Callable[[Array, Array], Array]) -> Array:
-        """[N, C]: `score` of all photographs, asked for a few at a time. It takes their image embeddings
-        [B, D] and patch tokens [B, P, D] and gives logits [B, C]."""
+        """[N, C]: `score` of all photographs, at least one, asked for a few at a time. It takes their image
+        embeddings [B, D] and patch tokens [B, P, D] and gives logits [B, C]."""
         parts = []
         for start in range(0, len(self), _BATCH):
             rows = slice(start, start + _BATCH)

@@ -37,7 +37,15 @@ class TargetPrecision:
     precision: float
 
 
-Goal: TypeAlias = BestF1 | TargetPrecision
+@dataclass(frozen=True)
+class FalsePositiveRate:
+    """The lowest threshold at which at most so many of the photographs without the label get it, in 0..1, by
+    a checkpoint's background set: it needs no examples."""
+
+    rate: float
+
+
+Goal: TypeAlias = BestF1 | TargetPrecision | FalsePositiveRate
 
 
 def uncalibrated(
@@ -66,7 +74,8 @@ def refine(
 
     The fewer examples a label has, the nearer it stays to what it was; without any it stays. The examples are
     taken for a fair draw of the photographs to come. A precision that no threshold reaches gives a threshold
-    of 1, at which nothing is tagged.
+    of 1, at which nothing is tagged. For a false-positive rate the thresholds stay as they are: they follow
+    from the probabilities on the background set.
     """
     refined = calibration.copy()
     for column in range(len(calibration)):
@@ -79,7 +88,7 @@ def refine(
         found = probabilities(logits[known, column][:, None], "context", refined[column][None])[:, 0]
         if isinstance(goal, TargetPrecision):
             refined[column, THRESHOLD] = _precise(found, holds, goal.precision)
-        else:
+        elif isinstance(goal, BestF1):
             refined[column, THRESHOLD] = _best_f1(found, holds, float(calibration[column, THRESHOLD]))
     return refined
 

@@ -13,9 +13,15 @@ import numpy.typing as npt
 
 from model.background import calibrator_of
 from model.bundle_files import BundleError, BundleFiles, bundled_path, read_files
-from model.calibration import probabilities, thresholds
+from model.calibration import (
+    NO_BACKGROUND,
+    THRESHOLD,
+    false_positive_thresholds,
+    probabilities,
+    thresholds,
+)
 from model.kept_features import KeptFeatures, keep
-from model.label_refinement import Goal, refine, uncalibrated
+from model.label_refinement import FalsePositiveRate, Goal, refine, uncalibrated
 from model.label_texts import check_label_arrays, packed_widths, text_batches
 from model.manifest import ONNX_TOKENIZER, TOKENIZER
 from model.onnx_graphs import GraphError, open_graphs
@@ -55,6 +61,8 @@ class LabelArrays:
     """[C, D]"""
     calibration: Array | None = None
     """[C, 3]"""
+    background: Array | None = None
+    """[C, N]"""
 
 
 class OnnxEngine:
@@ -91,7 +99,9 @@ class OnnxEngine:
             self._calibrator = calibrator_of(files)
         except ValueError as error:
             raise BundleError(str(error)) from error
-        self._packed = packed_widths(files.manifest.backbone.embed_dim, self._calibrator is not None)
+        self._packed = packed_widths(
+            files.manifest.backbone.embed_dim, 0 if self._calibrator is None else self._calibrator.photographs
+        )
         self._block_bytes = BLOCK_BYTES.get(self.device, ACCELERATOR_BLOCK_BYTES)
         height, width = self._graphs["image_tower"].metadata["grid"].split(",")
         self._grid = (int(height), int(width))
@@ -134,10 +144,11 @@ class OnnxEngine:
             if progress is not None:
                 progress(batch.labels_done)
         encoded = LabelArrays(embeddings, self._refine(embeddings))
-        logits = self.background_logits(encoded)
-        if self._calibrator is None or logits is None:
+        if self._calibrator is None:
             return encoded
-        return replace(encoded, calibration=self._calibrator.calibrate(embeddings, logits))
+        logits = self.score_kept(self._calibrator.background.photographs, encoded)
+        calibration = self._calibrator.calibrate(embeddings, logits)
+        return replace(encoded, calibration=calibration, background=np.ascontiguousarray(logits.T))
 
     def pack_labels(self, label_features: LabelArrays) -> dict[str, Array]:
         """See `Engine`."""
@@ -169,9 +180,14 @@ class OnnxEngine:
 
     def background_logits(self, label_features: LabelArrays) -> Array | None:
         """See `Engine`."""
-        if self._calibrator is None:
-            return None
-        return self.score_kept(self._calibrator.background.photographs, label_features)
+        return None if label_features.background is None else label_features.background.T
+
+    def false_positive_thresholds(self, label_features: LabelArrays, rate: float) -> Array:
+        """See `Engine`."""
+        background = self.background_logits(label_features)
+        if background is None:
+            raise ValueError(NO_BACKGROUND)
+        return false_positive_thresholds(self.probabilities(background, label_features), rate)
 
     def keep_images(self, image_features: ImageArrays) -> KeptFeatures:
         """See `Engine`."""
@@ -195,14 +211,25 @@ class OnnxEngine:
         return photographs.logits(score)
 
     def refine_labels(
-        self, label_features: LabelArrays, examples: KeptFeatures, labels: npt.NDArray[np.int8], goal: Goal
+        self,
+        label_features: LabelArrays,
+        examples: KeptFeatures | None,
+        labels: npt.NDArray[np.int8],
+        goal: Goal,
     ) -> LabelArrays:
         """See `Engine`."""
-        logits = self.score_kept(examples, label_features)
+        logits = (
+            self.score_kept(examples, label_features)
+            if examples is not None
+            else np.zeros(labels.shape, np.float32)
+        )
         known = label_features.calibration
         if known is None:
             known = uncalibrated(logits, self._head.form, self.default_threshold)
-        return replace(label_features, calibration=refine(known, logits, labels, goal))
+        refined = replace(label_features, calibration=refine(known, logits, labels, goal))
+        if isinstance(goal, FalsePositiveRate) and refined.calibration is not None:
+            refined.calibration[:, THRESHOLD] = self.false_positive_thresholds(refined, goal.rate)
+        return refined
 
     def image_embeddings(self, image_features: ImageArrays) -> Array:
         """See `Engine`."""

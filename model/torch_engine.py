@@ -14,11 +14,17 @@ from model.acceleration import PrecisionChoice, accelerate, choose_precision
 from model.blocks import block_slices
 from model.bundle import Bundle, load_bundle
 from model.bundle_files import bundled_path
-from model.calibration import probabilities, thresholds
+from model.calibration import (
+    NO_BACKGROUND,
+    THRESHOLD,
+    false_positive_thresholds,
+    probabilities,
+    thresholds,
+)
 from model.features import ImageFeatures, LabelFeatures
 from model.heads import SigRLHead
 from model.kept_features import KeptFeatures, keep
-from model.label_refinement import Goal, refine, uncalibrated
+from model.label_refinement import FalsePositiveRate, Goal, refine, uncalibrated
 from model.label_texts import check_label_arrays, packed_widths
 from model.vocabulary import Vocabulary
 
@@ -52,7 +58,9 @@ class TorchEngine:
         self.preprocessing = bundle.manifest.preprocessing
         self.default_threshold = bundle.manifest.default_threshold
         self._calibrator = bundle.calibrator
-        self._packed = packed_widths(self.manifest.backbone.embed_dim, self._calibrator is not None)
+        self._packed = packed_widths(
+            self.manifest.backbone.embed_dim, 0 if self._calibrator is None else self._calibrator.photographs
+        )
         self._device = _find_device(device)
         self.precision = choose_precision(precision, self._device)
         self._model = bundle.model
@@ -103,10 +111,11 @@ class TorchEngine:
         """See `Engine`."""
         embeddings = self._model.backbone.encode_labels(vocabulary.labels, progress)
         features = self._model.head.label_features(embeddings)
-        logits = self.background_logits(features)
-        if self._calibrator is None or logits is None:
+        if self._calibrator is None:
             return features
-        return replace(features, calibration=self._calibrator.calibrate(_to_numpy(embeddings), logits))
+        logits = self.score_kept(self._calibrator.background.photographs, features)
+        calibration = self._calibrator.calibrate(_to_numpy(embeddings), logits)
+        return replace(features, calibration=calibration, background=np.ascontiguousarray(logits.T))
 
     def pack_labels(self, label_features: LabelFeatures) -> dict[str, npt.NDArray[np.float32]]:
         """See `Engine`."""
@@ -122,7 +131,8 @@ class TorchEngine:
         label_embeddings, refined = (
             torch.tensor(arrays[name]).to(self._device) for name in ("label_embeddings", "refined")
         )
-        return LabelFeatures(label_embeddings, refined, calibration=arrays.get("calibration"))
+        calibration, background = arrays.get("calibration"), arrays.get("background")
+        return LabelFeatures(label_embeddings, refined, calibration=calibration, background=background)
 
     @torch.inference_mode()
     def score(self, image_features: ImageFeatures, label_features: LabelFeatures) -> npt.NDArray[np.float32]:
@@ -157,9 +167,16 @@ class TorchEngine:
 
     def background_logits(self, label_features: LabelFeatures) -> npt.NDArray[np.float32] | None:
         """See `Engine`."""
-        if self._calibrator is None:
-            return None
-        return self.score_kept(self._calibrator.background.photographs, label_features)
+        return None if label_features.background is None else label_features.background.T
+
+    def false_positive_thresholds(
+        self, label_features: LabelFeatures, rate: float
+    ) -> npt.NDArray[np.float32]:
+        """See `Engine`."""
+        background = self.background_logits(label_features)
+        if background is None:
+            raise ValueError(NO_BACKGROUND)
+        return false_positive_thresholds(self.probabilities(background, label_features), rate)
 
     @torch.inference_mode()
     def keep_images(self, image_features: ImageFeatures) -> KeptFeatures:
@@ -187,16 +204,23 @@ class TorchEngine:
     def refine_labels(
         self,
         label_features: LabelFeatures,
-        examples: KeptFeatures,
+        examples: KeptFeatures | None,
         labels: npt.NDArray[np.int8],
         goal: Goal,
     ) -> LabelFeatures:
         """See `Engine`."""
-        logits = self.score_kept(examples, label_features)
+        logits = (
+            self.score_kept(examples, label_features)
+            if examples is not None
+            else np.zeros(labels.shape, np.float32)
+        )
         known = label_features.calibration
         if known is None:
             known = uncalibrated(logits, self.manifest.head.form, self.default_threshold)
-        return replace(label_features, calibration=refine(known, logits, labels, goal))
+        refined = replace(label_features, calibration=refine(known, logits, labels, goal))
+        if isinstance(goal, FalsePositiveRate) and refined.calibration is not None:
+            refined.calibration[:, THRESHOLD] = self.false_positive_thresholds(refined, goal.rate)
+        return refined
 
     @torch.inference_mode()
     def image_embeddings(self, image_features: ImageFeatures) -> npt.NDArray[np.float32]:

@@ -7,7 +7,7 @@ from engine_bundles import NAMES, VOCABULARY
 from model.bundle_files import BundleError
 from model.calibration import OFFSET, SLOPE, THRESHOLD, probabilities
 from model.kept_features import KeptFeatures, join
-from model.label_refinement import BestF1
+from model.label_refinement import BestF1, FalsePositiveRate
 from model.onnx_engine import OnnxEngine
 from model.torch_engine import TorchEngine
 from model.vocabulary import Vocabulary
@@ -65,6 +65,20 @@ def test_examples_move_probabilities_and_thresholds_of_their_labels_alone(load, 
     others = np.arange(len(NAMES)) != 1
     np.testing.assert_array_equal(after.calibration[others], before.calibration[others])
     assert (after.calibration[1] != before.calibration[1]).all()
+
+
+def test_a_false_positive_rate_needs_a_background_set_and_no_examples(load, make):
+    engine = load("sigrl")
+    labels = engine.encode_labels(VOCABULARY)
+    nothing = np.zeros((0, len(NAMES)), np.int8)
+    after = engine.refine_labels(labels, None, nothing, FalsePositiveRate(0.1))
+    found = engine.probabilities(engine.background_logits(labels), labels)
+    taken = ((1 - found) * (found >= engine.thresholds(after))).sum(axis=0)
+    assert (taken <= 0.1 * (1 - found).sum(axis=0) + 1e-3).all()
+    np.testing.assert_array_equal(engine.thresholds(after), engine.false_positive_thresholds(labels, 0.1))
+    without = TorchEngine.load(make("sigrl"), "cpu")
+    with pytest.raises(ValueError, match="no background set"):
+        without.false_positive_thresholds(without.encode_labels(VOCABULARY), 0.1)
 
 
 @pytest.mark.parametrize("kind", [TorchEngine, OnnxEngine])

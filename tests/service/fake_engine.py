@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from model.calibration import THRESHOLD, probabilities
+from model.calibration import NO_BACKGROUND, THRESHOLD, false_positive_thresholds, probabilities
 from model.config import Preprocessing
 from model.kept_features import KeptFeatures, keep
-from model.label_refinement import Goal, refine, uncalibrated
+from model.label_refinement import FalsePositiveRate, Goal, refine, uncalibrated
 from model.vocabulary import Vocabulary
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "black": (0, 0, 0)}
@@ -92,6 +92,12 @@ class FakeEngine:
         colours = np.array(list(COLOURS.values()), np.float32)
         return self.score(FakeFeatures(np.stack([colours, colours], axis=1)), label_features)
 
+    def false_positive_thresholds(self, label_features: FakeFeatures, rate: float) -> np.ndarray:
+        background = self.background_logits(label_features)
+        if background is None:
+            raise ValueError(NO_BACKGROUND)
+        return false_positive_thresholds(self.probabilities(background, label_features), rate)
+
     def keep_images(self, image_features: FakeFeatures) -> KeptFeatures:
         rows = image_features.values.reshape(-1, 6)
         return keep(rows, rows[:, None])
@@ -101,10 +107,17 @@ class FakeEngine:
         return self.score(FakeFeatures(halves), label_features)
 
     def refine_labels(
-        self, label_features: FakeFeatures, examples: KeptFeatures, labels: np.ndarray, goal: Goal
+        self, label_features: FakeFeatures, examples: KeptFeatures | None, labels: np.ndarray, goal: Goal
     ) -> FakeFeatures:
-        logits = self.score_kept(examples, label_features)
+        logits = (
+            self.score_kept(examples, label_features)
+            if examples is not None
+            else np.zeros(labels.shape, np.float32)
+        )
         known = label_features.calibration
         if known is None:
             known = uncalibrated(logits, "context", self.default_threshold)
-        return replace(label_features, calibration=refine(known, logits, labels, goal))
+        refined = replace(label_features, calibration=refine(known, logits, labels, goal))
+        if isinstance(goal, FalsePositiveRate):
+            refined.calibration[:, THRESHOLD] = self.false_positive_thresholds(refined, goal.rate)
+        return refined
