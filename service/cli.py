@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service import version
-from service.commands import checkpoint, vocab
+from service.commands import checkpoint, doctor, vocab
 from service.errors import ImageError, ParameterError, TaggerError
 from service.rendering import Renderer, complain, printable
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(vocab.app, name="vocab")
+app.command()(doctor.doctor)
 
 CheckpointOption = Annotated[
     Path | None, typer.Option(help="Directory of a checkpoint bundle; the bundled one if not given.")

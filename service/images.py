@@ -20,7 +20,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 # Pillow knows some forty formats; these are the ones that photographs come in and that are fuzzed in earnest.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
-_FORMATS_IN_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
+FORMATS_IN_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
 
 # (offset, magic bytes, name, decoded here). Only to say what a refused file is, never to accept one.
 _SIGNATURES = (
@@ -232,5 +232,5 @@ def _unidentified(data: bytes) -> DamagedImageError | UnsupportedImageError:
                 return DamagedImageError(
                     f"the file begins like {name} but its header is broken", "save or copy it anew"
                 )
-            return UnsupportedImageError(f"the file is {name}", f"convert it to {_FORMATS_IN_WORDS}")
-    return UnsupportedImageError("the file is no image that is known here", f"send a {_FORMATS_IN_WORDS}")
+            return UnsupportedImageError(f"the file is {name}", f"convert it to {FORMATS_IN_WORDS}")
+    return UnsupportedImageError("the file is no image that is known here", f"send a {FORMATS_IN_WORDS}")

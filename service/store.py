@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -12,10 +12,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, TimeoutErr
 from service.errors import ParameterError, StoreError
 from service.settings import Settings
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 FILE_NAME = "sigrl.db"
 
 _MIGRATION_LOCK = 0x51624C
 """Any number: replicas that start together migrate one after the other."""
+_NEWER = ("it was written by a newer release", "update sigrl-tagger, or name another database")
 _logger = logging.getLogger("sigrl")
 
 
@@ -42,11 +46,7 @@ class Database:
                 _migrate(connection)
         except StoreError as error:
             database.close()
-            # At the start it is the operator who reads it; to clients the reason is not told.
-            cause = error.__cause__
-            reason = str(cause.orig) if isinstance(cause, DBAPIError) else error.detail
-            detail = f"the database cannot be used: {reason.strip().splitlines()[0]}"
-            raise StoreError(detail, error.hint) from error
+            raise _told_to_operator(error) from error
         return database
 
     @contextmanager
@@ -67,6 +67,27 @@ class Database:
         self._engine.dispose()
 
 
+def schema_revisions(settings: Settings) -> tuple[str | None, str]:
+    """The revision that the settings' database is at, None where it has no tables yet, and the one that this
+    release brings it to. Changes nothing in it. Raises ParameterError and StoreError as `Database.open` does.
+    """
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(_alembic())
+    database = Database(_create_engine(settings))
+    try:
+        with database.read() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+    except StoreError as error:
+        raise _told_to_operator(error) from error
+    finally:
+        database.close()
+    if found is not None and found not in {each.revision for each in scripts.walk_revisions()}:
+        raise StoreError(*_NEWER)
+    return found, str(scripts.get_current_head())
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -77,6 +98,15 @@ def _translated() -> Iterator[None]:
         _logger.warning("the database failed: %s", error)
         hint = "try again; if it stays, the operator finds the reason in the log"
         raise StoreError("the database does not answer", hint) from error
+
+
+def _told_to_operator(error: StoreError) -> StoreError:
+    """With the database's own reason, which clients are not told."""
+    cause = error.__cause__
+    reason, hint = error.detail, error.hint
+    if isinstance(cause, DBAPIError):
+        reason, hint = str(cause.orig), "see that it can be reached, or change SIGRL_DATABASE_URL"
+    return StoreError(f"the database cannot be used: {reason.strip().splitlines()[0]}", hint)
 
 
 def _create_engine(settings: Settings) -> Engine:
@@ -125,18 +155,22 @@ def _prepare_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _migrate(connection: Connection) -> None:
-    from alembic import command
+def _alembic() -> "Config":
     from alembic.config import Config
-    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", "service:migrations")
     config.set_main_option("path_separator", "os")
+    return config
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command
+    from alembic.util import CommandError
+
+    config = _alembic()
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise StoreError(
-            "it was written by a newer release", "update sigrl-tagger, or name another database"
-        ) from error
+        raise StoreError(*_NEWER) from error

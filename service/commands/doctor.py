@@ -1,0 +1,73 @@
+"""`sigrl doctor`: whether the service can run here, and what to do where it cannot."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.errors import ParameterError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from service.diagnosis import Finding
+    from service.settings import Settings
+
+_LACKING = 1
+_COLOURS = {"ok": "green", "note": "yellow", "failed": "bold red"}
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Checks this installation: what it has, what it lacks, and what to do about it.
+
+    Looks at the engine and its device, the checkpoint, a first photograph, data folder, database and port,
+    with the settings in effect. Changes nothing. Exit status: 0 the service can run, 1 something failed.
+    """
+    console = None if as_json else _console()
+    settings, findings = _examined()
+    found: list[Finding] = []
+    for finding in findings:
+        found.append(finding)
+        if console is not None:
+            _show(console, finding)
+    # All that is in effect; passwords are stars.
+    shown = {} if settings is None else settings.model_dump(mode="json")
+    failed = sum(finding.status == "failed" for finding in found)
+    if console is None:
+        checks = [dataclasses.asdict(finding) for finding in found]
+        print(json.dumps({"ok": not failed, "checks": checks, "settings": shown}))
+    else:
+        for name in sorted(() if settings is None else settings.model_fields_set):
+            console.print(f"         SIGRL_{name.upper()} = {shown[name]}", markup=False)
+        console.print(f"{failed} of {len(found)} checks failed" if failed else "the service can run here")
+    if failed:
+        raise typer.Exit(_LACKING)
+
+
+def _examined() -> "tuple[Settings | None, Iterable[Finding]]":
+    from service.diagnosis import Finding, examine
+    from service.settings import load_settings
+
+    try:
+        settings = load_settings()
+    except ParameterError as error:
+        return None, [Finding("settings", "failed", error.detail, error.hint)]
+    return settings, examine(settings)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    # Lines are not broken: they are searched and pasted.
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+
+def _show(console: "Console", finding: "Finding") -> None:
+    console.print(f"{finding.status:6}", style=_COLOURS[finding.status], end="   ")
+    hint = f"; {finding.hint}" if finding.hint else ""
+    console.print(f"{finding.check}: {finding.detail}{hint}", markup=False)
