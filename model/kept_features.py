@@ -30,6 +30,10 @@ class KeptFeatures:
     def __len__(self) -> int:
         return len(self.image_embeddings)
 
+    def take(self, rows: slice | npt.NDArray[np.integer]) -> "KeptFeatures":
+        """Some of the photographs."""
+        return KeptFeatures(self.image_embeddings[rows], self.patch_tokens[rows], self.scales[rows])
+
     def logits(self, score: Callable[[Array, Array], Array]) -> Array:
         """[N, C]: `score` of all photographs, at least one, asked for a few at a time. It takes their image
         embeddings [B, D] and patch tokens [B, P, D] and gives logits [B, C]."""

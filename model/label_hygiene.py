@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from model.calibration import THRESHOLD, Array, LabelCalibration, probabilities
+from model.calibration import Array
 
 ALWAYS = 0.9
 """Share of everyday photographs from which on a label is one that always fires."""
@@ -43,17 +44,23 @@ class Hygiene:
 
 
 def hygiene(
-    names: Sequence[str], label_embeddings: Array, background: Array, calibration: LabelCalibration
+    names: Sequence[str], label_embeddings: Array, background: Array, present: npt.NDArray[np.bool_]
 ) -> Hygiene:
-    """Of C labels: text features [C, D], logits on the background set [N, C], calibration [C, 3]."""
-    found = probabilities(background, "context", calibration)
-    fires = (found >= calibration[:, THRESHOLD]).mean(axis=0)
+    """Of C labels: text features [C, D], logits on the background set and whether they make the label present
+    [N, C]. Where N is 0, only near-duplicates are found."""
+    fires = present.mean(axis=0) if len(present) else np.full(len(names), np.nan)
     return Hygiene(
         never=tuple(name for name, share in zip(names, fires, strict=True) if share == 0),
         always=tuple(name for name, share in zip(names, fires, strict=True) if share >= ALWAYS),
         near_duplicates=_pairs(names, label_embeddings, NEAR_COSINE),
-        indistinguishable=_pairs(names, (background - background.mean(axis=0)).T, SAME_CORRELATION),
+        indistinguishable=_pairs(names, _centred(background).T, SAME_CORRELATION),
     )
+
+
+def _centred(background: Array) -> Array:
+    mean = background.mean(axis=0) if len(background) else np.float32(0)
+    centred: Array = background - mean
+    return centred
 
 
 def _pairs(names: Sequence[str], rows: Array, least: float) -> tuple[LabelPair, ...]:

@@ -17,7 +17,7 @@ from model.words import MAX_NAME_LENGTH, Language, Name, Prompt
 MAX_LABELS = 20_000
 MAX_FILE_BYTES = 32 * 1024 * 1024
 
-_ADDED_BY_REGISTRIES = frozenset({"hash", "size", "built_in", "created"})
+_ADDED_BY_REGISTRIES = frozenset({"hash", "size", "built_in", "created", "calibration"})
 
 
 class VocabularyError(ValueError):
@@ -86,6 +86,8 @@ class Vocabulary(Frozen):
     """What the answer calls the vocabulary."""
     version: int | None = Field(default=None, ge=1)
     """Which of a registry's versions of that name this is; None: it is from no registry."""
+    calibration: int | None = Field(default=None, ge=1)
+    """Which of a registry's calibrations by examples holds for this name; None: it has none."""
     labels: Annotated[
         tuple[Annotated[Label, BeforeValidator(_accept_bare_name)], ...],
         # Before each of them is looked at, and each found wrong.

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from service import problems, version
 from service.middleware import BodyLimit, CancelOnDisconnect, RequestContext, SameOrigin
-from service.routes import checkpoints, embeddings, explain, health, tag, vocabularies
+from service.routes import calibration, checkpoints, embeddings, explain, health, tag, vocabularies
 from service.runtime import Runtime
 from service.settings import Settings
 from service.state import ServiceState
@@ -49,6 +49,6 @@ def create_app(
     app.add_middleware(CancelOnDisconnect)
     app.add_middleware(SameOrigin)
     app.add_middleware(RequestContext)
-    for module in (tag, explain, embeddings, vocabularies, checkpoints, health):
+    for module in (tag, explain, embeddings, vocabularies, calibration, checkpoints, health):
         app.include_router(module.router)
     return app

@@ -181,16 +181,18 @@ class AsyncTagger:
             async with self._tag_as(handle.tagger, photographs, vocabularies, selection, kind) as tags:
                 yield tags
 
-    async def embed_labels(self, vocabulary: Vocabulary) -> tuple[str, Array]:
-        """(id of the checkpoint, [C, D]): see `Engine.label_embeddings`. Raises as `tag_many` does."""
+    async def look_at_labels(
+        self, vocabulary: Vocabulary, look: Callable[[Tagger, LabelFeatures], Result]
+    ) -> Result:
+        """What `look` makes, in a thread, of the labels as the checkpoint sees them. Raises as `tag_many`
+        does, and what `look` raises."""
         with (
             self.runtime.acquire() as handle,
             # As one photograph of no size: it needs a place and a deadline, but not the image tower.
             self._batcher.admit([1], self._settings.request_seconds) as (place,),
         ):
-            engine = handle.tagger.engine
             features = await place.in_time(self._label_features(handle.tagger, vocabulary))
-            return engine.checkpoint_id, await to_thread.run_sync(engine.label_embeddings, features)
+            return await to_thread.run_sync(look, handle.tagger, features)
 
     @asynccontextmanager
     async def _tag_as(

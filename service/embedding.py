@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from model.engine import ImageFeatures
 from service.results import Tagging
 from service.scoring import Question, Scores
@@ -26,7 +28,7 @@ class Embed(Question):
 
     def answer(self, scores: Scores) -> Embedded:
         """The embedding of one photograph."""
-        if scores.closer is None:
+        if not isinstance(scores.closer, np.ndarray):
             raise ValueError("the scores hold no embedding: they are from another question")
         return Embedded(**dict(super().answer(scores)), embedding=rounded(scores.closer.tolist()))
 

@@ -99,6 +99,22 @@ class VocabularyNotFoundError(TaggerError):
     status = 404
 
 
+class ExamplesError(TaggerError):
+    """Examples from which nothing can be learned."""
+
+    code = "invalid-examples"
+    title = "The examples cannot be used"
+    status = 422
+
+
+class CalibrationNotFoundError(TaggerError):
+    """A vocabulary that was never calibrated, or is not any more."""
+
+    code = "calibration-not-found"
+    title = "There is no such calibration"
+    status = 404
+
+
 class ReadOnlyVocabularyError(TaggerError):
     """A change of a vocabulary that ships with the package."""
 

@@ -72,7 +72,7 @@ class Explain(Question):
     def answer(self, scores: Scores) -> Explanation:
         """The maps of one photograph."""
         tagging = super().answer(scores)
-        if scores.closer is None:
+        if not isinstance(scores.closer, np.ndarray):
             raise ValueError("the scores hold no maps: they are from another question")
         squashed = self.engine.preprocessing.resize == "squash"
         _, height, width = scores.closer.shape

@@ -60,6 +60,9 @@ _UPRIGHT = {
 }
 
 
+_COPY_SIDE = 640
+
+
 @dataclass(frozen=True)
 class ImageLimits:
     """What a photograph may cost."""
@@ -104,6 +107,16 @@ def decode(data: bytes, limits: ImageLimits | None = None, minimum_side: int | N
     """
     with open_image(data, limits) as image:
         return to_rgb(image, minimum_side)
+
+
+def small_copy(data: bytes, limits: ImageLimits | None = None) -> bytes:
+    """A photograph as a JPEG that is worth keeping: no side over 640 pixels, upright, without what cameras
+    write beside it. Raises as `decode` does."""
+    rgb = decode(data, limits, _COPY_SIDE)
+    rgb.thumbnail((_COPY_SIDE, _COPY_SIDE))
+    copy = BytesIO()
+    rgb.save(copy, "JPEG", quality=92)
+    return copy.getvalue()
 
 
 def open_image(data: bytes, limits: ImageLimits | None = None) -> Image.Image:

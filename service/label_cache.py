@@ -9,8 +9,8 @@ from threading import Lock
 from model.engine import LabelFeatures
 from service import metrics
 
-Key = tuple[str, str]
-"""(checkpoint id, hash of the labels' texts)."""
+Key = tuple[str, str, str]
+"""(checkpoint id, hash of the labels' texts, which examples they are fitted to)."""
 
 
 class LabelCache:

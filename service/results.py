@@ -39,6 +39,9 @@ class VocabularyInfo(Answer):
     """Identity of the labels' content: equal hashes, equal labels."""
     size: int
     """Number of labels."""
+    calibration: int | None
+    """Number of the calibration by examples that probabilities and thresholds are made with; null where there
+    is none."""
 
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> "VocabularyInfo":
@@ -48,6 +51,7 @@ class VocabularyInfo(Answer):
             version=vocabulary.version,
             hash=vocabulary.content_hash,
             size=len(vocabulary.labels),
+            calibration=vocabulary.calibration,
         )
 
 

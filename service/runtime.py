@@ -25,10 +25,10 @@ from service.checkpoints.shadow import Shadow, Shadower
 from service.checkpoints.states import Checkpoint, CheckpointInfo, State
 from service.checkpoints.table import CancelledLoadError, CheckpointTable, Handle
 from service.checkpoints.warming import largest_batch, reason, warm_up
-from service.errors import CheckpointStateError, DriftError, UnusableBundleError
+from service.errors import CheckpointStateError, DriftError, TaggerError, UnusableBundleError
 from service.scoring import Question, Scored
 from service.settings import Settings
-from service.tagger import Tagger
+from service.tagger import Refine, Tagger
 
 _logger = logging.getLogger("sigrl")
 
@@ -88,6 +88,13 @@ class Runtime:
     def note(self, vocabularies: Sequence[Vocabulary]) -> None:
         """They were asked for, so the next checkpoint should know them before it answers."""
         self._recent.note(vocabularies)
+
+    def prepare(self, vocabulary: Vocabulary) -> None:
+        """Lets all checkpoints in memory know a vocabulary before they are asked for it; does not wait."""
+        for info in self.table.infos():
+            handle = self.table.acquire(self.table.get(info.id))
+            if handle is not None:
+                self._loader.submit(_encode, handle, vocabulary)
 
     def offer(self, photograph: bytes, questions: Sequence[Question], scored: Scored) -> None:
         """Shows the shadow, if there is one, what was answered; never waits and never fails."""
@@ -236,6 +243,15 @@ class Runtime:
             self.table.enter(checkpoint, State.READY)
 
 
-def load_tagger(settings: Settings, path: Path) -> Tagger:
+def _encode(handle: Handle, vocabulary: Vocabulary) -> None:
+    with handle:
+        try:
+            handle.tagger.label_features(vocabulary)
+        except TaggerError as error:
+            # It is tried again when somebody asks, who is told why.
+            _logger.warning("'%s' is not encoded ahead: %s", vocabulary.name, error)
+
+
+def load_tagger(settings: Settings, path: Path, refine: Refine | None = None) -> Tagger:
     """The tagger that the settings describe, of another bundle. Raises as `Tagger.from_settings` does."""
-    return Tagger.from_settings(settings.model_copy(update={"checkpoint": path}))
+    return Tagger.from_settings(settings.model_copy(update={"checkpoint": path}), refine)

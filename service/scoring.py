@@ -11,6 +11,7 @@ from PIL import Image
 
 from model.config import Preprocessing
 from model.engine import Engine, ImageFeatures, LabelFeatures
+from model.kept_features import KeptFeatures
 from model.preprocess import preprocess
 from model.vocabulary import Vocabulary
 from service import images, metrics
@@ -39,7 +40,7 @@ class Scores:
     """[C]"""
     probabilities: Array
     """[C]"""
-    closer: Array | None = None
+    closer: Array | KeptFeatures | None = None
     """What `Question.look_closer` adds."""
 
 

@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     """Time for a request, from its last byte on; what is not answered then fails with 504."""
     shutdown_seconds: int = Field(default=30, ge=0)
     """Time in which a server that is told to stop finishes what it has begun."""
+    calibration_examples: int = Field(default=2000, ge=1)
+    """Most labelled photographs that a vocabulary is calibrated by; small copies of them are kept in the
+    database, for checkpoints to come."""
     idempotency_bytes: int = Field(default=16 * 1024 * 1024, ge=0)
     """Memory for answers that are kept ten minutes, for requests that are sent again with the same
     Idempotency-Key. Each process keeps its own."""

@@ -31,6 +31,10 @@ class VocabularyRow(Base):
     """The latest number given out. No number is given twice, not even after a deletion: answers name them."""
     deleted: Mapped[bool]
     """Nothing but the number is left of it."""
+    calibrations: Mapped[int]
+    """The same for its calibrations."""
+    calibration: Mapped[int | None]
+    """The one that holds; None: it has none."""
 
 
 class VocabularyVersionRow(Base):
@@ -44,6 +48,52 @@ class VocabularyVersionRow(Base):
     size: Mapped[int]
     labels: Mapped[str] = mapped_column(Text)
     """JSON."""
+    created: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class CalibrationRow(Base):
+    """What a vocabulary's examples were fitted to, from one calibration to the next."""
+
+    __tablename__ = "calibrations"
+
+    name: Mapped[str] = mapped_column(ForeignKey("vocabularies.name"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    goal: Mapped[str] = mapped_column(Text)
+    """JSON."""
+    created: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ExampleRow(Base):
+    """What a photograph shows, for the calibrations from `added` on and before `removed`."""
+
+    __tablename__ = "calibration_examples"
+
+    name: Mapped[str] = mapped_column(ForeignKey("vocabularies.name"), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(71), primary_key=True)
+    added: Mapped[int] = mapped_column(primary_key=True)
+    removed: Mapped[int | None]
+    shown: Mapped[str] = mapped_column(Text)
+    """JSON: by the label's name whether it holds."""
+
+
+class ExamplePhotographRow(Base):
+    """A small copy of an example, for checkpoints to come."""
+
+    __tablename__ = "example_photographs"
+
+    digest: Mapped[str] = mapped_column(String(71), primary_key=True)
+    """SHA-256 of the file that was sent."""
+    content: Mapped[bytes]
+
+
+class ExampleFeaturesRow(Base):
+    """An example as a checkpoint sees it, so that it is put through the image tower once."""
+
+    __tablename__ = "example_features"
+
+    checkpoint: Mapped[str] = mapped_column(String(71), primary_key=True)
+    digest: Mapped[str] = mapped_column(ForeignKey("example_photographs.digest"), primary_key=True)
+    content: Mapped[bytes]
     created: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

@@ -1,13 +1,17 @@
 """What tagging means, with no HTTP in it: photographs and labels in, tags out."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 from PIL import Image
 
 from model.engine import Engine, LabelFeatures
+from model.kept_features import KeptFeatures
 from model.vocabulary import Vocabulary
 from service import images, metrics, vocabularies
 from service.engines import load_engine
@@ -20,6 +24,11 @@ from service.scoring import Array, Question, Scored, Work, pixel_values, score_b
 from service.selection import Selection
 from service.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from service.calibration.refining import Tower
+
+Refine: TypeAlias = Callable[["Tower", Vocabulary, LabelFeatures], LabelFeatures]
+"""See `service.calibration.refining.Refiner`."""
 ImageSource = str | Path | bytes | Image.Image
 """A path, a file's content, or an image opened by Pillow."""
 Labels = Sequence[str] | Vocabulary
@@ -48,6 +57,7 @@ class Tagger:
         limits: images.ImageLimits | None = None,
         label_cache_bytes: int = 256 * 1024 * 1024,
         label_files: LabelFiles | None = None,
+        refine: Refine | None = None,
     ) -> None:
         """Loads the checkpoint, which takes a second or two.
 
@@ -58,6 +68,8 @@ class Tagger:
             limits: what a photograph may cost.
             label_cache_bytes: memory for encoded labels.
             label_files: keeps encoded labels for the next process, too.
+            refine: fits labels to the examples of a vocabulary that is calibrated by some; without it there
+                is none.
 
         Raises:
             CheckpointError: the bundle cannot be used.
@@ -67,12 +79,14 @@ class Tagger:
         self.vocabulary = vocabulary if vocabulary is not None else vocabularies.builtin("default")
         self.limits = limits or images.ImageLimits()
         self._cache, self._files = LabelCache(label_cache_bytes), label_files
+        self.refine = refine
         self._model = Lock()
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "Tagger":
-        """The tagger of an installation. Raises CheckpointError, InvalidLabelsError, ParameterError,
-        StoreError."""
+    def from_settings(cls, settings: Settings, refine: Refine | None = None) -> "Tagger":
+        """The tagger of an installation. Without `refine` the examples of calibrated vocabularies are read
+        from the settings' database when they are needed. Raises CheckpointError, InvalidLabelsError,
+        ParameterError, StoreError."""
         # The vocabulary first: a misspelt name should not cost the time to load a model.
         vocabulary = vocabularies.find(settings.vocabulary, settings)
         return cls(
@@ -81,6 +95,7 @@ class Tagger:
             limits=images.ImageLimits(settings.max_request_bytes, settings.max_image_pixels),
             label_cache_bytes=settings.label_cache_bytes,
             label_files=LabelFiles.of(settings),
+            refine=refine or partial(_refine_by_settings, settings),
         )
 
     def tag(
@@ -144,7 +159,8 @@ class Tagger:
     def label_features(
         self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
     ) -> LabelFeatures:
-        """The vocabulary as the engine sees it, encoded on its first use."""
+        """The vocabulary as the engine sees it, encoded on its first use, and fitted to its examples if it
+        has any. Raises CalibrationNotFoundError, ExamplesError and StoreError for these."""
 
         def encode() -> LabelFeatures:
             with metrics.ENCODE_LABELS_SECONDS.time():
@@ -153,15 +169,38 @@ class Tagger:
         def read_or_encode() -> LabelFeatures:
             return encode() if self._files is None else self._files.get(self.engine, vocabulary, encode)
 
-        return self._cache.get(self.label_key(vocabulary), read_or_encode)
+        if vocabulary.calibration is None:
+            return self._cache.get(self.label_key(vocabulary), read_or_encode)
+        plain = vocabulary.model_copy(update={"calibration": None})
+
+        def fit() -> LabelFeatures:
+            assert self.refine is not None, "calibrated vocabularies come from a registry"
+            return self.refine(self, vocabulary, self.label_features(plain, progress))
+
+        return self._cache.get(self.label_key(vocabulary), fit)
 
     def label_key(self, vocabulary: Vocabulary) -> Key:
         """What the features are kept under."""
-        return self.engine.checkpoint_id, vocabulary.texts_hash
+        examples = "" if vocabulary.calibration is None else f"{vocabulary.name} {vocabulary.calibration}"
+        return self.engine.checkpoint_id, vocabulary.texts_hash, examples
 
     def ready_label_features(self, vocabulary: Vocabulary) -> LabelFeatures | None:
         """The same if it is in memory, at once."""
         return self._cache.find(self.label_key(vocabulary))
+
+    def keep_images(self, photographs: Sequence[bytes]) -> list[KeptFeatures]:
+        """Features of photographs for labels to come, one image pass for all. Raises ImageError."""
+        values: list[Array] = []
+        for photograph in photographs:
+            found = self._pixel_values(photograph)
+            if isinstance(found, ImageError):
+                raise found
+            values.append(found)
+        if not values:
+            return []
+        with self._model:
+            kept = self.engine.keep_images(self.engine.encode_images(np.stack(values)))
+        return [kept.take(slice(row, row + 1)) for row in range(len(kept))]
 
     def score(self, works: Sequence[Work]) -> list[Scored | ModelError]:
         """See `service.scoring.score_batch`; one caller after the other."""
@@ -201,6 +240,21 @@ class Tagger:
                     return pixel_values(image, self.engine.preprocessing, may_shrink=True)
         except ImageError as error:
             return error
+
+
+def _refine_by_settings(
+    settings: Settings, tower: "Tower", vocabulary: Vocabulary, features: LabelFeatures
+) -> LabelFeatures:
+    # Here and not above: whoever needs no database need not load what speaks to one.
+    from service.calibration.refining import Refiner
+    from service.calibration.store import CalibrationStore
+    from service.store import Database
+
+    database = Database.open(settings)
+    try:
+        return Refiner(CalibrationStore(database))(tower, vocabulary, features)
+    finally:
+        database.close()
 
 
 def _tagging(question: Question, scored: Scored | ModelError) -> Tagging:

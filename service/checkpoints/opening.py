@@ -1,14 +1,17 @@
 """With which checkpoint a process begins."""
 
 import logging
+from functools import partial
 
+from service.calibration.refining import Refiner
+from service.calibration.store import CalibrationStore
 from service.checkpoints.activations import Activation, Activations
 from service.checkpoints.bundles import BundleStore, configured
 from service.checkpoints.warming import reason, registered, warm_up
 from service.errors import UnusableBundleError
 from service.runtime import Runtime, load_tagger
 from service.settings import Settings
-from service.tagger import Tagger
+from service.tagger import Refine, Tagger
 from service.vocabularies.registry import VocabularyRegistry
 
 _logger = logging.getLogger("sigrl")
@@ -24,17 +27,19 @@ def open_runtime(settings: Settings, registry: VocabularyRegistry, tagger: Tagge
     Raises as `Tagger.from_settings` does, and StoreError.
     """
     history, bundles = Activations(registry.database), BundleStore.of(settings)
+    refine = Refiner(CalibrationStore(registry.database))
     wanted, last = configured(settings), history.last()
     generation, problem, bundle = 0, None, wanted
     if tagger is None and last is not None and not last.by_settings and last.configured == wanted:
         try:
-            tagger = _restore(last, bundles, settings)
+            tagger = _restore(last, bundles, settings, refine)
             generation, bundle = last.generation, last.bundle
         except Exception as error:
             problem = f"the checkpoint {last.checkpoint} of generation {last.generation} cannot be used: "
             problem += reason(error)
             _logger.warning("%s; the configured one answers", problem)
-    tagger = tagger or Tagger.from_settings(settings)
+    tagger = tagger or Tagger.from_settings(settings, refine)
+    tagger.refine = tagger.refine or refine
     checkpoint = tagger.engine.checkpoint_id
     if not generation and problem is None:
         same = last is not None and last.checkpoint == checkpoint and last.configured == wanted
@@ -48,6 +53,7 @@ def open_runtime(settings: Settings, registry: VocabularyRegistry, tagger: Tagge
         settings,
         bundle=bundle,
         bundles=bundles,
+        load=partial(load_tagger, settings, refine=refine),
         history=history,
         generation=generation,
         problem=problem,
@@ -55,11 +61,11 @@ def open_runtime(settings: Settings, registry: VocabularyRegistry, tagger: Tagge
     )
 
 
-def _restore(last: Activation, bundles: BundleStore, settings: Settings) -> Tagger:
+def _restore(last: Activation, bundles: BundleStore, settings: Settings, refine: Refine) -> Tagger:
     found = bundles.find(last.bundle, trusted=True)
     if found.checkpoint_id != last.checkpoint:
         raise UnusableBundleError("another bundle lies in its place", "load and activate that one")
-    tagger = load_tagger(settings, found.path)
+    tagger = load_tagger(settings, found.path, refine)
     # A model that loads and does not work would keep the service from starting.
     warm_up(tagger, (), 1, lambda _done, _total: None)
     return tagger

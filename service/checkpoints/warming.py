@@ -28,7 +28,7 @@ def warm_up(
 
     `progress` gets the number of labels encoded and of all; what it raises ends the work.
     """
-    distinct = {each.texts_hash: each for each in (*vocabularies, tagger.vocabulary)}
+    distinct = {tagger.label_key(each): each for each in (*vocabularies, tagger.vocabulary)}
     total = sum(len(vocabulary.labels) for vocabulary in distinct.values())
     before = 0
     for vocabulary in distinct.values():

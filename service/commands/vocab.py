@@ -156,6 +156,7 @@ def _content(entry: "Entry") -> dict[str, Any]:
         "hash": entry.content_hash,
         "size": entry.size,
         "built_in": entry.version is None,
+        "calibration": entry.calibration,
         "created": None if entry.created is None else entry.created.isoformat(),
     }
 

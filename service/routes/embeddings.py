@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
 
+from model.engine import LabelFeatures
 from model.vocabulary import Vocabulary, VocabularyError
 from service.async_tagger import AsyncTagger, Finished
 from service.embedding import Embed, Embedded, rounded
@@ -17,6 +18,7 @@ from service.selection import Selection
 from service.state import ServiceState, service_state
 from service.tag_answer import FailedImage, fault, server_timing
 from service.tag_request import TagRequest, read_tag_request
+from service.tagger import Tagger
 
 router = APIRouter(tags=["tagging"])
 
@@ -116,16 +118,17 @@ async def embeddings(request: Request, state: Annotated[ServiceState, Depends(se
 
 async def _of_labels(tagger: AsyncTagger, body: bytes) -> bytes:
     vocabulary = await to_thread.run_sync(_vocabulary, body)
-    checkpoint, vectors = await tagger.embed_labels(vocabulary)
 
-    def answer() -> bytes:
+    def answer(active: Tagger, features: LabelFeatures) -> bytes:
+        engine = active.engine
+        vectors = engine.label_embeddings(features).tolist()
         labels = tuple(
             LabelEmbedding(label=name, embedding=rounded(vector))
-            for name, vector in zip(vocabulary.names, vectors.tolist(), strict=True)
+            for name, vector in zip(vocabulary.names, vectors, strict=True)
         )
-        return EmbeddingsAnswer(checkpoint=checkpoint, labels=labels).model_dump_json().encode()
+        return EmbeddingsAnswer(checkpoint=engine.checkpoint_id, labels=labels).model_dump_json().encode()
 
-    return await to_thread.run_sync(answer)
+    return await tagger.look_at_labels(vocabulary, answer)
 
 
 def _vocabulary(body: bytes) -> Vocabulary:

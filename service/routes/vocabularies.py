@@ -209,4 +209,5 @@ def _fields(entry: Entry) -> dict[str, Any]:
         "size": entry.size,
         "built_in": entry.version is None,
         "created": entry.created,
+        "calibration": entry.calibration,
     }

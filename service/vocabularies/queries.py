@@ -24,6 +24,8 @@ class Entry:
     """Number of labels."""
     created: datetime | None
     """When this version was registered; None for what ships with the package."""
+    calibration: int | None = None
+    """Number of the calibration that holds for the vocabulary, if it has one."""
 
     @property
     def etag(self) -> str:
@@ -74,10 +76,11 @@ def write(connection: Connection, entry: Entry, vocabulary: Vocabulary, *, new_n
     rows = VocabularyVersionRow
     head = {"version": entry.version, "deleted": False}
     if new_name:
-        connection.execute(insert(VocabularyRow).values(name=entry.name, **head))
+        connection.execute(insert(VocabularyRow).values(name=entry.name, calibrations=0, **head))
     else:
         connection.execute(update(VocabularyRow).where(VocabularyRow.name == entry.name).values(**head))
-    connection.execute(insert(rows).values(labels=vocabulary.canonical_json(), **asdict(entry)))
+    columns = {name: value for name, value in asdict(entry).items() if name != "calibration"}
+    connection.execute(insert(rows).values(labels=vocabulary.canonical_json(), **columns))
     numbers = select(rows.version).where(rows.name == entry.name).order_by(rows.version.desc())
     oldest_kept = connection.scalar(numbers.offset(KEPT_VERSIONS - 1).limit(1))
     connection.execute(delete(rows).where(rows.name == entry.name, rows.version < (oldest_kept or 0)))
@@ -89,11 +92,11 @@ def forget(connection: Connection, name: str) -> None:
     connection.execute(update(VocabularyRow).where(VocabularyRow.name == name).values(deleted=True))
 
 
-def _entries() -> Select[str, int, str, int, datetime]:
+def _entries() -> Select[str, int, str, int, datetime, int | None]:
     """All versions of what is not deleted."""
     rows = VocabularyVersionRow
     return (
-        select(rows.name, rows.version, rows.content_hash, rows.size, rows.created)
+        select(rows.name, rows.version, rows.content_hash, rows.size, rows.created, VocabularyRow.calibration)
         .join(VocabularyRow, VocabularyRow.name == rows.name)
         .where(VocabularyRow.deleted.is_(False))
     )

@@ -7,6 +7,7 @@ from typing import Self
 from sqlalchemy.exc import IntegrityError
 
 from model.vocabulary import Vocabulary
+from service.calibration import queries as calibrations
 from service.errors import ParameterError, ReadOnlyVocabularyError, StoreError, VocabularyNotFoundError
 from service.preconditions import Preconditions
 from service.settings import Settings
@@ -59,7 +60,7 @@ class VocabularyRegistry:
             entry = known
         if entry.version is None:
             return builtin(name)
-        return self._parsed(name, entry.version)
+        return self._parsed(name, entry.version, entry.calibration)
 
     def entry(self, name: str, version: int | None = None) -> Entry:
         """The same without its labels."""
@@ -72,7 +73,7 @@ class VocabularyRegistry:
             entry = queries.find(connection, name, version)
         if version is None:
             self._remember(name, entry)
-        return _found(entry, name, version)
+        return found(entry, name, version)
 
     def entries(self, after: str = "", limit: int = 100) -> list[Entry]:
         """What ships with the package, then all others by name; from behind the one named `after` on."""
@@ -119,8 +120,9 @@ class VocabularyRegistry:
             queries.lock(connection, name)
             entry = queries.find(connection, name)
             (preconditions or Preconditions()).check(entry.etag if entry else None)
-            _found(entry, name)
+            found(entry, name)
             queries.forget(connection, name)
+            calibrations.forget(connection, name)
 
     def _put(self, name: str, vocabulary: Vocabulary, preconditions: Preconditions) -> tuple[Entry, bool]:
         with self.database.write() as connection:
@@ -130,17 +132,23 @@ class VocabularyRegistry:
             if newest is not None and newest.content_hash == vocabulary.content_hash:
                 return newest, False
             entry = Entry(
-                name, (last or 0) + 1, vocabulary.content_hash, len(vocabulary.labels), datetime.now(UTC)
+                name,
+                (last or 0) + 1,
+                vocabulary.content_hash,
+                len(vocabulary.labels),
+                datetime.now(UTC),
+                None if newest is None else newest.calibration,
             )
             queries.write(connection, entry, vocabulary, new_name=last is None)
         return entry, newest is None
 
-    def _parse(self, name: str, version: int) -> Vocabulary:
+    def _parse(self, name: str, version: int, calibration: int | None) -> Vocabulary:
         with self.database.read() as connection:
             labels = queries.labels(connection, name, version)
         if labels is None:
             raise _not_found(name, version)
-        return Vocabulary.from_json(f'{{"version": {version}, "labels": {labels}}}', name)
+        vocabulary = Vocabulary.from_json(f'{{"version": {version}, "labels": {labels}}}', name)
+        return vocabulary.model_copy(update={"calibration": calibration})
 
     def _remember(self, name: str, newest: Entry | None) -> None:
         if newest is None:
@@ -163,7 +171,8 @@ def registered(name: str, settings: Settings) -> Vocabulary | None:
         registry.close()
 
 
-def _found(entry: Entry | None, name: str, version: int | None = None) -> Entry:
+def found(entry: Entry | None, name: str, version: int | None = None) -> Entry:
+    """The entry of a name. Raises VocabularyNotFoundError where there is none."""
     if entry is None:
         raise _not_found(name, version)
     return entry

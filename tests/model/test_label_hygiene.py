@@ -18,8 +18,7 @@ def parts():
     logits[:, 4] = 0.5 * logits[:, 2] - 1 + rng.normal(0, 0.02, 300)
     embeddings = np.eye(6, dtype=np.float32)
     embeddings[3] = embeddings[2] + 0.1 * embeddings[5]
-    calibration = np.tile(np.array([0, 1, 0.5], np.float32), (6, 1))
-    return NAMES, embeddings, logits, calibration
+    return NAMES, embeddings, logits, logits >= 0
 
 
 def test_each_kind_of_trouble_is_named(parts):
@@ -33,28 +32,35 @@ def test_each_kind_of_trouble_is_named(parts):
 
 
 def test_good_labels_have_no_report(parts):
-    names, _, logits, calibration = parts
+    names, _, logits, _ = parts
     logits = np.random.default_rng(1).normal(0, 1, logits.shape).astype(np.float32)
-    report = hygiene(names, np.eye(6, dtype=np.float32), logits, calibration)
+    report = hygiene(names, np.eye(6, dtype=np.float32), logits, logits >= 0)
     assert report == Hygiene((), (), (), ())
 
 
 def test_pairs_are_found_across_blocks_and_the_closest_are_kept(parts, monkeypatch):
     monkeypatch.setattr(label_hygiene, "_BLOCK", 2)
-    names, embeddings, logits, calibration = parts
-    assert hygiene(names, embeddings, logits, calibration) == hygiene(*parts)
+    names, embeddings, logits, present = parts
+    assert hygiene(names, embeddings, logits, present) == hygiene(*parts)
     embeddings[:] = 1
     embeddings[5, 0] = 1.5
-    assert len(hygiene(names, embeddings, logits, calibration).near_duplicates) == 15
+    assert len(hygiene(names, embeddings, logits, present).near_duplicates) == 15
     monkeypatch.setattr(label_hygiene, "MOST_PAIRS", 10)
-    kept = hygiene(names, embeddings, logits, calibration).near_duplicates
+    kept = hygiene(names, embeddings, logits, present).near_duplicates
     assert len(kept) == 10
     assert all("plain" not in (pair.first, pair.second) for pair in kept)
 
 
 def test_a_label_whose_score_never_changes_is_like_no_other(parts):
-    names, embeddings, logits, calibration = parts
+    names, embeddings, logits, present = parts
     logits[:, :2] = 0
     assert "rare" not in {
-        pair.first for pair in hygiene(names, embeddings, logits, calibration).indistinguishable
+        pair.first for pair in hygiene(names, embeddings, logits, present).indistinguishable
     }
+
+
+def test_without_a_background_set_the_texts_are_still_looked_at(parts):
+    names, embeddings, logits, present = parts
+    report = hygiene(names, embeddings, logits[:0], present[:0])
+    assert (report.never, report.always, report.indistinguishable) == ((), (), ())
+    assert report.near_duplicates == hygiene(*parts).near_duplicates

@@ -98,6 +98,10 @@ class FakeEngine:
             raise ValueError(NO_BACKGROUND)
         return false_positive_thresholds(self.probabilities(background, label_features), rate)
 
+    def label_embeddings(self, label_features: FakeFeatures) -> np.ndarray:
+        values = label_features.values
+        return values / np.linalg.norm(values, axis=1, keepdims=True)
+
     def keep_images(self, image_features: FakeFeatures) -> KeptFeatures:
         rows = image_features.values.reshape(-1, 6)
         return keep(rows, rows[:, None])

@@ -137,7 +137,9 @@ def test_a_registered_vocabulary_is_looked_for_by_name_in_its_newest_version(cli
         answer = client.post("/v1/tag", files=[PHOTOGRAPH], data={"vocabulary": "colours"}).json()
         assert [tag["label"] for tag in answer["images"][0]["tags"]] == [labels[1]]
         known = client.get("/v1/vocabularies/colours").json()
-        assert answer["vocabulary"] == {name: known[name] for name in ("name", "version", "hash", "size")}
+        assert answer["vocabulary"] == {
+            name: known[name] for name in ("name", "version", "hash", "size", "calibration")
+        }
     client.delete("/v1/vocabularies/colours")
     gone = client.post("/v1/tag", files=[PHOTOGRAPH], data={"vocabulary": "colours"})
     assert "colours" in _problem(gone, 422, "invalid-labels")["detail"]

@@ -1,0 +1,1 @@
+"""Vocabularies calibrated by labelled photographs of their owners."""

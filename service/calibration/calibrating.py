@@ -1,0 +1,129 @@
+"""How a vocabulary is calibrated while the service answers, with no HTTP in it."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from anyio import to_thread
+from pydantic import ConfigDict, Field
+
+from model.engine import ImageFeatures, LabelFeatures
+from model.kept_features import KeptFeatures
+from service import images
+from service.async_tagger import AsyncTagger
+from service.calibration.examples import CalibrationGoal, Example, LabelledFile
+from service.calibration.report import CalibrationReport, HygieneReport, judge_labels, report_calibration
+from service.calibration.store import CalibrationStore, not_calibrated
+from service.errors import ExamplesError, ImageError
+from service.images import ImageLimits
+from service.results import Tagging
+from service.scoring import Question, Scores
+from service.selection import Selection
+from service.settings import Settings
+from service.tagger import Tagger
+from service.vocabularies.registry import VocabularyRegistry
+
+
+class KeptPhotograph(Tagging):
+    """A photograph's tags, and the features of it that are kept."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    features: KeptFeatures = Field(exclude=True)
+    """Of this one photograph."""
+
+
+class Keep(Question):
+    """Asks for the features that are worth keeping, whatever the labels."""
+
+    def look_closer(self, scores: Scores, features_of_one: Callable[[], ImageFeatures]) -> Scores:
+        """With the features."""
+        return replace(scores, closer=self.engine.keep_images(features_of_one()))
+
+    def answer(self, scores: Scores) -> KeptPhotograph:
+        """The features of one photograph."""
+        assert isinstance(scores.closer, KeptFeatures)
+        return KeptPhotograph(**dict(super().answer(scores)), features=scores.closer)
+
+
+class Calibrating:
+    """Calibrations of one service: what is asked goes to its model in the same batches as all else."""
+
+    def __init__(self, tagger: AsyncTagger, registry: VocabularyRegistry, settings: Settings) -> None:
+        self._tagger, self._registry = tagger, registry
+        self._store = CalibrationStore(registry.database)
+        self._limits = ImageLimits(settings.max_request_bytes, settings.max_image_pixels)
+        self._most = settings.calibration_examples
+
+    async def calibrate(
+        self, name: str, files: Sequence[LabelledFile], goal: CalibrationGoal, *, replace: bool
+    ) -> CalibrationReport:
+        """Makes a new calibration, which holds from now on: of the examples that there are, unless they are
+        to be replaced, and of these. Nothing is kept of a request that fails.
+
+        Raises ExamplesError when a photograph cannot be used, as `CalibrationStore.add` does, and as
+        `AsyncTagger.tag_many` does.
+        """
+        # What cannot be calibrated is found out before its photographs are looked at.
+        await to_thread.run_sync(self._store.check, name)
+        examples = [await self._tagger.in_decoder(partial(_example, file, self._limits)) for file in files]
+        checkpoint, features = await self._see(examples)
+        add = partial(self._store.add, name, examples, goal, replace=replace, limit=self._most)
+        await to_thread.run_sync(add)
+        await to_thread.run_sync(self._store.keep_features, checkpoint, features)
+        report = await self.report(name)
+        self._tagger.runtime.prepare(await to_thread.run_sync(self._registry.get, name))
+        return report
+
+    async def report(self, name: str) -> CalibrationReport:
+        """The calibration that holds. Raises CalibrationNotFoundError."""
+        vocabulary = await to_thread.run_sync(self._registry.get, name)
+        if vocabulary.calibration is None:
+            raise not_calibrated(name)
+        calibration = await to_thread.run_sync(self._store.get, name, vocabulary.calibration)
+        plain = vocabulary.model_copy(update={"calibration": None})
+
+        def make(tagger: Tagger, refined: LabelFeatures) -> CalibrationReport:
+            return report_calibration(
+                vocabulary, calibration, tagger.engine, tagger.label_features(plain), refined
+            )
+
+        return await self._tagger.look_at_labels(vocabulary, make)
+
+    async def forget(self, name: str) -> None:
+        """Drops a vocabulary's calibrations with their photographs."""
+        await to_thread.run_sync(self._store.forget, name)
+
+    async def judge(self, name: str) -> HygieneReport:
+        """The report on a vocabulary's labels, calibrated or not."""
+        vocabulary = await to_thread.run_sync(self._registry.get, name)
+        return await self._tagger.look_at_labels(
+            vocabulary, lambda tagger, features: judge_labels(vocabulary, tagger.engine, features)
+        )
+
+    async def _see(self, examples: Sequence[Example]) -> tuple[str, dict[str, KeptFeatures]]:
+        """(id of the checkpoint, features of the photographs by digest)."""
+        copies = [example.photograph for example in examples]
+        vocabulary = self._tagger.vocabulary
+        async with self._tagger.tag_many(copies, [vocabulary], Selection(1), Keep) as tags:
+            finished = await tags.in_order()
+        features: dict[str, KeptFeatures] = {}
+        for each in finished:
+            if isinstance(each.outcome, Exception):
+                raise each.outcome
+            (kept,) = each.outcome
+            assert isinstance(kept, KeptPhotograph)
+            features[examples[each.number].digest] = kept.features
+        return tags.checkpoint, features
+
+
+def _example(file: LabelledFile, limits: ImageLimits) -> Example:
+    try:
+        copy = images.small_copy(file.data, limits)
+    except ImageError as error:
+        raise ExamplesError(
+            f"the photograph {(file.filename or '')[:80]!a} cannot be used: {error.detail}",
+            f"{error.hint}, or leave it out; nothing was kept of this request",
+        ) from error
+    return Example("sha256:" + hashlib.sha256(file.data).hexdigest(), copy, file.shown)

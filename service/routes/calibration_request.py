@@ -1,0 +1,126 @@
+"""A request for a calibration, read from a form."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from model.vocabulary import MAX_LABELS, Vocabulary
+from model.words import Name
+from service.calibration.examples import CalibrationGoal, LabelledFile
+from service.errors import ExamplesError, ParameterError, RequestError
+from service.settings import Settings
+
+_MAX_FIELD_BYTES = 8 * 1024 * 1024
+_HINT = (
+    "send as many objects as photographs, in their order: "
+    '`-F image=@a.jpg -F \'examples=[{"positive": ["dog"], "negative": ["cat"]}]\'`'
+)
+
+
+class Shown(BaseModel):
+    """What a photograph shows."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    positive: Annotated[tuple[Name, ...], Field(max_length=MAX_LABELS)] = ()
+    """Labels that hold."""
+    negative: Annotated[tuple[Name, ...], Field(max_length=MAX_LABELS)] | Literal["others"] = ()
+    """Labels that do not hold; `"others"`: all other labels of the vocabulary."""
+
+
+@dataclass(frozen=True)
+class CalibrationRequest:
+    """What a client asks for."""
+
+    files: tuple[LabelledFile, ...]
+    goal: CalibrationGoal
+    replace: bool
+    """Whether the examples that there are go."""
+
+
+async def read_calibration_request(
+    request: Request, vocabulary: Vocabulary, settings: Settings
+) -> CalibrationRequest:
+    """Reads the form. Raises ExamplesError, ParameterError, RequestError, RequestTooLargeError."""
+    try:
+        async with request.form(
+            max_files=settings.max_images, max_fields=len(_FIELDS), max_part_size=_MAX_FIELD_BYTES
+        ) as form:
+            files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+            texts = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+            photographs = [(file.filename, await file.read()) for file in files]
+    except HTTPException as error:
+        raise RequestError(f"the form cannot be read: {error.detail}", _HINT) from error
+    for name in texts:
+        if name not in _FIELDS:
+            raise ParameterError(f"there is no field `{name[:40]}`", f"use image, {', '.join(_FIELDS)}")
+    shown = _shown(texts.get("examples", "[]"))
+    if len(shown) != len(photographs):
+        raise ExamplesError(f"there are {len(photographs)} photographs and {len(shown)} examples", _HINT)
+    labelled = tuple(
+        LabelledFile(filename, data, _labels(each, vocabulary))
+        for (filename, data), each in zip(photographs, shown, strict=True)
+    )
+    return CalibrationRequest(labelled, _goal(texts), _flag(texts.get("replace", "false")))
+
+
+_FIELDS = ("examples", "goal", "value", "replace")
+_SHOWN = TypeAdapter(tuple[Shown, ...])
+
+
+def _shown(text: str) -> tuple[Shown, ...]:
+    try:
+        return _SHOWN.validate_json(text)
+    except ValidationError as error:
+        raise ExamplesError(f"`examples` cannot be used: {_first(error)}", _HINT) from error
+
+
+def _labels(shown: Shown, vocabulary: Vocabulary) -> dict[str, bool]:
+    names = {name.casefold(): name for name in vocabulary.names}
+    positive = {_known(name, names, vocabulary) for name in shown.positive}
+    if shown.negative == "others":
+        negative = set(vocabulary.names) - positive
+    else:
+        negative = {_known(name, names, vocabulary) for name in shown.negative}
+    if both := positive & negative:
+        raise ExamplesError(f"{min(both)!a} both holds and does not on one photograph", "decide")
+    return dict.fromkeys(sorted(positive), True) | dict.fromkeys(sorted(negative), False)
+
+
+def _known(name: str, names: dict[str, str], vocabulary: Vocabulary) -> str:
+    known = names.get(name.casefold())
+    if known is None:
+        raise ExamplesError(
+            f"there is no label {name[:80]!a} in the vocabulary '{vocabulary.name}'",
+            "use its labels' names; GET /v1/vocabularies/{name} lists them",
+        )
+    return known
+
+
+def _goal(texts: dict[str, str]) -> CalibrationGoal:
+    fields: dict[str, Any] = {"kind": texts.get("goal", "f1")}
+    if "value" in texts:
+        fields["value"] = texts["value"]
+    try:
+        return CalibrationGoal.model_validate(fields)
+    except ValidationError as error:
+        raise ParameterError(
+            f"the goal cannot be used: {_first(error)}",
+            "goal=f1, goal=precision with value=0.9, or goal=false-positive-rate with value=0.01",
+        ) from error
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ParameterError(f"replace is '{text[:40]}'", "give true or false")
+    return text.lower() == "true"
+
+
+def _first(error: ValidationError) -> str:
+    first: Any = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg'].lower()}" if place else str(first["msg"]).lower()
