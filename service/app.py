@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service import problems, version
+from service import metrics, problems, version
 from service.middleware import BodyLimit, CancelOnDisconnect, RequestContext, SameOrigin
 from service.routes import calibration, checkpoints, embeddings, explain, health, tag, vocabularies
 from service.runtime import Runtime
@@ -44,6 +44,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.service = state
+    metrics.BUILD.labels(version(), state.settings.engine).set(1)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=state.settings.max_request_bytes)
     app.add_middleware(CancelOnDisconnect)

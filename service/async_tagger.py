@@ -3,9 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from model.engine import LabelFeatures
 from model.vocabulary import Vocabulary
 from service import images, metrics
 from service.batching import Batcher, BatchLimits, Place
+from service.context import SERVED
 from service.errors import ImageError, NotReadyError
 from service.label_cache import Key
 from service.results import Tagging, VocabularyInfo
@@ -26,6 +26,7 @@ from service.selection import Selection
 from service.settings import Settings
 from service.shared_calls import SharedCalls
 from service.tagger import Tagger
+from service.threads import RequestThreads
 
 Result = TypeVar("Result")
 
@@ -114,9 +115,9 @@ class AsyncTagger:
                 batch_pixels=settings.batch_pixels,
             ),
         )
-        self._decoders = ThreadPoolExecutor(settings.threads, "sigrl-decode")
+        self._decoders = RequestThreads(settings.threads, "sigrl-decode")
         # Of their own: encoding a long list of labels takes as long as many photographs.
-        self._label_encoders = ThreadPoolExecutor(settings.threads, "sigrl-labels")
+        self._label_encoders = RequestThreads(settings.threads, "sigrl-labels")
         self._encoding: SharedCalls[Key, LabelFeatures] = SharedCalls(self._label_encoders)
 
     @property
@@ -136,8 +137,8 @@ class AsyncTagger:
     async def close(self, seconds: float) -> None:
         """Finishes what was admitted, within `seconds`, and refuses the rest."""
         await self._batcher.close(seconds)
-        self._decoders.shutdown(wait=False, cancel_futures=True)
-        self._label_encoders.shutdown(wait=False, cancel_futures=True)
+        self._decoders.close()
+        self._label_encoders.close()
         self.runtime.close()
 
     def check_room(self) -> None:
@@ -203,6 +204,8 @@ class AsyncTagger:
         selection: Selection,
         kind: type[Question],
     ) -> AsyncIterator[Tags]:
+        if (served := SERVED.get()) is not None:
+            served.note(len(photographs), tagger.engine.checkpoint_id)
         opened, infos = await to_thread.run_sync(_look, tagger, photographs, vocabularies)
         self.runtime.note(vocabularies)
         readable = [(number, image) for number, image in enumerate(opened) if isinstance(image, Image.Image)]
@@ -254,6 +257,8 @@ class AsyncTagger:
         seconds = Seconds(
             decode_seconds, waited + waited_for_model, scored.model_seconds, scored.score_seconds
         )
+        if (served := SERVED.get()) is not None and served.trace is not None:
+            served.trace.steps(asdict(seconds), scored.photographs)
         return _finished(number, taggings, seconds)
 
     async def _decode(

@@ -68,7 +68,7 @@ class Batcher(Generic[Item, Result]):
         self._runs = False
         for entry in self._waiting:
             if not entry.answer.done():
-                entry.answer.set_exception(_shutting_down())
+                entry.answer.set_exception(NotReadyError.leaving())
         await self._worker.stop(_LAST_BATCH_SECONDS)
 
     @property
@@ -89,7 +89,7 @@ class Batcher(Generic[Item, Result]):
             OverloadedError, RequestTooLargeError: see `Permits.take`.
         """
         if not self._admits:
-            raise _shutting_down()
+            raise NotReadyError.leaving()
         self.permits.take(pixels)
         metrics.IMAGES_ADMITTED.inc(len(pixels))
         request, deadline = object(), time.monotonic() + seconds
@@ -107,7 +107,7 @@ class Batcher(Generic[Item, Result]):
     async def answer(self, entry: Entry[Item, Result]) -> tuple[Result, float]:
         """What `Place.run` does, without its deadline."""
         if not self._runs:
-            raise _shutting_down()
+            raise NotReadyError.leaving()
         self._waiting.add(entry)
         self._worker.put(entry)
         try:
@@ -115,10 +115,6 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._waiting.discard(entry)
             self._worker.withdraw(entry)
-
-
-def _shutting_down() -> NotReadyError:
-    return NotReadyError("the service is shutting down", "try again in a few seconds")
 
 
 class Place(Generic[Item, Result]):

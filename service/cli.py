@@ -131,23 +131,19 @@ def serve(
     checkpoint: CheckpointOption = None,
 ) -> None:
     """Serves tagging over HTTP; the documentation is at /docs. Settings are environment variables SIGRL_*."""
-    import uvicorn
-
+    from service import logs
     from service.app import create_app
     from service.checkpoints.opening import open_runtime
+    from service.server import Server
     from service.settings import load_settings
     from service.vocabularies.registry import VocabularyRegistry
 
     settings = load_settings(host=host, port=port, checkpoint=checkpoint)
+    logs.configure(settings)
     # Here and not in the application's start, where a bad checkpoint would end in a traceback.
     registry = VocabularyRegistry.open(settings)
     runtime = open_runtime(settings, registry)
-    uvicorn.run(
-        create_app(settings, registry=registry, runtime=runtime),
-        host=settings.host,
-        port=settings.port,
-        timeout_graceful_shutdown=settings.shutdown_seconds,
-    )
+    Server(create_app(settings, registry=registry, runtime=runtime), settings).run()
 
 
 def find_photographs(arguments: list[Path]) -> list[Path]:

@@ -202,6 +202,11 @@ class NotReadyError(TaggerError):
     title = "The service is not ready"
     status = 503
 
+    @classmethod
+    def leaving(cls) -> "NotReadyError":
+        """The process ends."""
+        return cls("the service is shutting down", "try again in a few seconds")
+
 
 class StoreError(TaggerError):
     """The database does not answer, or not as it should."""

@@ -19,6 +19,12 @@ PlatformCollector(registry=REGISTRY)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
+BUILD = Gauge(
+    "sigrl_build_info",
+    "1 for the version that runs and what computes in it.",
+    ["version", "engine"],
+    registry=REGISTRY,
+)
 REQUESTS = Counter(
     "sigrl_requests",
     "HTTP requests answered, by route template and status.",
@@ -30,6 +36,12 @@ REQUEST_SECONDS = Histogram(
     "Time from a request's headers to the end of its answer.",
     ["route"],
     buckets=_SECONDS,
+    registry=REGISTRY,
+)
+REQUESTS_REFUSED = Counter(
+    "sigrl_requests_refused",
+    "Requests answered with an error of ours, by its code: overloaded, deadline-exceeded, not-ready...",
+    ["reason"],
     registry=REGISTRY,
 )
 IMAGES_TAGGED = Counter("sigrl_images_tagged", "Photographs tagged.", registry=REGISTRY)
@@ -50,9 +62,6 @@ SCORE_SECONDS = Histogram(
 )
 IMAGES_ADMITTED = Gauge(
     "sigrl_images_admitted", "Photographs let in and not answered yet.", registry=REGISTRY
-)
-REQUESTS_OVERLOADED = Counter(
-    "sigrl_requests_overloaded", "Requests refused for want of room.", registry=REGISTRY
 )
 IMAGES_EXPIRED = Counter(
     "sigrl_images_expired", "Photographs not answered before their deadline.", registry=REGISTRY

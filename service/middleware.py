@@ -1,6 +1,7 @@
 """Pure ASGI middleware: BaseHTTPMiddleware would hide a client's disconnection from the routes."""
 
 import asyncio
+import logging
 import re
 import time
 import uuid
@@ -11,17 +12,21 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
+from service.context import SERVED, Served
 from service.errors import ForeignOriginError, RequestTooLargeError
-from service.problems import problem_response, unforeseen
+from service.problems import refusal, unforeseen
 
 REQUEST_ID_HEADER = "X-Request-ID"
 
+_logger = logging.getLogger("sigrl.access")
 _READING = ("GET", "HEAD", "OPTIONS")
+_PROBES = ("/healthz", "/readyz", "/metrics")
 _USABLE_ID = re.compile(r"[\w.:-]{1,64}")
 
 
 class RequestContext:
-    """Gives every request an id, counts it, and is the last to catch what nobody foresaw."""
+    """Gives every request an id, counts it, writes it into the log, and is the last to catch what nobody
+    foresaw."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -33,7 +38,10 @@ class RequestContext:
         given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         # Taken over only if harmless: it goes into logs.
         request_id = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        served = Served(request_id, state.get("trace"))
+        token = SERVED.set(served)
         status = 0
         started = time.perf_counter()
 
@@ -53,12 +61,40 @@ class RequestContext:
             told = unforeseen(error, request_id)
             if status:
                 raise
-            await problem_response(told.problem())(scope, receive, send_with_id)
+            await refusal(told)(scope, receive, send_with_id)
         finally:
             # The template and not the path, or anybody could fill the memory with time series.
             route = getattr(scope.get("route"), "path", "unmatched")
+            seconds = time.perf_counter() - started
             metrics.REQUESTS.labels(route, str(status)).inc()
-            metrics.REQUEST_SECONDS.labels(route).observe(time.perf_counter() - started)
+            metrics.REQUEST_SECONDS.labels(route).observe(seconds)
+            _log(scope, route, status, seconds, served)
+            SERVED.reset(token)
+
+
+def _log(scope: Scope, route: str, status: int, seconds: float, served: Served) -> None:
+    level = logging.WARNING if status >= 500 else logging.INFO
+    if route in _PROBES and status < 400:
+        # They come every few seconds, for ever.
+        level = logging.DEBUG
+    fields = {
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "seconds": round(seconds, 6),
+        "photographs": served.photographs or None,
+        "checkpoint": served.checkpoint,
+        "key_id": scope["state"].get("key_id"),
+    }
+    _logger.log(
+        level,
+        "%s %s %d in %.3f s",
+        scope["method"],
+        route,
+        status,
+        seconds,
+        extra={name: value for name, value in fields.items() if value is not None},
+    )
 
 
 class SameOrigin:
@@ -80,7 +116,7 @@ class SameOrigin:
                     f"the page is from {origin[:100]}",
                     "ask from a program or from this service's page; a proxy must keep the header Host",
                 )
-                await problem_response(error.problem())(scope, receive, send)
+                await refusal(error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

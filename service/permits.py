@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from service import metrics
 from service.errors import OverloadedError, RequestTooLargeError
 
 _LONGEST_WAIT = 60
@@ -81,7 +80,6 @@ class Permits:
         return min(max(math.ceil(self._items * each), 1), _LONGEST_WAIT)
 
     def _overloaded(self) -> OverloadedError:
-        metrics.REQUESTS_OVERLOADED.inc()
         return OverloadedError(
             f"{self._items:,} photographs are in work, and there is no room for more",
             f"try again in {self.retry_after} s",

@@ -8,18 +8,23 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.routing import Match
 
-from service.errors import InternalError, ParameterError, Problem, TaggerError
+from service import metrics
+from service.errors import InternalError, ParameterError, Problem, RequestError, TaggerError
 
 MEDIA_TYPE = "application/problem+json"
 
 _logger = logging.getLogger("sigrl")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _HINTS = {404: "the paths are listed at /docs", 405: "the methods of each path are listed at /docs"}
 
 
-def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The answer for a problem."""
-    return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
+def refusal(error: TaggerError) -> JSONResponse:
+    """The answer for an error of ours, which is counted by its cause."""
+    metrics.REQUESTS_REFUSED.labels(error.code).inc()
+    headers = None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return _response(error.problem(), headers)
 
 
 def unforeseen(error: Exception, request_id: str) -> InternalError:
@@ -39,18 +44,20 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(TaggerError)
     async def own(_: Request, error: TaggerError) -> JSONResponse:
-        headers = None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-        return problem_response(error.problem(), headers)
+        return refusal(error)
 
     @app.exception_handler(RequestValidationError)
     async def parameter(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         name, given = first["loc"][-1], str(first.get("input"))[:40]
         detail = f"{name} is {given!a}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-        return problem_response(ParameterError(detail, "the parameters are described at /docs").problem())
+        return refusal(ParameterError(detail, "the parameters are described at /docs"))
 
     @app.exception_handler(HTTPException)
-    async def framework(_: Request, error: HTTPException) -> JSONResponse:
+    async def framework(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400:
+            # The framework's word for a body that is not even text.
+            return refusal(RequestError("the body cannot be read as JSON", "send JSON in UTF-8"))
         phrase = HTTPStatus(error.status_code).phrase
         problem = Problem(
             type="about:blank",
@@ -59,4 +66,23 @@ def install(app: FastAPI) -> None:
             detail=str(error.detail or phrase),
             hint=_HINTS.get(error.status_code, "see /docs"),
         )
-        return problem_response(problem, dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            # The framework tells the methods of one of the path's routes.
+            headers["Allow"] = ", ".join(_allowed(request))
+        return _response(problem, headers)
+
+
+def _response(problem: Problem, headers: dict[str, str] | None) -> JSONResponse:
+    return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
+
+
+def _allowed(request: Request) -> list[str]:
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]

@@ -9,7 +9,6 @@ handle.
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -29,6 +28,7 @@ from service.errors import CheckpointStateError, DriftError, TaggerError, Unusab
 from service.scoring import Question, Scored
 from service.settings import Settings
 from service.tagger import Refine, Tagger
+from service.threads import RequestThreads
 
 _logger = logging.getLogger("sigrl")
 
@@ -73,7 +73,7 @@ class Runtime:
         self._history = history or Unwritten()
         self._registered = registered
         self._recent = RecentVocabularies()
-        self._loader = ThreadPoolExecutor(1, "sigrl-loader")
+        self._loader = RequestThreads(1, "sigrl-loader")
         self._shadower = Shadower()
         self._shadow: Shadow | None = None
         self._shadowing: Checkpoint | None = None
@@ -177,7 +177,7 @@ class Runtime:
                 self.table.unload(self.table.get(info.id))
         self._shadow = None
         self._shadower.close()
-        self._loader.shutdown(wait=False, cancel_futures=True)
+        self._loader.close()
 
     def _bring_in(self, checkpoint: Checkpoint, bundle: Bundle) -> None:
         """From candidate to ready, in the loader's thread; whatever goes wrong leaves the others as they

@@ -99,8 +99,17 @@ class Settings(BaseSettings):
     memory; 159 photographs of 224 x 224."""
     request_seconds: float = Field(default=60.0, gt=0)
     """Time for a request, from its last byte on; what is not answered then fails with 504."""
+    drain_seconds: float = Field(default=0.0, ge=0)
+    """Before a server that is told to stop closes its port: so long it still takes requests while `/readyz`
+    answers 503, so that load balancers look elsewhere first. A little more than the time between two of their
+    questions."""
     shutdown_seconds: int = Field(default=30, ge=0)
-    """Time in which a server that is told to stop finishes what it has begun."""
+    """After that, time in which it finishes what it has begun; what is left then is answered with 503."""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """Logs, on stderr: lines for people, or one JSON object a line; `auto` is text on a terminal."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is left out of the logs: with `info` the successful questions of probes, with `warning` the
+    line of every request that did not fail with 5xx."""
     calibration_examples: int = Field(default=2000, ge=1)
     """Most labelled photographs that a vocabulary is calibrated by; small copies of them are kept in the
     database, for checkpoints to come."""

@@ -31,6 +31,8 @@ class ServiceState:
         self.registry = registry
         """None until the database is open."""
         self.answers = Answers(settings.idempotency_bytes)
+        self.leaving = False
+        """Whether the process was told to stop: it still answers, but nobody should come any more."""
 
     async def start(self, tagger: Tagger | None) -> None:
         """Opens the database, unless a registry is there; loads a checkpoint, unless there is a runtime or a
@@ -58,6 +60,11 @@ class ServiceState:
         if self.registry is None:
             raise NotReadyError("the database is not open yet", "try again in a few seconds")
         return self.registry
+
+    async def refuse(self) -> None:
+        """Answers what is not done yet with NotReadyError, as there is no more time."""
+        if self.tagger is not None:
+            await self.tagger.close(0)
 
     async def stop(self) -> None:
         """Takes no more requests, finishes those begun, and lets the database go."""

@@ -7,6 +7,7 @@ from fastapi.responses import RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service import metrics
+from service.errors import NotReadyError
 from service.problems import documented
 from service.results import Answer, VocabularyInfo
 from service.state import ServiceState, service_state
@@ -39,7 +40,9 @@ async def health() -> Health:
 @router.get("/readyz", responses=documented(503))
 async def readiness(state: Annotated[ServiceState, Depends(service_state)]) -> Readiness:
     """Whether requests may be sent here: the model has tagged something within the last minute, or does so
-    now."""
+    now; and the process was not told to stop."""
+    if state.leaving:
+        raise NotReadyError("the process was told to stop", "send requests elsewhere")
     tagger = state.ready_tagger
     await tagger.check_ready()
     return Readiness(checkpoint=tagger.checkpoint, vocabulary=VocabularyInfo.of(tagger.vocabulary))

@@ -1,0 +1,104 @@
+"""`sigrl serve` as a process of its own, with the fake engine in it."""
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import httpx
+from fake_engine import FakeEngine, FakeFeatures
+
+from model.vocabulary import Vocabulary
+
+LONG = 60.0
+
+
+class ServiceProcess:
+    """The process from its start to its end; settings by their names without SIGRL_.
+
+    `delay`: seconds that the model takes for each batch.
+    """
+
+    def __init__(
+        self, folder: Path, delay: float = 0, environment: Mapping[str, str] | None = None, **settings: object
+    ) -> None:
+        self._log = folder / "service.log"
+        given = {f"SIGRL_{name.upper()}": str(value) for name, value in settings.items()}
+        paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": paths,
+            "DELAY": str(delay),
+            "SIGRL_DATA": str(folder / "data"),
+            **given,
+            **(environment or {}),
+        }
+
+    def __enter__(self) -> "ServiceProcess":
+        with self._log.open("wb") as log:
+            command = [sys.executable, __file__, "serve", "--port", "0"]
+            self.process = subprocess.Popen(command, stderr=log, stdout=log, env=self._environment)
+        wait_until(lambda: self.process.poll() is not None or "running on" in self.log)
+        found = re.search(r"running on (http://[\d.]+:\d+)", self.log)
+        assert found, self.log
+        self.url = found[1]
+        self.client = httpx.Client(base_url=self.url, timeout=LONG)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def log(self) -> str:
+        """All that it has written so far."""
+        return self._log.read_text()
+
+    @property
+    def records(self) -> list[dict[str, object]]:
+        """The same, where every line is a JSON object."""
+        return [json.loads(line) for line in self.log.splitlines()]
+
+    def metric(self, name: str) -> float:
+        """A sample as GET /metrics gives it, 0 if it is not there."""
+        found = re.search(rf"^{re.escape(name)} (\S+)$", self.client.get("/metrics").text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def stop(self) -> int:
+        """Tells it to stop, and gives its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(LONG)
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + LONG
+    while not true():
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.005)
+
+
+class _Engine(FakeEngine):
+    """Takes `fault` for a label that nobody foresaw."""
+
+    def encode_labels(
+        self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
+    ) -> FakeFeatures:
+        if "fault" in vocabulary.names:
+            logging.getLogger("sigrl").warning("this will not go well")
+            raise RuntimeError("nobody foresaw this")
+        return super().encode_labels(vocabulary, progress)
+
+
+if __name__ == "__main__":
+    import service.tagger
+    from service import cli
+
+    service.tagger.load_engine = lambda *_: _Engine(delay=float(os.environ["DELAY"]))  # type: ignore[attr-defined,assignment]
+    cli.main()

@@ -1,0 +1,81 @@
+"""What a process does that is told to stop."""
+
+import json
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import httpx
+import sample_images as samples
+from service_process import LONG, ServiceProcess, wait_until
+
+RAW = {"content-type": "image/jpeg"}
+ADMITTED = "sigrl_images_admitted"
+
+
+class Asking(threading.Thread):
+    """A request in a thread, and its answer."""
+
+    def __init__(self, process: ServiceProcess, **options: object) -> None:
+        super().__init__()
+        self._options = {"url": process.url + "/v1/tag", "timeout": LONG, **options}
+        self.answer: httpx.Response | None = None
+        self.start()
+
+    def run(self) -> None:
+        self.answer = httpx.post(**self._options)  # type: ignore[arg-type]
+
+    def result(self) -> httpx.Response:
+        self.join(LONG)
+        assert self.answer is not None
+        return self.answer
+
+
+def _raw(process: ServiceProcess) -> Asking:
+    return Asking(process, content=samples.jpeg(), headers=RAW)
+
+
+def test_what_was_accepted_is_finished(tmp_path: Path) -> None:
+    with ServiceProcess(tmp_path, delay=0.3, batch_images=1) as process:
+        files = [("image", (f"{n}.jpg", samples.jpeg())) for n in range(3)]
+        lines = Asking(process, files=files, headers={"accept": "application/x-ndjson"})
+        asking = [_raw(process) for _ in range(4)]
+        idle = socket.create_connection(("127.0.0.1", httpx.URL(process.url).port or 0))
+        wait_until(lambda: process.metric(ADMITTED) == 7)
+        # The client of `metric` keeps its connection, too: neither holds the end up.
+        assert process.stop() == 0
+        assert [each.result().status_code for each in asking] == [200] * 4
+        done = [json.loads(line) for line in lines.result().text.splitlines()]
+        assert sorted(line["index"] for line in done) == [0, 1, 2]
+        assert all(line["image"]["status"] == 200 for line in done)
+        idle.close()
+
+
+def test_readiness_ends_before_the_port_closes(tmp_path: Path) -> None:
+    with ServiceProcess(tmp_path, drain_seconds=LONG) as process:
+        assert process.client.get("/readyz").status_code == 200
+        process.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: process.client.get("/readyz").status_code == 503)
+        # On new connections as on old ones, for who has not noticed yet.
+        assert process.client.get("/healthz").status_code == 200
+        assert httpx.post(process.url + "/v1/tag", content=samples.jpeg(), headers=RAW).status_code == 200
+
+
+def test_what_takes_too_long_is_told_so(tmp_path: Path) -> None:
+    with ServiceProcess(tmp_path, delay=2.5, batch_images=1, shutdown_seconds=1) as process:
+        asking = [_raw(process) for _ in range(3)]
+        wait_until(lambda: process.metric(ADMITTED) == 3)
+        assert process.stop() == 0
+        answers = [each.result() for each in asking]
+        assert {answer.status_code for answer in answers} <= {200, 503}
+        refused = [answer.json()["type"] for answer in answers if answer.status_code == 503]
+        assert refused
+        assert set(refused) == {"urn:sigrl:problem:not-ready"}
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    with ServiceProcess(tmp_path, drain_seconds=600) as process:
+        process.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: process.client.get("/readyz").status_code == 503)
+        assert process.stop() == -signal.SIGTERM
