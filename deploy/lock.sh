@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Pins what goes into the images: writes deploy/locks/ anew from pyproject.toml and requirements-onnx.txt.
+#     pip install uv && deploy/lock.sh            # pins are kept where they still fit
+#     deploy/lock.sh --upgrade                    # the newest that fit
+# tests/deploy/test_locks.py says when it has to be run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+locks=deploy/locks
+
+compile() {
+  uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate \
+    --custom-compile-command deploy/lock.sh "$@" >/dev/null
+}
+
+# Without what torch's CUDA wheels ask for, and without torch itself, whose CPU wheels come from an index of
+# their own: torch.txt names the releases, see the Dockerfile.
+cuda="$(mktemp --suffix .txt)"
+trap 'rm -f "$cuda"' EXIT
+printf '%s\n' cuda-bindings cuda-toolkit triton \
+  nvidia-{cudnn-cu13,cusparselt-cu13,nccl-cu13,nvshmem-cu13} >"$cuda"
+without_cuda=(--excludes "$cuda" --no-emit-package torch --no-emit-package torchvision)
+
+compile pyproject.toml --extra postgres -o $locks/gpu.txt "$@"
+grep -oE '^torch(vision)?==[0-9.]+' $locks/gpu.txt >$locks/torch.txt
+# Of the others the same releases as of the first.
+compile pyproject.toml --extra postgres -c $locks/gpu.txt "${without_cuda[@]}" -o $locks/cpu.txt
+compile pyproject.toml --extra postgres --extra export --extra onnx -c $locks/gpu.txt "${without_cuda[@]}" \
+  -o $locks/export.txt
+compile requirements-onnx.txt - -c $locks/export.txt -o $locks/onnx.txt <<<'psycopg[binary]>=3.2,<4'
+compile - -o $locks/build.txt "$@" <<<'hatchling>=1.26'

@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+"""Builds an image by the Dockerfile and tries it, with no container engine: buildah in chroot isolation.
+
+    deploy/prove_image.py                # onnx, which builds PyTorch's stages too
+    deploy/prove_image.py cpu onnx
+
+The base is made of Debian's packages by mmdebstrap. Needs root, buildah, mmdebstrap, and the registries that
+apt and pip are set up for here. Prints what it found and each image's size; the exit status is 1 when
+something is not as it should be.
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+BASE = "localhost/sigrl-base"
+LIMITS = {"onnx": 700, "cpu": 1500}
+"""Megabytes, base included."""
+SECONDS_TO_READY = 120
+
+
+class Images:
+    """buildah with a storage of its own."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        where = ["--root", str(work / "storage"), "--runroot", str(work / "run")]
+        self.command = ["buildah", *where]
+        # By the flag alone images are looked for under another driver.
+        os.environ["STORAGE_DRIVER"] = "vfs"
+
+    def call(self, *arguments: str) -> str:
+        done = subprocess.run([*self.command, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+        return done.stdout.strip()
+
+    def make_base(self) -> None:
+        archive = self.work / "base.tar"
+        packages = "ca-certificates,python3-venv"
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", "bookworm"]
+        subprocess.run([*command, str(archive)], check=True)
+        container = self.call("from", "scratch")
+        self.call("add", "--quiet", container, str(archive), "/")
+        self.call("commit", "--quiet", "--rm", container, BASE)
+        archive.unlink()
+
+    def build(self, target: str) -> None:
+        """The index of CPU wheels is set to none: what pip is set up for here decides."""
+        arguments = [f"--build-arg={pair}" for pair in (f"BASE={BASE}", f"TARGET={target}", "TORCH_INDEX=")]
+        config, paths = _pip_config()
+        (self.work / "pip.conf").write_text(config)
+        volumes = [f"--volume={path}:{path}:ro" for path in paths]
+        options = ["--isolation=chroot", "--format=docker", "--layers", "--quiet"]
+        secret = f"--secret=id=pip,src={self.work / 'pip.conf'}"
+        self.call("bud", *options, secret, *volumes, *arguments, f"--tag=sigrl-tagger:{target}", str(ROOT))
+
+    def megabytes(self, image: str) -> int:
+        """What the files take, unpacked."""
+        container = self.call("from", image)
+        folder = self.call("mount", container)
+        size = subprocess.run(["du", "-sm", "--apparent-size", folder], check=True, stdout=subprocess.PIPE)
+        self.call("rm", container)
+        return int(size.stdout.split()[0])
+
+
+class Container:
+    """The image's own command as the image's own user, with its data in `data`."""
+
+    def __init__(self, images: Images, image: str, data: Path) -> None:
+        self.images, self.data = images, data
+        self.config = json.loads(images.call("inspect", "--type=image", image))["Docker"]["config"]
+        self.name = images.call("from", image)
+        self.log = images.work / "service.log"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+
+    def command(self, *arguments: str) -> list[str]:
+        options = ["--isolation=chroot", f"--env=SIGRL_PORT={self.port}", f"--volume={self.data}:/data"]
+        return [*self.images.command, "run", *options, self.name, "--", *arguments]
+
+    def run(self, *arguments: str) -> str:
+        return subprocess.run(self.command(*arguments), check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def start(self) -> None:
+        with self.log.open("w") as log:
+            command = self.command(*self.config["Entrypoint"], *self.config["Cmd"])
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        end = time.monotonic() + SECONDS_TO_READY
+        while not self.healthy():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(1)
+
+    def healthy(self) -> bool:
+        kind, *check = self.config["Healthcheck"]["Test"]
+        assert kind == "CMD"
+        done = subprocess.run(self.command(*check), stderr=subprocess.DEVNULL)
+        return done.returncode == 0
+
+    def ask(self, method: str, path: str, body: bytes, kind: str, key: str | None) -> Any:
+        headers = {"Content-Type": kind} | ({} if key is None else {"Authorization": f"Bearer {key}"})
+        url = f"http://127.0.0.1:{self.port}{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers, method=method)) as answer:
+            return json.load(answer)
+
+    def stop(self) -> None:
+        """As an engine stops it: the signal to the image's own process, not to buildah around it."""
+        os.kill(_service_below(self.process.pid), signal.SIGTERM)
+        self.process.wait(60)
+        # Not by the status: uvicorn ends by the signal that ended it, and of that buildah makes a failure.
+        told = self.log.read_text()
+        assert "Application shutdown complete" in told, told
+        assert "Traceback" not in told, told
+
+
+def prove(images: Images, target: str) -> None:
+    image = f"sigrl-tagger:{target}"
+    began = time.monotonic()
+    images.build(target)
+    print(f"{image}: built in {time.monotonic() - began:.0f} s", flush=True)
+    size = images.megabytes(image)
+    print(f"{image}: {size} MB, {size - images.megabytes(BASE)} MB of them over the base", flush=True)
+    assert size <= LIMITS[target], f"more than {LIMITS[target]} MB"
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        container = Container(images, image, data)
+        config = container.config
+        assert config["StopSignal"] == "SIGTERM"
+        assert "/data" in config["Volumes"]
+        user = int(config["User"].partition(":")[0])
+        assert user != 0
+        os.chown(data, user, user)
+        uid = container.run("id", "-u").strip()
+        assert int(uid) == user
+        print(f"{image}: runs as user {uid}", flush=True)
+        _check_contents(container, target)
+
+        container.start()
+        print(f"{image}: ready, by its own health check", flush=True)
+        photograph = (ROOT / "examples" / "cat.jpg").read_bytes()
+        vocabulary = (ROOT / "examples" / "vocabulary.json").read_bytes()
+        answer = container.ask("POST", "/v1/tag?labels=cat,rocket&top_k=1", photograph, "image/jpeg", None)
+        tag = answer["images"][0]["tags"][0]
+        assert (tag["label"], tag["accepted"]) == ("cat", True), answer
+        print(f"{image}: examples/cat.jpg is {tag['label']}, {tag['probability']:.0%}", flush=True)
+        container.ask("PUT", "/v1/vocabularies/house", vocabulary, "application/json", None)
+        container.stop()
+        assert not container.healthy()
+        print(f"{image}: SIGTERM ended it", flush=True)
+
+        container.start()
+        answer = container.ask("POST", "/v1/tag?vocabulary=house", photograph, "image/jpeg", None)
+        assert answer["vocabulary"]["name"] == "house", answer
+        container.run("sigrl", "doctor")
+        container.stop()
+        print(f"{image}: what was registered is there after a restart", flush=True)
+
+
+def _check_contents(container: Container, target: str) -> None:
+    lacking = "pip", "hatchling", *(("torch",) if target == "onnx" else ())
+    names = container.run(
+        "python",
+        "-c",
+        "import importlib.util as u, sys; print(*[n for n in sys.argv[1:] if u.find_spec(n)])",
+        *lacking,
+    )
+    assert names.split() == [], f"{names} should not be in the image"
+    for path in ("/etc/pip.conf", "/usr/bin/gcc"):
+        found = container.run("sh", "-c", f"test -e {shlex.quote(path)} && echo there || true")
+        assert found == "", f"{path} should not be in the image"
+
+
+def _service_below(pid: int) -> int:
+    """The last of a chain of processes, each the only child of any thread of the one before."""
+    while children := [
+        child
+        for thread in Path(f"/proc/{pid}/task").iterdir()
+        for child in (thread / "children").read_text().split()
+    ]:
+        pid = int(children[0])
+    return pid
+
+
+def _pip_config() -> tuple[str, set[Path]]:
+    """What pip is told on this machine, by files and variables, and the paths that it names."""
+    told = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    # Variables win over files.
+    files = re.findall(r"^global\.([\w-]+)='(.*)'$", told, re.MULTILINE)
+    options = dict(files + re.findall(r"^:env:\.([\w-]+)='(.*)'$", told, re.MULTILINE))
+    paths = set[Path]()
+    for value in options.values():
+        for found in re.findall(r"(?:file://|^|\s)(/[^\s']+)", value):
+            path = Path(found)
+            # A folder of wheels refers to others beside it.
+            paths.add(path if path.is_file() else Path(*path.parts[:3]))
+    lines = [f"{name} = {value}" for name, value in options.items()]
+    return "\n".join(["[global]", *lines, ""]), {path for path in paths if path.exists()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("targets", nargs="*", default=["onnx"], choices=[*LIMITS, []], metavar="cpu|onnx")
+    parser.add_argument("--work", type=Path, help="Folder that keeps base and layers for the next time.")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="sigrl-image-") as temporary:
+        images = Images(arguments.work or Path(temporary))
+        if not images.call("images", "--quiet", "--filter", f"reference={BASE}"):
+            images.make_base()
+        for target in arguments.targets:
+            prove(images, target)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""docker-compose.yml and deploy/kubernetes.yaml: valid by their schemas, and in step with the service."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from service.app import create_app
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+KUBERNETES = {
+    each["kind"]: each for each in yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text())
+}
+POD = KUBERNETES["Deployment"]["spec"]["template"]["spec"]
+OURS = {name: each for name, each in COMPOSE["services"].items() if "build" in each}
+
+
+def _known_variable(name: str) -> bool:
+    return not name.startswith("SIGRL_") or name.removeprefix("SIGRL_").lower() in Settings.model_fields
+
+
+def test_compose_keeps_to_its_schema() -> None:
+    schema = "--builtin-schema=vendor.compose-spec"
+    subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", schema, ROOT / "docker-compose.yml"], check=True
+    )
+
+
+def test_each_profile_starts_what_it_says() -> None:
+    started: dict[str, set[str]] = {}
+    for name, service in COMPOSE["services"].items():
+        (profile,) = service["profiles"]
+        started.setdefault(profile, set()).add(name)
+        assert set(service.get("depends_on", ())) <= {
+            other for other, each in COMPOSE["services"].items() if profile in each["profiles"]
+        }
+    full = {"replica", "proxy", "postgres", "prometheus", "grafana"}
+    assert started == {"default": {"sigrl"}, "gpu": {"gpu"}, "full": full}
+
+
+def test_compose_mounts_what_is_there_and_publishes_on_loopback() -> None:
+    for service in COMPOSE["services"].values():
+        for volume in service.get("volumes", ()):
+            source = volume.partition(":")[0]
+            assert source in COMPOSE["volumes"] or (ROOT / source).exists(), source
+        assert all("127.0.0.1:" in port for port in service.get("ports", ()))
+
+
+@pytest.mark.parametrize("service", OURS.values(), ids=OURS)
+def test_our_containers_may_finish_and_can_do_little_else(service: dict[str, Any]) -> None:
+    assert int(service["stop_grace_period"].removesuffix("s")) > Settings().shutdown_seconds
+    assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    assert all(map(_known_variable, service.get("environment", ())))
+    targets = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert service["build"]["args"]["TARGET"] in targets
+
+
+@pytest.mark.parametrize("manifest", KUBERNETES.values(), ids=KUBERNETES)
+@pytest.mark.parametrize("version", ["1.31", "1.37"])
+def test_kubernetes_keeps_to_its_schema(manifest: dict[str, Any], version: str) -> None:
+    kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_probes_ask_what_the_service_answers() -> None:
+    (container,) = POD["containers"]
+    probes = {
+        kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")
+    }
+    assert probes == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz"}
+    assert set(probes.values()) <= set(create_app().openapi()["paths"])
+
+
+def test_a_pod_has_time_to_finish() -> None:
+    (container,) = POD["containers"]
+    shutdown = int(KUBERNETES["ConfigMap"]["data"]["SIGRL_SHUTDOWN_SECONDS"])
+    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert POD["terminationGracePeriodSeconds"] > pause + shutdown
+
+
+def test_a_pod_is_nobody_and_writes_only_where_it_should() -> None:
+    (container,) = POD["containers"]
+    user = re.search(r"useradd --uid (\d+)", (ROOT / "Dockerfile").read_text())
+    assert user is not None
+    assert POD["securityContext"]["runAsUser"] == int(user[1]) != 0
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    assert set(mounts) == {"/data", "/tmp", "/checkpoints"}
+    assert set(mounts.values()) == {volume["name"] for volume in POD["volumes"]}
+    names = KUBERNETES["ConfigMap"]["data"].keys() | KUBERNETES["Secret"]["stringData"].keys()
+    assert all(map(_known_variable, names))
+
+
+def test_the_proxy_refuses_nothing_that_the_service_would_take() -> None:
+    nginx = (ROOT / "deploy" / "nginx.conf").read_text()
+    (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", nginx)
+    (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", nginx)
+    assert int(megabytes) * 2**20 > Settings().max_request_bytes
+    assert int(seconds) > Settings().request_seconds
+
+
+def test_the_context_of_a_build_is_what_the_dockerfile_copies() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"}
+    for source in " ".join(copied).split():
+        assert (ROOT / source).exists(), source
+        assert any(os.path.commonpath([source, each]) == each for each in allowed), source

@@ -1,0 +1,70 @@
+"""Alerts and dashboard: valid, about metrics that there are, and firing when they should."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from service.metrics import REGISTRY
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+ALERTS = [
+    rule for group in yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"] for rule in group["rules"]
+]
+DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "sigrl.json").read_text())
+SUFFIXES = {
+    "counter": ("_total",),
+    "histogram": ("_bucket", "_sum", "_count"),
+    "gauge": ("",),
+    "info": ("_info",),
+}
+
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed here")
+
+
+def _exposed() -> set[str]:
+    return {family.name + suffix for family in REGISTRY.collect() for suffix in SUFFIXES[family.type]}
+
+
+def _named(expression: str) -> set[str]:
+    return set(re.findall(r"\b(?:sigrl|process)_\w+", expression))
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_alerts_name_metrics_that_exist(rule: dict) -> None:
+    assert _named(rule["expr"]) <= _exposed()
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    assert rule["annotations"]["summary"]
+
+
+@pytest.mark.parametrize("panel", DASHBOARD["panels"], ids=lambda panel: panel["title"])
+def test_panels_name_metrics_that_exist(panel: dict) -> None:
+    for target in panel["targets"]:
+        assert _named(target["expr"])
+        assert _named(target["expr"]) <= _exposed()
+
+
+def test_grafana_finds_source_and_dashboard() -> None:
+    source = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())
+    (uid,) = {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]}
+    assert source["datasources"][0]["uid"] == uid
+    provider = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/sigrl.yml").read_text())
+    mounted = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())["services"]["grafana"]
+    folder = provider["providers"][0]["options"]["path"]
+    assert f"./deploy/grafana/dashboards:{folder}:ro" in mounted["volumes"]
+
+
+@needs_promtool
+def test_prometheus_takes_its_configuration() -> None:
+    subprocess.run(["promtool", "check", "config", DEPLOY / "prometheus.yml"], check=True)
+
+
+@needs_promtool
+def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
+    tests = Path(__file__).with_name("alerts_test.yml").read_text()
+    (tmp_path / "test.yml").write_text(tests.replace("ALERTS", str(DEPLOY / "alerts.yml")))
+    subprocess.run(["promtool", "test", "rules", tmp_path / "test.yml"], check=True)
