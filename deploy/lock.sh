@@ -20,11 +20,15 @@ printf '%s\n' cuda-bindings cuda-toolkit triton \
   nvidia-{cudnn-cu13,cusparselt-cu13,nccl-cu13,nvshmem-cu13} >"$cuda"
 without_cuda=(--excludes "$cuda" --no-emit-package torch --no-emit-package torchvision)
 
-compile pyproject.toml --extra postgres -o $locks/gpu.txt "$@"
+compile pyproject.toml --extra postgres --extra otel -o $locks/gpu.txt "$@"
 grep -oE '^torch(vision)?==[0-9.]+' $locks/gpu.txt >$locks/torch.txt
 # Of the others the same releases as of the first.
-compile pyproject.toml --extra postgres -c $locks/gpu.txt "${without_cuda[@]}" -o $locks/cpu.txt
-compile pyproject.toml --extra postgres --extra export --extra onnx -c $locks/gpu.txt "${without_cuda[@]}" \
-  -o $locks/export.txt
-compile requirements-onnx.txt - -c $locks/export.txt -o $locks/onnx.txt <<<'psycopg[binary]>=3.2,<4'
+compile pyproject.toml --extra postgres --extra otel -c $locks/gpu.txt "${without_cuda[@]}" -o $locks/cpu.txt
+compile pyproject.toml --extra postgres --extra otel --extra export --extra onnx -c $locks/gpu.txt \
+  "${without_cuda[@]}" -o $locks/export.txt
+python3 - <<'END' | compile requirements-onnx.txt - -c $locks/export.txt -o $locks/onnx.txt
+import tomllib
+extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]
+print(*extras["postgres"], *extras["otel"], sep="\n")
+END
 compile - -o $locks/build.txt "$@" <<<'hatchling>=1.26'

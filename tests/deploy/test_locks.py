@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "deploy" / "locks"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
-WITH_TORCH = [*PROJECT["project"]["dependencies"], *EXTRAS["postgres"]]
-WITHOUT_TORCH = [*(ROOT / "requirements-onnx.txt").read_text().splitlines(), *EXTRAS["postgres"]]
+INCLUDED = [*EXTRAS["postgres"], *EXTRAS["otel"]]
+WITH_TORCH = [*PROJECT["project"]["dependencies"], *INCLUDED]
+WITHOUT_TORCH = [*(ROOT / "requirements-onnx.txt").read_text().splitlines(), *INCLUDED]
 ASKED = {
     "gpu": WITH_TORCH,
     "cpu": WITH_TORCH,

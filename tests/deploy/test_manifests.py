@@ -78,11 +78,14 @@ def test_probes_ask_what_the_service_answers() -> None:
     assert set(probes.values()) <= set(create_app().openapi()["paths"])
 
 
-def test_a_pod_has_time_to_finish() -> None:
-    (container,) = POD["containers"]
-    shutdown = int(KUBERNETES["ConfigMap"]["data"]["SIGRL_SHUTDOWN_SECONDS"])
-    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert POD["terminationGracePeriodSeconds"] > pause + shutdown
+def test_a_pod_leaves_before_it_stops_and_has_time_to_finish() -> None:
+    drain, shutdown = (
+        int(KUBERNETES["ConfigMap"]["data"][f"SIGRL_{name}_SECONDS"]) for name in ("DRAIN", "SHUTDOWN")
+    )
+    readiness = POD["containers"][0]["readinessProbe"]
+    assert drain >= readiness["periodSeconds"] * readiness["failureThreshold"]
+    # The server itself adds three seconds for the last answers.
+    assert POD["terminationGracePeriodSeconds"] > drain + shutdown + 3
 
 
 def test_a_pod_is_nobody_and_writes_only_where_it_should() -> None:
