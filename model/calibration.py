@@ -117,18 +117,19 @@ def lower_quartile(background: Array) -> Array:
     return quartile
 
 
-def f1_thresholds(background: Array, default_threshold: float, weights: Array) -> Array:
+def f1_thresholds(background: Array, default_threshold: float | Array, weights: Array) -> Array:
     """The thresholds [C] with the best expected F1, if the probabilities [N, C] of N everyday photographs are
-    right: the best F1 that can be expected, halved. `default_threshold` counts like `weights` [C] of the
-    photographs that show the label."""
+    right: the best F1 that can be expected, halved. `default_threshold`, one or [C], counts like `weights`
+    [C] of the photographs that show the label."""
     thresholds = np.empty(background.shape[1], np.float32)
+    defaults = np.broadcast_to(np.asarray(default_threshold), thresholds.shape)
     for start in range(0, len(thresholds), _BLOCK):
         block = slice(start, start + _BLOCK)
         falling = -np.sort(-background[:, block].astype(np.float64), axis=0)
         right = falling.cumsum(axis=0)
         taken = np.arange(1, len(falling) + 1)[:, None]
         best = (2 * right / (taken + right[-1])).max(axis=0)
-        found = right[-1] * best / 2 + weights[block] * default_threshold
+        found = right[-1] * best / 2 + weights[block] * defaults[block]
         thresholds[block] = found / (right[-1] + weights[block])
     return thresholds
 

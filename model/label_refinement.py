@@ -2,6 +2,7 @@
 without torch."""
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -11,18 +12,24 @@ from model.calibration import (
     OFFSET,
     SLOPE,
     THRESHOLD,
-    TRAINED_THRESHOLD_PHOTOGRAPHS,
     Array,
     LabelCalibration,
+    f1_thresholds,
     probabilities,
 )
 
 Wide: TypeAlias = npt.NDArray[np.float64]
 
-_SHIFT_DEVIATION = 2.0
-_SLOPE_DEVIATION = 0.5
-"""How far, in logits and as a part of the slope, a label without examples may well be off."""
+THRESHOLD_PHOTOGRAPHS = 5.0
+"""A label's threshold from before counts like so many photographs that show the label."""
+EXPECTED_THRESHOLD_PHOTOGRAPHS = 20.0
+"""The threshold that the probabilities make expect counts like so many of the examples that show it."""
+_SHIFT_DEVIATIONS = (0.1, 0.25, 0.5, 1.0, 2.0)
+_SLOPE_DEVIATIONS = (0.1, 0.5)
+"""How far, in logits and as a part of the slope, labels of a vocabulary may be off: what `refine` tries."""
+_FOLDS = 5
 _STEPS = 50
+_PRECISION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -69,27 +76,36 @@ def refine(
     logits: Array,
     labels: npt.NDArray[np.int8],
     goal: Goal,
+    background: Array | None = None,
 ) -> LabelCalibration:
     """The calibration [C, 3] after M examples: logits and labels [M, C], labels +1, -1 or 0 for unknown.
 
-    The fewer examples a label has, the nearer it stays to what it was; without any it stays. The examples are
-    taken for a fair draw of the photographs to come. A precision that no threshold reaches gives a threshold
-    of 1, at which nothing is tagged. For a false-positive rate the thresholds stay as they are: they follow
-    from the probabilities on the background set.
+    The fewer examples a label has, the nearer it stays to what it was; without any it stays. How far labels
+    may move is learned from all of them: by how well some examples tell the others. The examples are taken
+    for a fair draw of the photographs to come, as are those of `background`, logits [N, C]. A precision that
+    no threshold reaches gives a threshold of 1, at which nothing is tagged. For a false-positive rate the
+    thresholds stay as they are: they follow from the probabilities on the background set.
     """
-    refined = calibration.copy()
-    for column in range(len(calibration)):
-        known = labels[:, column] != 0
-        if not known.any():
-            continue
-        scores, holds = logits[known, column].astype(np.float64), labels[known, column] > 0
-        offset, slope = (float(calibration[column, part]) for part in (OFFSET, SLOPE))
-        refined[column, :THRESHOLD] = _fit(scores, holds, offset, slope)
-        found = probabilities(logits[known, column][:, None], "context", refined[column][None])[:, 0]
+    known = labels != 0
+    told = known.any(axis=0)
+    if not told.any():
+        return calibration.copy()
+    refined = _fit(calibration, logits, labels, _deviations(calibration, logits, labels))
+    refined[~told] = calibration[~told]
+    found = probabilities(logits, "context", refined)
+    if isinstance(goal, BestF1):
+        everyday = (
+            found if background is None else np.vstack([probabilities(background, "context", refined), found])
+        )
+        weights = np.full(len(calibration), THRESHOLD_PHOTOGRAPHS)
+        expected = f1_thresholds(everyday, calibration[:, THRESHOLD], weights)
+    for column in np.flatnonzero(told):
+        rows = known[:, column]
+        values, holds = found[rows, column], labels[rows, column] > 0
         if isinstance(goal, TargetPrecision):
-            refined[column, THRESHOLD] = _precise(found, holds, goal.precision)
+            refined[column, THRESHOLD] = _precise(values, holds, goal.precision)
         elif isinstance(goal, BestF1):
-            refined[column, THRESHOLD] = _best_f1(found, holds, float(calibration[column, THRESHOLD]))
+            refined[column, THRESHOLD] = _best_f1(values, holds, float(expected[column]))
     return refined
 
 
@@ -105,28 +121,74 @@ def logistic(features: Wide, targets: npt.NDArray[np.bool_], start: Wide, deviat
         hessian = (features * curvature[:, None]).T @ features + np.diag(precision)
         step = np.clip(np.linalg.solve(hessian, gradient), -1, 1)
         coefficients = coefficients - step
-        if np.abs(step).max() < 1e-6:
+        if np.abs(step).max() < _PRECISION:
             break
     return coefficients
 
 
-def _fit(scores: Wide, holds: npt.NDArray[np.bool_], offset: float, slope: float) -> tuple[float, float]:
-    """The offset and slope of one label. Both are fitted around the score of an even chance: there the shift
-    and the slope are nearly independent of each other."""
+def _deviations(
+    calibration: LabelCalibration, logits: Array, labels: npt.NDArray[np.int8]
+) -> tuple[float, float]:
+    """How far the shift and the slope of these labels may well be off, by which deviations tell examples best
+    that were left out of the fit. Of a single example: the middle."""
+    folds = min(_FOLDS, len(logits))
+    if folds < 2:
+        return _SHIFT_DEVIATIONS[len(_SHIFT_DEVIATIONS) // 2], _SLOPE_DEVIATIONS[-1]
+    fold = np.arange(len(logits)) % folds
+
+    def likelihood(deviations: tuple[float, float]) -> float:
+        total = 0.0
+        for out in range(folds):
+            rows = fold != out
+            fitted = _fit(calibration, logits[rows], labels[rows], deviations)
+            left = fitted[:, OFFSET] + fitted[:, SLOPE] * logits[~rows].astype(np.float64)
+            total -= float((np.logaddexp(0, -labels[~rows] * left) * (labels[~rows] != 0)).sum())
+        return total
+
+    return max(product(_SHIFT_DEVIATIONS, _SLOPE_DEVIATIONS), key=likelihood)
+
+
+def _fit(
+    calibration: LabelCalibration,
+    logits: Array,
+    labels: npt.NDArray[np.int8],
+    deviations: tuple[float, float],
+) -> LabelCalibration:
+    """Offsets and slopes of all labels at once, by Newton's method with a normal prior around the old ones.
+    Both are fitted around the score of an even chance: there they are nearly independent of each other."""
+    offset, slope = (calibration[:, part].astype(np.float64) for part in (OFFSET, SLOPE))
     even = -offset / slope
-    features = np.stack([np.ones_like(scores), slope * (scores - even)], axis=1)
-    start, deviations = np.array([0.0, 1.0]), np.array([_SHIFT_DEVIATION, _SLOPE_DEVIATION])
-    shift, factor = logistic(features, holds, start, deviations)
+    old = slope * (logits - even)
+    known, holds = labels != 0, labels > 0
+    shift, factor = np.zeros_like(offset), np.ones_like(offset)
+    of_shift, of_factor = (1 / deviation**2 for deviation in deviations)
+    for _ in range(_STEPS):
+        expected = 1 / (1 + np.exp(-np.clip(shift + factor * old, -40, 40)))
+        error, curvature = known * (expected - holds), known * expected * (1 - expected)
+        gradients = error.sum(0) + of_shift * shift, (error * old).sum(0) + of_factor * (factor - 1)
+        shift_shift = curvature.sum(0) + of_shift
+        shift_factor = (curvature * old).sum(0)
+        factor_factor = (curvature * old**2).sum(0) + of_factor
+        determinant = shift_shift * factor_factor - shift_factor**2
+        steps = (
+            np.clip((factor_factor * gradients[0] - shift_factor * gradients[1]) / determinant, -1, 1),
+            np.clip((shift_shift * gradients[1] - shift_factor * gradients[0]) / determinant, -1, 1),
+        )
+        shift, factor = shift - steps[0], factor - steps[1]
+        if max(np.abs(step).max() for step in steps) < _PRECISION:
+            break
     # A label that falls with its own score has wrong examples; probabilities keep the order of scores.
-    new_slope = max(float(factor), 0.1) * slope
-    return float(shift) - new_slope * even, new_slope
+    fitted = calibration.copy()
+    fitted[:, SLOPE] = np.maximum(factor, 0.1) * slope
+    fitted[:, OFFSET] = shift - fitted[:, SLOPE] * even
+    return fitted
 
 
-def _best_f1(found: Array, holds: npt.NDArray[np.bool_], before: float) -> float:
+def _best_f1(found: Array, holds: npt.NDArray[np.bool_], expected: float) -> float:
     order = np.argsort(-found, kind="stable")
     right, taken = holds[order].cumsum(), np.arange(1, len(order) + 1)
     if not holds.any():
-        return before
+        return expected
     best = 2 * right / (taken + right[-1])
     # A cut within equal probabilities is none.
     best[:-1][found[order][:-1] == found[order][1:]] = 0
@@ -134,8 +196,8 @@ def _best_f1(found: Array, holds: npt.NDArray[np.bool_], before: float) -> float
     following = found[order][place + 1] if place + 1 < len(order) else 0.0
     middle = (float(found[order][place]) + float(following)) / 2
     positives = int(right[-1])
-    weight = TRAINED_THRESHOLD_PHOTOGRAPHS
-    return (positives * middle + weight * before) / (positives + weight)
+    weight = EXPECTED_THRESHOLD_PHOTOGRAPHS
+    return (positives * middle + weight * expected) / (positives + weight)
 
 
 def _precise(found: Array, holds: npt.NDArray[np.bool_], precision: float) -> float:

@@ -226,7 +226,8 @@ class OnnxEngine:
         known = label_features.calibration
         if known is None:
             known = uncalibrated(logits, self._head.form, self.default_threshold)
-        refined = replace(label_features, calibration=refine(known, logits, labels, goal))
+        fitted = refine(known, logits, labels, goal, self.background_logits(label_features))
+        refined = replace(label_features, calibration=fitted)
         if isinstance(goal, FalsePositiveRate) and refined.calibration is not None:
             refined.calibration[:, THRESHOLD] = self.false_positive_thresholds(refined, goal.rate)
         return refined

@@ -81,3 +81,20 @@ def test_wrong_examples_never_turn_the_order_of_scores():
     assert refined[0, 1] > 0
     assert 0 <= refined[0, THRESHOLD] <= 1
     assert np.isfinite(refined).all()
+
+
+@pytest.mark.parametrize("off", [0.0, 2.0])
+def test_how_far_labels_may_move_is_learned_from_all_of_them(off):
+    """Twenty photographs say little of one label, and enough of whether forty of them are right."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-2, 1.5, (1020, 40)).astype(np.float32)
+    shifts = rng.normal(0, off, 40)
+    labels = np.where(rng.random(logits.shape) < 1 / (1 + np.exp(-(logits + shifts))), 1, -1).astype(np.int8)
+    before = np.tile(np.array([0, 1, 0.4], np.float32), (40, 1))
+    after = refine(before, logits[:20], labels[:20], BestF1())
+
+    def loss(calibration):
+        right = calibration[:, 0] + calibration[:, 1] * logits[20:]
+        return np.logaddexp(0, -labels[20:] * right).mean()
+
+    assert loss(after) < (loss(before) + 0.002 if off == 0 else 0.9 * loss(before))

@@ -121,7 +121,10 @@ class FakeEngine:
         known = label_features.calibration
         if known is None:
             known = uncalibrated(logits, "context", self.default_threshold)
-        refined = replace(label_features, calibration=refine(known, logits, labels, goal))
+        refined = replace(
+            label_features,
+            calibration=refine(known, logits, labels, goal, self.background_logits(label_features)),
+        )
         if isinstance(goal, FalsePositiveRate):
             refined.calibration[:, THRESHOLD] = self.false_positive_thresholds(refined, goal.rate)
         return refined
