@@ -38,8 +38,6 @@ class Images:
         self.work = work
         where = ["--root", str(work / "storage"), "--runroot", str(work / "run")]
         self.command = ["buildah", *where]
-        # By the flag alone images are looked for under another driver.
-        os.environ["STORAGE_DRIVER"] = "vfs"
 
     def call(self, *arguments: str) -> str:
         done = subprocess.run([*self.command, *arguments], check=True, stdout=subprocess.PIPE, text=True)
