@@ -27,6 +27,8 @@ EXPECTED_THRESHOLD_PHOTOGRAPHS = 20.0
 _SHIFT_DEVIATIONS = (0.1, 0.25, 0.5, 1.0, 2.0)
 _SLOPE_DEVIATIONS = (0.1, 0.5)
 """How far, in logits and as a part of the slope, labels of a vocabulary may be off: what `refine` tries."""
+_EVIDENCE = 2.0
+"""Log-likelihood that a larger deviation must gain, for noise gains a little too."""
 _FOLDS = 5
 _STEPS = 50
 _PRECISION = 1e-6
@@ -145,7 +147,9 @@ def _deviations(
             total -= float((np.logaddexp(0, -labels[~rows] * left) * (labels[~rows] != 0)).sum())
         return total
 
-    return max(product(_SHIFT_DEVIATIONS, _SLOPE_DEVIATIONS), key=likelihood)
+    likelihoods = {each: likelihood(each) for each in product(_SHIFT_DEVIATIONS, _SLOPE_DEVIATIONS)}
+    enough = max(likelihoods.values()) - _EVIDENCE
+    return next(each for each, reached in likelihoods.items() if reached >= enough)
 
 
 def _fit(
