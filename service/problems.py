@@ -8,7 +8,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.routing import Match
 
 from service import metrics
 from service.errors import InternalError, ParameterError, Problem, RequestError, TaggerError
@@ -16,7 +15,6 @@ from service.errors import InternalError, ParameterError, Problem, RequestError,
 MEDIA_TYPE = "application/problem+json"
 
 _logger = logging.getLogger("sigrl")
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _HINTS = {404: "the paths are listed at /docs", 405: "the methods of each path are listed at /docs"}
 
 
@@ -68,21 +66,12 @@ def install(app: FastAPI) -> None:
         )
         headers = dict(error.headers or {})
         if error.status_code == 405:
-            # The framework tells the methods of one of the path's routes.
-            headers["Allow"] = ", ".join(_allowed(request))
+            # The framework tells the methods of the path's first route only.
+            path = getattr(request.scope.get("route"), "path", None)
+            methods = ", ".join(request.app.openapi()["paths"].get(path, {})).upper()
+            headers["Allow"] = methods or headers["Allow"]
         return _response(problem, headers)
 
 
 def _response(problem: Problem, headers: dict[str, str] | None) -> JSONResponse:
     return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
-
-
-def _allowed(request: Request) -> list[str]:
-    return [
-        method
-        for method in _METHODS
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
-        )
-    ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from model.bundle_files import MANIFEST, MAX_MANIFEST_BYTES, BundleError, bundled_path
 from model.manifest import read_manifest
-from service.errors import CheckpointNotFoundError, ParameterError, UnusableBundleError
+from service.errors import CheckpointNotFoundError, UnusableBundleError
 from service.settings import Settings
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -47,8 +47,8 @@ class BundleStore:
         """The bundle of that name, or path where paths are allowed or the operator wrote it (`trusted`);
         None: the one in the package.
 
-        Raises ParameterError for what can be no name, CheckpointNotFoundError where there is none of that
-        name, UnusableBundleError when its manifest cannot be read.
+        Raises CheckpointNotFoundError where there is none of that name, UnusableBundleError when its manifest
+        cannot be read.
         """
         path = self._path(name, trusted=trusted)
         try:
@@ -83,7 +83,7 @@ class BundleStore:
             return self.directory / name
         if (trusted or self._allow_paths) and "\0" not in name:
             return Path(name)
-        raise ParameterError(
+        raise CheckpointNotFoundError(
             f"a bundle cannot be named {name[:80]!a}",
             f"give the name of a folder in {self.directory}; paths need SIGRL_CHECKPOINT_PATHS=true",
         )

@@ -62,7 +62,12 @@ def _openapi() -> dict[str, Any]:
     body = deepcopy(OPENAPI["requestBody"])
     form = body["content"]["multipart/form-data"]["schema"]
     form["properties"] = {"image": form["properties"]["image"]}
-    names = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_LABELS}
+    names = {
+        "type": "array",
+        "items": {"type": "string", "pattern": r"\S"},
+        "minItems": 1,
+        "maxItems": MAX_LABELS,
+    }
     body["content"]["application/json"] = {
         "schema": {
             "type": "object",
@@ -70,7 +75,12 @@ def _openapi() -> dict[str, Any]:
             "properties": {
                 "labels": {
                     **names,
-                    "items": {"anyOf": [{"type": "string"}, {"$ref": "#/components/schemas/Label"}]},
+                    "items": {
+                        "anyOf": [
+                            {"type": "string", "pattern": r"\S"},
+                            {"$ref": "#/components/schemas/Label"},
+                        ]
+                    },
                 }
             },
         },

@@ -9,7 +9,7 @@ from service.tag_request import NDJSON
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "labels": {
         "type": "array",
-        "items": {"type": "string"},
+        "items": {"type": "string", "pattern": "\\S"},
         "minItems": 1,
         "description": "What to look for: `dog,bicycle`, repeated fields, or a JSON list where a label holds "
         'a comma: `["salt, pepper","dog"]`.',

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
 from model.vocabulary import MAX_FILE_BYTES, MAX_LABELS, Label, Vocabulary, VocabularyError
@@ -20,10 +20,12 @@ from service.vocabularies.registry import VocabularyRegistry
 router = APIRouter(prefix="/v1/vocabularies", tags=["vocabularies"])
 
 _CURL = "send a list of labels or an object with `labels`, as JSON: `curl -T vocabulary.json`"
+_ETAGS = r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$'
 
 
 def _header(name: str, description: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "schema": {"type": "string"}, "description": description}
+    schema = {"type": "string", "pattern": _ETAGS, "examples": ['"3-09de08a4"']}
+    return {"name": name, "in": "header", "schema": schema, "description": description}
 
 
 _PRECONDITIONS = [
@@ -35,7 +37,7 @@ _LABELS = {
     "type": "array",
     "minItems": 1,
     "maxItems": MAX_LABELS,
-    "items": {"oneOf": [{"type": "string"}, {"$ref": "#/components/schemas/Label"}]},
+    "items": {"oneOf": [{"type": "string", "pattern": r"\S"}, {"$ref": "#/components/schemas/Label"}]},
 }
 # Written out because the body is read by hand: checking it takes a thread.
 _BODY: dict[str, Any] = {
@@ -100,6 +102,8 @@ def _registry(state: Annotated[ServiceState, Depends(service_state)]) -> Vocabul
 Registry = Annotated[VocabularyRegistry, Depends(_registry)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[str, Query(pattern=f"^({NAME.pattern})?$")]
+# Only told: the registry checks it, and says what a name may be.
+Name = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"})]
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
 
@@ -122,7 +126,7 @@ def list_vocabularies(registry: Registry, after: After = "", limit: Limit = 100)
         "parameters": [_header("If-None-Match", "ETag of what you have: 304 if it is that still.")]
     },
 )
-def get_vocabulary(name: str, registry: Registry, request: Request, version: Version = None) -> Response:
+def get_vocabulary(name: Name, registry: Registry, request: Request, version: Version = None) -> Response:
     """A vocabulary with its labels: in its newest version, or in the given one."""
     entry = registry.entry(name, version)
     headers = {"ETag": entry.etag, "Cache-Control": "no-cache"}
@@ -134,7 +138,7 @@ def get_vocabulary(name: str, registry: Registry, request: Request, version: Ver
 
 
 @router.get("/{name}/versions", responses=documented(404, 422, 503))
-def list_versions(name: str, registry: Registry, before: Version = None, limit: Limit = 100) -> VersionPage:
+def list_versions(name: Name, registry: Registry, before: Version = None, limit: Limit = 100) -> VersionPage:
     """The versions of a vocabulary, newest first; the last hundred are kept."""
     entries = registry.versions(name, before, limit + 1)
     shown, path = entries[:limit], f"{router.prefix}/{name}/versions"
@@ -154,7 +158,7 @@ def list_versions(name: str, registry: Registry, before: Version = None, limit: 
     openapi_extra={"requestBody": _BODY, "parameters": _PRECONDITIONS},
 )
 async def put_vocabulary(
-    name: str, registry: Registry, request: Request, response: Response
+    name: Name, registry: Registry, request: Request, response: Response
 ) -> VocabularySummary:
     """Registers a vocabulary, or makes a new version of it; older versions stay.
 
@@ -183,7 +187,7 @@ async def put_vocabulary(
     responses=documented(403, 404, 412, 422, 503),
     openapi_extra={"parameters": _PRECONDITIONS[:1]},
 )
-def delete_vocabulary(name: str, registry: Registry, request: Request) -> None:
+def delete_vocabulary(name: Name, registry: Registry, request: Request) -> None:
     """Forgets a vocabulary with all its versions. One that is registered under its name later goes on where
     its numbers ended: no two vocabularies have the same name and version."""
     registry.delete(name, Preconditions.of(request.headers))

@@ -102,6 +102,16 @@ class FakeEngine:
         values = label_features.values
         return values / np.linalg.norm(values, axis=1, keepdims=True)
 
+    def image_embeddings(self, image_features: FakeFeatures) -> np.ndarray:
+        values = np.pad(image_features.values.mean(axis=1), ((0, 0), (0, 1)), constant_values=1)
+        return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+    def explain(self, image_features: FakeFeatures, label_features: FakeFeatures) -> np.ndarray:
+        """Two patches, the halves of the photograph: each says how near it is to a label's colour."""
+        assert len(image_features.values) == 1
+        gap = np.linalg.norm(image_features.values[:, :, None] - label_features.values[:, :3], axis=-1)
+        return -gap.transpose(0, 2, 1)[:, :, None, :].astype(np.float32)
+
     def keep_images(self, image_features: FakeFeatures) -> KeptFeatures:
         rows = image_features.values.reshape(-1, 6)
         return keep(rows, rows[:, None])

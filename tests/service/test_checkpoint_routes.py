@@ -110,7 +110,7 @@ def test_names_lead_to_nothing_outside_the_folder(tmp_path: Path, tiny_bundle: P
     with TestClient(create_app(settings, fake_tagger("first"))) as client:
         for name in (str(tiny_bundle), "../store/empty", "..", ".hidden", "a/b", "a\0b"):
             answer = client.post("/v1/checkpoints/load", json={"bundle": name})
-            _problem(answer, 422, "invalid-parameter")
+            _problem(answer, 404, "checkpoint-not-found")
         answer = client.post("/v1/checkpoints/load", json={"bundle": "empty"})
         _problem(answer, 422, "unusable-bundle")
         (bundle,) = client.get("/v1/checkpoints").json()["bundles"]

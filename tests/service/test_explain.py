@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sample_images as samples
-from fake_engine import PREPROCESSING, FakeEngine, FakeFeatures
+from fake_engine import PREPROCESSING, FakeEngine
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -17,21 +17,6 @@ from service.heat_maps import MAX_SIDE, overlay
 from service.settings import Settings
 
 PHOTOGRAPH = ("image", ("photo.jpg", samples.jpeg(), "image/jpeg"))
-
-
-class ExplainingEngine(FakeEngine):
-    """Two patches, the halves of the photograph: each says how near it is to a label's colour."""
-
-    def explain(self, image_features: FakeFeatures, label_features: FakeFeatures) -> np.ndarray:
-        assert len(image_features.values) == 1
-        colours = label_features.values[:, :3]
-        gap = np.linalg.norm(image_features.values[:, :, None] - colours, axis=-1)
-        return -gap.transpose(0, 2, 1)[:, :, None, :].astype(np.float32)
-
-
-@pytest.fixture
-def engine() -> ExplainingEngine:
-    return ExplainingEngine()
 
 
 @pytest.fixture
@@ -135,7 +120,7 @@ def test_where_all_patches_say_the_same_none_is_picked_out(tagger: Tagger) -> No
 
 
 def test_a_checkpoint_that_crops_says_so() -> None:
-    engine = ExplainingEngine(preprocessing=Preprocessing(**PREPROCESSING.model_dump() | {"resize": "crop"}))
+    engine = FakeEngine(preprocessing=Preprocessing(**PREPROCESSING.model_dump() | {"resize": "crop"}))
     assert Tagger(engine=engine).explain(samples.jpeg(), ["red"]).covers == "centre-square"
 
 
