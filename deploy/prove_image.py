@@ -2,7 +2,7 @@
 """Builds an image by the Dockerfile and tries it, with no container engine: buildah in chroot isolation.
 
     deploy/prove_image.py                # onnx, which builds PyTorch's stages too
-    deploy/prove_image.py cpu onnx
+    deploy/prove_image.py cpu onnx gpu   # the last without a GPU, and with gigabytes to fetch
 
 The base is made of Debian's packages by mmdebstrap. Needs root, buildah, mmdebstrap, and the registries that
 apt and pip are set up for here. Prints what it found and each image's size; the exit status is 1 when
@@ -26,7 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 BASE = "localhost/sigrl-base"
-LIMITS = {"onnx": 700, "cpu": 1500}
+LIMITS = {"onnx": 700, "cpu": 1400, "gpu": 10_000}
 """Megabytes, base included."""
 SECONDS_TO_READY = 120
 
@@ -71,6 +71,14 @@ class Images:
         self.call("rm", container)
         return int(size.stdout.split()[0])
 
+    def close(self) -> None:
+        """Lets go of the folder: buildah leaves its containers mounted there."""
+        self.call("rm", "--all")
+        mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        below = [mount for mount in mounts if Path(mount).is_relative_to(self.work)]
+        if below:
+            subprocess.run(["umount", *reversed(below)], check=True)
+
 
 class Container:
     """The image's own command as the image's own user, with its data in `data`."""
@@ -80,6 +88,7 @@ class Container:
         self.config = json.loads(images.call("inspect", "--type=image", image))["Docker"]["config"]
         self.name = images.call("from", image)
         self.log = images.work / "service.log"
+        self.process: subprocess.Popen[bytes] | None = None
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
 
@@ -106,16 +115,23 @@ class Container:
         done = subprocess.run(self.command(*check), stderr=subprocess.DEVNULL)
         return done.returncode == 0
 
-    def ask(self, method: str, path: str, body: bytes, kind: str, key: str | None) -> Any:
-        headers = {"Content-Type": kind} | ({} if key is None else {"Authorization": f"Bearer {key}"})
+    def ask(self, method: str, path: str, body: bytes, kind: str) -> Any:
         url = f"http://127.0.0.1:{self.port}{path}"
-        with urllib.request.urlopen(urllib.request.Request(url, body, headers, method=method)) as answer:
+        request = urllib.request.Request(url, body, {"Content-Type": kind}, method=method)
+        with urllib.request.urlopen(request) as answer:
             return json.load(answer)
 
     def stop(self) -> None:
         """As an engine stops it: the signal to the image's own process, not to buildah around it."""
+        assert self.process is not None
         os.kill(_service_below(self.process.pid), signal.SIGTERM)
         assert self.process.wait(60) == 0, self.log.read_text()
+
+    def kill(self) -> None:
+        """Ends what a failure may have left."""
+        if self.process is not None and self.process.poll() is None:
+            os.kill(_service_below(self.process.pid), signal.SIGKILL)
+            self.process.wait()
 
 
 def prove(images: Images, target: str) -> None:
@@ -128,42 +144,48 @@ def prove(images: Images, target: str) -> None:
     assert size <= LIMITS[target], f"more than {LIMITS[target]} MB"
 
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder)
-        container = Container(images, image, data)
-        config = container.config
-        assert config["StopSignal"] == "SIGTERM"
-        assert "/data" in config["Volumes"]
-        user = int(config["User"].partition(":")[0])
-        assert user != 0
-        os.chown(data, user, user)
-        uid = container.run("id", "-u").strip()
-        assert int(uid) == user
-        print(f"{image}: runs as user {uid}", flush=True)
-        _check_contents(container, target)
+        container = Container(images, image, Path(folder))
+        try:
+            _try(container, image, target)
+        finally:
+            container.kill()
 
-        container.start()
-        print(f"{image}: ready, by its own health check", flush=True)
-        photograph = (ROOT / "examples" / "cat.jpg").read_bytes()
-        vocabulary = (ROOT / "examples" / "vocabulary.json").read_bytes()
-        answer = container.ask("POST", "/v1/tag?labels=cat,rocket&top_k=1", photograph, "image/jpeg", None)
-        tag = answer["images"][0]["tags"][0]
-        assert (tag["label"], tag["accepted"]) == ("cat", True), answer
-        print(f"{image}: examples/cat.jpg is {tag['label']}, {tag['probability']:.0%}", flush=True)
-        container.ask("PUT", "/v1/vocabularies/house", vocabulary, "application/json", None)
-        container.stop()
-        assert not container.healthy()
-        print(f"{image}: SIGTERM ended it", flush=True)
 
-        container.start()
-        answer = container.ask("POST", "/v1/tag?vocabulary=house", photograph, "image/jpeg", None)
-        assert answer["vocabulary"]["name"] == "house", answer
-        container.run("sigrl", "doctor")
-        container.stop()
-        print(f"{image}: what was registered is there after a restart", flush=True)
+def _try(container: Container, image: str, target: str) -> None:
+    config = container.config
+    assert config["StopSignal"] == "SIGTERM"
+    assert "/data" in config["Volumes"]
+    user = int(config["User"].partition(":")[0])
+    assert user != 0
+    os.chown(container.data, user, user)
+    uid = container.run("id", "-u").strip()
+    assert int(uid) == user
+    print(f"{image}: runs as user {uid}", flush=True)
+    _check_contents(container, target)
+
+    container.start()
+    print(f"{image}: ready, by its own health check", flush=True)
+    photograph = (ROOT / "examples" / "cat.jpg").read_bytes()
+    vocabulary = (ROOT / "examples" / "vocabulary.json").read_bytes()
+    answer = container.ask("POST", "/v1/tag?labels=cat,rocket&top_k=1", photograph, "image/jpeg")
+    tag = answer["images"][0]["tags"][0]
+    assert (tag["label"], tag["accepted"]) == ("cat", True), answer
+    print(f"{image}: examples/cat.jpg is {tag['label']}, {tag['probability']:.0%}", flush=True)
+    container.ask("PUT", "/v1/vocabularies/house", vocabulary, "application/json")
+    container.stop()
+    assert not container.healthy()
+    print(f"{image}: SIGTERM ended it", flush=True)
+
+    container.start()
+    answer = container.ask("POST", "/v1/tag?vocabulary=house", photograph, "image/jpeg")
+    assert answer["vocabulary"]["name"] == "house", answer
+    container.run("sigrl", "doctor")
+    container.stop()
+    print(f"{image}: what was registered is there after a restart", flush=True)
 
 
 def _check_contents(container: Container, target: str) -> None:
-    lacking = "pip", "hatchling", *(("torch",) if target == "onnx" else ())
+    lacking = ["pip", "hatchling"] + ["torch"] * (target == "onnx")
     names = container.run(
         "python",
         "-c",
@@ -171,7 +193,7 @@ def _check_contents(container: Container, target: str) -> None:
         *lacking,
     )
     assert names.split() == [], f"{names} should not be in the image"
-    for path in ("/etc/pip.conf", "/usr/bin/gcc"):
+    for path in ["/etc/pip.conf"] + ["/usr/bin/gcc"] * (target != "gpu"):
         found = container.run("sh", "-c", f"test -e {shlex.quote(path)} && echo there || true")
         assert found == "", f"{path} should not be in the image"
 
@@ -207,15 +229,20 @@ def _pip_config() -> tuple[str, set[Path]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("targets", nargs="*", default=["onnx"], choices=[*LIMITS, []], metavar="cpu|onnx")
+    parser.add_argument(
+        "targets", nargs="*", default=["onnx"], choices=[*LIMITS, []], metavar="|".join(LIMITS)
+    )
     parser.add_argument("--work", type=Path, help="Folder that keeps base and layers for the next time.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sigrl-image-") as temporary:
         images = Images(arguments.work or Path(temporary))
-        if not images.call("images", "--quiet", "--filter", f"reference={BASE}"):
-            images.make_base()
-        for target in arguments.targets:
-            prove(images, target)
+        try:
+            if not images.call("images", "--quiet", "--filter", f"reference={BASE}"):
+                images.make_base()
+            for target in arguments.targets:
+                prove(images, target)
+        finally:
+            images.close()
 
 
 if __name__ == "__main__":

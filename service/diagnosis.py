@@ -108,7 +108,7 @@ def _data(settings: Settings) -> Finding:
     except OSError as error:
         raise ParameterError(
             f"{existing} cannot be written: {error.strerror}",
-            f"let user {os.getuid() if hasattr(os, 'getuid') else ''} write there, or set SIGRL_DATA",
+            "let the user of the service write there, or set SIGRL_DATA",
         ) from error
     free = shutil.disk_usage(existing).free / 2**30
     remark = "" if existing == folder else " (made by the first start)"
