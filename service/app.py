@@ -1,11 +1,15 @@
 """The application: `uvicorn service.app:create_app --factory`, or `sigrl serve`."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
+from anyio import to_thread
 from fastapi import FastAPI
 
 from service import metrics, problems, version
+from service.errors import ParameterError
 from service.middleware import BodyLimit, CancelOnDisconnect, RequestContext, SameOrigin
 from service.routes import calibration, checkpoints, embeddings, explain, health, tag, vocabularies
 from service.runtime import Runtime
@@ -13,6 +17,11 @@ from service.settings import Settings
 from service.state import ServiceState
 from service.tagger import Tagger
 from service.vocabularies.registry import VocabularyRegistry
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+_TRACES_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def create_app(
@@ -30,12 +39,15 @@ def create_app(
         runtime: used in place of one of tagger, settings and database; closed at the end.
     """
     state = ServiceState(settings or Settings(), registry, runtime)
+    tracing = _tracing()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await state.start(tagger)
         yield
         await state.stop()
+        if tracing is not None:
+            await to_thread.run_sync(tracing.shutdown)
 
     app = FastAPI(
         title="SigRL Tagger",
@@ -50,6 +62,25 @@ def create_app(
     app.add_middleware(CancelOnDisconnect)
     app.add_middleware(SameOrigin)
     app.add_middleware(RequestContext)
+    if tracing is not None:
+        from service.tracing import Traces
+
+        app.add_middleware(Traces, provider=tracing)
     for module in (tag, explain, embeddings, vocabularies, calibration, checkpoints, health):
         app.include_router(module.router)
     return app
+
+
+def _tracing() -> "TracerProvider | None":
+    """Where spans go; None unless OpenTelemetry's own variables say where. Raises ParameterError."""
+    wanted = next((name for name in _TRACES_ENDPOINTS if os.environ.get(name)), None)
+    if wanted is None:
+        return None
+    try:
+        from service.tracing import otlp_provider
+    except ModuleNotFoundError as error:
+        raise ParameterError(
+            f"{wanted} is set, and OpenTelemetry is not installed",
+            "pip install 'sigrl-tagger[otel]', or unset the variable",
+        ) from error
+    return otlp_provider()

@@ -17,10 +17,11 @@ from service.errors import ForeignOriginError, RequestTooLargeError
 from service.problems import refusal, unforeseen
 
 REQUEST_ID_HEADER = "X-Request-ID"
+PROBES = ("/healthz", "/readyz", "/metrics")
+"""Asked every few seconds, for ever."""
 
 _logger = logging.getLogger("sigrl.access")
 _READING = ("GET", "HEAD", "OPTIONS")
-_PROBES = ("/healthz", "/readyz", "/metrics")
 _USABLE_ID = re.compile(r"[\w.:-]{1,64}")
 
 
@@ -74,8 +75,7 @@ class RequestContext:
 
 def _log(scope: Scope, route: str, status: int, seconds: float, served: Served) -> None:
     level = logging.WARNING if status >= 500 else logging.INFO
-    if route in _PROBES and status < 400:
-        # They come every few seconds, for ever.
+    if route in PROBES and status < 400:
         level = logging.DEBUG
     fields = {
         "method": scope["method"],
