@@ -26,11 +26,9 @@ OFFSET, SLOPE, THRESHOLD = 0, 1, 2
 QUARTILE = 0.25
 FAMILIAR_COSINE = 0.7
 """A label whose text is no nearer than this to any trained label is a new word through and through."""
-NEW_THRESHOLD_PHOTOGRAPHS = 1.0
-TRAINED_THRESHOLD_PHOTOGRAPHS = 5.0
-"""The checkpoint's own threshold counts like so many photographs of the background set that show the label:
-it keeps the threshold of a label that is hardly ever there from falling towards 0. It was chosen on trained
-labels, and counts for more with these."""
+THRESHOLD_PHOTOGRAPHS = 5.0
+"""The threshold from before, first of all the checkpoint's own, counts like so many photographs that show the
+label: it keeps the threshold of a label that is hardly ever there from falling towards 0."""
 NO_BACKGROUND = (
     "the checkpoint has no background set: make one by `sigrl-train calibrate`, or give thresholds otherwise"
 )
@@ -98,8 +96,7 @@ def calibrate_labels(
     calibration[:, OFFSET] = new * (config.offset - config.slope * lower_quartile(background))
     calibration[:, SLOPE] = familiar + new * config.slope
     found = probabilities(background, "context", calibration)
-    weights = NEW_THRESHOLD_PHOTOGRAPHS * new + TRAINED_THRESHOLD_PHOTOGRAPHS * familiar
-    calibration[:, THRESHOLD] = f1_thresholds(found, default_threshold, weights)
+    calibration[:, THRESHOLD] = f1_thresholds(found, default_threshold)
     return calibration
 
 
@@ -117,20 +114,20 @@ def lower_quartile(background: Array) -> Array:
     return quartile
 
 
-def f1_thresholds(background: Array, default_threshold: float | Array, weights: Array) -> Array:
+def f1_thresholds(background: Array, before: float | Array) -> Array:
     """The thresholds [C] with the best expected F1, if the probabilities [N, C] of N everyday photographs are
-    right: the best F1 that can be expected, halved. `default_threshold`, one or [C], counts like `weights`
-    [C] of the photographs that show the label."""
+    right: the best F1 that can be expected, halved. `before`, one or [C], counts like `THRESHOLD_PHOTOGRAPHS`
+    of the photographs that show the label."""
     thresholds = np.empty(background.shape[1], np.float32)
-    defaults = np.broadcast_to(np.asarray(default_threshold), thresholds.shape)
+    old = np.broadcast_to(np.asarray(before), thresholds.shape)
     for start in range(0, len(thresholds), _BLOCK):
         block = slice(start, start + _BLOCK)
         falling = -np.sort(-background[:, block].astype(np.float64), axis=0)
         right = falling.cumsum(axis=0)
         taken = np.arange(1, len(falling) + 1)[:, None]
         best = (2 * right / (taken + right[-1])).max(axis=0)
-        found = right[-1] * best / 2 + weights[block] * defaults[block]
-        thresholds[block] = found / (right[-1] + weights[block])
+        found = right[-1] * best / 2 + THRESHOLD_PHOTOGRAPHS * old[block]
+        thresholds[block] = found / (right[-1] + THRESHOLD_PHOTOGRAPHS)
     return thresholds
 
 

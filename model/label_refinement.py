@@ -20,8 +20,6 @@ from model.calibration import (
 
 Wide: TypeAlias = npt.NDArray[np.float64]
 
-THRESHOLD_PHOTOGRAPHS = 5.0
-"""A label's threshold from before counts like so many photographs that show the label."""
 EXPECTED_THRESHOLD_PHOTOGRAPHS = 20.0
 """The threshold that the probabilities make expect counts like so many of the examples that show it."""
 _SHIFT_DEVIATIONS = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -99,8 +97,7 @@ def refine(
         everyday = (
             found if background is None else np.vstack([probabilities(background, "context", refined), found])
         )
-        weights = np.full(len(calibration), THRESHOLD_PHOTOGRAPHS)
-        expected = f1_thresholds(everyday, calibration[:, THRESHOLD], weights)
+        expected = f1_thresholds(everyday, calibration[:, THRESHOLD])
     for column in np.flatnonzero(told):
         rows = known[:, column]
         values, holds = found[rows, column], labels[rows, column] > 0

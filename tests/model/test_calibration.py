@@ -92,7 +92,7 @@ def test_thresholds_are_best_for_f1_where_probabilities_are_right():
     # A calibrated label by construction: truth is drawn from the probabilities themselves.
     found = rng.beta(0.3, 3, (40_000, 1)).astype(np.float32)
     holds = rng.random(found.shape) < found
-    (threshold,) = f1_thresholds(found, 0.3, np.ones(1, np.float32))
+    (threshold,) = f1_thresholds(found, 0.3)
 
     def f1(cut):
         decided = found >= cut
@@ -103,16 +103,16 @@ def test_thresholds_are_best_for_f1_where_probabilities_are_right():
 
 def test_a_label_that_is_hardly_ever_there_gets_the_default_threshold():
     found = np.full((400, 2), 1e-4, np.float32)
-    weights = np.array([1, 5], np.float32)
-    np.testing.assert_allclose(f1_thresholds(found, 0.3, weights), 0.3, atol=0.02)
+    np.testing.assert_allclose(f1_thresholds(found, 0.3), 0.3, atol=0.02)
 
 
-def test_the_default_threshold_counts_like_photographs_with_the_label():
+def test_the_threshold_from_before_counts_like_five_photographs_with_the_label():
     found = np.zeros((400, 3), np.float32)
     found[:5] = 1
-    # The best F1 that can be expected is 1, half of which is the threshold of the five photographs.
-    weights = np.array([0, 5, 15], np.float32)
-    np.testing.assert_allclose(f1_thresholds(found, 0.3, weights), [0.5, 0.4, 0.35])
+    found[:15, 2] = 1
+    # The best F1 that can be expected is 1, half of which is the threshold of the photographs.
+    before = np.array([0.3, 0.1, 0.3], np.float32)
+    np.testing.assert_allclose(f1_thresholds(found, before), [0.4, 0.3, 0.45])
 
 
 @given(
