@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from model.labelled_files import LabelledFile
 from training.data.dataset import DataError
-from training.data.label_files import LabelledFile
 from training.data.opening import SUFFIXES
 
 

@@ -1,6 +1,7 @@
 """The one form in which training and evaluation see labelled photographs, whatever files they came from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -8,9 +9,20 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from model.labelled_files import LabelledFileError
+
 
 class DataError(Exception):
     """The data cannot be used; the message names the file and says what to do."""
+
+
+@contextmanager
+def as_data_error() -> Iterator[None]:
+    """Within the block, a file of labels that cannot be used is data that cannot be used."""
+    try:
+        yield
+    except LabelledFileError as error:
+        raise DataError(str(error)) from error
 
 
 @dataclass(frozen=True)

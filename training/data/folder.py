@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from model.labelled_files import LabelledFile, read_label_file
 from model.vocabulary import Vocabulary
-from training.data.dataset import DataError, LabelledPhotographs, Problem, stop
-from training.data.label_files import LabelledFile, read_label_file
+from training.data.dataset import DataError, LabelledPhotographs, Problem, as_data_error, stop
 
 
 def read_folder(
@@ -24,7 +24,9 @@ def read_folder(
     The forms of the file are those of `read_label_file`; the rest is said in `label_photographs`. Raises
     DataError for a malformed file.
     """
-    return label_photographs(folder, read_label_file(label_file), vocabulary, complete, on_problem)
+    with as_data_error():
+        rows = read_label_file(label_file)
+    return label_photographs(folder, rows, vocabulary, complete, on_problem)
 
 
 def label_photographs(

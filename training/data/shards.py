@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from model.labelled_files import LabelledFile, listed_labels
 from model.vocabulary import Vocabulary
-from training.data.dataset import DataError, LabelledPhotographs, Problem, stop
+from training.data.dataset import DataError, LabelledPhotographs, Problem, as_data_error, stop
 from training.data.folder import label_photographs
-from training.data.label_files import LabelledFile, listed_labels
 from training.data.opening import SUFFIXES
 from training.data.tar_index import Member, tar_index
 from training.features import progress_bar
@@ -123,7 +123,8 @@ def _said(
     if suffix == ".json":
         if not isinstance(said, dict) or not {"positive", "negative"}.intersection(said):
             raise DataError(f'{where} tells no labels: write {{"positive": ["dog"], "negative": ["cat"]}}')
-        positive, negative = listed_labels(said, where)
+        with as_data_error():
+            positive, negative = listed_labels(said, where)
         return tuple(positive), tuple(negative)
     if suffix == ".cls" and text.isdecimal():
         if vocabulary is None or int(text) >= len(vocabulary.labels):

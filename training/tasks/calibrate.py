@@ -52,7 +52,7 @@ class Calibrated:
 def find_photographs(folder: Path, annotation: Path | None) -> LabelledPhotographs:
     """All photographs below `folder`; with an annotation those that it names, and their labels.
 
-    An annotation is a .json of COCO's (instances), or a .csv or .jsonl of `training.data.label_files`. Raises
+    An annotation is a .json of COCO's (instances), or a .csv or .jsonl of `model.labelled_files`. Raises
     DataError for anything else, and where there are too few photographs.
     """
     if annotation is None:

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.labelled_files import LabelledFile, read_label_file
 from model.vocabulary import Vocabulary
 from training.data.check import DataReport, check, without_bad_files, without_empty_labels
 from training.data.class_folders import read_class_folders
 from training.data.coco import read_coco_files
-from training.data.dataset import DataError, LabelledPhotographs, Problem
+from training.data.dataset import DataError, LabelledPhotographs, Problem, as_data_error
 from training.data.folder import label_photographs, split_by_name
-from training.data.label_files import LabelledFile, read_label_file
 from training.data.shards import expand_braces, read_shards
 from training.tasks.photographs_config import PhotographsConfig
 
@@ -115,7 +115,8 @@ def read_source(
         rows, names = coco_rows(Path(source), folder)
         vocabulary = vocabulary or Vocabulary.from_names(names)
     else:
-        rows = read_label_file(Path(source))
+        with as_data_error():
+            rows = read_label_file(Path(source))
     return label_photographs(folder, rows, vocabulary, complete, on_problem)
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.dataset import DataError
-from training.data.label_files import read_label_file
+from model.labelled_files import LabelledFileError, read_label_file
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def test_what_spreadsheets_write_is_read(write) -> None:
         "labels.CSV",
         b"\xef\xbb\xbfPositive, Image\r\ncaf\xc3\xa9;dog,.\\beach\\1.jpg\r\n\r\n,2.jpg\r\n,,\r\n",
     )
-    with pytest.raises(DataError, match=r"labels\.CSV:5 has 3 cells, not 2: put semicolons"):
+    with pytest.raises(LabelledFileError, match=r"labels\.CSV:5 has 3 cells, not 2: put semicolons"):
         read_label_file(path)
     path.write_bytes(path.read_bytes().removesuffix(b",,\r\n") + b",\r\n")
     rows = read_label_file(path)
@@ -74,7 +73,7 @@ def test_what_spreadsheets_write_is_read(write) -> None:
     ],
 )
 def test_anything_else_is_told(write, name: str, text: str | bytes, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(LabelledFileError, match=message):
         read_label_file(write(name, text))
 
 
@@ -84,5 +83,5 @@ def test_a_separator_within_a_text_ends_no_line(write) -> None:
 
 
 def test_an_absent_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"labels\.csv is not there"):
+    with pytest.raises(LabelledFileError, match=r"labels\.csv is not there"):
         read_label_file(tmp_path / "labels.csv")

@@ -1,4 +1,4 @@
-"""Labels of one's own photographs as people write them: a CSV or JSONL file."""
+"""Labels of one's own photographs as people write them: a CSV or JSONL file. Imports without torch."""
 
 import csv
 import io
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from training.data.dataset import DataError
-
 COLUMNS = ("image", "positive", "negative")
+
+
+class LabelledFileError(ValueError):
+    """The file cannot be used; the message names the line and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,20 @@ def read_label_file(path: Path) -> list[LabelledFile]:
 
         {"image": "beach/1.jpg", "positive": ["dog", "wet sand"], "negative": ["cat"]}
 
-    A photograph may have several lines. Raises DataError, with the line, for anything else.
+    A photograph may have several lines. Raises LabelledFileError, with the line, for anything else.
     """
     readers = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
     if path.suffix.lower() not in readers:
-        raise DataError(f"{path} is neither .csv nor .jsonl: write the labels in one of these forms")
+        raise LabelledFileError(f"{path} is neither .csv nor .jsonl: write the labels in one of these forms")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise DataError(f"{path} is not there: name the file that holds the labels") from error
+        raise LabelledFileError(f"{path} is not there: name the file that holds the labels") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8 ({error}): save it as UTF-8") from error
+        raise LabelledFileError(f"{path} is no text in UTF-8 ({error}): save it as UTF-8") from error
     rows = list(readers[path.suffix.lower()](path, text))
     if not rows:
-        raise DataError(f"{path} names no photograph: write one a line")
+        raise LabelledFileError(f"{path} names no photograph: write one a line")
     return rows
 
 
@@ -63,13 +65,13 @@ def _csv(path: Path, text: str) -> Iterator[LabelledFile]:
     try:
         headings = [heading.strip().lower() for heading in next(reader, [])]
         if "image" not in headings or set(headings) - set(COLUMNS) or len(set(headings)) < len(headings):
-            raise DataError(
+            raise LabelledFileError(
                 f"{path} begins with {','.join(headings)!r}: begin it with the line `image,positive,negative`"
             )
         for cells in reader:
             where = f"{path}:{reader.line_num}"
             if len(cells) > len(headings):
-                raise DataError(
+                raise LabelledFileError(
                     f"{where} has {len(cells)} cells, not {len(headings)}: put semicolons between labels"
                 )
             if any(cell.strip() for cell in cells):
@@ -77,7 +79,7 @@ def _csv(path: Path, text: str) -> Iterator[LabelledFile]:
                 positive, negative = (row.get(column, "").split(";") for column in COLUMNS[1:])
                 yield _row(where, row.get("image", ""), positive, negative)
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num} is no CSV ({error}): mend the line") from error
+        raise LabelledFileError(f"{path}:{reader.line_num} is no CSV ({error}): mend the line") from error
 
 
 def _jsonl(path: Path, text: str) -> Iterator[LabelledFile]:
@@ -89,25 +91,25 @@ def _jsonl(path: Path, text: str) -> Iterator[LabelledFile]:
         try:
             row: Any = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{where} is not JSON ({error}): write one object a line") from error
+            raise LabelledFileError(f"{where} is not JSON ({error}): write one object a line") from error
         if not isinstance(row, dict) or not isinstance(row.get("image"), str) or set(row) - set(COLUMNS):
-            raise DataError(
+            raise LabelledFileError(
                 f"{where} is no object of `image`, `positive` and `negative` alone: mend the line"
             )
         yield _row(where, row["image"], *listed_labels(row, where))
 
 
 def listed_labels(content: Mapping[str, Any], where: str) -> tuple[list[str], list[str]]:
-    """`positive` and `negative` of an object, as `read_label_file` tells. Raises DataError for others."""
+    """`positive` and `negative` of an object, as `read_label_file` tells. Raises LabelledFileError."""
     labels = [content.get(column, []) for column in COLUMNS[1:]]
     if not all(isinstance(names, list) and all(isinstance(one, str) for one in names) for names in labels):
-        raise DataError(f'{where} has labels that are no list of texts: write ["dog", "cat"]')
+        raise LabelledFileError(f'{where} has labels that are no list of texts: write ["dog", "cat"]')
     return labels[0], labels[1]
 
 
 def _row(where: str, image: str, positive: list[str], negative: list[str]) -> LabelledFile:
     if not image.strip():
-        raise DataError(f"{where} names no photograph: write its file name into `image`")
+        raise LabelledFileError(f"{where} names no photograph: write its file name into `image`")
     path = PurePosixPath(image.strip().replace("\\", "/"))
     held, absent = (tuple(name.strip() for name in names if name.strip()) for names in (positive, negative))
     return LabelledFile(str(path), held, absent, where)
