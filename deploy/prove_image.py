@@ -26,7 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 BASE = "localhost/sigrl-base"
-LIMITS = {"onnx": 700, "cpu": 1400, "gpu": 10_000}
+LIMITS = {"onnx": 700, "cpu": 1300, "gpu": 10_000}
 """Megabytes, base included."""
 SECONDS_TO_READY = 120
 
