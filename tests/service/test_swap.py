@@ -1,7 +1,9 @@
 """Checkpoints that take over from one another while clients ask, over a real socket."""
 
+import json
 import shutil
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,11 @@ from two_checkpoints import load, save_other_bundle, serving
 
 from model.manifest import Description
 from service.app import create_app
+from service.calibration.refining import Refiner
+from service.calibration.store import CalibrationStore
 from service.settings import Settings
 from service.tagger import Tagger
+from service.vocabularies.registry import VocabularyRegistry
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.jpg"))
 LABELS = ["dog", "cat", "red", "blue"]
@@ -76,6 +81,79 @@ def test_every_answer_is_of_one_checkpoint_and_none_fails_while_they_swap(store:
         said = [{tag["label"]: tag["probability"] for tag in image["tags"]} for image in answer["images"]]
         for got, wanted in zip(said, expected[answer["checkpoint"]], strict=True):
             assert got == pytest.approx(wanted, abs=1e-4)
+
+
+def test_answers_of_a_calibrated_vocabulary_follow_from_the_versions_they_name(store: Path) -> None:
+    """Checkpoints are swapped every second and examples come in between: every answer is computed again
+    offline from the checkpoint, the vocabulary's version and the calibration that it names."""
+    settings = Settings(checkpoint=store / "one", checkpoints=store)
+    files = [("image", (path.name, path.read_bytes())) for path in EXAMPLES]
+    answers: list[dict[str, Any]] = []
+    with serving(create_app(settings)) as client, ThreadPoolExecutor(3) as pool:
+        ids = [load(client, "one"), load(client, "two")]
+        for labels in (LABELS[::-1], LABELS):
+            assert client.put("/v1/vocabularies/mine", json=labels).is_success
+
+        def calibrate(label: str) -> None:
+            shown = [{"positive": [label]}] + [{"negative": "others"}] * (len(EXAMPLES) - 1)
+            answer = client.post(
+                "/v1/vocabularies/mine/calibrate", files=files, data={"examples": json.dumps(shown)}
+            )
+            assert answer.status_code == 200, answer.text
+
+        calibrate("cat")
+        swaps, end = 5, time.monotonic() + 5.5
+
+        def ask(_: int) -> None:
+            with httpx.Client(base_url=client.base_url, timeout=60) as own:
+                while time.monotonic() < end:
+                    answer = own.post("/v1/tag", files=files, data={"vocabulary": "mine", "top_k": "4"})
+                    assert answer.status_code == 200, answer.text
+                    answers.append(answer.json())
+
+        asking = [pool.submit(ask, number) for number in range(3)]
+        for swap in range(swaps):
+            time.sleep(1)
+            assert client.post(f"/v1/checkpoints/{ids[(swap + 1) % 2]}/activate").status_code == 200
+            if swap in (1, 3):
+                calibrate(LABELS[swap])
+        for each in asking:
+            each.result()
+    expected = _recomputed(store, settings, (1, 2, 3))
+    seen = {(answer["checkpoint"], answer["vocabulary"]["calibration"]) for answer in answers}
+    assert {checkpoint for checkpoint, _ in seen} == set(ids)
+    assert {number for _, number in seen} == {1, 2, 3}
+    for answer in answers:
+        named = answer["vocabulary"]
+        assert (named["name"], named["version"]) == ("mine", 2)
+        wanted = expected[answer["checkpoint"], named["calibration"]]
+        for image, tags in zip(answer["images"], wanted, strict=True):
+            said = {tag["label"]: (tag["probability"], tag["threshold"]) for tag in image["tags"]}
+            assert said.keys() == tags.keys()
+            for label, numbers in said.items():
+                assert numbers == pytest.approx(tags[label], abs=1e-4)
+
+
+def _recomputed(
+    store: Path, settings: Settings, calibrations: Sequence[int]
+) -> dict[tuple[str, int], list[dict[str, tuple[float, float]]]]:
+    """Probabilities and thresholds of each example, by checkpoint and calibration."""
+    registry = VocabularyRegistry.open(settings)
+    newest = registry.get("mine", 2)
+    found = {}
+    for bundle in ("one", "two"):
+        tagger = Tagger(store / bundle, refine=Refiner(CalibrationStore(registry.database)))
+        for number in calibrations:
+            vocabulary = newest.model_copy(update={"calibration": number})
+            found[tagger.engine.checkpoint_id, number] = [
+                {
+                    tag.label: (tag.probability, tag.threshold)
+                    for tag in tagger.tag(path, vocabulary, top_k=4).tags
+                }
+                for path in EXAMPLES
+            ]
+    registry.close()
+    return found
 
 
 def test_a_restart_goes_on_with_what_was_activated(store: Path, tmp_path: Path) -> None:
