@@ -27,6 +27,8 @@ class Served:
     """How many were to be tagged."""
     checkpoint: str | None = None
     """Id of the checkpoint that tags them."""
+    problem: str | None = None
+    """Code of the error that it was answered with."""
 
     def note(self, photographs: int, checkpoint: str) -> None:
         """So many photographs are for that checkpoint."""

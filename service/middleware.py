@@ -84,6 +84,7 @@ def _log(scope: Scope, route: str, status: int, seconds: float, served: Served) 
         "seconds": round(seconds, 6),
         "photographs": served.photographs or None,
         "checkpoint": served.checkpoint,
+        "problem": served.problem,
         "key_id": scope["state"].get("key_id"),
     }
     _logger.log(

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service import metrics
+from service.context import SERVED
 from service.errors import InternalError, ParameterError, Problem, RequestError, TaggerError
 
 MEDIA_TYPE = "application/problem+json"
@@ -19,7 +20,9 @@ _HINTS = {404: "the paths are listed at /docs", 405: "the methods of each path a
 
 
 def refusal(error: TaggerError) -> JSONResponse:
-    """The answer for an error of ours, which is counted by its cause."""
+    """The answer for an error of ours, which is counted, and logged with the request, by its cause."""
+    if (served := SERVED.get()) is not None:
+        served.problem = error.code
     metrics.REQUESTS_REFUSED.labels(error.code).inc()
     headers = None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     return _response(error.problem(), headers)

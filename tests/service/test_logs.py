@@ -53,6 +53,12 @@ def test_a_line_for_every_request_without_what_the_client_sent(process: ServiceP
         assert text not in process.log
 
 
+def test_why_it_was_refused(process: ServiceProcess) -> None:
+    process.client.post("/v1/tag", content=b"broken", headers={"X-Request-ID": "mine-6"})
+    (record,) = _of_request(process, "mine-6")
+    assert (record["status"], record["problem"]) == (415, "unsupported-image")
+
+
 def test_the_template_and_not_the_path(process: ServiceProcess) -> None:
     process.client.get("/v1/vocabularies/a-name-of-mine", headers={"X-Request-ID": "mine-2"})
     (record,) = _of_request(process, "mine-2")

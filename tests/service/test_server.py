@@ -52,6 +52,23 @@ def test_what_was_accepted_is_finished(tmp_path: Path) -> None:
         idle.close()
 
 
+def test_a_photograph_that_is_still_on_its_way_is_waited_for(tmp_path: Path) -> None:
+    with ServiceProcess(tmp_path) as process:
+        body = samples.jpeg()
+        head = (
+            f"POST /v1/tag HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", httpx.URL(process.url).port or 0), LONG) as sending:
+            sending.sendall(head.encode())
+            # The service reads the body from now on.
+            assert sending.recv(1000).startswith(b"HTTP/1.1 100")
+            process.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: "Waiting for connections" in process.log)
+            sending.sendall(body)
+            assert sending.makefile("rb").read().startswith(b"HTTP/1.1 200")
+        assert process.process.wait(LONG) == 0
+
+
 def test_readiness_ends_before_the_port_closes(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, drain_seconds=LONG) as process:
         assert process.client.get("/readyz").status_code == 200
