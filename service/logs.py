@@ -70,6 +70,10 @@ def _config(kind: str, level: str) -> dict[str, Any]:
             "stderr": {"class": "logging.StreamHandler", "formatter": kind, "filters": ["of_request"]}
         },
         "root": {"level": level, "handlers": ["stderr"]},
-        # Below warnings these speak of single connections and tables.
-        "loggers": dict.fromkeys(("alembic", "httpcore", "httpx", "PIL", "multipart"), quiet),
+        "loggers": {
+            # Below warnings these speak of single connections and tables.
+            **dict.fromkeys(("alembic", "httpcore", "httpx", "PIL"), quiet),
+            # It warns of every form that a client got wrong, which has its answer.
+            "python_multipart": {"level": "ERROR"},
+        },
     }
