@@ -11,7 +11,17 @@ from fastapi import FastAPI
 from service import metrics, problems, version
 from service.errors import ParameterError
 from service.middleware import BodyLimit, CancelOnDisconnect, RequestContext, SameOrigin
-from service.routes import calibration, checkpoints, embeddings, explain, health, tag, vocabularies
+from service.routes import (
+    calibration,
+    checkpoints,
+    dry_run,
+    embeddings,
+    explain,
+    feedback,
+    health,
+    tag,
+    vocabularies,
+)
 from service.runtime import Runtime
 from service.settings import Settings
 from service.state import ServiceState
@@ -66,7 +76,17 @@ def create_app(
         from service.tracing import Traces
 
         app.add_middleware(Traces, provider=tracing)
-    for module in (tag, explain, embeddings, vocabularies, calibration, checkpoints, health):
+    for module in (
+        tag,
+        explain,
+        embeddings,
+        vocabularies,
+        calibration,
+        dry_run,
+        feedback,
+        checkpoints,
+        health,
+    ):
         app.include_router(module.router)
     return app
 

@@ -18,6 +18,7 @@ from service import images, metrics
 from service.batching import Batcher, BatchLimits, Place
 from service.context import SERVED
 from service.errors import ImageError, NotReadyError
+from service.keeping import Keep, RecentPhotographs
 from service.label_cache import Key
 from service.results import Tagging, VocabularyInfo
 from service.runtime import Runtime
@@ -115,6 +116,8 @@ class AsyncTagger:
                 batch_pixels=settings.batch_pixels,
             ),
         )
+        self.recent = RecentPhotographs(settings.recent_photographs)
+        """For trying vocabularies out."""
         self._decoders = RequestThreads(settings.threads, "sigrl-decode")
         # Of their own: encoding a long list of labels takes as long as many photographs.
         self._label_encoders = RequestThreads(settings.threads, "sigrl-labels")
@@ -212,6 +215,8 @@ class AsyncTagger:
         refused = [_finished(n, error) for n, error in enumerate(opened) if isinstance(error, ImageError)]
         pixels = [image.width * image.height for _, image in readable]
         with self._batcher.admit(pixels, self._settings.request_seconds) as places:
+            if kind is Question and self.recent.most:
+                kind = Keep
             questions: list[Question] = []
             # Nothing is encoded for a request whose photographs are all refused.
             for vocabulary in vocabularies if places else ():
@@ -250,6 +255,7 @@ class AsyncTagger:
                     Work(values, questions), preprocessing.image_size**2
                 )
                 taggings = await place.in_time(to_thread.run_sync(_taggings, questions, scored))
+            self.recent.note(taggings)
             if not self._is_busy:
                 self.runtime.offer(photograph, questions, scored)
         except Exception as error:

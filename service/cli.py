@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service import version
-from service.commands import checkpoint, doctor, vocab
+from service.commands import checkpoint, doctor, feedback, vocab
 from service.errors import ImageError, ParameterError, TaggerError
 from service.rendering import Renderer, complain, printable
 
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 
 app.add_typer(checkpoint.app, name="checkpoint")
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(vocab.app, name="vocab")
 app.command()(doctor.doctor)
 

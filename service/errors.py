@@ -115,6 +115,38 @@ class CalibrationNotFoundError(TaggerError):
     status = 404
 
 
+class NoRecentPhotographsError(TaggerError):
+    """Something is to be tried on photographs tagged lately, and none are remembered."""
+
+    code = "no-recent-photographs"
+    title = "There are no photographs to try it on"
+    status = 409
+
+
+class FeedbackOffError(TaggerError):
+    """Feedback is sent to a service that keeps none."""
+
+    code = "feedback-off"
+    title = "Feedback is not kept here"
+    status = 403
+
+
+class FeedbackFullError(TaggerError):
+    """There is no room for more feedback."""
+
+    code = "feedback-full"
+    title = "There is no room for more feedback"
+    status = 507
+
+
+class FeedbackNotFoundError(TaggerError):
+    """No feedback on that photograph."""
+
+    code = "feedback-not-found"
+    title = "There is no such feedback"
+    status = 404
+
+
 class ReadOnlyVocabularyError(TaggerError):
     """A change of a vocabulary that ships with the package."""
 

@@ -110,6 +110,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is left out of the logs: with `info` the successful questions of probes, with `warning` the
     line of every request that did not fail with 5xx."""
+    recent_photographs: int = Field(default=0, ge=0)
+    """How many of the photographs tagged last are remembered, in memory and as features only, so that changes
+    of a vocabulary can be tried on them; 0 remembers none. Each takes some 30 KB, with a ViT-B/16 100 KB."""
+    feedback_bytes: int = Field(default=0, ge=0)
+    """Room in the database for photographs that users send with right and wrong tags, as small copies; 0
+    takes none."""
     calibration_examples: int = Field(default=2000, ge=1)
     """Most labelled photographs that a vocabulary is calibrated by; small copies of them are kept in the
     database, for checkpoints to come."""

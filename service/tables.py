@@ -97,6 +97,22 @@ class ExampleFeaturesRow(Base):
     created: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class FeedbackRow(Base):
+    """What users say of a photograph's tags."""
+
+    __tablename__ = "feedback"
+
+    photograph: Mapped[str] = mapped_column(String(71), primary_key=True)
+    """SHA-256 of the file that was sent."""
+    content: Mapped[bytes]
+    """A small copy of it."""
+    size: Mapped[int]
+    """Of the copy, in bytes."""
+    shown: Mapped[str] = mapped_column(Text)
+    """JSON: by the tag whether it is right."""
+    created: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class ActivationRow(Base):
     """A change of the checkpoint that answers; the last one is what a restart begins with."""
 

@@ -29,7 +29,7 @@ NDJSON = "application/x-ndjson"
 PARAMETERS = ("labels", "vocabulary", "top_k", "threshold")
 
 # 20,000 labels in one field come to less than half of this.
-_MAX_FIELD_BYTES = 8 * 1024 * 1024
+MAX_FIELD_BYTES = 8 * 1024 * 1024
 _CURL = "send it as `curl -F image=@photo.jpg`, or raw with `-H 'Content-Type: image/jpeg' --data-binary`"
 
 
@@ -79,7 +79,7 @@ async def read_tag_request(request: Request, settings: Settings, registry: Vocab
             async with request.form(
                 max_files=settings.max_images,
                 max_fields=MAX_LABELS + len(PARAMETERS),
-                max_part_size=_MAX_FIELD_BYTES,
+                max_part_size=MAX_FIELD_BYTES,
             ) as form:
                 uploads, fields = await _read_form(form)
         except HTTPException as error:

@@ -1,14 +1,12 @@
 """How a vocabulary is calibrated while the service answers, with no HTTP in it."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 
 from anyio import to_thread
-from pydantic import ConfigDict, Field
 
-from model.engine import ImageFeatures, LabelFeatures
+from model.engine import LabelFeatures
 from model.kept_features import KeptFeatures
 from service import images
 from service.async_tagger import AsyncTagger
@@ -17,34 +15,11 @@ from service.calibration.report import CalibrationReport, HygieneReport, judge_l
 from service.calibration.store import CalibrationStore, not_calibrated
 from service.errors import ExamplesError, ImageError
 from service.images import ImageLimits
-from service.results import Tagging
-from service.scoring import Question, Scores
+from service.keeping import Keep, KeptPhotograph
 from service.selection import Selection
 from service.settings import Settings
 from service.tagger import Tagger
 from service.vocabularies.registry import VocabularyRegistry
-
-
-class KeptPhotograph(Tagging):
-    """A photograph's tags, and the features of it that are kept."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    features: KeptFeatures = Field(exclude=True)
-    """Of this one photograph."""
-
-
-class Keep(Question):
-    """Asks for the features that are worth keeping, whatever the labels."""
-
-    def look_closer(self, scores: Scores, features_of_one: Callable[[], ImageFeatures]) -> Scores:
-        """With the features."""
-        return replace(scores, closer=self.engine.keep_images(features_of_one()))
-
-    def answer(self, scores: Scores) -> KeptPhotograph:
-        """The features of one photograph."""
-        assert isinstance(scores.closer, KeptFeatures)
-        return KeptPhotograph(**dict(super().answer(scores)), features=scores.closer)
 
 
 class Calibrating:
@@ -93,6 +68,7 @@ class Calibrating:
 
     async def forget(self, name: str) -> None:
         """Drops a vocabulary's calibrations with their photographs."""
+        await to_thread.run_sync(self._registry.entry, name)
         await to_thread.run_sync(self._store.forget, name)
 
     async def judge(self, name: str) -> HygieneReport:

@@ -13,8 +13,8 @@ from model.words import Name
 from service.calibration.examples import CalibrationGoal, LabelledFile
 from service.errors import ExamplesError, ParameterError, RequestError
 from service.settings import Settings
+from service.tag_request import MAX_FIELD_BYTES
 
-_MAX_FIELD_BYTES = 8 * 1024 * 1024
 _HINT = (
     "send as many objects as photographs, in their order: "
     '`-F image=@a.jpg -F \'examples=[{"positive": ["dog"], "negative": ["cat"]}]\'`'
@@ -48,16 +48,22 @@ async def read_calibration_request(
     """Reads the form. Raises ExamplesError, ParameterError, RequestError, RequestTooLargeError."""
     try:
         async with request.form(
-            max_files=settings.max_images, max_fields=len(_FIELDS), max_part_size=_MAX_FIELD_BYTES
+            max_files=settings.max_images, max_fields=len(_FIELDS), max_part_size=MAX_FIELD_BYTES
         ) as form:
-            files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-            texts = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-            photographs = [(file.filename, await file.read()) for file in files]
+            photographs: list[tuple[str | None, bytes]] = []
+            texts: dict[str, str] = {}
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile) and name == "image":
+                    photographs.append((value.filename, await value.read()))
+                elif isinstance(value, str) and name in _FIELDS:
+                    texts[name] = value
+                else:
+                    raise ParameterError(
+                        f"the field `{name[:40]}` is not known here as it is",
+                        f"use image for photographs, and {', '.join(_FIELDS)} for texts",
+                    )
     except HTTPException as error:
         raise RequestError(f"the form cannot be read: {error.detail}", _HINT) from error
-    for name in texts:
-        if name not in _FIELDS:
-            raise ParameterError(f"there is no field `{name[:40]}`", f"use image, {', '.join(_FIELDS)}")
     shown = _shown(texts.get("examples", "[]"))
     if len(shown) != len(photographs):
         raise ExamplesError(f"there are {len(photographs)} photographs and {len(shown)} examples", _HINT)

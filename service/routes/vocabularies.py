@@ -40,7 +40,7 @@ _LABELS = {
     "items": {"oneOf": [{"type": "string", "pattern": r"\S"}, {"$ref": "#/components/schemas/Label"}]},
 }
 # Written out because the body is read by hand: checking it takes a thread.
-_BODY: dict[str, Any] = {
+BODY: dict[str, Any] = {
     "required": True,
     "content": {
         "application/json": {
@@ -155,7 +155,7 @@ def list_versions(name: Name, registry: Registry, before: Version = None, limit:
         201: {"model": VocabularySummary, "description": "Created", "headers": _ETAG},
         **documented(403, 412, 413, 415, 422, 503),
     },
-    openapi_extra={"requestBody": _BODY, "parameters": _PRECONDITIONS},
+    openapi_extra={"requestBody": BODY, "parameters": _PRECONDITIONS},
 )
 async def put_vocabulary(
     name: Name, registry: Registry, request: Request, response: Response
@@ -166,14 +166,8 @@ async def put_vocabulary(
     from GET will do, changed or not; equal labels make no new version.
     """
     preconditions = Preconditions.of(request.headers)
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type not in ("application/json", ""):
-        raise ContentTypeError(f"the body is {content_type[:80]}, not application/json", _CURL)
-    body = await request.body()
-    # In a thread, because checking twenty thousand labels would hold up every other request.
-    entry, is_new = await to_thread.run_sync(
-        lambda: registry.put(name, _read_vocabulary(body), preconditions)
-    )
+    vocabulary = await read_vocabulary(request)
+    entry, is_new = await to_thread.run_sync(registry.put, name, vocabulary, preconditions)
     response.headers["ETag"] = entry.etag
     if is_new:
         response.status_code = 201
@@ -193,7 +187,17 @@ def delete_vocabulary(name: Name, registry: Registry, request: Request) -> None:
     registry.delete(name, Preconditions.of(request.headers))
 
 
-def _read_vocabulary(body: bytes) -> Vocabulary:
+async def read_vocabulary(request: Request) -> Vocabulary:
+    """A vocabulary that is sent as JSON. Raises ContentTypeError, InvalidLabelsError and
+    RequestTooLargeError."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in ("application/json", ""):
+        raise ContentTypeError(f"the body is {content_type[:80]}, not application/json", _CURL)
+    # In a thread, because checking twenty thousand labels would hold up every other request.
+    return await to_thread.run_sync(_parse, await request.body())
+
+
+def _parse(body: bytes) -> Vocabulary:
     if len(body) > MAX_FILE_BYTES:
         allowed = f"{MAX_FILE_BYTES >> 20} MiB"
         raise RequestTooLargeError(f"the vocabulary is larger than {allowed}", "split it")

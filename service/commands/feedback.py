@@ -1,0 +1,45 @@
+"""`sigrl feedback`: what users said of tags, for whoever has a shell on the machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.errors import ParameterError
+
+app = typer.Typer(help="Right and wrong tags that users sent to POST /v1/feedback.", no_args_is_help=True)
+
+
+@app.callback()
+def options() -> None:
+    """Right and wrong tags that users sent to POST /v1/feedback."""
+
+
+@app.command("export")
+def export_command(
+    folder: Annotated[Path, typer.Argument(help="Folder to make.", metavar="FOLDER")],
+) -> None:
+    """Writes all of it as a training set: `sigrl-train init photographs FOLDER/labels.jsonl` reads it."""
+    from service.feedback.exporting import training_set
+    from service.feedback.store import FeedbackStore
+    from service.rendering import Renderer
+    from service.settings import load_settings
+    from service.store import Database
+
+    if folder.exists():
+        raise ParameterError(f"{folder} is there already", "name a folder that is not there yet")
+    database = Database.open(load_settings())
+    try:
+        store = FeedbackStore(database)
+        photographs = store.counts().photographs
+        with Renderer(as_json=False) as renderer, renderer.phase("exporting", photographs) as done:
+            for number, (path, content) in enumerate(training_set(store), 1):
+                target = folder / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+                done(min(number, photographs))
+    except OSError as error:
+        raise ParameterError(f"cannot write to {folder}: {error.strerror}", "name another folder") from error
+    finally:
+        database.close()
+    print(f"{folder}: {photographs:,} photograph{'' if photographs == 1 else 's'}")

@@ -1,0 +1,1 @@
+"""What users say of tags, kept as a training set."""

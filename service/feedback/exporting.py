@@ -1,0 +1,27 @@
+"""Feedback as a training set: what `sigrl-train init photographs labels.jsonl` reads."""
+
+import json
+from collections.abc import Iterator
+
+from service.feedback.store import Feedback, FeedbackStore
+
+LABELS = "labels.jsonl"
+
+
+def training_set(store: FeedbackStore) -> Iterator[tuple[str, bytes]]:
+    """Files by their path: the photographs, and last `labels.jsonl`, a line of which is an object with
+    `image`, `positive` and `negative`."""
+    lines: list[str] = []
+    for feedback in store.all():
+        path = f"photographs/{feedback.photograph.removeprefix('sha256:')}.jpg"
+        yield path, feedback.content
+        lines.append(_line(path, feedback))
+    yield LABELS, "".join(lines).encode()
+
+
+def _line(path: str, feedback: Feedback) -> str:
+    positive, negative = (
+        sorted(tag for tag, holds in feedback.shown.items() if holds is wanted) for wanted in (True, False)
+    )
+    row = {"image": path, "positive": positive, "negative": negative}
+    return json.dumps(row, ensure_ascii=False) + "\n"

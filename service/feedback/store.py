@@ -1,0 +1,120 @@
+"""Feedback of an installation: photographs with right and wrong tags."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from service.errors import FeedbackFullError, FeedbackNotFoundError
+from service.store import Database
+from service.tables import FeedbackRow
+
+_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What is known of one photograph."""
+
+    photograph: str
+    """SHA-256 of the file that was sent, as "sha256:" and hex digits."""
+    content: bytes
+    """A small copy of it."""
+    shown: Mapping[str, bool]
+    """By the tag whether it is right."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much there is."""
+
+    photographs: int
+    bytes: int
+    """Of the copies."""
+    right: Mapping[str, int]
+    """By the tag, on how many photographs it is right."""
+    wrong: Mapping[str, int]
+    """The same for wrong."""
+
+
+class FeedbackStore:
+    """Safe to share between threads, processes and machines. All methods raise StoreError when the database
+    does not answer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, feedback: Feedback, max_bytes: int) -> dict[str, bool]:
+        """Keeps it, and gives all that is known of the photograph by now: what is told anew of a tag counts.
+        Raises FeedbackFullError when the copies would take more than `max_bytes`."""
+        try:
+            return self._add(feedback, max_bytes)
+        except IntegrityError:
+            # Somebody sent the same photograph at the same time; it is there now.
+            return self._add(feedback, max_bytes)
+
+    def counts(self) -> Counts:
+        """How much there is."""
+        rows = FeedbackRow
+        right, wrong = Counter[str](), Counter[str]()
+        with self._database.read() as connection:
+            count, size = connection.execute(
+                select(func.count(), func.sum(rows.size)).select_from(rows)
+            ).one()
+            for shown in connection.scalars(select(rows.shown)):
+                for tag, holds in json.loads(shown).items():
+                    (right if holds else wrong)[tag] += 1
+        return Counts(count, int(size or 0), right, wrong)
+
+    def all(self) -> Iterator[Feedback]:
+        """Everything, a hundred photographs in memory at once; in the order of the photographs' digests."""
+        rows, after = FeedbackRow, ""
+        while True:
+            query = select(rows.photograph, rows.content, rows.shown).where(rows.photograph > after)
+            with self._database.read() as connection:
+                page = connection.execute(query.order_by(rows.photograph).limit(_AT_ONCE)).all()
+            if not page:
+                return
+            for photograph, content, shown in page:
+                yield Feedback(photograph, content, json.loads(shown))
+            after = page[-1].photograph
+
+    def delete(self, photograph: str) -> None:
+        """Forgets a photograph. Raises FeedbackNotFoundError."""
+        with self._database.write() as connection:
+            gone = connection.execute(delete(FeedbackRow).where(FeedbackRow.photograph == photograph))
+        if not gone.rowcount:
+            raise FeedbackNotFoundError(
+                f"there is no feedback on the photograph {photograph[:80]!a}",
+                "name it as the answer to the feedback does",
+            )
+
+    def _add(self, feedback: Feedback, max_bytes: int) -> dict[str, bool]:
+        rows = FeedbackRow
+        with self._database.write() as connection:
+            of_photograph = rows.photograph == feedback.photograph
+            before = connection.scalar(select(rows.shown).where(of_photograph).with_for_update())
+            shown = {**({} if before is None else json.loads(before)), **feedback.shown}
+            if before is not None:
+                connection.execute(update(rows).where(of_photograph).values(shown=json.dumps(shown)))
+                return shown
+            taken = int(connection.scalar(select(func.sum(rows.size))) or 0)
+            if taken + len(feedback.content) > max_bytes:
+                raise FeedbackFullError(
+                    f"{taken:,} of {max_bytes:,} bytes are taken",
+                    "export it and delete what is no longer needed, or set SIGRL_FEEDBACK_BYTES higher",
+                )
+            connection.execute(
+                insert(rows).values(
+                    photograph=feedback.photograph,
+                    content=feedback.content,
+                    size=len(feedback.content),
+                    shown=json.dumps(shown),
+                    created=datetime.now(UTC),
+                )
+            )
+        return shown
