@@ -164,7 +164,7 @@ def export_feedback(store: Store) -> StreamingResponse:
     return StreamingResponse(chunks(), headers=headers, media_type=ZIP)
 
 
-@router.delete("/{photograph}", status_code=204, responses=documented(404, 422, 503))
+@router.delete("/photographs/{photograph}", status_code=204, responses=documented(404, 422, 503))
 def forget_feedback(photograph: Photograph, store: Store) -> None:
     """Forgets a photograph and what was said of it."""
     store.delete(photograph)

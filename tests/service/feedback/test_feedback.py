@@ -83,10 +83,10 @@ def test_the_export_is_what_training_reads(client: TestClient, tmp_path: Path, s
 
 def test_it_is_forgotten(client: TestClient) -> None:
     photograph = _give(client, right="red").json()["photograph"]
-    assert client.delete(f"{FEEDBACK}/{photograph}").status_code == 204
+    assert client.delete(f"{FEEDBACK}/photographs/{photograph}").status_code == 204
     assert client.get(FEEDBACK).json()["photographs"] == 0
-    _problem(client.delete(f"{FEEDBACK}/{photograph}"), 404, "feedback-not-found")
-    _problem(client.delete(f"{FEEDBACK}/photograph"), 422, "invalid-parameter")
+    _problem(client.delete(f"{FEEDBACK}/photographs/{photograph}"), 404, "feedback-not-found")
+    _problem(client.delete(f"{FEEDBACK}/photographs/one"), 422, "invalid-parameter")
 
 
 @pytest.mark.parametrize(
