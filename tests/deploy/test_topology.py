@@ -159,7 +159,7 @@ def test_lines_pass_the_proxy_and_metrics_do_not(topology: Topology) -> None:
 
 def test_prometheus_sees_both_and_knows_the_alerts(topology: Topology) -> None:
     _wait_until(lambda: topology.query('up{job="sigrl"}') == [1, 1])
-    assert all(value > 0 for value in topology.query("sigrl_images_tagged_total"))
+    _wait_until(lambda: [value > 0 for value in topology.query("sigrl_images_tagged_total")] == [True, True])
     # Rules are evaluated one after the other, a second after the start.
     _wait_until(lambda: {rule["health"] for rule in _rules(topology)} == {"ok"})
     assert len(_rules(topology)) >= 10
