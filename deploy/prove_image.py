@@ -88,6 +88,7 @@ class Container:
         self.config = json.loads(images.call("inspect", "--type=image", image))["Docker"]["config"]
         self.name = images.call("from", image)
         self.log = images.work / "service.log"
+        self.key = ""
         self.process: subprocess.Popen[bytes] | None = None
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
@@ -117,7 +118,8 @@ class Container:
 
     def ask(self, method: str, path: str, body: bytes, kind: str) -> Any:
         url = f"http://127.0.0.1:{self.port}{path}"
-        request = urllib.request.Request(url, body, {"Content-Type": kind}, method=method)
+        headers = {"Content-Type": kind, "Authorization": f"Bearer {self.key}"}
+        request = urllib.request.Request(url, body, headers, method=method)
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
 
@@ -163,6 +165,7 @@ def _try(container: Container, image: str, target: str) -> None:
     print(f"{image}: runs as user {uid}", flush=True)
     _check_contents(container, target)
 
+    container.key = container.run("sigrl", "key", "create", "proof", "--scope", "vocabulary").strip()
     container.start()
     print(f"{image}: ready, by its own health check", flush=True)
     photograph = (ROOT / "examples" / "cat.jpg").read_bytes()

@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from service import metrics, problems, version
 from service.errors import ParameterError
-from service.middleware import BodyLimit, CancelOnDisconnect, RequestContext, SameOrigin
+from service.keys.guard import Guard
+from service.middleware import REQUEST_ID_HEADER, BodyLimit, CancelOnDisconnect, RequestContext, SameOrigin
 from service.routes import (
     calibration,
     checkpoints,
@@ -22,6 +24,7 @@ from service.routes import (
     tag,
     vocabularies,
 )
+from service.routes.parameters import refuse_unknown_parameters
 from service.runtime import Runtime
 from service.settings import Settings
 from service.state import ServiceState
@@ -31,6 +34,27 @@ from service.vocabularies.registry import VocabularyRegistry
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
+_ROUTERS = (
+    tag.router,
+    explain.router,
+    embeddings.router,
+    vocabularies.router,
+    calibration.router,
+    dry_run.router,
+    feedback.router,
+    checkpoints.router,
+)
+_METHODS = ("GET", "POST", "PUT", "DELETE")
+_READ = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", REQUEST_ID_HEADER)
+_EXPOSED = (
+    "ETag",
+    "Idempotent-Replayed",
+    "Location",
+    "Retry-After",
+    "Server-Timing",
+    "WWW-Authenticate",
+    REQUEST_ID_HEADER,
+)
 _TRACES_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -70,24 +94,28 @@ def create_app(
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=state.settings.max_request_bytes)
     app.add_middleware(CancelOnDisconnect)
-    app.add_middleware(SameOrigin)
+    app.add_middleware(Guard, settings=state.settings, state=state, routers=_ROUTERS)
+    app.add_middleware(SameOrigin, allowed=state.settings.cors_origins)
+    if state.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=state.settings.cors_origins,
+            allow_methods=_METHODS,
+            allow_headers=_READ,
+            expose_headers=_EXPOSED,
+        )
     app.add_middleware(RequestContext)
     if tracing is not None:
         from service.tracing import Traces
 
         app.add_middleware(Traces, provider=tracing)
-    for module in (
-        tag,
-        explain,
-        embeddings,
-        vocabularies,
-        calibration,
-        dry_run,
-        feedback,
-        checkpoints,
-        health,
-    ):
-        app.include_router(module.router)
+    for router in _ROUTERS:
+        app.include_router(
+            router,
+            dependencies=[Depends(refuse_unknown_parameters)],
+            responses=problems.documented(401, 403, 422, 429),
+        )
+    app.include_router(health.router)
     return app
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service import version
-from service.commands import checkpoint, doctor, feedback, vocab
+from service.commands import checkpoint, doctor, feedback, key, vocab
 from service.errors import ImageError, ParameterError, TaggerError
 from service.rendering import Renderer, complain, printable
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(feedback.app, name="feedback")
+app.add_typer(key.app, name="key")
 app.add_typer(vocab.app, name="vocab")
 app.command()(doctor.doctor)
 
@@ -135,6 +136,8 @@ def serve(
     from service import logs
     from service.app import create_app
     from service.checkpoints.opening import open_runtime
+    from service.keys.guard import needs_keys
+    from service.keys.store import KeyStore
     from service.server import Server
     from service.settings import load_settings
     from service.vocabularies.registry import VocabularyRegistry
@@ -143,6 +146,8 @@ def serve(
     logs.configure(settings)
     # Here and not in the application's start, where a bad checkpoint would end in a traceback.
     registry = VocabularyRegistry.open(settings)
+    if needs_keys(settings) and not KeyStore(registry.database).all():
+        print("requests need an API key, and there is none yet: sigrl key create NAME", file=sys.stderr)
     runtime = open_runtime(settings, registry)
     Server(create_app(settings, registry=registry, runtime=runtime), settings).run()
 

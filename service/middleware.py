@@ -5,6 +5,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -50,7 +51,10 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
             await send(message)
 
         try:
@@ -105,17 +109,21 @@ class SameOrigin:
     without asking. It says where the page is from, though; programs say nothing, and pass.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
+        """`allowed`: origins of other sites that may."""
         self.app = app
+        self._allowed = frozenset(allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in _READING:
             headers = Headers(scope=scope)
             origin = headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+            is_ours = origin is None or urlsplit(origin).netloc == headers.get("host")
+            if origin is not None and not is_ours and origin not in self._allowed:
                 error = ForeignOriginError(
                     f"the page is from {origin[:100]}",
-                    "ask from a program or from this service's page; a proxy must keep the header Host",
+                    "ask from a program or this service's page, or let the site in by SIGRL_CORS_ORIGINS; a "
+                    "proxy must keep the header Host",
                 )
                 await refusal(error)(scope, receive, send)
                 return

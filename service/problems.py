@@ -24,7 +24,9 @@ def refusal(error: TaggerError) -> JSONResponse:
     if (served := SERVED.get()) is not None:
         served.problem = error.code
     metrics.REQUESTS_REFUSED.labels(error.code).inc()
-    headers = None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return _response(error.problem(), headers)
 
 

@@ -29,9 +29,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SIGRL_", frozen=True, use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
-    """Address to listen on. There is no authentication yet: open it only behind something that has."""
+    """Address to listen on. On any but a loopback address requests need API keys, unless `keys` says no."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 lets the system choose."""
+    keys: Literal["auto", "required", "off"] = "auto"
+    """Whether requests need API keys, which `sigrl key create` makes. `auto`: all but those from this machine
+    to a service that listens on a loopback address. `off` lets everybody who reaches the service tag, change
+    vocabularies and swap checkpoints."""
+    rate_per_minute: int = Field(default=0, ge=0)
+    """Requests a minute of one key, or without keys of one address, in each process; 0 sets no limit."""
+    cors_origins: tuple[str, ...] = ()
+    """Other sites whose pages may use the service from a visitor's browser, as a JSON list:
+    `["https://photos.example.com"]`."""
     checkpoint: Path | None = None
     """Directory of a checkpoint bundle; the bundled one if not set."""
     checkpoints: Path | None = None

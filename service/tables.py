@@ -113,6 +113,21 @@ class FeedbackRow(Base):
     created: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class KeyRow(Base):
+    """An API key; see `service.keys.key.Key`."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    scope: Mapped[str] = mapped_column(String(16))
+    rate: Mapped[int | None]
+    hash: Mapped[str] = mapped_column(String(64))
+    created: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_used: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
 class ActivationRow(Base):
     """A change of the checkpoint that answers; the last one is what a restart begins with."""
 

@@ -1,6 +1,7 @@
 """`sigrl checkpoint`: the checkpoints of a server that runs, over HTTP."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     import httpx
 
 app = typer.Typer(
-    help="Checkpoints of a running server: load a bundle, activate it, go back.", no_args_is_help=True
+    help="Checkpoints of a running server: load a bundle, activate it, go back. Its API key, where it wants "
+    "one, is read from SIGRL_API_KEY.",
+    no_args_is_help=True,
 )
 
 ServerOption = Annotated[
@@ -108,10 +111,16 @@ def _client(server: str) -> "Iterator[httpx.Client]":
 
     hint = "start it with `sigrl serve`, or name it with --server or SIGRL_SERVER"
     try:
-        with httpx.Client(base_url=server, timeout=60) as client:
+        with httpx.Client(base_url=server, timeout=60, headers=_authorization()) as client:
             yield client
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServerError(f"the server {server} does not answer: {error}", hint) from error
+
+
+def _authorization() -> dict[str, str]:
+    # From the environment and not from an option, which everybody on a machine can read in its processes.
+    key = os.environ.get("SIGRL_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _ask(client: "httpx.Client", method: str, path: str, body: dict[str, Any] | None = None) -> Any:

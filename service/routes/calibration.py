@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request
 
 from service.calibration.calibrating import Calibrating
 from service.calibration.report import CalibrationReport, HygieneReport
+from service.keys.needs import NEEDS_TAG, NEEDS_VOCABULARY
 from service.problems import documented
 from service.routes.calibration_request import Shown, read_calibration_request
 from service.state import ServiceState, service_state
@@ -64,6 +65,7 @@ Calibrations = Annotated[Calibrating, Depends(_calibrating)]
 
 @router.post(
     "/calibrate",
+    dependencies=[NEEDS_VOCABULARY],
     responses=documented(403, 404, 413, 422, 429, 500, 503, 504),
     openapi_extra=_OPENAPI,
 )
@@ -84,19 +86,21 @@ async def calibrate(
     return await calibrating.calibrate(name, asked.files, asked.goal, replace=asked.replace)
 
 
-@router.get("/calibration", responses=documented(404, 422, 429, 500, 503, 504))
+@router.get("/calibration", dependencies=[NEEDS_TAG], responses=documented(404, 422, 429, 500, 503, 504))
 async def get_calibration(name: str, calibrating: Calibrations) -> CalibrationReport:
     """The calibration that holds, as the active checkpoint uses it."""
     return await calibrating.report(name)
 
 
-@router.delete("/calibration", status_code=204, responses=documented(403, 404, 422, 503))
+@router.delete(
+    "/calibration", dependencies=[NEEDS_VOCABULARY], status_code=204, responses=documented(403, 404, 422, 503)
+)
 async def forget_calibration(name: str, calibrating: Calibrations) -> None:
     """Drops a vocabulary's calibrations, and the copies of their photographs."""
     await calibrating.forget(name)
 
 
-@router.get("/hygiene", responses=documented(404, 422, 429, 500, 503, 504))
+@router.get("/hygiene", dependencies=[NEEDS_TAG], responses=documented(404, 422, 429, 500, 503, 504))
 async def judge_labels(name: str, calibrating: Calibrations) -> HygieneReport:
     """Labels of a vocabulary that one should look at: such as never or always fire, near-duplicates, and such
     as the active checkpoint cannot tell apart."""

@@ -9,6 +9,7 @@ from service.checkpoints.bundles import BundleStore
 from service.checkpoints.drift import DriftReport
 from service.checkpoints.states import CheckpointInfo
 from service.errors import TaggerError
+from service.keys.needs import NEEDS_ADMIN, NEEDS_TAG
 from service.problems import documented
 from service.results import Answer
 from service.runtime import Runtime
@@ -74,7 +75,7 @@ def _runtime(state: Annotated[ServiceState, Depends(service_state)]) -> Runtime:
 Checkpoints = Annotated[Runtime, Depends(_runtime)]
 
 
-@router.get("", responses=documented(503))
+@router.get("", dependencies=[NEEDS_TAG], responses=documented(503))
 def list_checkpoints(runtime: Checkpoints) -> CheckpointList:
     """The checkpoints of this process, and the bundles that could be loaded."""
     previous = runtime.table.previous
@@ -88,7 +89,7 @@ def list_checkpoints(runtime: Checkpoints) -> CheckpointList:
     )
 
 
-@router.post("/load", status_code=202, responses=documented(404, 409, 422, 503))
+@router.post("/load", dependencies=[NEEDS_ADMIN], status_code=202, responses=documented(404, 409, 422, 503))
 def load_checkpoint(asked: LoadRequest, runtime: Checkpoints, response: Response) -> CheckpointInfo:
     """Begins to load a bundle in the background: its hashes are verified, it tags a picture, and it encodes
     every vocabulary in use. GET /v1/checkpoints/{id} tells how far it is; the active one answers meanwhile.
@@ -98,19 +99,21 @@ def load_checkpoint(asked: LoadRequest, runtime: Checkpoints, response: Response
     return info
 
 
-@router.post("/rollback", responses=documented(409, 503))
+@router.post("/rollback", dependencies=[NEEDS_ADMIN], responses=documented(409, 503))
 def roll_back(runtime: Checkpoints) -> CheckpointInfo:
     """Brings the checkpoint back that was active before, at once."""
     return runtime.rollback()
 
 
-@router.get("/{checkpoint_id}", responses=documented(404, 422, 503))
+@router.get("/{checkpoint_id}", dependencies=[NEEDS_TAG], responses=documented(404, 422, 503))
 def get_checkpoint(checkpoint_id: str, runtime: Checkpoints) -> CheckpointInfo:
     """One checkpoint as it stands."""
     return runtime.table.info(runtime.table.get(checkpoint_id))
 
 
-@router.post("/{checkpoint_id}/activate", responses=documented(404, 409, 422, 503))
+@router.post(
+    "/{checkpoint_id}/activate", dependencies=[NEEDS_ADMIN], responses=documented(404, 409, 422, 503)
+)
 def activate_checkpoint(
     checkpoint_id: str, runtime: Checkpoints, asked: Annotated[ActivateRequest | None, Body()] = None
 ) -> CheckpointInfo:
@@ -120,7 +123,7 @@ def activate_checkpoint(
     return runtime.activate(checkpoint_id, force=asked is not None and asked.force)
 
 
-@router.post("/{checkpoint_id}/shadow", responses=documented(404, 409, 422, 503))
+@router.post("/{checkpoint_id}/shadow", dependencies=[NEEDS_ADMIN], responses=documented(404, 409, 422, 503))
 def shadow_checkpoint(
     checkpoint_id: str, runtime: Checkpoints, asked: Annotated[ShadowRequest | None, Body()] = None
 ) -> CheckpointInfo:
@@ -129,14 +132,14 @@ def shadow_checkpoint(
     return runtime.shadow(checkpoint_id, None if asked is None else asked.share)
 
 
-@router.get("/{checkpoint_id}/drift", responses=documented(404, 422, 503))
+@router.get("/{checkpoint_id}/drift", dependencies=[NEEDS_TAG], responses=documented(404, 422, 503))
 def get_drift(checkpoint_id: str, runtime: Checkpoints) -> DriftReport:
     """How the answers of a checkpoint differ from those of the active one, by what it has seen as its
     shadow."""
     return runtime.drift(checkpoint_id)
 
 
-@router.post("/{checkpoint_id}/unload", responses=documented(404, 409, 422, 503))
+@router.post("/{checkpoint_id}/unload", dependencies=[NEEDS_ADMIN], responses=documented(404, 409, 422, 503))
 def unload_checkpoint(checkpoint_id: str, runtime: Checkpoints) -> CheckpointInfo:
     """Lets a checkpoint go as soon as its requests are answered, or stops loading it."""
     return runtime.unload(checkpoint_id)

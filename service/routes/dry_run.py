@@ -6,11 +6,12 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 
 from service.dry_run import DryRun, dry_run
+from service.keys.needs import NEEDS_VOCABULARY
 from service.problems import documented
 from service.routes.vocabularies import BODY, read_vocabulary
 from service.state import ServiceState, service_state
 
-router = APIRouter(prefix="/v1/vocabularies/{name}", tags=["vocabularies"])
+router = APIRouter(prefix="/v1/vocabularies/{name}", tags=["vocabularies"], dependencies=[NEEDS_VOCABULARY])
 
 
 @router.post(

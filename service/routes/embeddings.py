@@ -11,6 +11,7 @@ from model.vocabulary import Vocabulary, VocabularyError
 from service.async_tagger import AsyncTagger, Finished
 from service.embedding import Embed, Embedded, rounded
 from service.errors import InvalidLabelsError, ParameterError, TaggerError
+from service.keys.needs import NEEDS_TAG
 from service.problems import documented, unforeseen
 from service.results import Answer
 from service.routes.tag_openapi import OPENAPI
@@ -20,7 +21,7 @@ from service.tag_answer import FailedImage, fault, server_timing
 from service.tag_request import TagRequest, read_tag_request
 from service.tagger import Tagger
 
-router = APIRouter(tags=["tagging"])
+router = APIRouter(tags=["tagging"], dependencies=[NEEDS_TAG])
 
 MAX_LABELS = 1000
 """Of one request: a bound on the size of an answer."""

@@ -11,13 +11,14 @@ from service.errors import ParameterError, RequestError
 from service.explaining import Explain, Explanation, explained
 from service.heat_maps import overlay_png
 from service.images import ImageLimits
+from service.keys.needs import NEEDS_TAG
 from service.problems import documented
 from service.routes.tag_openapi import OPENAPI
 from service.state import ServiceState, service_state
 from service.tag_answer import server_timing
 from service.tag_request import read_tag_request
 
-router = APIRouter(tags=["tagging"])
+router = APIRouter(tags=["tagging"], dependencies=[NEEDS_TAG])
 
 PNG = "image/png"
 _PNG_CONTENT = {PNG: {"schema": {"type": "string", "format": "binary"}}}

@@ -16,6 +16,7 @@ from service.errors import FeedbackOffError, InvalidLabelsError, ParameterError,
 from service.feedback.exporting import training_set
 from service.feedback.store import Feedback, FeedbackStore
 from service.images import ImageLimits
+from service.keys.needs import NEEDS_ADMIN, NEEDS_TAG
 from service.problems import documented
 from service.results import Answer
 from service.state import ServiceState, service_state
@@ -93,7 +94,9 @@ Store = Annotated[FeedbackStore, Depends(_store)]
 Photograph = Annotated[str, Path(pattern="^sha256:[0-9a-f]{64}$")]
 
 
-@router.post("", responses=documented(403, 413, 415, 422, 503, 507), openapi_extra=_OPENAPI)
+@router.post(
+    "", dependencies=[NEEDS_TAG], responses=documented(403, 413, 415, 422, 503, 507), openapi_extra=_OPENAPI
+)
 async def give_feedback(
     request: Request, state: Annotated[ServiceState, Depends(service_state)], store: Store
 ) -> FeedbackAnswer:
@@ -119,7 +122,7 @@ async def give_feedback(
     return await state.ready_tagger.in_decoder(keep)
 
 
-@router.get("", responses=documented(503))
+@router.get("", dependencies=[NEEDS_ADMIN], responses=documented(503))
 def summarise_feedback(
     state: Annotated[ServiceState, Depends(service_state)], store: Store
 ) -> FeedbackSummary:
@@ -138,6 +141,7 @@ def summarise_feedback(
 
 @router.get(
     "/export",
+    dependencies=[NEEDS_ADMIN],
     response_class=StreamingResponse,
     responses={
         200: {"content": {ZIP: {"schema": {"type": "string", "format": "binary"}}}},
@@ -164,7 +168,12 @@ def export_feedback(store: Store) -> StreamingResponse:
     return StreamingResponse(chunks(), headers=headers, media_type=ZIP)
 
 
-@router.delete("/photographs/{photograph}", status_code=204, responses=documented(404, 422, 503))
+@router.delete(
+    "/photographs/{photograph}",
+    dependencies=[NEEDS_ADMIN],
+    status_code=204,
+    responses=documented(404, 422, 503),
+)
 def forget_feedback(photograph: Photograph, store: Store) -> None:
     """Forgets a photograph and what was said of it."""
     store.delete(photograph)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from model.vocabulary import MAX_FILE_BYTES, MAX_LABELS, Label, Vocabulary, VocabularyError
 from service.errors import ContentTypeError, InvalidLabelsError, RequestTooLargeError
+from service.keys.needs import NEEDS_TAG, NEEDS_VOCABULARY
 from service.preconditions import Preconditions
 from service.problems import documented
 from service.results import Answer, VocabularyInfo
@@ -107,7 +108,7 @@ Name = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"})]
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
 
-@router.get("", responses=documented(422, 503))
+@router.get("", dependencies=[NEEDS_TAG], responses=documented(422, 503))
 def list_vocabularies(registry: Registry, after: After = "", limit: Limit = 100) -> VocabularyPage:
     """The vocabularies that POST /v1/tag knows by name, page by page: `next` says where the list goes on."""
     entries = registry.entries(after, limit + 1)
@@ -120,6 +121,7 @@ def list_vocabularies(registry: Registry, after: After = "", limit: Limit = 100)
 
 @router.get(
     "/{name}",
+    dependencies=[NEEDS_TAG],
     response_model=VocabularyDocument,
     responses={200: {"headers": _ETAG}, 304: {"description": "Not Modified"}, **documented(404, 422, 503)},
     openapi_extra={
@@ -137,7 +139,7 @@ def get_vocabulary(name: Name, registry: Registry, request: Request, version: Ve
     return Response(document.model_dump_json(exclude_defaults=True), 200, headers, "application/json")
 
 
-@router.get("/{name}/versions", responses=documented(404, 422, 503))
+@router.get("/{name}/versions", dependencies=[NEEDS_TAG], responses=documented(404, 422, 503))
 def list_versions(name: Name, registry: Registry, before: Version = None, limit: Limit = 100) -> VersionPage:
     """The versions of a vocabulary, newest first; the last hundred are kept."""
     entries = registry.versions(name, before, limit + 1)
@@ -150,6 +152,7 @@ def list_versions(name: Name, registry: Registry, before: Version = None, limit:
 
 @router.put(
     "/{name}",
+    dependencies=[NEEDS_VOCABULARY],
     responses={
         200: {"headers": _ETAG},
         201: {"model": VocabularySummary, "description": "Created", "headers": _ETAG},
@@ -177,6 +180,7 @@ async def put_vocabulary(
 
 @router.delete(
     "/{name}",
+    dependencies=[NEEDS_VOCABULARY],
     status_code=204,
     responses=documented(403, 404, 412, 422, 503),
     openapi_extra={"parameters": _PRECONDITIONS[:1]},

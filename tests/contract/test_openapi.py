@@ -14,7 +14,10 @@ from schemathesis import Case, GenerationMode
 from schemathesis.core.transport import Response
 
 from service.app import create_app
+from service.keys.key import KeyScope
+from service.keys.store import KeyStore
 from service.settings import Settings
+from service.store import Database
 from service.tagger import Tagger
 
 # No document can say what makes bytes a photograph.
@@ -25,7 +28,9 @@ for media_type in ("image/*", "application/octet-stream"):
 
 # Removed when the process ends; the service runs until then.
 FOLDER = tempfile.TemporaryDirectory()
-APP = create_app(Settings(data=Path(FOLDER.name)), Tagger(engine=fake_engine.FakeEngine()))
+SETTINGS = Settings(data=Path(FOLDER.name), keys="required")
+APP = create_app(SETTINGS, Tagger(engine=fake_engine.FakeEngine()))
+_, KEY = KeyStore(Database.open(SETTINGS)).create("contract", KeyScope.ADMIN)
 
 document = schemathesis.openapi.from_dict(APP.openapi())
 document.app = APP
@@ -46,7 +51,7 @@ BEYOND_SCHEMAS = {"invalid-labels", "invalid-examples", "invalid-idempotency-key
     suppress_health_check=list(HealthCheck),
 )
 def test_the_service_answers_as_its_document_says(case: Case) -> None:
-    response = case.call()
+    response = case.call(headers={"Authorization": f"Bearer {KEY}"})
     beyond = [schemathesis.checks.positive_data_acceptance] if _is_beyond_schemas(case, response) else []
     case.validate_response(response, excluded_checks=beyond)
 

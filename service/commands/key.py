@@ -1,0 +1,99 @@
+"""`sigrl key`: API keys, for whoever has a shell on the machine."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.keys.key import KeyScope
+
+if TYPE_CHECKING:
+    from service.keys.store import KeyStore
+
+_COLUMNS = ("id", "name", "scope", "rate", "created", "expires", "last_used")
+
+app = typer.Typer(
+    help="API keys. They are needed where the service is reached from elsewhere; see SIGRL_KEYS.",
+    no_args_is_help=True,
+)
+
+
+@app.command("create")
+def create_command(
+    name: Annotated[str, typer.Argument(help="Who gets it.", metavar="NAME")],
+    scope: Annotated[
+        KeyScope, typer.Option(help="tag; vocabulary: change vocabularies too; admin: checkpoints too.")
+    ] = KeyScope.TAG,
+    rate: Annotated[
+        int | None, typer.Option(min=0, help="Requests a minute in place of SIGRL_RATE_PER_MINUTE; 0: any.")
+    ] = None,
+    expires: Annotated[
+        int | None, typer.Option(min=1, max=36500, help="Days until it works no more.", metavar="DAYS")
+    ] = None,
+) -> None:
+    """Makes a key and shows it, this once: only its hash is kept."""
+    with _store() as store:
+        _, text = store.create(name, scope, rate, expires)
+    print(text)
+
+
+@app.command("list")
+def list_command(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """All keys, without their secrets."""
+    with _store() as store:
+        keys = store.all()
+    rows: list[dict[str, Any]] = [
+        {
+            "id": key.id,
+            "name": key.name,
+            "scope": key.scope.value,
+            "rate": key.rate,
+            "created": key.created.isoformat(timespec="seconds"),
+            "expires": key.expires and key.expires.isoformat(timespec="seconds"),
+            "last_used": key.last_used and key.last_used.isoformat(timespec="seconds"),
+        }
+        for key in keys
+    ]
+    if as_json:
+        for row in rows:
+            print(json.dumps(row))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in _COLUMNS:
+        table.add_column(name.replace("_", " "), no_wrap=name == "id")
+    for row in rows:
+        # Of times the day.
+        shown = {**row, **{name: (row[name] or "")[:10] for name in _COLUMNS[-3:]}}
+        table.add_row(*("" if shown[name] is None else escape(str(shown[name])) for name in _COLUMNS))
+    Console(highlight=False).print(table)
+
+
+@app.command("revoke")
+def revoke_command(
+    key_id: Annotated[str, typer.Argument(help="As `sigrl key list` shows it.", metavar="ID")],
+) -> None:
+    """Makes a key worthless, within five seconds also where it was just used."""
+    with _store() as store:
+        store.revoke(key_id)
+    print(f"{key_id} is revoked")
+
+
+@contextmanager
+def _store() -> "Iterator[KeyStore]":
+    from service.keys.store import KeyStore
+    from service.settings import load_settings
+    from service.store import Database
+
+    database = Database.open(load_settings())
+    try:
+        yield KeyStore(database)
+    finally:
+        database.close()

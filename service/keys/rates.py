@@ -1,0 +1,30 @@
+"""How often somebody may ask: token buckets, in this process."""
+
+import time
+from collections import OrderedDict
+from threading import Lock
+
+_MAX_BUCKETS = 10_000
+_MINUTE = 60.0
+
+
+class Rates:
+    """A bucket for each key or address, which holds a minute's requests and fills evenly. Memory is bounded,
+    which libraries for it do not promise: the bucket that was not asked of for longest goes. Safe for
+    threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, who: str, per_minute: int) -> float:
+        """Takes one request out of the bucket, and gives 0; or the seconds until there is one."""
+        now = time.monotonic()
+        with self._lock:
+            left, since = self._buckets.pop(who, (float(per_minute), now))
+            left = min(float(per_minute), left + (now - since) * per_minute / _MINUTE)
+            wait = 0.0 if left >= 1 else (1 - left) * _MINUTE / per_minute
+            self._buckets[who] = left - 1 if left >= 1 else left, now
+            while len(self._buckets) > _MAX_BUCKETS:
+                self._buckets.popitem(last=False)
+        return wait

@@ -1,0 +1,66 @@
+"""Whether a key is good, without asking the database for every request."""
+
+import hmac
+import logging
+import time
+from collections import OrderedDict
+from threading import Lock
+
+from service.errors import InvalidKeyError, StoreError
+from service.keys.key import Key, hash_secret, read
+from service.keys.store import KeyStore
+
+FRESH_SECONDS = 5.0
+"""So long what the database said is believed: a key that is revoked works no longer than this."""
+STALE_SECONDS = 600.0
+"""The same while the database does not answer."""
+_MAX_KNOWN = 10_000
+_NOBODYS = hash_secret("")
+
+_logger = logging.getLogger("sigrl")
+
+
+class KeyRing:
+    """Checks keys. Safe for threads; its memory is bounded."""
+
+    def __init__(self, store: KeyStore) -> None:
+        self._store = store
+        self._lock = Lock()
+        self._known: OrderedDict[str, tuple[float, Key | None]] = OrderedDict()
+
+    def check(self, text: str) -> Key:
+        """The key that `text` is. Raises InvalidKeyError when it is none, is revoked or has expired, and
+        StoreError when nobody can tell."""
+        parts = read(text)
+        if parts is None:
+            raise InvalidKeyError("what is sent is no key", "send it as `sigrl key create` showed it")
+        key_id, secret = parts
+        key = self._find(key_id)
+        # Compared in constant time, and also where there is nothing to compare with.
+        is_right = hmac.compare_digest(hash_secret(secret), _NOBODYS if key is None else key.hash)
+        if key is None or not is_right or key.is_expired:
+            raise InvalidKeyError(
+                "the key is unknown, revoked or expired", "ask for a new one: `sigrl key create NAME`"
+            )
+        return key
+
+    def _find(self, key_id: str) -> Key | None:
+        now = time.monotonic()
+        with self._lock:
+            asked, key = self._known.get(key_id, (-STALE_SECONDS, None))
+        if now - asked < FRESH_SECONDS:
+            return key
+        try:
+            found = self._store.find(key_id)
+            if found is not None:
+                self._store.note_use(found)
+        except StoreError:
+            if key is not None and now - asked < STALE_SECONDS:
+                return key
+            raise
+        with self._lock:
+            self._known[key_id] = now, found
+            self._known.move_to_end(key_id)
+            while len(self._known) > _MAX_KNOWN:
+                self._known.popitem(last=False)
+        return found
