@@ -221,7 +221,11 @@ class AsyncTagger:
             # Nothing is encoded for a request whose photographs are all refused.
             for vocabulary in vocabularies if places else ():
                 features = await places[0].in_time(self._label_features(tagger, vocabulary))
-                questions.append(kind(tagger.engine, vocabulary, features, selection))
+                question = kind(tagger.engine, vocabulary, features, selection)
+                if selection.false_positive_rate is not None:
+                    # Here and not with the first photograph: it is the request that cannot be answered.
+                    await to_thread.run_sync(getattr, question, "thresholds")
+                questions.append(question)
             slots = asyncio.Semaphore(self._settings.threads)
             tasks = [
                 asyncio.create_task(

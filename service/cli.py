@@ -78,9 +78,10 @@ def tag(
         typer.Option(help='What to look for: "dog,bicycle", or a JSON list if a label holds a comma.'),
     ] = None,
     vocabulary: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="In place of --labels a vocabulary: a name that `sigrl vocab list` shows, or a file."
+            help="In place of --labels a vocabulary: a name that `sigrl vocab list` shows, or a file; "
+            "repeated for several, in one pass of the model."
         ),
     ] = None,
     top_k: Annotated[
@@ -88,6 +89,10 @@ def tag(
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Probability that a tag must reach.")
+    ] = None,
+    false_positive_rate: Annotated[
+        float | None,
+        typer.Option(help="In place of --threshold: the share of photographs that may get a label wrongly."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line for every photograph.")
@@ -98,7 +103,8 @@ def tag(
 
     With nothing but photographs: what reaches its threshold among some 300 everyday things, at most ten.
     With --labels or --vocabulary: all of these that reach their threshold. --threshold sets another one,
-    --top-k shows that many in any case, both together show at most so many that reach it.
+    --top-k shows that many in any case, both together show at most so many that reach it. Of several
+    vocabularies this holds for each.
 
     Exit status: 0 all tagged, 1 some photographs could not be tagged, 2 wrong usage and nothing was tagged.
     """
@@ -106,18 +112,22 @@ def tag(
     from service.settings import load_settings
 
     settings = load_settings(checkpoint=checkpoint)
-    wanted = _wanted_labels(labels, vocabulary, settings)
+    wanted = _wanted_labels(labels, vocabulary or [], settings)
 
+    from service.selection import Selection
     from service.tagger import Tagger
+
+    selection = Selection(top_k, threshold, false_positive_rate, brief=not wanted)
 
     failed = False
     with Renderer(as_json) as renderer:
         with renderer.phase("loading the model"):
             tagger = Tagger.from_settings(settings)
-        with renderer.phase("encoding labels", len((wanted or tagger.vocabulary).labels)) as encoded:
-            tagger.prepare(wanted, encoded)
+        for each in wanted or (tagger.vocabulary,):
+            with renderer.phase("encoding labels", len(each.labels)) as encoded:
+                tagger.prepare(each, encoded)
         with renderer.phase("tagging", len(paths)) as tagged:
-            results = tagger.tag_many(paths, wanted, top_k=top_k, threshold=threshold)
+            results = tagger.tag_by_each(paths, wanted, selection)
             for number, (path, result) in enumerate(zip(paths, results, strict=True), 1):
                 renderer.show(path, result)
                 failed = failed or isinstance(result, ImageError)
@@ -182,12 +192,12 @@ def _photographs_below(folder: Path) -> list[Path]:
 
 
 def _wanted_labels(
-    labels: list[str] | None, vocabulary: str | None, settings: "Settings"
-) -> "Vocabulary | None":
+    labels: list[str] | None, names: list[str], settings: "Settings"
+) -> "tuple[Vocabulary, ...]":
     from service.vocabularies import find, parse_labels
 
-    if labels is not None and vocabulary is not None:
+    if labels is not None and names:
         raise ParameterError("both --labels and --vocabulary are given", "give one of them")
-    if vocabulary is not None:
-        return find(vocabulary, settings)
-    return None if labels is None else parse_labels(labels)
+    if labels is not None:
+        return (parse_labels(labels),)
+    return tuple(find(name, settings) for name in names)

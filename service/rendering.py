@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -29,6 +29,14 @@ def printable(path: Path) -> str:
 def complain(about: str, error: TaggerError) -> None:
     """One line on the standard error: what happened, and what to do."""
     print(f"{about}: {error.detail}; {error.hint}", file=sys.stderr, flush=True)
+
+
+def _content(taggings: "tuple[Tagging, ...]") -> dict[str, Any]:
+    """As POST /v1/tag has it."""
+    if len(taggings) == 1:
+        return taggings[0].model_dump(mode="json")
+    results = [each.model_dump(mode="json", exclude={"checkpoint"}) for each in taggings]
+    return {"checkpoint": taggings[0].checkpoint, "results": results}
 
 
 def bar(probability: float, ascii_only: bool = False) -> str:
@@ -93,29 +101,32 @@ class Renderer:
         yield lambda done: self._progress.update(task, completed=done)
         self._progress.remove_task(task)
 
-    def show(self, path: Path, result: "Tagging | ImageError") -> None:
-        """One photograph's tags, or on the standard error why there are none."""
+    def show(self, path: Path, result: "tuple[Tagging, ...] | ImageError") -> None:
+        """One photograph's tags by each vocabulary, or on the standard error why there are none."""
         if isinstance(result, ImageError):
             complain(printable(path), result)
         if self._as_json:
             content = (
                 {"error": result.problem().model_dump()}
                 if isinstance(result, ImageError)
-                else result.model_dump(mode="json")
+                else _content(result)
             )
             print(json.dumps({"path": str(path), **content}), flush=True)
         elif not isinstance(result, ImageError):
-            self._show_table(path, result)
+            self._show_tables(path, result)
 
-    def _show_table(self, path: Path, tagging: "Tagging") -> None:
+    def _show_tables(self, path: Path, taggings: "tuple[Tagging, ...]") -> None:
         if not self._first:
             self._out.print()
         self._first = False
         self._out.print(Text(printable(path), "bold"), soft_wrap=True)
-        if tagging.tags:
-            self._out.print(self._table(tagging.tags))
-        else:
-            self._out.print(Text("  nothing reaches its threshold; --top-k 5 shows the best five", "dim"))
+        for tagging in taggings:
+            if len(taggings) > 1:
+                self._out.print(Text(f"  {tagging.vocabulary.name}", "italic"), soft_wrap=True)
+            if tagging.tags:
+                self._out.print(self._table(tagging.tags))
+            else:
+                self._out.print(Text("  nothing reaches its threshold; --top-k 5 shows the best five", "dim"))
 
     def _table(self, tags: tuple["Tag", ...]) -> Table:
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

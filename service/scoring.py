@@ -15,7 +15,7 @@ from model.kept_features import KeptFeatures
 from model.preprocess import preprocess
 from model.vocabulary import Vocabulary
 from service import images, metrics
-from service.errors import ModelError
+from service.errors import ModelError, ParameterError
 from service.results import Tagging, VocabularyInfo
 from service.selection import Selection, verdicts
 
@@ -55,8 +55,18 @@ class Question:
     selection: Selection
 
     @cached_property
-    def _thresholds(self) -> npt.NDArray[np.float64]:
-        return self.selection.thresholds(self.vocabulary, self.engine.thresholds(self.features))
+    def thresholds(self) -> npt.NDArray[np.float64]:
+        """Of each label, [C]. Raises ParameterError where the checkpoint cannot keep the selection's rate."""
+        rate = self.selection.false_positive_rate
+        if rate is None:
+            return self.selection.thresholds(self.vocabulary, self.engine.thresholds(self.features))
+        try:
+            by_rate = self.engine.false_positive_thresholds(self.features, rate)
+        except ValueError as error:
+            raise ParameterError(
+                f"false_positive_rate cannot be kept: {error}", "give a threshold, or another checkpoint"
+            ) from error
+        return self.selection.thresholds(self.vocabulary, by_rate)
 
     @cached_property
     def _info(self) -> VocabularyInfo:
@@ -64,7 +74,7 @@ class Question:
 
     def answer(self, scores: Scores) -> Tagging:
         """The tags of one photograph."""
-        tags = self.selection.choose(self.vocabulary, scores.logits, scores.probabilities, self._thresholds)
+        tags = self.selection.choose(self.vocabulary, scores.logits, scores.probabilities, self.thresholds)
         return Tagging(tags=tags, checkpoint=self.engine.checkpoint_id, vocabulary=self._info)
 
     def look_closer(self, scores: Scores, _: Callable[[], ImageFeatures]) -> Scores:
@@ -73,7 +83,7 @@ class Question:
 
     def verdicts(self, scores: Scores) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]:
         """See `service.selection.verdicts`."""
-        return verdicts(self.vocabulary, scores.probabilities, self._thresholds)
+        return verdicts(self.vocabulary, scores.probabilities, self.thresholds)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,10 @@ class Selection:
     - Nothing given: every label that reaches its threshold. If the caller named no labels either
       (`brief`), at most the ten best of them, for nobody asked for hundreds.
     - `threshold`: every label that reaches it, without a limit.
+    - `false_positive_rate`: every label that reaches the threshold at which at most this share of everyday
+      photographs without it gets it, without a limit; the checkpoint must have a background set.
     - `top_k`: that many labels whether they reach their threshold or not; `Tag.accepted` says which do.
-    - Both: labels that reach their threshold, at most `top_k`.
+    - `top_k` with one of these: labels that reach their threshold, at most `top_k`.
 
     A label's threshold is its own from the vocabulary, else the request's, else the one that the checkpoint
     has for it. A label with a label below it that reaches its threshold counts as reaching its own; one that
@@ -30,6 +32,7 @@ class Selection:
 
     top_k: int | None = None
     threshold: float | None = None
+    false_positive_rate: float | None = None
     brief: bool = False
 
     def __post_init__(self) -> None:
@@ -37,10 +40,19 @@ class Selection:
             raise ParameterError(f"top_k is {self.top_k}", "give a whole number from 1 on")
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
             raise ParameterError(f"threshold is {self.threshold}", "give a probability between 0 and 1")
+        rate = self.false_positive_rate
+        if rate is not None and not 0.0 < rate < 1.0:
+            raise ParameterError(f"false_positive_rate is {rate}", "give a share between 0 and 1, as 0.01")
+        if rate is not None and self.threshold is not None:
+            raise ParameterError("both threshold and false_positive_rate are given", "give one of them")
+
+    @property
+    def _sets_thresholds(self) -> bool:
+        return self.threshold is not None or self.false_positive_rate is not None
 
     @property
     def _limit(self) -> int | None:
-        if self.top_k is None and self.threshold is None and self.brief:
+        if self.top_k is None and not self._sets_thresholds and self.brief:
             return DEFAULT_TOP_K
         return self.top_k
 
@@ -67,7 +79,7 @@ class Selection:
         """The tags of one photograph, after what the labels say of one another; all arrays are [C]."""
         rounded, accepted = verdicts(vocabulary, probabilities, thresholds)
         order = np.lexsort((-logits, -rounded))
-        if self.top_k is None or self.threshold is not None:
+        if self.top_k is None or self._sets_thresholds:
             order = order[accepted[order]]
         return tuple(
             Tag(

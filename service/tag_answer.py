@@ -22,6 +22,26 @@ class TaggedImage(Answer):
     """Best first; empty when nothing reaches its threshold."""
 
 
+class VocabularyTags(Answer):
+    """A photograph's tags from one of several vocabularies."""
+
+    vocabulary: str
+    """The vocabulary's name."""
+    tags: tuple[Tag, ...]
+    """Best first; empty when nothing reaches its threshold."""
+
+
+class ImageTaggedBySeveral(Answer):
+    """A photograph with its tags from several vocabularies."""
+
+    filename: str | None
+    """As uploaded; null for a raw body."""
+    status: int = 200
+    """200."""
+    results: tuple[VocabularyTags, ...]
+    """One per vocabulary, in the order of the request."""
+
+
 class FailedImage(Answer):
     """A photograph among several that could not be tagged."""
 
@@ -44,6 +64,17 @@ class TagAnswer(Answer):
     """One per photograph, in the order of the request."""
 
 
+class TagAnswerBySeveral(Answer):
+    """The same where several vocabularies were asked for, in one pass of the model."""
+
+    checkpoint: str
+    """Id of the checkpoint."""
+    vocabularies: tuple[VocabularyInfo, ...]
+    """The labels that were looked for, in the order of the request."""
+    images: tuple[ImageTaggedBySeveral | FailedImage, ...]
+    """One per photograph, in the order of the request."""
+
+
 class TagLine(Answer):
     """A line of an answer that comes as photographs finish."""
 
@@ -54,6 +85,19 @@ class TagLine(Answer):
     vocabulary: VocabularyInfo
     """The labels that were looked for, the same in every line."""
     image: TaggedImage | FailedImage
+    """As in an answer that comes at once."""
+
+
+class TagLineBySeveral(Answer):
+    """The same where several vocabularies were asked for."""
+
+    index: int
+    """The photograph's place in the request, from 0."""
+    checkpoint: str
+    """Id of the checkpoint, the same in every line."""
+    vocabularies: tuple[VocabularyInfo, ...]
+    """The labels that were looked for, the same in every line."""
+    image: ImageTaggedBySeveral | FailedImage
     """As in an answer that comes at once."""
 
 
@@ -74,19 +118,23 @@ def ours(error: object) -> bool:
 def json_body(asked: TagRequest, tags: Tags, finished: Sequence[Finished], request_id: str) -> bytes:
     """The whole answer."""
     images = tuple(_image(asked, each, request_id) for each in finished)
-    answer = TagAnswer(checkpoint=tags.checkpoint, vocabulary=tags.vocabularies[0], images=images)
+    kind = TagAnswerBySeveral if len(tags.vocabularies) > 1 else TagAnswer
+    answer = kind.model_validate({**_made_by(tags), "images": images})
     return answer.model_dump_json().encode()
 
 
 def json_line(asked: TagRequest, tags: Tags, finished: Finished, request_id: str) -> bytes:
     """One photograph's line, with its end."""
-    line = TagLine(
-        index=finished.number,
-        checkpoint=tags.checkpoint,
-        vocabulary=tags.vocabularies[0],
-        image=_image(asked, finished, request_id),
-    )
+    kind = TagLineBySeveral if len(tags.vocabularies) > 1 else TagLine
+    image = _image(asked, finished, request_id)
+    line = kind.model_validate({"index": finished.number, **_made_by(tags), "image": image})
     return line.model_dump_json().encode() + b"\n"
+
+
+def _made_by(tags: Tags) -> dict[str, object]:
+    several = len(tags.vocabularies) > 1
+    looked_for = {"vocabularies": tags.vocabularies} if several else {"vocabulary": tags.vocabularies[0]}
+    return {"checkpoint": tags.checkpoint, **looked_for}
 
 
 def server_timing(finished: Sequence[Finished]) -> str:
@@ -97,10 +145,17 @@ def server_timing(finished: Sequence[Finished]) -> str:
     return ", ".join(f"{name};dur={math.ceil(seconds * 1e4) / 10}" for name, seconds in longest.items())
 
 
-def _image(asked: TagRequest, finished: Finished, request_id: str) -> TaggedImage | FailedImage:
+def _image(
+    asked: TagRequest, finished: Finished, request_id: str
+) -> TaggedImage | ImageTaggedBySeveral | FailedImage:
     filename = asked.uploads[finished.number].filename
     if isinstance(finished.outcome, Exception):
         error = finished.outcome
         told = error if isinstance(error, TaggerError) else unforeseen(error, request_id)
         return FailedImage(filename=filename, status=told.status, error=told.problem())
-    return TaggedImage(filename=filename, tags=finished.outcome[0].tags)
+    if len(finished.outcome) == 1:
+        return TaggedImage(filename=filename, tags=finished.outcome[0].tags)
+    results = tuple(
+        VocabularyTags(vocabulary=each.vocabulary.name, tags=each.tags) for each in finished.outcome
+    )
+    return ImageTaggedBySeveral(filename=filename, results=results)

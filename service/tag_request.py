@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from anyio import to_thread
@@ -20,13 +20,16 @@ from service.errors import (
     RequestError,
     VocabularyNotFoundError,
 )
+from service.selection import Selection
 from service.settings import Settings
 from service.vocabularies.registry import VocabularyRegistry
 
 Number = TypeVar("Number", int, float)
 
 NDJSON = "application/x-ndjson"
-PARAMETERS = ("labels", "vocabulary", "top_k", "threshold")
+PARAMETERS = ("labels", "vocabulary", "top_k", "threshold", "false_positive_rate")
+MAX_VOCABULARIES = 16
+"""Of one request."""
 
 # 20,000 labels in one field come to less than half of this.
 MAX_FIELD_BYTES = 8 * 1024 * 1024
@@ -46,10 +49,9 @@ class TagRequest:
     """What a client asks for."""
 
     uploads: tuple[Upload, ...]
-    labels: Vocabulary | None
-    """None: the service's own vocabulary."""
-    top_k: int | None
-    threshold: float | None
+    vocabularies: tuple[Vocabulary, ...]
+    """What to look for, each for itself; empty: the service's own vocabulary."""
+    selection: Selection
     idempotency_key: str | None = None
     """As the client gave it."""
     ndjson: bool = False
@@ -60,9 +62,9 @@ class TagRequest:
         digest = hashlib.sha256()
         for upload in self.uploads:
             digest.update(hashlib.sha256(upload.data).digest())
-        labels = None if self.labels is None else (self.labels.name, self.labels.content_hash)
+        labels = [(each.name, each.content_hash, each.calibration) for each in self.vocabularies]
         names = [upload.filename for upload in self.uploads]
-        digest.update(json.dumps([names, labels, self.top_k, self.threshold, self.ndjson]).encode())
+        digest.update(json.dumps([names, labels, asdict(self.selection), self.ndjson]).encode())
         return digest.hexdigest()
 
 
@@ -132,25 +134,31 @@ def _tag_request(
             # Silently ignored, a misspelt `labels` would answer something that was not asked.
             raise ParameterError(f"there is no parameter `{name[:40]}`", f"use {', '.join(PARAMETERS)}")
         values.setdefault(name, []).append(value)
-    return TagRequest(
-        tuple(uploads),
-        _labels(values, registry),
+    asked = _vocabularies(values, registry)
+    selection = Selection(
         _number(values, "top_k", int, "a whole number"),
         _number(values, "threshold", float, "a number"),
+        _number(values, "false_positive_rate", float, "a number"),
+        brief=not asked,
     )
+    return TagRequest(tuple(uploads), asked, selection)
 
 
-def _labels(values: dict[str, list[str]], registry: VocabularyRegistry) -> Vocabulary | None:
-    name = _single(values, "vocabulary")
-    if name is not None and "labels" in values:
+def _vocabularies(values: dict[str, list[str]], registry: VocabularyRegistry) -> tuple[Vocabulary, ...]:
+    names = values.get("vocabulary", [])
+    if names and "labels" in values:
         raise ParameterError("both labels and vocabulary are given", "give one of them")
-    if name is not None:
-        try:
-            return registry.get(name)
-        except VocabularyNotFoundError as error:
-            # Not 404: the path was right.
-            raise InvalidLabelsError(error.detail, error.hint) from error
-    return vocabularies.parse_labels(values["labels"]) if "labels" in values else None
+    if len(names) > MAX_VOCABULARIES or len(set(names)) < len(names):
+        raise ParameterError(
+            f"vocabulary is given {len(names)} times, some of them equal or too many",
+            f"give at most {MAX_VOCABULARIES}, each once",
+        )
+    try:
+        found = tuple(map(registry.get, names))
+    except VocabularyNotFoundError as error:
+        # Not 404: the path was right.
+        raise InvalidLabelsError(error.detail, error.hint) from error
+    return found or ((vocabularies.parse_labels(values["labels"]),) if "labels" in values else ())
 
 
 def _number(

@@ -111,7 +111,7 @@ async def embeddings(request: Request, state: Annotated[ServiceState, Depends(se
         body = await _of_labels(tagger, await request.body())
         return Response(body, media_type="application/json")
     asked = await read_tag_request(request, state.settings, state.vocabularies)
-    if asked.labels is not None or asked.top_k is not None or asked.threshold is not None:
+    if asked.vocabularies or asked.selection != Selection(brief=True):
         raise ParameterError(
             "there are parameters beside the photographs",
             "send photographs alone, and labels in a request of their own as JSON",

@@ -23,20 +23,26 @@ router = APIRouter(tags=["tagging"], dependencies=[NEEDS_TAG])
 PNG = "image/png"
 _PNG_CONTENT = {PNG: {"schema": {"type": "string", "format": "binary"}}}
 
+_NOT_HERE = ("threshold", "false_positive_rate")
+
 
 def _openapi() -> dict[str, Any]:
     """As of POST /v1/tag, with one photograph and fewer parameters."""
     document = deepcopy(OPENAPI)
-    left_out = ("threshold", "Idempotency-Key")
+    left_out = (*_NOT_HERE, "Idempotency-Key")
     document["parameters"] = [each for each in document["parameters"] if each["name"] not in left_out]
     how_many = "Labels of which maps are given, the most probable ones; at most 32."
     for each in document["parameters"]:
         if each["name"] == "top_k":
             each["schema"]["maximum"] = 32
             each["description"] = how_many
+        if each["name"] == "vocabulary":
+            each["schema"]["maxItems"] = 1
     properties = document["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    del properties["threshold"]
+    for name in _NOT_HERE:
+        del properties[name]
     properties["top_k"] |= {"maximum": 32, "description": how_many}
+    properties["vocabulary"]["maxItems"] = 1
     properties["image"] = properties["image"]["items"]
     return document
 
@@ -68,10 +74,13 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
     asked = await read_tag_request(request, state.settings, state.vocabularies)
     if len(asked.uploads) != 1:
         raise RequestError(f"there are {len(asked.uploads)} photographs", "send one photograph per request")
-    if asked.threshold is not None:
-        raise ParameterError("there is no parameter `threshold` here", "use labels, vocabulary or top_k")
-    vocabulary = asked.labels or tagger.vocabulary
-    selection = explained(vocabulary, asked.top_k)
+    for name in _NOT_HERE:
+        if getattr(asked.selection, name) is not None:
+            raise ParameterError(f"there is no parameter `{name}` here", "use labels, vocabulary or top_k")
+    if len(asked.vocabularies) > 1:
+        raise ParameterError("there are several vocabularies", "give one")
+    vocabulary = asked.vocabularies[0] if asked.vocabularies else tagger.vocabulary
+    selection = explained(vocabulary, asked.selection.top_k)
     wants_png = _accepts_png(request)
     if wants_png and len(vocabulary.labels) != 1:
         raise ParameterError(

@@ -13,9 +13,8 @@ from service.async_tagger import Tags
 from service.idempotency import Attempt
 from service.keys.needs import NEEDS_TAG
 from service.routes.tag_openapi import OPENAPI, RESPONSES
-from service.selection import Selection
 from service.state import ServiceState, service_state
-from service.tag_answer import TagAnswer, fault, json_body, json_line, ours, server_timing
+from service.tag_answer import TagAnswer, TagAnswerBySeveral, fault, json_body, json_line, ours, server_timing
 from service.tag_request import NDJSON, TagRequest, read_tag_request
 
 router = APIRouter(tags=["tagging"], dependencies=[NEEDS_TAG])
@@ -23,7 +22,9 @@ router = APIRouter(tags=["tagging"], dependencies=[NEEDS_TAG])
 _REPLAYED = "Idempotent-Replayed"
 
 
-@router.post("/v1/tag", response_model=TagAnswer, responses=RESPONSES, openapi_extra=OPENAPI)
+@router.post(
+    "/v1/tag", response_model=TagAnswer | TagAnswerBySeveral, responses=RESPONSES, openapi_extra=OPENAPI
+)
 async def tag(request: Request, state: Annotated[ServiceState, Depends(service_state)]) -> Response:
     """Tags one photograph or several.
 
@@ -31,8 +32,13 @@ async def tag(request: Request, state: Annotated[ServiceState, Depends(service_s
     and `vocabulary` the service's own vocabulary is looked for. Parameters may stand in form or query.
 
     Which tags are given: with nothing said, those that reach their threshold (of the service's own vocabulary
-    at most ten); with `threshold`, all that reach it; with `top_k`, that many, where `accepted` says which
-    reach their threshold; with both, those that reach it, at most `top_k`.
+    at most ten); with `threshold`, all that reach it; with `false_positive_rate`, all that reach the
+    threshold at which so many photographs without the label would get it; with `top_k`, that many, where
+    `accepted` says which reach their threshold; with `top_k` and one of these, those that reach it, at most
+    `top_k`.
+
+    Several vocabularies cost one pass of the model. Then the answer has `vocabularies` in place of
+    `vocabulary`, and of each photograph `results` in place of `tags`, one for each.
 
     A photograph that cannot be tagged is answered with its error; among several it has its own status and
     error in the list, and the others their tags.
@@ -43,12 +49,11 @@ async def tag(request: Request, state: Annotated[ServiceState, Depends(service_s
     tagger = state.ready_tagger
     tagger.check_room()
     asked = await read_tag_request(request, state.settings, state.vocabularies)
-    selection = Selection(asked.top_k, asked.threshold, brief=asked.labels is None)
     photographs = [upload.data for upload in asked.uploads]
     key = asked.idempotency_key
     answering = _Answering(
         asked,
-        tagger.tag_many(photographs, [asked.labels or tagger.vocabulary], selection),
+        tagger.tag_many(photographs, asked.vocabularies or [tagger.vocabulary], asked.selection),
         state.answers.once(key, await to_thread.run_sync(asked.fingerprint) if key is not None else ""),
         request.state.request_id,
     )

@@ -4,7 +4,8 @@ may be a form or an image, and its size is bounded."""
 from typing import Any
 
 from service.problems import documented
-from service.tag_request import NDJSON
+from service.tag_request import MAX_VOCABULARIES, NDJSON
+from service.vocabularies import NAME
 
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "labels": {
@@ -15,9 +16,14 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         'a comma: `["salt, pepper","dog"]`.',
     },
     "vocabulary": {
-        "type": "string",
-        "examples": ["coco80"],
-        "description": "Name of a vocabulary, in place of `labels`. See GET /v1/vocabularies.",
+        "type": "array",
+        "items": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+        "minItems": 1,
+        "maxItems": MAX_VOCABULARIES,
+        "uniqueItems": True,
+        "examples": [["coco80"]],
+        "description": "Name of a vocabulary, in place of `labels`; repeated for several. See GET "
+        "/v1/vocabularies.",
     },
     "top_k": {
         "type": "integer",
@@ -29,6 +35,13 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "minimum": 0,
         "maximum": 1,
         "description": "Probability that a tag must reach, where its label has no threshold of its own.",
+    },
+    "false_positive_rate": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "exclusiveMaximum": 1,
+        "description": "In place of `threshold`: of everyday photographs without a label, the share that may "
+        "get it. Not by every checkpoint.",
     },
 }
 _IDEMPOTENCY_KEY = {

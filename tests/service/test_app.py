@@ -252,6 +252,7 @@ def test_openapi_tells_of_bodies_and_errors(client: TestClient) -> None:
         "vocabulary",
         "top_k",
         "threshold",
+        "false_positive_rate",
         "Idempotency-Key",
     }
     references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
