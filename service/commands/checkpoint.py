@@ -1,18 +1,13 @@
 """`sigrl checkpoint`: the checkpoints of a server that runs, over HTTP."""
 
 import json
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from service.commands.server import LOCAL, ServerOption, ask, connected
 from service.errors import CheckpointNotFoundError, ServerError
-
-if TYPE_CHECKING:
-    import httpx
 
 app = typer.Typer(
     help="Checkpoints of a running server: load a bundle, activate it, go back. Its API key, where it wants "
@@ -20,10 +15,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-ServerOption = Annotated[
-    str, typer.Option(envvar="SIGRL_SERVER", help="Address of the server.", metavar="URL")
-]
-LOCAL = "http://127.0.0.1:8000"
 _PATH = "/v1/checkpoints"
 _POLL_SECONDS = 0.5
 _GONE = ("failed", "retired")
@@ -36,8 +27,8 @@ def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="What the server answers.")] = False,
 ) -> None:
     """What answers, what could at once, and which bundles can be loaded."""
-    with _client(server) as client:
-        found = _ask(client, "GET", _PATH)
+    with connected(server) as client:
+        found = ask(client, "GET", _PATH)
     if as_json:
         print(json.dumps(found))
         return
@@ -71,18 +62,18 @@ def load_command(
     """Loads a bundle, and waits until it is ready."""
     from service.rendering import Renderer
 
-    with _client(server) as client:
-        info = _ask(client, "POST", f"{_PATH}/load", {"bundle": bundle})
+    with connected(server) as client:
+        info = ask(client, "POST", f"{_PATH}/load", {"bundle": bundle})
         with Renderer(as_json=False) as renderer, renderer.phase("loading", 100) as done:
             while info["state"] in _ON_THE_WAY:
                 time.sleep(_POLL_SECONDS)
-                info = _ask(client, "GET", f"{_PATH}/{info['id']}")
+                info = ask(client, "GET", f"{_PATH}/{info['id']}")
                 done(100 * info["labels_done"] // max(info["labels_total"], 1))
         if info["state"] in _GONE:
             reason = info["reason"] or "somebody unloaded it"
             raise ServerError(f"the bundle {bundle!a} was not loaded: {reason}", "mend it and load it again")
         if activate:
-            info = _ask(client, "POST", f"{_PATH}/{info['id']}/activate", {})
+            info = ask(client, "POST", f"{_PATH}/{info['id']}/activate", {})
     _tell(info)
 
 
@@ -93,49 +84,16 @@ def activate_command(
     force: Annotated[bool, typer.Option("--force", help="Whatever the limits of drift say.")] = False,
 ) -> None:
     """Makes a checkpoint that is ready the one that answers."""
-    with _client(server) as client:
-        found = _resolve(checkpoint, _ask(client, "GET", _PATH)["checkpoints"])
-        _tell(_ask(client, "POST", f"{_PATH}/{found}/activate", {"force": force}))
+    with connected(server) as client:
+        found = _resolve(checkpoint, ask(client, "GET", _PATH)["checkpoints"])
+        _tell(ask(client, "POST", f"{_PATH}/{found}/activate", {"force": force}))
 
 
 @app.command("rollback")
 def rollback_command(server: ServerOption = LOCAL) -> None:
     """Brings the checkpoint back that answered before."""
-    with _client(server) as client:
-        _tell(_ask(client, "POST", f"{_PATH}/rollback"))
-
-
-@contextmanager
-def _client(server: str) -> "Iterator[httpx.Client]":
-    import httpx
-
-    hint = "start it with `sigrl serve`, or name it with --server or SIGRL_SERVER"
-    try:
-        with httpx.Client(base_url=server, timeout=60, headers=_authorization()) as client:
-            yield client
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ServerError(f"the server {server} does not answer: {error}", hint) from error
-
-
-def _authorization() -> dict[str, str]:
-    # From the environment and not from an option, which everybody on a machine can read in its processes.
-    key = os.environ.get("SIGRL_API_KEY")
-    return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-def _ask(client: "httpx.Client", method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    answer = client.request(method, path, json=body)
-    try:
-        content = answer.json()
-        if answer.is_success:
-            return content
-        detail, hint = content["detail"], content["hint"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ServerError(
-            f"what answers at {client.base_url} is no sigrl server (status {answer.status_code})",
-            "name the server with --server",
-        ) from error
-    raise ServerError(detail, hint)
+    with connected(server) as client:
+        _tell(ask(client, "POST", f"{_PATH}/rollback"))
 
 
 def _resolve(wanted: str, checkpoints: list[dict[str, Any]]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.commands.calibrate import calibrate_command
 from service.errors import InvalidLabelsError, ParameterError
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ app = typer.Typer(
     help="Vocabularies that `--vocabulary NAME`, SIGRL_VOCABULARY and POST /v1/tag know by name.",
     no_args_is_help=True,
 )
+
+app.command("calibrate")(calibrate_command)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As `sigrl vocab list` shows it.")]
 VersionOption = Annotated[

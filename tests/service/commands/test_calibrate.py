@@ -1,0 +1,109 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fake_engine import FakeEngine
+from PIL import Image
+from two_checkpoints import serving
+
+from service.app import create_app
+from service.settings import Settings
+from service.tagger import Tagger
+
+COLOURS = "/v1/vocabularies/colours"
+
+
+@pytest.fixture
+def server(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+    engine.has_background = True
+    with serving(create_app(Settings(), Tagger(engine=engine))) as client:
+        client.put(COLOURS, json=["red", "green", "blue", "violin"])
+        monkeypatch.setenv("SIGRL_SERVER", str(client.base_url))
+        yield client
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """40 photographs from dark to bright red; their owner calls only the brightest red."""
+    (tmp_path / "photographs").mkdir()
+    lines = ["image,positive,negative"]
+    for red in range(100, 256, 4):
+        Image.new("RGB", (40, 40), (red, 0, 0)).save(tmp_path / "photographs" / f"{red}.png")
+        lines.append(f"{red}.png,{'red' if red > 220 else ''},{'green' if red > 220 else 'RED;blue'}")
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def _calibration(server: httpx.Client) -> object:
+    return server.get(COLOURS).json()["calibration"]
+
+
+def test_photographs_go_in_batches_and_thresholds_are_shown(
+    sigrl, server: httpx.Client, labels: Path
+) -> None:
+    command = ("vocab", "calibrate", "colours", labels, "--photographs", labels.parent / "photographs")
+    status, out, err = sigrl(*command)
+    assert (status, err) == (0, "")
+    report = server.get(f"{COLOURS}/calibration").json()
+    assert (report["examples"], report["vocabulary"]["calibration"]) == (39, 2)
+    heading, red, green, blue, violin, told, *warnings = out.splitlines()
+    assert heading.split() == ["label", "positives", "negatives", "threshold"]
+    threshold = report["labels"][0]["threshold"]
+    assert red.split() == ["red", "8", "31", "0.50", "→", f"{threshold:.2f}"]
+    assert threshold != 0.5
+    assert [line.split()[:3] for line in (green, blue, violin)] == [
+        ["green", "0", "8"],
+        ["blue", "0", "31"],
+        ["violin", "0", "0"],
+    ]
+    assert told == "calibration 2, by 39 photographs"
+    assert any(line.startswith("present on no everyday photograph") and "violin" in line for line in warnings)
+    # The same again changes nothing; anew, there are no others.
+    assert "by 39 photographs" in sigrl(*command)[1]
+    few = labels.with_suffix(".jsonl")
+    lines = [{"image": "252.png", "positive": ["red"]}, {"image": "252.png", "negative": ["blue"]}]
+    few.write_text("\n".join(map(json.dumps, lines)))
+    out = sigrl("vocab", "calibrate", "colours", few, *command[4:], "--replace")[1]
+    assert "calibration 5, by 1 photograph\n" in out
+
+
+def test_a_goal_of_its_own(sigrl, server: httpx.Client, labels: Path) -> None:
+    command = ("vocab", "calibrate", "colours", labels, "--photographs", labels.parent / "photographs")
+    assert sigrl(*command, "--goal", "precision", "--value", "0.9")[0] == 0
+    assert server.get(f"{COLOURS}/calibration").json()["goal"] == {"kind": "precision", "value": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"--value": "0.9"}, "without --value"),
+        ({"--goal": "precision"}, "with --value"),
+        ({"--photographs": "PARENT"}, "which is not there"),
+        ({"NAME": "nobodys"}, "nobodys"),
+        ({"FILE": "absent.csv"}, "absent.csv is not there"),
+        ({"LINE": "100.png,purple,"}, "41: there is no label 'purple'"),
+        ({"LINE": "broken.png,red,"}, "broken.png"),
+        ({"--server": "http://127.0.0.1:1"}, "does not answer"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_line(
+    sigrl, server: httpx.Client, labels: Path, change: dict[str, str], told: str
+) -> None:
+    folder = labels.parent / "photographs"
+    (folder / "broken.png").write_bytes(b"\x89PNG...")
+    if line := change.pop("LINE", ""):
+        labels.write_text(f"{labels.read_text()}\n{line}")
+    name, file = change.pop("NAME", "colours"), change.pop("FILE", labels)
+    options = {"--photographs": folder, **change}
+    if change.get("--photographs"):
+        options["--photographs"] = labels.parent
+    arguments = [part for option in options.items() for part in option]
+    status, out, err = sigrl("vocab", "calibrate", name, file, *arguments)
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert told in err
+    # What was taken before a photograph that is broken, is told.
+    taken = "32 of 40 photographs were taken" in err
+    assert taken == (_calibration(server) is not None) == ("broken" in told)
