@@ -16,12 +16,13 @@ from threading import Lock
 
 from model.vocabulary import Vocabulary
 from service import metrics
+from service.answers.checkpoints import CheckpointInfo, State
 from service.checkpoints.activations import History, Unwritten
 from service.checkpoints.bundles import Bundle, BundleStore, configured
 from service.checkpoints.drift import Drift, DriftReport
 from service.checkpoints.recent import RecentVocabularies
 from service.checkpoints.shadow import Shadow, Shadower
-from service.checkpoints.states import Checkpoint, CheckpointInfo, State
+from service.checkpoints.states import Checkpoint
 from service.checkpoints.table import CancelledLoadError, CheckpointTable, Handle
 from service.checkpoints.warming import largest_batch, reason, warm_up
 from service.errors import CheckpointStateError, DriftError, TaggerError, UnusableBundleError

@@ -4,101 +4,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields
 
+from service.answers.tags import (
+    FailedImage,
+    ImageTaggedBySeveral,
+    TagAnswer,
+    TagAnswerBySeveral,
+    TaggedImage,
+    TagLine,
+    TagLineBySeveral,
+    VocabularyTags,
+)
 from service.async_tagger import Finished, Seconds, Tags
-from service.errors import Problem, TaggerError
+from service.errors import TaggerError
 from service.problems import unforeseen
-from service.results import Answer, Tag, VocabularyInfo
 from service.tag_request import TagRequest
-
-
-class TaggedImage(Answer):
-    """A photograph with its tags."""
-
-    filename: str | None
-    """As uploaded; null for a raw body."""
-    status: int = 200
-    """200."""
-    tags: tuple[Tag, ...]
-    """Best first; empty when nothing reaches its threshold."""
-
-
-class VocabularyTags(Answer):
-    """A photograph's tags from one of several vocabularies."""
-
-    vocabulary: str
-    """The vocabulary's name."""
-    tags: tuple[Tag, ...]
-    """Best first; empty when nothing reaches its threshold."""
-
-
-class ImageTaggedBySeveral(Answer):
-    """A photograph with its tags from several vocabularies."""
-
-    filename: str | None
-    """As uploaded; null for a raw body."""
-    status: int = 200
-    """200."""
-    results: tuple[VocabularyTags, ...]
-    """One per vocabulary, in the order of the request."""
-
-
-class FailedImage(Answer):
-    """A photograph among several that could not be tagged."""
-
-    filename: str | None
-    """As uploaded."""
-    status: int
-    """The status that the photograph would have had alone."""
-    error: Problem
-    """Why."""
-
-
-class TagAnswer(Answer):
-    """The answer to one request; all of it was made by one checkpoint with one vocabulary."""
-
-    checkpoint: str
-    """Id of the checkpoint."""
-    vocabulary: VocabularyInfo
-    """The labels that were looked for."""
-    images: tuple[TaggedImage | FailedImage, ...]
-    """One per photograph, in the order of the request."""
-
-
-class TagAnswerBySeveral(Answer):
-    """The same where several vocabularies were asked for, in one pass of the model."""
-
-    checkpoint: str
-    """Id of the checkpoint."""
-    vocabularies: tuple[VocabularyInfo, ...]
-    """The labels that were looked for, in the order of the request."""
-    images: tuple[ImageTaggedBySeveral | FailedImage, ...]
-    """One per photograph, in the order of the request."""
-
-
-class TagLine(Answer):
-    """A line of an answer that comes as photographs finish."""
-
-    index: int
-    """The photograph's place in the request, from 0."""
-    checkpoint: str
-    """Id of the checkpoint, the same in every line."""
-    vocabulary: VocabularyInfo
-    """The labels that were looked for, the same in every line."""
-    image: TaggedImage | FailedImage
-    """As in an answer that comes at once."""
-
-
-class TagLineBySeveral(Answer):
-    """The same where several vocabularies were asked for."""
-
-    index: int
-    """The photograph's place in the request, from 0."""
-    checkpoint: str
-    """Id of the checkpoint, the same in every line."""
-    vocabularies: tuple[VocabularyInfo, ...]
-    """The labels that were looked for, the same in every line."""
-    image: ImageTaggedBySeveral | FailedImage
-    """As in an answer that comes at once."""
 
 
 def fault(finished: Sequence[Finished]) -> Exception | None:

@@ -9,9 +9,10 @@ from anyio import to_thread
 from model.engine import LabelFeatures
 from model.kept_features import KeptFeatures
 from service import images
+from service.answers.calibration import CalibrationGoal, CalibrationReport, HygieneReport
 from service.async_tagger import AsyncTagger
-from service.calibration.examples import CalibrationGoal, Example, LabelledFile
-from service.calibration.report import CalibrationReport, HygieneReport, judge_labels, report_calibration
+from service.calibration.examples import Example, LabelledFile
+from service.calibration.report import judge_labels, report_calibration
 from service.calibration.store import CalibrationStore, not_calibrated
 from service.errors import ExamplesError, ImageError
 from service.images import ImageLimits

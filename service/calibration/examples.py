@@ -3,35 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Self
 
-from pydantic import Field, model_validator
-
-from model.label_refinement import BestF1, FalsePositiveRate, Goal, TargetPrecision
-from service.results import Answer
-
-
-class CalibrationGoal(Answer):
-    """What the thresholds are chosen for."""
-
-    kind: Literal["f1", "precision", "false-positive-rate"] = "f1"
-    """The best F1 on the examples; a precision on the examples; or a false-positive rate on the checkpoint's
-    background set, which needs no examples."""
-    value: float | None = Field(default=None, gt=0, lt=1)
-    """The precision or the rate; null for the best F1."""
-
-    @model_validator(mode="after")
-    def _check_value(self) -> Self:
-        if (self.value is None) != (self.kind == "f1"):
-            raise ValueError("f1 goes without a value, precision and false-positive-rate with one")
-        return self
-
-    @property
-    def of_model(self) -> Goal:
-        """The same in the model's words."""
-        if self.value is None:
-            return BestF1()
-        return TargetPrecision(self.value) if self.kind == "precision" else FalsePositiveRate(self.value)
+from service.answers.calibration import CalibrationGoal
 
 
 @dataclass(frozen=True)

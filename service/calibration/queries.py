@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
-from service.calibration.examples import Calibration, CalibrationGoal, Example
+from service.answers.calibration import CalibrationGoal
+from service.calibration.examples import Calibration, Example
 from service.tables import (
     CalibrationRow,
     ExampleFeaturesRow,

@@ -7,71 +7,11 @@ import numpy as np
 from model.engine import Engine, LabelFeatures
 from model.label_hygiene import LabelPair, hygiene
 from model.vocabulary import Vocabulary
-from service.calibration.examples import Calibration, CalibrationGoal
-from service.results import Answer, VocabularyInfo
+from service.answers.calibration import CalibratedLabel, CalibrationReport, HygieneReport, SimilarLabels
+from service.calibration.examples import Calibration
+from service.results import VocabularyInfo
 
 _DIGITS = 6
-
-
-class SimilarLabels(Answer):
-    """Two labels that a checkpoint hardly tells apart."""
-
-    first: str
-    second: str
-    similarity: float
-    """Cosine of the texts, or correlation of the scores."""
-
-
-class HygieneReport(Answer):
-    """Labels of a vocabulary that one should look at; all lists may be empty."""
-
-    checkpoint: str
-    """Id of the checkpoint that judged."""
-    vocabulary: VocabularyInfo
-    """What was judged."""
-    photographs: int
-    """Size of the checkpoint's background set of everyday photographs; 0 if it has none, and then only
-    near-duplicates can be told."""
-    never: tuple[str, ...]
-    """On no photograph of the background set is the label present: too rare, or unknown to the checkpoint."""
-    always: tuple[str, ...]
-    """It is present on nearly all of them, and tells nothing."""
-    near_duplicates: tuple[SimilarLabels, ...]
-    """Their texts are nearly the same to the text tower: one may be a synonym of the other."""
-    indistinguishable: tuple[SimilarLabels, ...]
-    """Their scores rise and fall together on the background set, whatever the texts."""
-
-
-class CalibratedLabel(Answer):
-    """What a calibration did for one label."""
-
-    label: str
-    positives: int
-    """Examples that show it."""
-    negatives: int
-    """Examples that are known not to show it."""
-    threshold: float
-    """Probability from which on it counts as present; a threshold that the vocabulary itself gives goes
-    before it."""
-    threshold_before: float
-    """The same without the calibration."""
-
-
-class CalibrationReport(Answer):
-    """A vocabulary's calibration as a checkpoint uses it. Thresholds are fitted anew for each checkpoint."""
-
-    checkpoint: str
-    """Id of the checkpoint."""
-    vocabulary: VocabularyInfo
-    """What is calibrated; `calibration` is its number."""
-    goal: CalibrationGoal
-    """What thresholds are chosen for."""
-    examples: int
-    """Photographs it rests on."""
-    labels: tuple[CalibratedLabel, ...]
-    """In the vocabulary's order."""
-    hygiene: HygieneReport
-    """Labels to look at."""
 
 
 def judge_labels(vocabulary: Vocabulary, engine: Engine, features: LabelFeatures) -> HygieneReport:

@@ -7,8 +7,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from model.kept_features import KeptFeatures
+from service.answers.calibration import CalibrationGoal
 from service.calibration import queries
-from service.calibration.examples import Calibration, CalibrationGoal, Example
+from service.calibration.examples import Calibration, Example
 from service.errors import CalibrationNotFoundError, ExamplesError, ReadOnlyVocabularyError
 from service.store import Database
 from service.vocabularies import BUILTIN

@@ -6,8 +6,9 @@ from threading import Condition
 from types import TracebackType
 
 from service import metrics
+from service.answers.checkpoints import GONE, ON_THE_WAY, USABLE, CheckpointInfo, State
 from service.checkpoints.bundles import Bundle
-from service.checkpoints.states import GONE, ON_THE_WAY, USABLE, Checkpoint, CheckpointInfo, State
+from service.checkpoints.states import Checkpoint
 from service.errors import CheckpointNotFoundError, CheckpointStateError
 from service.tagger import Tagger
 

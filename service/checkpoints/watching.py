@@ -4,7 +4,7 @@ import logging
 from threading import Event, Thread
 
 from model.bundle_files import BundleError, read_files
-from service.checkpoints.states import ON_THE_WAY, State
+from service.answers.checkpoints import ON_THE_WAY, State
 from service.errors import CheckpointNotFoundError, CheckpointStateError, DriftError, TaggerError
 from service.runtime import Runtime
 

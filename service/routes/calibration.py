@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 
+from service.answers.calibration import CalibrationReport, HygieneReport
 from service.calibration.calibrating import Calibrating
-from service.calibration.report import CalibrationReport, HygieneReport
 from service.keys.needs import NEEDS_TAG, NEEDS_VOCABULARY
 from service.problems import documented
 from service.routes.calibration_request import Shown, read_calibration_request

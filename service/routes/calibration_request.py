@@ -10,7 +10,8 @@ from starlette.requests import Request
 
 from model.vocabulary import MAX_LABELS, Vocabulary
 from model.words import Name
-from service.calibration.examples import CalibrationGoal, LabelledFile
+from service.answers.calibration import CalibrationGoal
+from service.calibration.examples import LabelledFile
 from service.errors import ExamplesError, ParameterError, RequestError
 from service.settings import Settings
 from service.tag_request import MAX_FIELD_BYTES

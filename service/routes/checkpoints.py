@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Response
 from pydantic import Field
 
+from service.answers.checkpoints import BundleInfo, CheckpointInfo, CheckpointList
 from service.checkpoints.bundles import BundleStore
 from service.checkpoints.drift import DriftReport
-from service.checkpoints.states import CheckpointInfo
 from service.errors import TaggerError
 from service.keys.needs import NEEDS_ADMIN, NEEDS_TAG
 from service.problems import documented
@@ -16,35 +16,6 @@ from service.runtime import Runtime
 from service.state import ServiceState, service_state
 
 router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"])
-
-
-class BundleInfo(Answer):
-    """A bundle that could be loaded."""
-
-    bundle: str
-    """Name of its folder."""
-    checkpoint: str | None
-    """Id of the checkpoint in it; null when its manifest cannot be read."""
-    problem: str | None
-    """Why not."""
-
-
-class CheckpointList(Answer):
-    """What answers, and what could."""
-
-    generation: int
-    """Number of the activation by which the active one answers; it grows with each, also over restarts. 0
-    when it answers only because what was activated last cannot be loaded."""
-    active: str
-    """Id of the checkpoint that answers."""
-    previous: str | None
-    """Id of the one that a rollback brings back; null when none is in memory."""
-    problem: str | None
-    """Why the process did not begin with what was activated last; null when it did."""
-    checkpoints: tuple[CheckpointInfo, ...]
-    """Those in memory, on their way there, and the last that were."""
-    bundles: tuple[BundleInfo, ...]
-    """What lies in the folder of bundles."""
 
 
 class LoadRequest(Answer):

@@ -8,16 +8,17 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from model.engine import LabelFeatures
 from model.vocabulary import Vocabulary, VocabularyError
+from service.answers.embeddings import EmbeddingsAnswer, ImageEmbedding, LabelEmbedding
+from service.answers.tags import FailedImage
 from service.async_tagger import AsyncTagger, Finished
 from service.embedding import Embed, Embedded, rounded
 from service.errors import InvalidLabelsError, ParameterError, TaggerError
 from service.keys.needs import NEEDS_TAG
 from service.problems import documented, unforeseen
-from service.results import Answer
 from service.routes.tag_openapi import OPENAPI
 from service.selection import Selection
 from service.state import ServiceState, service_state
-from service.tag_answer import FailedImage, fault, server_timing
+from service.tag_answer import fault, server_timing
 from service.tag_request import TagRequest, read_tag_request
 from service.tagger import Tagger
 
@@ -25,37 +26,6 @@ router = APIRouter(tags=["tagging"], dependencies=[NEEDS_TAG])
 
 MAX_LABELS = 1000
 """Of one request: a bound on the size of an answer."""
-
-
-class ImageEmbedding(Answer):
-    """A photograph as a vector."""
-
-    filename: str | None
-    """As uploaded; null for a raw body."""
-    status: int = 200
-    """200."""
-    embedding: tuple[float, ...]
-    """Of length 1."""
-
-
-class LabelEmbedding(Answer):
-    """A label as a vector."""
-
-    label: str
-    """Its name."""
-    embedding: tuple[float, ...]
-    """Of length 1."""
-
-
-class EmbeddingsAnswer(Answer):
-    """Embeddings by one checkpoint; those of another cannot be compared with them."""
-
-    checkpoint: str
-    """Id of the checkpoint."""
-    images: tuple[ImageEmbedding | FailedImage, ...] = ()
-    """One per photograph, in the order of the request."""
-    labels: tuple[LabelEmbedding, ...] = ()
-    """One per label, in the order of the request."""
 
 
 def _openapi() -> dict[str, Any]:

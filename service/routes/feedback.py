@@ -12,13 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
 from service import images, vocabularies
+from service.answers.feedback import FeedbackAnswer, FeedbackSummary, TagCounts
 from service.errors import FeedbackOffError, InvalidLabelsError, ParameterError, RequestError
 from service.feedback.exporting import training_set
 from service.feedback.store import Feedback, FeedbackStore
 from service.images import ImageLimits
 from service.keys.needs import NEEDS_ADMIN, NEEDS_TAG
 from service.problems import documented
-from service.results import Answer
 from service.state import ServiceState, service_state
 from service.tag_request import MAX_FIELD_BYTES
 
@@ -51,39 +51,6 @@ _OPENAPI: dict[str, Any] = {
         },
     }
 }
-
-
-class FeedbackAnswer(Answer):
-    """What is known of a photograph by now."""
-
-    photograph: str
-    """Its name here: SHA-256 of the file that was sent."""
-    right: tuple[str, ...]
-    """Tags that hold."""
-    wrong: tuple[str, ...]
-    """Tags that do not."""
-
-
-class TagCounts(Answer):
-    """What was said of one tag."""
-
-    tag: str
-    right: int
-    """Photographs on which it holds."""
-    wrong: int
-    """Photographs on which it does not."""
-
-
-class FeedbackSummary(Answer):
-    """How much feedback there is."""
-
-    photographs: int
-    bytes: int
-    """Of the copies that are kept."""
-    max_bytes: int
-    """How many there may be; 0: no feedback is taken."""
-    tags: tuple[TagCounts, ...]
-    """By name."""
 
 
 def _store(state: Annotated[ServiceState, Depends(service_state)]) -> FeedbackStore:

@@ -1,18 +1,16 @@
 """/v1/vocabularies: what can be looked for by name."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import Field
 
-from model.vocabulary import MAX_FILE_BYTES, MAX_LABELS, Label, Vocabulary, VocabularyError
+from model.vocabulary import MAX_FILE_BYTES, MAX_LABELS, Vocabulary, VocabularyError
+from service.answers.vocabularies import VersionPage, VocabularyDocument, VocabularyPage, VocabularySummary
 from service.errors import ContentTypeError, InvalidLabelsError, RequestTooLargeError
 from service.keys.needs import NEEDS_TAG, NEEDS_VOCABULARY
 from service.preconditions import Preconditions
 from service.problems import documented
-from service.results import Answer, VocabularyInfo
 from service.state import ServiceState, service_state
 from service.vocabularies import NAME
 from service.vocabularies.queries import Entry
@@ -57,45 +55,6 @@ BODY: dict[str, Any] = {
 }
 
 
-class VocabularySummary(VocabularyInfo):
-    """One version of a vocabulary, without its labels."""
-
-    built_in: bool
-    """Whether it ships with the package; such a one cannot be changed."""
-    created: datetime | None
-    """When this version was registered; null for what ships with the package."""
-
-    @classmethod
-    def of_entry(cls, entry: Entry) -> "VocabularySummary":
-        """As the registry tells."""
-        return cls(**_fields(entry))
-
-
-class VocabularyDocument(VocabularySummary):
-    """A vocabulary with its labels. PUT takes it as it is, and lets the other fields be."""
-
-    labels: tuple[Label, ...]
-    """In order; of each label what is not at its default."""
-
-
-class VocabularyPage(Answer):
-    """Vocabularies that a request may name: those of the package first, the others by name."""
-
-    vocabularies: tuple[VocabularySummary, ...]
-    """In their newest versions."""
-    next: str | None = Field(examples=["/v1/vocabularies?after=pets&limit=100"])
-    """Where the list goes on; null at its end."""
-
-
-class VersionPage(Answer):
-    """The versions of a vocabulary, newest first; the last hundred are kept."""
-
-    versions: tuple[VocabularySummary, ...]
-    """Newest first."""
-    next: str | None = Field(examples=["/v1/vocabularies/pets/versions?before=12&limit=100"])
-    """Where the list goes on; null at its end."""
-
-
 def _registry(state: Annotated[ServiceState, Depends(service_state)]) -> VocabularyRegistry:
     return state.vocabularies
 
@@ -114,7 +73,7 @@ def list_vocabularies(registry: Registry, after: After = "", limit: Limit = 100)
     entries = registry.entries(after, limit + 1)
     shown = entries[:limit]
     return VocabularyPage(
-        vocabularies=tuple(map(VocabularySummary.of_entry, shown)),
+        vocabularies=tuple(map(_summary, shown)),
         next=f"{router.prefix}?after={shown[-1].name}&limit={limit}" if entries[limit:] else None,
     )
 
@@ -145,7 +104,7 @@ def list_versions(name: Name, registry: Registry, before: Version = None, limit:
     entries = registry.versions(name, before, limit + 1)
     shown, path = entries[:limit], f"{router.prefix}/{name}/versions"
     return VersionPage(
-        versions=tuple(map(VocabularySummary.of_entry, shown)),
+        versions=tuple(map(_summary, shown)),
         next=f"{path}?before={shown[-1].version}&limit={limit}" if entries[limit:] else None,
     )
 
@@ -175,7 +134,7 @@ async def put_vocabulary(
     if is_new:
         response.status_code = 201
         response.headers["Location"] = f"{router.prefix}/{name}"
-    return VocabularySummary.of_entry(entry)
+    return _summary(entry)
 
 
 @router.delete(
@@ -211,6 +170,10 @@ def _parse(body: bytes) -> Vocabulary:
         raise InvalidLabelsError("the vocabulary is not UTF-8 text", "save it as UTF-8") from error
     except VocabularyError as error:
         raise InvalidLabelsError(str(error), _CURL) from error
+
+
+def _summary(entry: Entry) -> VocabularySummary:
+    return VocabularySummary(**_fields(entry))
 
 
 def _fields(entry: Entry) -> dict[str, Any]:

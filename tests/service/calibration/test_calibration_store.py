@@ -9,8 +9,9 @@ from sqlalchemy import func, select
 
 from model.kept_features import keep
 from model.vocabulary import Vocabulary
+from service.answers.calibration import CalibrationGoal
 from service.calibration import queries
-from service.calibration.examples import CalibrationGoal, Example
+from service.calibration.examples import Example
 from service.calibration.store import CalibrationStore
 from service.errors import CalibrationNotFoundError, ExamplesError, VocabularyNotFoundError
 from service.settings import Settings

@@ -7,8 +7,8 @@ from typing import Any
 from fake_engine import COLOURS, FakeEngine
 
 from model.vocabulary import Vocabulary
+from service.answers.checkpoints import ON_THE_WAY, State
 from service.checkpoints.bundles import Bundle, BundleStore
-from service.checkpoints.states import ON_THE_WAY, State
 from service.errors import CheckpointNotFoundError
 from service.runtime import Runtime
 from service.settings import Settings

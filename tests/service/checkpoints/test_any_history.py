@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from service.checkpoints.states import GONE, ON_THE_WAY, State
+from service.answers.checkpoints import GONE, ON_THE_WAY, State
 from service.checkpoints.table import Handle
 from service.errors import CheckpointNotFoundError, CheckpointStateError
 

@@ -10,7 +10,7 @@ from checkpoints.fake_bundles import fake_runtime, fake_tagger, load, loaded, se
 
 from model.vocabulary import Vocabulary
 from service import metrics
-from service.checkpoints.states import State
+from service.answers.checkpoints import State
 from service.errors import CheckpointNotFoundError, CheckpointStateError, StoreError
 from service.runtime import Runtime
 from service.tagger import Tagger

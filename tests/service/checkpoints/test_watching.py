@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from checkpoints.fake_bundles import fake_tagger
 
+from service.answers.checkpoints import State
 from service.checkpoints.bundles import Bundle, BundleStore
-from service.checkpoints.states import State
 from service.checkpoints.watching import Watcher
 from service.runtime import Runtime
 from service.settings import Settings

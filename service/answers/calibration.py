@@ -1,0 +1,92 @@
+"""Answers about calibrations and the hygiene of labels."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from model.label_refinement import BestF1, FalsePositiveRate, Goal, TargetPrecision
+from service.results import Answer, VocabularyInfo
+
+
+class CalibrationGoal(Answer):
+    """What the thresholds are chosen for."""
+
+    kind: Literal["f1", "precision", "false-positive-rate"] = "f1"
+    """The best F1 on the examples; a precision on the examples; or a false-positive rate on the checkpoint's
+    background set, which needs no examples."""
+    value: float | None = Field(default=None, gt=0, lt=1)
+    """The precision or the rate; null for the best F1."""
+
+    @model_validator(mode="after")
+    def _check_value(self) -> Self:
+        if (self.value is None) != (self.kind == "f1"):
+            raise ValueError("f1 goes without a value, precision and false-positive-rate with one")
+        return self
+
+    @property
+    def of_model(self) -> Goal:
+        """The same in the model's words."""
+        if self.value is None:
+            return BestF1()
+        return TargetPrecision(self.value) if self.kind == "precision" else FalsePositiveRate(self.value)
+
+
+class SimilarLabels(Answer):
+    """Two labels that a checkpoint hardly tells apart."""
+
+    first: str
+    second: str
+    similarity: float
+    """Cosine of the texts, or correlation of the scores."""
+
+
+class HygieneReport(Answer):
+    """Labels of a vocabulary that one should look at; all lists may be empty."""
+
+    checkpoint: str
+    """Id of the checkpoint that judged."""
+    vocabulary: VocabularyInfo
+    """What was judged."""
+    photographs: int
+    """Size of the checkpoint's background set of everyday photographs; 0 if it has none, and then only
+    near-duplicates can be told."""
+    never: tuple[str, ...]
+    """On no photograph of the background set is the label present: too rare, or unknown to the checkpoint."""
+    always: tuple[str, ...]
+    """It is present on nearly all of them, and tells nothing."""
+    near_duplicates: tuple[SimilarLabels, ...]
+    """Their texts are nearly the same to the text tower: one may be a synonym of the other."""
+    indistinguishable: tuple[SimilarLabels, ...]
+    """Their scores rise and fall together on the background set, whatever the texts."""
+
+
+class CalibratedLabel(Answer):
+    """What a calibration did for one label."""
+
+    label: str
+    positives: int
+    """Examples that show it."""
+    negatives: int
+    """Examples that are known not to show it."""
+    threshold: float
+    """Probability from which on it counts as present; a threshold that the vocabulary itself gives goes
+    before it."""
+    threshold_before: float
+    """The same without the calibration."""
+
+
+class CalibrationReport(Answer):
+    """A vocabulary's calibration as a checkpoint uses it. Thresholds are fitted anew for each checkpoint."""
+
+    checkpoint: str
+    """Id of the checkpoint."""
+    vocabulary: VocabularyInfo
+    """What is calibrated; `calibration` is its number."""
+    goal: CalibrationGoal
+    """What thresholds are chosen for."""
+    examples: int
+    """Photographs it rests on."""
+    labels: tuple[CalibratedLabel, ...]
+    """In the vocabulary's order."""
+    hygiene: HygieneReport
+    """Labels to look at."""
