@@ -162,7 +162,7 @@ class AsyncTagger:
     @asynccontextmanager
     async def tag_many(
         self,
-        photographs: Sequence[bytes],
+        photographs: Sequence[bytes | ImageError],
         vocabularies: Sequence[Vocabulary],
         selection: Selection,
         kind: type[Question] = Question,
@@ -171,7 +171,7 @@ class AsyncTagger:
         finished is cancelled.
 
         Args:
-            photographs: contents of files.
+            photographs: contents of files; or why there is none, which is given back.
             vocabularies: what to look for.
             selection: which labels of each vocabulary become tags.
             kind: what is asked about each vocabulary.
@@ -202,7 +202,7 @@ class AsyncTagger:
     async def _tag_as(
         self,
         tagger: Tagger,
-        photographs: Sequence[bytes],
+        photographs: Sequence[bytes | ImageError],
         vocabularies: Sequence[Vocabulary],
         selection: Selection,
         kind: type[Question],
@@ -243,7 +243,7 @@ class AsyncTagger:
     async def _tag(
         self,
         number: int,
-        photograph: bytes,
+        photograph: bytes | ImageError,
         image: Image.Image,
         place: Place[Work, Scored],
         questions: tuple[Question, ...],
@@ -260,7 +260,7 @@ class AsyncTagger:
                 )
                 taggings = await place.in_time(to_thread.run_sync(_taggings, questions, scored))
             self.recent.note(taggings)
-            if not self._is_busy:
+            if not self._is_busy and isinstance(photograph, bytes):
                 self.runtime.offer(photograph, questions, scored)
         except Exception as error:
             return _finished(number, error)
@@ -306,11 +306,14 @@ class AsyncTagger:
 
 
 def _look(
-    tagger: Tagger, photographs: Sequence[bytes], vocabularies: Sequence[Vocabulary]
+    tagger: Tagger, photographs: Sequence[bytes | ImageError], vocabularies: Sequence[Vocabulary]
 ) -> tuple[list[Image.Image | ImageError], tuple[VocabularyInfo, ...]]:
     """What must be known before anything is admitted, and takes too long for the event loop."""
     opened: list[Image.Image | ImageError] = []
     for data in photographs:
+        if isinstance(data, ImageError):
+            opened.append(data)
+            continue
         try:
             opened.append(images.open_image(data, tagger.limits))
         except ImageError as error:

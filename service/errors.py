@@ -83,6 +83,30 @@ class ImageTooLargeError(ImageError):
     status = 413
 
 
+class UrlRefusedError(ImageError):
+    """An address that the service does not ask, whoever names it."""
+
+    code = "url-refused"
+    title = "The photograph's URL is not allowed"
+    status = 422
+
+
+class UrlFailedError(ImageError):
+    """An address at which there is no photograph to be had."""
+
+    code = "url-failed"
+    title = "The photograph's URL cannot be fetched"
+    status = 502
+
+
+class UrlInputOffError(TaggerError):
+    """A URL is sent to a service that fetches none."""
+
+    code = "url-input-off"
+    title = "URLs are not fetched here"
+    status = 403
+
+
 class InvalidLabelsError(TaggerError):
     """Labels or a vocabulary that cannot be used."""
 

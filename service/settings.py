@@ -91,6 +91,12 @@ class Settings(BaseSettings):
     """Longest request body, and longest file on the command line."""
     max_image_pixels: int = Field(default=50_000_000, ge=1, le=170_000_000)
     """Width times height of the largest photograph, checked in its header before it is decoded."""
+    url_input: bool = False
+    """Whether photographs may be named by a URL, which the service then fetches from public servers."""
+    url_ports: tuple[int, ...] = (80, 443)
+    """The ports of URLs that are fetched."""
+    url_seconds: float = Field(default=10.0, gt=0)
+    """Time to fetch one."""
     max_images: int = Field(default=64, ge=1)
     """Most photographs in one request."""
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)

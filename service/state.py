@@ -11,6 +11,7 @@ from service.idempotency import Answers
 from service.runtime import Runtime
 from service.settings import Settings
 from service.tagger import Tagger
+from service.url_input import UrlFetcher
 from service.vocabularies.registry import VocabularyRegistry
 
 
@@ -31,6 +32,8 @@ class ServiceState:
         self.registry = registry
         """None until the database is open."""
         self.answers = Answers(settings.idempotency_bytes)
+        self.fetcher = UrlFetcher(settings) if settings.url_input else None
+        """None where no URLs are fetched."""
         self.leaving = False
         """Whether the process was told to stop: it still answers, but nobody should come any more."""
 

@@ -1,5 +1,6 @@
 """A request for tags, read from a form or a raw body and from the query."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -15,19 +16,23 @@ from model.vocabulary import MAX_LABELS, Vocabulary
 from service import vocabularies
 from service.errors import (
     ContentTypeError,
+    ImageError,
     InvalidLabelsError,
     ParameterError,
     RequestError,
+    UrlInputOffError,
     VocabularyNotFoundError,
 )
 from service.selection import Selection
 from service.settings import Settings
+from service.tag_body import TagBody, parse_tag_body
+from service.url_input import UrlFetcher
 from service.vocabularies.registry import VocabularyRegistry
 
 Number = TypeVar("Number", int, float)
 
 NDJSON = "application/x-ndjson"
-PARAMETERS = ("labels", "vocabulary", "top_k", "threshold", "false_positive_rate")
+PARAMETERS = ("url", "labels", "vocabulary", "top_k", "threshold", "false_positive_rate")
 MAX_VOCABULARIES = 16
 """Of one request."""
 
@@ -40,8 +45,11 @@ _CURL = "send it as `curl -F image=@photo.jpg`, or raw with `-H 'Content-Type: i
 class Upload:
     """A photograph as it came."""
 
-    data: bytes
+    data: bytes | ImageError
+    """The file; or why there is none."""
     filename: str | None = None
+    url: str | None = None
+    """Where it was fetched from."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +69,23 @@ class TagRequest:
         """Equal for requests that ask the same. A form's own bytes are not: its boundary is drawn by lot."""
         digest = hashlib.sha256()
         for upload in self.uploads:
-            digest.update(hashlib.sha256(upload.data).digest())
+            # Of one that was not to be had the address.
+            data = upload.data if isinstance(upload.data, bytes) else (upload.url or "").encode()
+            digest.update(hashlib.sha256(data).digest())
         labels = [(each.name, each.content_hash, each.calibration) for each in self.vocabularies]
         names = [upload.filename for upload in self.uploads]
         digest.update(json.dumps([names, labels, asdict(self.selection), self.ndjson]).encode())
         return digest.hexdigest()
 
 
-async def read_tag_request(request: Request, settings: Settings, registry: VocabularyRegistry) -> TagRequest:
-    """Reads the body and the parameters; these may stand in the form or in the query.
+async def read_tag_request(
+    request: Request, settings: Settings, registry: VocabularyRegistry, fetcher: UrlFetcher | None
+) -> TagRequest:
+    """Reads the body and the parameters; these may stand in the form or in the query. Photographs named by
+    URL are fetched, if there is a fetcher.
 
-    Raises ContentTypeError, InvalidLabelsError, ParameterError, RequestError, RequestTooLargeError and
-    StoreError.
+    Raises ContentTypeError, InvalidLabelsError, ParameterError, RequestError, RequestTooLargeError,
+    StoreError and UrlInputOffError.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     parameters = list(request.query_params.multi_items())
@@ -87,10 +100,24 @@ async def read_tag_request(request: Request, settings: Settings, registry: Vocab
         except HTTPException as error:
             raise RequestError(f"the form cannot be read: {error.detail}", _CURL) from error
         parameters += fields
+    elif content_type == "application/json":
+        body = await to_thread.run_sync(parse_tag_body, await request.body())
+        uploads = await to_thread.run_sync(_of_json, body)
+        parameters += body.parameters()
     elif content_type.startswith("image/") or content_type in ("application/octet-stream", ""):
-        uploads = [Upload(await request.body())]
+        content = await request.body()
+        # Nothing beside a URL is no photograph.
+        is_empty = not content and any(name == "url" for name, _ in parameters)
+        uploads = [] if is_empty else [Upload(content)]
     else:
-        raise ContentTypeError(f"the body is {content_type[:80]}, not an image or a form", _CURL)
+        raise ContentTypeError(f"the body is {content_type[:80]}, not an image, a form or JSON", _CURL)
+    uploads += [Upload(b"", url=value) for name, value in parameters if name == "url"]
+    parameters = [(name, value) for name, value in parameters if name != "url"]
+    if not uploads:
+        raise RequestError("there is no photograph in the form", _CURL)
+    if len(uploads) > settings.max_images:
+        raise RequestError(f"there are {len(uploads)} photographs", f"send at most {settings.max_images}")
+    uploads = await _fetched(uploads, fetcher)
     # In a thread, because checking twenty thousand labels would hold up every other request.
     asked = await to_thread.run_sync(_tag_request, uploads, parameters, registry)
     accept = ",".join(request.headers.getlist("accept")).lower()
@@ -116,9 +143,25 @@ async def _read_form(form: FormData) -> tuple[list[Upload], list[tuple[str, str]
             raise RequestError(
                 f"there is a file in the field `{name[:40]}`", "put photographs into the field `image`"
             )
-    if not uploads:
-        raise RequestError("there is no photograph in the form", _CURL)
     return uploads, fields
+
+
+def _of_json(body: TagBody) -> list[Upload]:
+    return [Upload(image.content(), image.filename, image.url) for image in body.images]
+
+
+async def _fetched(uploads: list[Upload], fetcher: UrlFetcher | None) -> list[Upload]:
+    if all(upload.url is None for upload in uploads):
+        return uploads
+    if fetcher is None:
+        raise UrlInputOffError(
+            "this service fetches no photographs", "send the photograph itself; SIGRL_URL_INPUT=true lets it"
+        )
+
+    async def fetch(upload: Upload) -> Upload:
+        return upload if upload.url is None else replace(upload, data=await fetcher.fetch(upload.url))
+
+    return list(await asyncio.gather(*map(fetch, uploads)))
 
 
 async def _read_upload(file: UploadFile) -> Upload:

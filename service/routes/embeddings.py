@@ -80,7 +80,7 @@ async def embeddings(request: Request, state: Annotated[ServiceState, Depends(se
     if content_type == "application/json":
         body = await _of_labels(tagger, await request.body())
         return Response(body, media_type="application/json")
-    asked = await read_tag_request(request, state.settings, state.vocabularies)
+    asked = await read_tag_request(request, state.settings, state.vocabularies, state.fetcher)
     if asked.vocabularies or asked.selection != Selection(brief=True):
         raise ParameterError(
             "there are parameters beside the photographs",

@@ -44,6 +44,7 @@ def _openapi() -> dict[str, Any]:
     properties["top_k"] |= {"maximum": 32, "description": how_many}
     properties["vocabulary"]["maxItems"] = 1
     properties["image"] = properties["image"]["items"]
+    del document["requestBody"]["content"]["application/json"]
     return document
 
 
@@ -71,7 +72,7 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
     """
     tagger = state.ready_tagger
     tagger.check_room()
-    asked = await read_tag_request(request, state.settings, state.vocabularies)
+    asked = await read_tag_request(request, state.settings, state.vocabularies, state.fetcher)
     if len(asked.uploads) != 1:
         raise RequestError(f"there are {len(asked.uploads)} photographs", "send one photograph per request")
     for name in _NOT_HERE:
@@ -92,6 +93,7 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
         (finished,) = await tags.in_order()
     if isinstance(finished.outcome, Exception):
         raise finished.outcome
+    assert isinstance(photograph, bytes)
     (explanation,) = finished.outcome
     assert isinstance(explanation, Explanation)
     headers = {"Server-Timing": server_timing([finished]), "Vary": "Accept"}

@@ -49,7 +49,7 @@ async def tag(request: Request, state: Annotated[ServiceState, Depends(service_s
     """
     tagger = state.ready_tagger
     tagger.check_room()
-    asked = await read_tag_request(request, state.settings, state.vocabularies)
+    asked = await read_tag_request(request, state.settings, state.vocabularies, state.fetcher)
     photographs = [upload.data for upload in asked.uploads]
     key = asked.idempotency_key
     answering = _Answering(

@@ -4,10 +4,18 @@ may be a form or an image, and its size is bounded."""
 from typing import Any
 
 from service.problems import documented
+from service.tag_body import TagBody
 from service.tag_request import MAX_VOCABULARIES, NDJSON
 from service.vocabularies import NAME
 
 _PARAMETERS: dict[str, dict[str, Any]] = {
+    "url": {
+        "type": "array",
+        "items": {"type": "string", "format": "uri"},
+        "minItems": 1,
+        "description": "Address of a photograph, in place of `image` or beside it, where SIGRL_URL_INPUT "
+        "lets the service fetch; repeated for several.",
+    },
     "labels": {
         "type": "array",
         "items": {"type": "string", "pattern": "\\S"},
@@ -51,6 +59,23 @@ _IDEMPOTENCY_KEY = {
     "description": "A random text that marks a request which may be sent again: within ten minutes, and "
     "while memory lasts, the same request with the same key gets the same answer without the model.",
 }
+
+
+def _json_schema() -> dict[str, Any]:
+    schema = TagBody.model_json_schema()
+    image = schema["properties"]["images"]["items"] = schema.pop("$defs")["JsonImage"]
+    image["oneOf"] = [{"required": ["data"]}, {"required": ["url"]}]
+    for name, form in (("data", "byte"), ("url", "uri")):
+        description = image["properties"][name]["description"]
+        image["properties"][name] = {"type": "string", "format": form, "description": description}
+    schema["properties"]["vocabulary"] = _PARAMETERS["vocabulary"]
+    schema["properties"]["labels"] = _PARAMETERS["labels"]
+    for name in ("top_k", "threshold", "false_positive_rate"):
+        number = {key: value for key, value in _PARAMETERS[name].items() if key != "description"}
+        schema["properties"][name] |= {"anyOf": [number, {"type": "null"}]}
+    return schema
+
+
 _IMAGE = {"type": "string", "format": "binary"}
 OPENAPI: dict[str, Any] = {
     "parameters": [
@@ -69,7 +94,7 @@ OPENAPI: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "required": ["image"],
+                    "anyOf": [{"required": ["image"]}, {"required": ["url"]}],
                     "properties": {
                         "image": {
                             "type": "array",
@@ -82,6 +107,7 @@ OPENAPI: dict[str, Any] = {
                     "additionalProperties": False,
                 }
             },
+            "application/json": {"schema": _json_schema()},
             "image/*": {"schema": _IMAGE},
             "application/octet-stream": {"schema": _IMAGE},
         },

@@ -2,6 +2,7 @@
 does not, of every route that is in it."""
 
 import tempfile
+from base64 import b64encode
 from pathlib import Path
 
 import fake_engine
@@ -23,6 +24,7 @@ from service.tagger import Tagger
 # No document can say what makes bytes a photograph.
 PHOTOGRAPHS = st.sampled_from([samples.jpeg(), samples.encode(samples.picture(), "PNG"), samples.HEIC])
 schemathesis.openapi.format("binary", PHOTOGRAPHS)
+schemathesis.openapi.format("byte", PHOTOGRAPHS.map(lambda photograph: b64encode(photograph).decode()))
 for media_type in ("image/*", "application/octet-stream"):
     schemathesis.openapi.media_type(media_type, PHOTOGRAPHS)
 

@@ -253,6 +253,7 @@ def test_openapi_tells_of_bodies_and_errors(client: TestClient) -> None:
         "top_k",
         "threshold",
         "false_positive_rate",
+        "url",
         "Idempotency-Key",
     }
     references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
