@@ -1,5 +1,6 @@
 """`sigrl feedback`: what users said of tags, for whoever has a shell on the machine."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -28,16 +29,20 @@ def export_command(
 
     if folder.exists():
         raise ParameterError(f"{folder} is there already", "name a folder that is not there yet")
+    # Half a training set must not look like a whole one.
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
     database = Database.open(load_settings())
     try:
         store = FeedbackStore(database)
         photographs = store.counts().photographs
         with Renderer(as_json=False) as renderer, renderer.phase("exporting", photographs) as done:
             for number, (path, content) in enumerate(training_set(store), 1):
-                target = folder / path
+                target = unfinished / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
                 done(min(number, photographs))
+        unfinished.rename(folder)
     except OSError as error:
         raise ParameterError(f"cannot write to {folder}: {error.strerror}", "name another folder") from error
     finally:
