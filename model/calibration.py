@@ -33,6 +33,7 @@ NO_BACKGROUND = (
     "the checkpoint has no background set: make one by `sigrl-train calibrate`, or give thresholds otherwise"
 )
 _BLOCK = 1024
+_BINS = 15
 
 
 class CalibrationConfig(Frozen):
@@ -62,6 +63,17 @@ def probabilities(
         deviation = scores.std(axis=1, keepdims=True)
         scores = (scores - scores.mean(axis=1, keepdims=True)) / np.where(deviation > 0, deviation, 1)
     return sigmoid(scores)
+
+
+def calibration_error(probabilities: Array, labels: npt.NDArray[np.int8]) -> float:
+    """How far probabilities [N, C] are from frequencies, in 0..1: over bins of equal width, the difference
+    between the mean probability and the share of true labels, weighted by how many fell into the bin. Labels
+    [N, C] are +1, -1 or 0 for unknown, which does not count; at least one must be known."""
+    known = labels != 0
+    found, holds = probabilities[known].astype(np.float64), labels[known] > 0
+    bin_of = np.minimum((found * _BINS).astype(int), _BINS - 1)
+    differences = np.bincount(bin_of, found - holds, minlength=_BINS)
+    return float(np.abs(differences).sum() / len(found))
 
 
 def sigmoid(logits: Array) -> Array:

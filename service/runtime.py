@@ -50,6 +50,7 @@ class Runtime:
         generation: int = 0,
         problem: str | None = None,
         registered: Callable[[], Iterable[Vocabulary]] = tuple,
+        calibration_error: Callable[[Tagger], float | None] = lambda _: None,
     ) -> None:
         """What is not given comes from the settings, and is written down nowhere.
 
@@ -63,6 +64,7 @@ class Runtime:
             generation: of the activation by which `first` answers; 0 for none.
             problem: why `first` is not what was activated last.
             registered: vocabularies that a checkpoint must know before it answers.
+            calibration_error: of a checkpoint on the examples of these.
         """
         self.settings = settings
         self.bundles = bundles or BundleStore.of(settings)
@@ -72,7 +74,7 @@ class Runtime:
         )
         self._load_tagger = load or partial(load_tagger, settings)
         self._history = history or Unwritten()
-        self._registered = registered
+        self._registered, self._calibration_error = registered, calibration_error
         self._recent = RecentVocabularies()
         self._loader = RequestThreads(1, "sigrl-loader")
         self._shadower = Shadower()
@@ -237,6 +239,22 @@ class Runtime:
         self.table.enter(checkpoint, State.SHADOW)
         self._shadowing = checkpoint
         self._shadow = Shadow(partial(self.table.acquire, checkpoint), share, checkpoint.drift)
+        self._loader.submit(self._measure, checkpoint, checkpoint.drift)
+
+    def _measure(self, checkpoint: Checkpoint, drift: Drift) -> None:
+        """Calibration errors, in the loader's thread: the examples may be many."""
+        errors: list[float | None] = []
+        for each in (self.table.active, checkpoint):
+            handle = self.table.acquire(each)
+            if handle is None:
+                return
+            with handle:
+                try:
+                    errors.append(self._calibration_error(handle.tagger))
+                except TaggerError as error:
+                    _logger.warning("the calibration error of %s is not known: %s", each.id, error)
+                    errors.append(None)
+        drift.note_errors(*errors)
 
     def _end_shadow(self) -> None:
         checkpoint, self._shadowing, self._shadow = self._shadowing, None, None

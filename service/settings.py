@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     """The same for the mean change of probabilities."""
     drift_latency: float | None = Field(default=None, gt=0)
     """The same for the candidate's seconds in the model by those of the active one."""
+    drift_calibration_error: float | None = Field(default=None, ge=0, le=1)
+    """The same for how far the candidate's probabilities are from what the examples show that vocabularies
+    are calibrated by."""
     drift_photographs: int = Field(default=200, ge=1)
     """With any of these limits, how many photographs must have been compared."""
     engine: Literal["torch", "onnx"] = "torch"

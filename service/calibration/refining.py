@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
+from model.calibration import calibration_error
 from model.engine import Engine, LabelFeatures
 from model.kept_features import KeptFeatures, join
 from model.vocabulary import Vocabulary
+from service.answers.calibration import CalibrationGoal
 from service.calibration.examples import Calibration
 from service.calibration.store import CalibrationStore, not_calibrated
 from service.errors import ExamplesError
@@ -44,7 +47,32 @@ class Refiner:
         """
         if vocabulary.calibration is None:
             raise not_calibrated(vocabulary.name)
-        calibration = self._store.get(vocabulary.name, vocabulary.calibration)
+        goal, joined, labels = self._examples(tower, vocabulary, vocabulary.calibration)
+        try:
+            return tower.engine.refine_labels(features, joined, labels, goal.of_model)
+        except ValueError as error:
+            raise ExamplesError(
+                f"the vocabulary '{vocabulary.name}' cannot be calibrated on this checkpoint: {error}",
+                "choose another goal, or another checkpoint",
+            ) from error
+
+    def error(self, tower: Tower, vocabulary: Vocabulary, features: LabelFeatures) -> float | None:
+        """How far a checkpoint's probabilities are from what the examples of a calibrated vocabulary show, in
+        0..1; None without examples. They are those it was fitted to, so it compares checkpoints, and promises
+        nothing. Raises as a call does."""
+        if vocabulary.calibration is None:
+            return None
+        _, joined, labels = self._examples(tower, vocabulary, vocabulary.calibration)
+        if joined is None or not labels.any():
+            return None
+        logits = tower.engine.score_kept(joined, features)
+        return calibration_error(tower.engine.probabilities(logits, features), labels)
+
+    def _examples(
+        self, tower: Tower, vocabulary: Vocabulary, number: int
+    ) -> tuple[CalibrationGoal, KeptFeatures | None, npt.NDArray[np.int8]]:
+        """(goal, the examples as the checkpoint sees them, what they show [N, C])."""
+        calibration = self._store.get(vocabulary.name, number)
         examples = dict(_telling(calibration, vocabulary))
         kept = self._features(tower, list(examples))
         digests = sorted(kept)
@@ -55,13 +83,7 @@ class Refiner:
                 if name in columns:
                     labels[row, columns[name]] = 1 if holds else -1
         joined = join([kept[digest] for digest in digests]) if digests else None
-        try:
-            return tower.engine.refine_labels(features, joined, labels, calibration.goal.of_model)
-        except ValueError as error:
-            raise ExamplesError(
-                f"the vocabulary '{vocabulary.name}' cannot be calibrated on this checkpoint: {error}",
-                "choose another goal, or another checkpoint",
-            ) from error
+        return calibration.goal, joined, labels
 
     def _features(self, tower: Tower, digests: list[str]) -> dict[str, KeptFeatures]:
         checkpoint = tower.engine.checkpoint_id

@@ -54,6 +54,11 @@ class DriftReport(Answer):
     latency_ratio: float | None
     """Seconds in the model, the candidate's by the active one's; of photographs that went through it alone.
     null where there is none."""
+    calibration_error: float | None
+    """How far the candidate's probabilities are from what the examples of calibrated vocabularies show, in
+    0..1, mean over these; both are fitted to them. null where there are none, or it is not known yet."""
+    calibration_error_active: float | None
+    """The same of the active one."""
     exceeded: tuple[str, ...]
     """The limits of the settings that are not kept, each in a sentence; activation needs `force` then."""
     labels: tuple[LabelDrift, ...]
@@ -92,6 +97,7 @@ class Drift:
         self._counts: dict[str, _Counts] = {}
         self._photographs = self._failures = 0
         self._old_seconds = self._new_seconds = 0.0
+        self._errors: tuple[float | None, float | None] = None, None
 
     def add(self, old: tuple[Sequence[Question], Scored], new: tuple[Sequence[Question], Scored]) -> None:
         """One photograph, as both have answered the same questions about it."""
@@ -113,6 +119,11 @@ class Drift:
             if old[1].photographs == 1:
                 self._old_seconds += old[1].model_seconds + old[1].score_seconds
                 self._new_seconds += new[1].model_seconds + new[1].score_seconds
+
+    def note_errors(self, old: float | None, new: float | None) -> None:
+        """Their calibration errors."""
+        with self._lock:
+            self._errors = old, new
 
     def fail(self) -> None:
         """The candidate could not tag a photograph that the active one could."""
@@ -140,7 +151,8 @@ class Drift:
         ratio = round(self._new_seconds / self._old_seconds, 3) if self._old_seconds else None
         labels = [each.label(row) for each in counts for row in np.argsort(-each.one)[:SHOWN_LABELS]]
         labels.sort(key=lambda label: (-label.changed_tags * label.tagged, -abs(label.probability_shift)))
-        exceeded = _exceeded(settings, self._photographs, self._failures, changed_tags, change, ratio)
+        measured = (changed_tags, change, ratio, self._errors[1])
+        exceeded = _exceeded(settings, self._photographs, self._failures, *measured)
         return DriftReport(
             checkpoint=checkpoint,
             photographs=self._photographs,
@@ -149,6 +161,8 @@ class Drift:
             probability_shift=_share(sum(each.shift.sum() for each in counts), compared),
             probability_change=change,
             latency_ratio=ratio,
+            calibration_error=self._errors[1],
+            calibration_error_active=self._errors[0],
             exceeded=exceeded,
             labels=tuple(labels[:SHOWN_LABELS]),
         )
@@ -161,11 +175,13 @@ def _exceeded(
     changed_tags: float,
     change: float,
     ratio: float | None,
+    calibration_error: float | None,
 ) -> tuple[str, ...]:
     limits = (
         ("the share of changed tags", changed_tags, settings.drift_changed_tags),
         ("the mean change of probabilities", change, settings.drift_probability),
         ("the ratio of latencies", ratio, settings.drift_latency),
+        ("the calibration error", calibration_error, settings.drift_calibration_error),
     )
     if all(limit is None for _, _, limit in limits):
         return ()

@@ -1,8 +1,10 @@
 """With which checkpoint a process begins."""
 
 import logging
+from collections.abc import Iterable
 from functools import partial
 
+from model.vocabulary import Vocabulary
 from service.calibration.refining import Refiner
 from service.calibration.store import CalibrationStore
 from service.checkpoints.activations import Activation, Activations
@@ -58,7 +60,16 @@ def open_runtime(settings: Settings, registry: VocabularyRegistry, tagger: Tagge
         generation=generation,
         problem=problem,
         registered=lambda: registered(registry),
+        calibration_error=lambda tagger: _calibration_error(refine, tagger, registered(registry)),
     )
+
+
+def _calibration_error(refiner: Refiner, tagger: Tagger, vocabularies: Iterable[Vocabulary]) -> float | None:
+    """Mean over those that are calibrated; None: none is."""
+    calibrated = [each for each in vocabularies if each.calibration is not None]
+    errors = [refiner.error(tagger, each, tagger.label_features(each)) for each in calibrated]
+    known = [error for error in errors if error is not None]
+    return round(sum(known) / len(known), 6) if known else None
 
 
 def _restore(last: Activation, bundles: BundleStore, settings: Settings, refine: Refine) -> Tagger:

@@ -16,11 +16,13 @@ from model.calibration import (
     THRESHOLD,
     CalibrationConfig,
     calibrate_labels,
+    calibration_error,
     f1_thresholds,
     false_positive_thresholds,
     familiarity,
     probabilities,
 )
+from training.metrics import expected_calibration_error
 
 CONFIG = CalibrationConfig(photographs=400, offset=-5.0, slope=0.5)
 
@@ -142,3 +144,12 @@ def test_torch_is_not_needed():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_calibration_error_is_that_of_training():
+    rng = np.random.default_rng(0)
+    found = rng.random((200, 3)).astype(np.float32)
+    labels = np.where(rng.random(found.shape) < found**2, 1, -1).astype(np.int8)
+    labels[rng.random(found.shape) < 0.3] = 0
+    theirs = expected_calibration_error(found, labels > 0, known=labels != 0)
+    assert calibration_error(found, labels) == pytest.approx(theirs.overall / 100)

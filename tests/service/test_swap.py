@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from two_checkpoints import load, save_other_bundle, serving
+from two_checkpoints import load, save_other_bundle, serving, wait_until
 
 from model.manifest import Description
 from service.app import create_app
@@ -102,6 +102,11 @@ def test_answers_of_a_calibrated_vocabulary_follow_from_the_versions_they_name(s
             assert answer.status_code == 200, answer.text
 
         calibrate("cat")
+        shadow = f"/v1/checkpoints/{ids[1]}"
+        assert client.post(f"{shadow}/shadow", json={"share": 0.1}).status_code == 200
+        wait_until(lambda: client.get(f"{shadow}/drift").json()["calibration_error"] is not None)
+        assert 0 <= client.get(f"{shadow}/drift").json()["calibration_error_active"] <= 1
+        client.post(f"{shadow}/shadow", json={"share": 0})
         swaps, end = 5, time.monotonic() + 5.5
 
         def ask(_: int) -> None:

@@ -59,3 +59,15 @@ def test_limits_that_are_not_kept_are_told_in_sentences() -> None:
     (few,) = _report((DOG, DOG), drift_changed_tags=0.5).exceeded
     assert few == "1 photographs were compared, 200 are wanted"
     assert _report((DOG, CAT)).exceeded == ()
+
+
+def test_the_calibration_error_is_told_and_limits_activation() -> None:
+    drift = Drift()
+    drift.add(((QUESTION,), _scored(DOG, 1.0)), ((QUESTION,), _scored(DOG, 1.0)))
+    limits = Settings(drift_calibration_error=0.05, drift_photographs=1)
+    unknown = drift.report("sha256:new", limits)
+    assert (unknown.calibration_error, unknown.exceeded) == (None, ())
+    drift.note_errors(0.02, 0.07)
+    report = drift.report("sha256:new", limits)
+    assert (report.calibration_error_active, report.calibration_error) == (0.02, 0.07)
+    assert report.exceeded == ("the calibration error is 0.07, the limit 0.05",)

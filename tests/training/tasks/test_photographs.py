@@ -119,7 +119,10 @@ def test_a_fitted_checkpoint_is_better_than_its_start_and_is_served(
     assert manifest.provenance["metrics"] == outcome.measured
     assert manifest.provenance["labels"].keys() == COLOURS.keys()
     settings = Settings(
-        checkpoint=outcome.bundle, vocabulary=str(tmp_path / "vocabulary.json"), precision="float32"
+        keys="off",
+        checkpoint=outcome.bundle,
+        vocabulary=str(tmp_path / "vocabulary.json"),
+        precision="float32",
     )
     photograph = (config.photographs / "00.jpg").read_bytes()
     headers = {"Content-Type": "image/jpeg"}
