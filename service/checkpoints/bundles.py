@@ -1,6 +1,7 @@
 """The folder of bundles: which there are, and what a name means."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,11 @@ class BundleStore:
             settings.checkpoints or settings.data / "checkpoints", allow_paths=settings.checkpoint_paths
         )
 
+    def make(self) -> None:
+        """Makes the folder, so that there is a place to copy bundles to; not where nobody may write."""
+        with suppress(OSError):
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
     def find(self, name: str | None, *, trusted: bool = False) -> Bundle:
         """The bundle of that name, or path where paths are allowed or the operator wrote it (`trusted`);
         None: the one in the package.
@@ -56,7 +62,9 @@ class BundleStore:
                 _, checkpoint_id = read_manifest(file.read(MAX_MANIFEST_BYTES))
         except FileNotFoundError as error:
             detail = f"there is no bundle {name!a}: {MANIFEST} is not there"
-            raise CheckpointNotFoundError(detail, f"copy it into {self.directory} first") from error
+            raise CheckpointNotFoundError(
+                detail, "copy it into the folder of bundles first: SIGRL_CHECKPOINTS"
+            ) from error
         except OSError as error:
             raise UnusableBundleError(
                 f"the bundle {name!a} cannot be read: {error.strerror}", "check its permissions"

@@ -29,6 +29,7 @@ def open_runtime(settings: Settings, registry: VocabularyRegistry, tagger: Tagge
     Raises as `Tagger.from_settings` does, and StoreError.
     """
     history, bundles = Activations(registry.database), BundleStore.of(settings)
+    bundles.make()
     refine = Refiner(CalibrationStore(registry.database))
     wanted, last = configured(settings), history.last()
     generation, problem, bundle = 0, None, wanted
