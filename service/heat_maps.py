@@ -9,6 +9,7 @@ from PIL import Image
 
 from service import images
 from service.explaining import Covers
+from service.image_files import ImageLimits
 
 MAX_SIDE = 1024
 """Pixels of the longer side of a picture."""
@@ -34,7 +35,7 @@ _UNSEEN = 0.35
 
 def overlay_png(
     photograph: bytes,
-    limits: images.ImageLimits,
+    limits: ImageLimits,
     grid: Sequence[Sequence[float]],
     covers: Covers,
 ) -> bytes:

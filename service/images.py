@@ -1,9 +1,7 @@
 """Bytes to RGB at the edge: nothing undecoded, oversized or turned on its side gets past this module."""
 
 import warnings
-from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,8 @@ import numpy.typing as npt
 import pi_heif
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-from service.errors import DamagedImageError, ImageNotFoundError, ImageTooLargeError, UnsupportedImageError
+from service.errors import DamagedImageError, ImageTooLargeError, UnsupportedImageError
+from service.image_files import ImageLimits, check_bytes
 
 pi_heif.register_heif_opener()
 # Every header is checked against our own limit, which lies below the one where Pillow refuses; its warning on
@@ -63,30 +62,6 @@ _UPRIGHT = {
 _COPY_SIDE = 640
 
 
-@dataclass(frozen=True)
-class ImageLimits:
-    """What a photograph may cost."""
-
-    max_bytes: int = 64 * 1024 * 1024
-    """Length of the file."""
-    max_pixels: int = 50_000_000
-    """Width times height, by the header."""
-
-
-def read(path: Path, limits: ImageLimits) -> bytes:
-    """The file's content. Raises ImageNotFoundError, ImageTooLargeError."""
-    try:
-        with path.open("rb") as file:
-            # One byte more than allowed, and never the whole of a four-gigabyte video.
-            data = file.read(limits.max_bytes + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        hint = "check the path and its permissions"
-        raise ImageNotFoundError(f"the file cannot be read: {reason}", hint) from error
-    _check_bytes(len(data), limits)
-    return data
-
-
 def decode(data: bytes, limits: ImageLimits | None = None, minimum_side: int | None = None) -> Image.Image:
     """A photograph as it should be looked at: decoded to the end, upright, RGB.
 
@@ -123,7 +98,7 @@ def open_image(data: bytes, limits: ImageLimits | None = None) -> Image.Image:
     """The first step of `decode`, which costs next to nothing: the header read and held against the limits,
     no pixel decoded. Raises as `decode` does."""
     limits = limits or ImageLimits()
-    _check_bytes(len(data), limits)
+    check_bytes(len(data), limits)
     try:
         image = Image.open(BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
@@ -215,12 +190,6 @@ def _convert_cmyk(image: Image.Image) -> Image.Image:
         if converted is not None:
             return converted
     return image.convert("RGB")
-
-
-def _check_bytes(length: int, limits: ImageLimits) -> None:
-    if length > limits.max_bytes:
-        allowed = f"{limits.max_bytes / 2**20:g} MiB"
-        raise ImageTooLargeError(f"the file is larger than {allowed}", "save it smaller or as a JPEG")
 
 
 def _too_many_pixels(limits: ImageLimits, size: tuple[int, int] | None = None) -> ImageTooLargeError:

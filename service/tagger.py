@@ -13,10 +13,11 @@ from PIL import Image
 from model.engine import Engine, LabelFeatures
 from model.kept_features import KeptFeatures
 from model.vocabulary import Vocabulary
-from service import images, metrics, vocabularies
+from service import image_files, images, metrics, vocabularies
 from service.engines import load_engine
 from service.errors import ImageError, ModelError
 from service.explaining import Explain, Explanation, explained
+from service.image_files import ImageLimits
 from service.label_cache import Key, LabelCache
 from service.label_files import LabelFiles
 from service.results import Tagging
@@ -54,7 +55,7 @@ class Tagger:
         vocabulary: Vocabulary | None = None,
         *,
         engine: Engine | None = None,
-        limits: images.ImageLimits | None = None,
+        limits: ImageLimits | None = None,
         label_cache_bytes: int = 256 * 1024 * 1024,
         label_files: LabelFiles | None = None,
         refine: Refine | None = None,
@@ -77,7 +78,7 @@ class Tagger:
         """
         self.engine = engine if engine is not None else load_engine(checkpoint, load_settings())
         self.vocabulary = vocabulary if vocabulary is not None else vocabularies.builtin("default")
-        self.limits = limits or images.ImageLimits()
+        self.limits = limits or ImageLimits()
         self._cache, self._files = LabelCache(label_cache_bytes), label_files
         self.refine = refine
         self._model = Lock()
@@ -92,7 +93,7 @@ class Tagger:
         return cls(
             vocabulary=vocabulary,
             engine=load_engine(settings.checkpoint, settings),
-            limits=images.ImageLimits(settings.max_request_bytes, settings.max_image_pixels),
+            limits=ImageLimits(settings.max_request_bytes, settings.max_image_pixels),
             label_cache_bytes=settings.label_cache_bytes,
             label_files=LabelFiles.of(settings),
             refine=refine or partial(_refine_by_settings, settings),
@@ -246,7 +247,7 @@ class Tagger:
             with metrics.DECODE_SECONDS.time():
                 if isinstance(source, Image.Image):
                     return pixel_values(source, self.engine.preprocessing, may_shrink=False)
-                data = source if isinstance(source, bytes) else images.read(Path(source), self.limits)
+                data = source if isinstance(source, bytes) else image_files.read(Path(source), self.limits)
                 with images.open_image(data, self.limits) as image:
                     return pixel_values(image, self.engine.preprocessing, may_shrink=True)
         except ImageError as error:

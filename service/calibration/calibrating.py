@@ -15,7 +15,7 @@ from service.calibration.examples import Example, LabelledFile
 from service.calibration.report import judge_labels, report_calibration
 from service.calibration.store import CalibrationStore, not_calibrated
 from service.errors import ExamplesError, ImageError
-from service.images import ImageLimits
+from service.image_files import ImageLimits
 from service.keeping import Keep, KeptPhotograph
 from service.selection import Selection
 from service.settings import Settings

@@ -1,25 +1,22 @@
 """`sigrl vocab calibrate`: a vocabulary of a server that runs is fitted to one's own photographs."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.server import LOCAL, ServerOption, ask, connected
-from service.errors import ExamplesError, ParameterError, ServerError
+from service.commands.server import LOCAL, ServerOption, connected
+from service.errors import ExamplesError, ParameterError, TaggerError
 from service.rendering import Renderer, printable
 
 if TYPE_CHECKING:
     from model.labelled_files import LabelledFile
+    from model.vocabulary import Label
+    from service.answers.calibration import CalibrationReport, HygieneReport
 
-# A request holds at most 64 photographs and 64 MiB, where the server's settings do not say otherwise.
-_BATCH_PHOTOGRAPHS, _BATCH_BYTES = 32, 32 * 1024 * 1024
 _LABEL_REMARKS = {
     "never": "present on no everyday photograph; too rare, or unknown to the checkpoint",
     "always": "present on nearly all everyday photographs, and tells nothing",
@@ -36,18 +33,6 @@ class Goal(StrEnum):
     F1 = "f1"
     PRECISION = "precision"
     FALSE_POSITIVE_RATE = "false-positive-rate"
-
-
-@dataclass(frozen=True)
-class _Photograph:
-    """With all that the lines say of it."""
-
-    image: str
-    positive: set[str] = field(default_factory=set)
-    negative: set[str] = field(default_factory=set)
-
-    def shown(self) -> dict[str, list[str]]:
-        return {"positive": sorted(self.positive), "negative": sorted(self.negative)}
 
 
 def calibrate_command(
@@ -86,23 +71,28 @@ def calibrate_command(
         )
     folder = photographs or labels_file.parent
     rows = _read(labels_file, folder)
-    asked = {"goal": str(goal), **({} if value is None else {"value": str(value)})}
+    from service.answers.calibration import CalibrationGoal
+    from service.client.connection import AT_ONCE
+    from service.client.photographs import batches
 
     with connected(server) as client:
-        path = f"/v1/vocabularies/{quote(name, safe='')}"
-        _check(rows, {label["name"].casefold() for label in ask(client, "GET", path)["labels"]}, name)
-        found, done = _merged(rows), 0
-        with Renderer(as_json=False) as renderer, renderer.phase("calibrating", len(found)) as progress:
-            for batch in _batches(found, folder):
-                asked["replace"] = str(replace and not done).lower()
-                data = {"examples": json.dumps([photograph.shown() for photograph, _ in batch]), **asked}
-                files = [("image", (photograph.image, content)) for photograph, content in batch]
+        _check(rows, client.get_vocabulary(name).labels, name)
+        shown, done = _shown(rows), 0
+        images, wanted = list(shown), CalibrationGoal(kind=goal.value, value=value)
+        with Renderer(as_json=False) as renderer, renderer.phase("calibrating", len(images)) as progress:
+            for batch in batches([folder / image for image in images], AT_ONCE):
+                for result in batch.refused:
+                    where = f"'{printable(folder / images[result.index])}'"
+                    raise ExamplesError(
+                        f"{where} cannot be used: {result.outcome}", "mend it or leave it out"
+                    )
+                examples = [(upload, shown[images[index]]) for index, upload in batch.waiting.items()]
                 try:
-                    report = ask(client, "POST", f"{path}/calibrate", data=data, files=files)
-                except ServerError as error:
-                    taken = f"; {done} of {len(found)} photographs were taken before" if done else ""
-                    raise ServerError(error.detail + taken, error.hint) from error
-                done += len(batch)
+                    report = client.calibrate(name, examples, wanted, replace=replace and not done)
+                except TaggerError as error:
+                    error.detail += f"; {done} of {len(images)} photographs were taken before" if done else ""
+                    raise
+                done += len(examples)
                 progress(done)
     _show(report)
 
@@ -126,46 +116,33 @@ def _read(labels_file: Path, folder: Path) -> list["LabelledFile"]:
     return rows
 
 
-def _check(rows: Iterable["LabelledFile"], known: set[str], name: str) -> None:
+def _check(rows: Iterable["LabelledFile"], labels: Iterable["Label"], name: str) -> None:
     # The server would say it, too; but after it has taken the photographs before.
+    known = {label.name.casefold() for label in labels}
     for row in rows:
         for label in row.positive + row.negative:
             if label.casefold() not in known:
                 raise ExamplesError(
                     f"{row.where}: there is no label {label[:80]!a} in the vocabulary '{name}'",
-                    "use its labels' names; `sigrl vocab show` lists those of this machine",
+                    "use its labels' names",
                 )
 
 
-def _merged(rows: Iterable["LabelledFile"]) -> list[_Photograph]:
-    found: dict[str, _Photograph] = {}
+def _shown(rows: Iterable["LabelledFile"]) -> dict[str, dict[str, bool]]:
+    """By the photograph and the label, whether it holds. Raises ExamplesError."""
+    shown: dict[str, dict[str, bool]] = {}
     for row in rows:
-        photograph = found.setdefault(row.image, _Photograph(row.image))
-        photograph.positive.update(row.positive)
-        photograph.negative.update(row.negative)
-    return list(found.values())
+        known = shown.setdefault(row.image, {})
+        said = dict.fromkeys(row.positive, True)
+        for label, holds in [*said.items(), *dict.fromkeys(row.negative, False).items()]:
+            if known.setdefault(label, holds) != holds:
+                raise ExamplesError(
+                    f"{row.where}: {label[:80]!a} both holds and does not on one photograph", "decide"
+                )
+    return shown
 
 
-def _batches(found: Iterable[_Photograph], folder: Path) -> Iterator[list[tuple[_Photograph, bytes]]]:
-    batch: list[tuple[_Photograph, bytes]] = []
-    size = 0
-    for photograph in found:
-        try:
-            content = (folder / photograph.image).read_bytes()
-        except OSError as error:
-            raise ExamplesError(
-                f"'{printable(folder / photograph.image)}' cannot be read: {error.strerror}",
-                "check its permissions",
-            ) from error
-        if batch and (len(batch) == _BATCH_PHOTOGRAPHS or size + len(content) > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append((photograph, content))
-        size += len(content)
-    yield batch
-
-
-def _show(report: dict[str, Any]) -> None:
+def _show(report: "CalibrationReport") -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -175,23 +152,22 @@ def _show(report: dict[str, Any]) -> None:
     for heading in ("positives", "negatives", "threshold"):
         table.add_column(heading, justify="right")
     arrow = "->" if console.options.ascii_only else "→"
-    for label in report["labels"]:
-        moved = f"{label['threshold_before']:.2f} {arrow} {label['threshold']:.2f}"
-        table.add_row(Text(label["label"]), str(label["positives"]), str(label["negatives"]), moved)
+    for label in report.labels:
+        moved = f"{label.threshold_before:.2f} {arrow} {label.threshold:.2f}"
+        table.add_row(Text(label.label), str(label.positives), str(label.negatives), moved)
     console.print(table)
-    vocabulary = report["vocabulary"]
-    told = [f"calibration {vocabulary['calibration']}, by {_counted(report['examples'])}"]
-    console.print("\n".join([*told, *_warnings(report["hygiene"])]), soft_wrap=True, markup=False)
+    told = [f"calibration {report.vocabulary.calibration}, by {_counted(report.examples)}"]
+    console.print("\n".join([*told, *_warnings(report.hygiene)]), soft_wrap=True, markup=False)
 
 
 def _counted(photographs: int) -> str:
     return f"{photographs:,} photograph{'' if photographs == 1 else 's'}"
 
 
-def _warnings(hygiene: dict[str, Any]) -> Iterator[str]:
+def _warnings(hygiene: "HygieneReport") -> Iterator[str]:
     for key, remark in _LABEL_REMARKS.items():
-        if hygiene[key]:
-            yield f"{remark}: {', '.join(hygiene[key])}"
+        if labels := getattr(hygiene, key):
+            yield f"{remark}: {', '.join(labels)}"
     for key, remark in _PAIR_REMARKS.items():
-        if pairs := [f"{pair['first']} / {pair['second']}" for pair in hygiene[key]]:
+        if pairs := [f"{pair.first} / {pair.second}" for pair in getattr(hygiene, key)]:
             yield f"{remark}: {', '.join(pairs)}"

@@ -1,13 +1,17 @@
 """`sigrl checkpoint`: the checkpoints of a server that runs, over HTTP."""
 
-import json
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.server import LOCAL, ServerOption, ask, connected
+from service.commands.server import LOCAL, ServerOption, connected
 from service.errors import CheckpointNotFoundError, ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from service.answers.checkpoints import CheckpointInfo
 
 app = typer.Typer(
     help="Checkpoints of a running server: load a bundle, activate it, go back. Its API key, where it wants "
@@ -15,7 +19,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_PATH = "/v1/checkpoints"
 _POLL_SECONDS = 0.5
 _GONE = ("failed", "retired")
 _ON_THE_WAY = ("candidate", "loading", "warming")
@@ -28,28 +31,25 @@ def list_command(
 ) -> None:
     """What answers, what could at once, and which bundles can be loaded."""
     with connected(server) as client:
-        found = ask(client, "GET", _PATH)
+        found = client.list_checkpoints()
     if as_json:
-        print(json.dumps(found))
+        print(found.model_dump_json())
         return
     from rich.console import Console
     from rich.table import Table
 
     table = Table("checkpoint", "bundle", "state", "requests", "", box=None, pad_edge=False)
-    for each in found["checkpoints"]:
-        remark = "previous" if each["previous"] else each["reason"] or _progress(each)
-        table.add_row(
-            _short(each["id"]), each["bundle"] or "(bundled)", each["state"], str(each["requests"]), remark
-        )
-    known = {each["id"] for each in found["checkpoints"]}
-    for each in found["bundles"]:
-        if each["checkpoint"] not in known:
-            checkpoint = _short(each["checkpoint"] or "")
-            table.add_row(checkpoint, each["bundle"], "on disk", "", each["problem"] or "")
+    for each in found.checkpoints:
+        remark = "previous" if each.previous else each.reason or _progress(each)
+        table.add_row(_short(each.id), each.bundle or "(bundled)", each.state, str(each.requests), remark)
+    known = {each.id for each in found.checkpoints}
+    for bundle in found.bundles:
+        if bundle.checkpoint not in known:
+            table.add_row(_short(bundle.checkpoint or ""), bundle.bundle, "on disk", "", bundle.problem or "")
     console = Console(highlight=False)
-    console.print(f"generation {found['generation']}")
-    if found["problem"]:
-        console.print(found["problem"], soft_wrap=True, markup=False)
+    console.print(f"generation {found.generation}")
+    if found.problem:
+        console.print(found.problem, soft_wrap=True, markup=False)
     console.print(table)
 
 
@@ -63,17 +63,17 @@ def load_command(
     from service.rendering import Renderer
 
     with connected(server) as client:
-        info = ask(client, "POST", f"{_PATH}/load", {"bundle": bundle})
+        info = client.load_checkpoint(bundle)
         with Renderer(as_json=False) as renderer, renderer.phase("loading", 100) as done:
-            while info["state"] in _ON_THE_WAY:
+            while info.state in _ON_THE_WAY:
                 time.sleep(_POLL_SECONDS)
-                info = ask(client, "GET", f"{_PATH}/{info['id']}")
-                done(100 * info["labels_done"] // max(info["labels_total"], 1))
-        if info["state"] in _GONE:
-            reason = info["reason"] or "somebody unloaded it"
+                info = client.get_checkpoint(info.id)
+                done(100 * info.labels_done // max(info.labels_total, 1))
+        if info.state in _GONE:
+            reason = info.reason or "somebody unloaded it"
             raise ServerError(f"the bundle {bundle!a} was not loaded: {reason}", "mend it and load it again")
         if activate:
-            info = ask(client, "POST", f"{_PATH}/{info['id']}/activate", {})
+            info = client.activate_checkpoint(info.id)
     _tell(info)
 
 
@@ -85,39 +85,40 @@ def activate_command(
 ) -> None:
     """Makes a checkpoint that is ready the one that answers."""
     with connected(server) as client:
-        found = _resolve(checkpoint, ask(client, "GET", _PATH)["checkpoints"])
-        _tell(ask(client, "POST", f"{_PATH}/{found}/activate", {"force": force}))
+        found = _resolve(checkpoint, client.list_checkpoints().checkpoints)
+        _tell(client.activate_checkpoint(found, force=force))
 
 
 @app.command("rollback")
 def rollback_command(server: ServerOption = LOCAL) -> None:
     """Brings the checkpoint back that answered before."""
     with connected(server) as client:
-        _tell(ask(client, "POST", f"{_PATH}/rollback"))
+        _tell(client.roll_back())
 
 
-def _resolve(wanted: str, checkpoints: list[dict[str, Any]]) -> str:
+def _resolve(wanted: str, checkpoints: "Iterable[CheckpointInfo]") -> str:
     """The id of the only checkpoint that is meant, if possible of those in memory."""
-    checkpoints = [each for each in checkpoints if each["state"] not in _GONE] or checkpoints
+    known = list(checkpoints)
+    known = [each for each in known if each.state not in _GONE] or known
     prefix = "sha256:" + wanted.removeprefix("sha256:")
-    found = {each["id"] for each in checkpoints if each["bundle"] == wanted or each["id"].startswith(prefix)}
+    found = {each.id for each in known if each.bundle == wanted or each.id.startswith(prefix)}
     if len(found) != 1:
         raise CheckpointNotFoundError(
             f"{len(found) or 'no'} checkpoints are meant by {wanted[:80]!a}",
             "`sigrl checkpoint list` shows those that are loaded",
         )
-    return str(found.pop())
+    return found.pop()
 
 
 def _short(checkpoint_id: str) -> str:
     return checkpoint_id.removeprefix("sha256:")[:12]
 
 
-def _progress(info: dict[str, Any]) -> str:
-    if info["state"] != "warming":
+def _progress(info: "CheckpointInfo") -> str:
+    if info.state != "warming":
         return ""
-    return f"{info['labels_done']:,} of {info['labels_total']:,} labels"
+    return f"{info.labels_done:,} of {info.labels_total:,} labels"
 
 
-def _tell(info: dict[str, Any]) -> None:
-    print(f"{_short(info['id'])} ({info['bundle'] or 'bundled'}) is {info['state']}")
+def _tell(info: "CheckpointInfo") -> None:
+    print(f"{_short(info.id)} ({info.bundle or 'bundled'}) is {info.state}")

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from service.errors import ParameterError, RequestError
 from service.explaining import Explain, Explanation, explained
 from service.heat_maps import overlay_png
-from service.images import ImageLimits
+from service.image_files import ImageLimits
 from service.keys.needs import NEEDS_TAG
 from service.problems import documented
 from service.routes.tag_openapi import OPENAPI

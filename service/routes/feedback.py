@@ -16,7 +16,7 @@ from service.answers.feedback import FeedbackAnswer, FeedbackSummary, TagCounts
 from service.errors import FeedbackOffError, InvalidLabelsError, ParameterError, RequestError
 from service.feedback.exporting import training_set
 from service.feedback.store import Feedback, FeedbackStore
-from service.images import ImageLimits
+from service.image_files import ImageLimits
 from service.keys.needs import NEEDS_ADMIN, NEEDS_TAG
 from service.problems import documented
 from service.state import ServiceState, service_state

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.errors import ImageError
-from service.images import ImageLimits, decode
+from service.image_files import ImageLimits
+from service.images import decode
 
 LIMITS = ImageLimits(max_pixels=100_000)
 GOOD = {

@@ -11,7 +11,8 @@ import sample_images as samples
 from PIL import Image
 
 from service import errors
-from service.images import ImageLimits, decode, read, to_rgb
+from service.image_files import ImageLimits, read
+from service.images import decode, to_rgb
 
 
 def _looks_like_the_picture(image: Image.Image, tolerance: int = 12) -> bool:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from model.vocabulary import Label, Vocabulary
 from service import errors
-from service.images import ImageLimits
+from service.image_files import ImageLimits
 from service.tagger import Tagger
 from service.vocabularies import builtin
 

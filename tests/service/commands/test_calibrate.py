@@ -62,12 +62,13 @@ def test_photographs_go_in_batches_and_thresholds_are_shown(
     assert told == "calibration 2, by 39 photographs"
     assert any(line.startswith("present on no everyday photograph") and "violin" in line for line in warnings)
     # The same again changes nothing; anew, there are no others.
-    assert "by 39 photographs" in sigrl(*command)[1]
+    assert "calibration 4, by 39 photographs" in sigrl(*command)[1]
+    assert "calibration 6, by 39 photographs" in sigrl(*command, "--replace")[1]
     few = labels.with_suffix(".jsonl")
     lines = [{"image": "252.png", "positive": ["red"]}, {"image": "252.png", "negative": ["blue"]}]
     few.write_text("\n".join(map(json.dumps, lines)))
     out = sigrl("vocab", "calibrate", "colours", few, *command[4:], "--replace")[1]
-    assert "calibration 5, by 1 photograph\n" in out
+    assert "calibration 7, by 1 photograph\n" in out
 
 
 def test_a_goal_of_its_own(sigrl, server: httpx.Client, labels: Path) -> None:

@@ -1,0 +1,199 @@
+"""The client for programs that run an event loop."""
+
+from asyncio import sleep
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Self
+
+import httpx
+from anyio import to_thread
+
+from model.vocabulary import Vocabulary
+from service.answers.calibration import CalibrationGoal, CalibrationReport
+from service.answers.checkpoints import CheckpointInfo, CheckpointList
+from service.answers.embeddings import EmbeddingsAnswer
+from service.answers.feedback import FeedbackAnswer
+from service.answers.tags import TagAnswer
+from service.answers.vocabularies import VocabularyDocument, VocabularySummary
+from service.client import requests
+from service.client.connection import AT_ONCE, LOCAL, RETRIES, TIMEOUT_SECONDS, content, pause, settings
+from service.client.failures import failure
+from service.client.photographs import Batch, Result, Source, batches, read
+from service.client.requests import Request, StoredSummary, StoredVocabulary, T, Wanted
+from service.client.retrying import Attempts
+from service.errors import RequestTooLargeError, TaggerError
+
+
+class AsyncClient:
+    """A server. To be closed, or used as an asynchronous context manager. See `Client`."""
+
+    def __init__(
+        self,
+        server: str = LOCAL,
+        api_key: str | None = None,
+        *,
+        timeout: float = TIMEOUT_SECONDS,
+        retries: int = RETRIES,
+    ) -> None:
+        """As `Client`."""
+        self._server, self._retries = server, retries
+        self._http = httpx.AsyncClient(**settings(server, api_key, timeout))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def tag(
+        self,
+        photographs: Source | Sequence[Source],
+        labels: Sequence[str] | None = None,
+        *,
+        vocabulary: str | None = None,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        false_positive_rate: float | None = None,
+    ) -> TagAnswer:
+        """Tags one photograph or several in one request. Of a single one its error is raised, of several it
+        stands in the answer. Parameters as for POST /v1/tag."""
+        wanted = Wanted(
+            labels, () if vocabulary is None else (vocabulary,), top_k, threshold, false_positive_rate
+        )
+        several = [photographs] if isinstance(photographs, Source) else photographs
+        uploads = [await to_thread.run_sync(read, each) for each in several]
+        return await self._send(requests.tag(uploads, wanted))
+
+    async def tag_many(
+        self,
+        photographs: Iterable[Source],
+        labels: Sequence[str] | None = None,
+        *,
+        vocabularies: Sequence[str] = (),
+        top_k: int | None = None,
+        threshold: float | None = None,
+        false_positive_rate: float | None = None,
+        at_once: int = AT_ONCE,
+    ) -> AsyncIterator[Result]:
+        """Tags any number of photographs, and gives each as soon as it is tagged, whatever the order.
+
+        `photographs` is read as needed, `at_once` of them go into a request. One that cannot be tagged gives
+        its error in its result. After a cut connection those without a result are sent again.
+        """
+        wanted = Wanted(labels, vocabularies, top_k, threshold, false_positive_rate)
+        following = batches(photographs, at_once)
+        while (batch := await to_thread.run_sync(next, following, None)) is not None:
+            async for result in self._tag_batch(batch, wanted):
+                yield result
+
+    async def _tag_batch(self, batch: Batch, wanted: Wanted) -> AsyncIterator[Result]:
+        for result in batch.refused:
+            yield result
+        attempts = Attempts(self._retries, repeatable=True)
+        while batch.waiting:
+            request = requests.tag_lines(batch.uploads(), wanted)
+            try:
+                async with self._http.stream(request.method, request.path, **request.arguments) as response:
+                    if not response.is_success:
+                        await response.aread()
+                        raise failure(response)
+                    async for text in response.aiter_lines():
+                        yield batch.take(requests.line(text))
+                        attempts.progress()
+                batch.check_complete()
+            except RequestTooLargeError as error:
+                for result in batch.too_large(error):
+                    yield result
+            except (httpx.HTTPError, TaggerError) as error:
+                await sleep(pause(attempts, error, self._server))
+
+    async def embed_photographs(self, photographs: Sequence[Source]) -> EmbeddingsAnswer:
+        """Vectors of photographs."""
+        uploads = [await to_thread.run_sync(read, each) for each in photographs]
+        return await self._send(requests.embed_photographs(uploads))
+
+    async def embed_labels(self, labels: Sequence[str]) -> EmbeddingsAnswer:
+        """Vectors of at most 1,000 labels."""
+        return await self._send(requests.embed_labels(labels))
+
+    async def list_vocabularies(self) -> AsyncIterator[VocabularySummary]:
+        """All vocabularies in their newest versions: those that ship with sigrl, then the others by name."""
+        after: str | None = ""
+        while after is not None:
+            page = await self._send(requests.list_vocabularies(after))
+            for each in page.vocabularies:
+                yield each
+            after = page.vocabularies[-1].name if page.next else None
+
+    async def get_vocabulary(self, name: str, version: int | None = None) -> StoredVocabulary:
+        """A vocabulary with its labels, in its newest version if none is given."""
+        return await self._send(requests.get_vocabulary(name, version))
+
+    async def put_vocabulary(
+        self,
+        name: str,
+        labels: Sequence[str] | Vocabulary | VocabularyDocument,
+        *,
+        if_match: str | None = None,
+        new: bool = False,
+    ) -> StoredSummary:
+        """Registers a vocabulary, or makes a new version of it. Raises PreconditionError where `if_match` is
+        not the ETag of what is there, or `new` is given and there is one."""
+        return await self._send(requests.put_vocabulary(name, labels, if_match, new))
+
+    async def delete_vocabulary(self, name: str, *, if_match: str | None = None) -> None:
+        """Forgets a vocabulary with all its versions."""
+        await self._send(requests.delete_vocabulary(name, if_match))
+
+    async def calibrate(
+        self,
+        name: str,
+        examples: Iterable[tuple[Source, Mapping[str, bool]]] = (),
+        goal: CalibrationGoal | None = None,
+        *,
+        replace: bool = False,
+    ) -> CalibrationReport:
+        """Fits a vocabulary to photographs of which is known, by the label, whether it holds; for the best F1
+        if no goal is given. All in one request, and added to those that the server has."""
+        uploads = [(await to_thread.run_sync(read, source), shown) for source, shown in examples]
+        return await self._send(requests.calibrate(name, uploads, goal or CalibrationGoal(), replace))
+
+    async def give_feedback(
+        self, photograph: Source, *, right: Sequence[str] = (), wrong: Sequence[str] = ()
+    ) -> FeedbackAnswer:
+        """Says which tags of a photograph hold, and which do not."""
+        upload = await to_thread.run_sync(read, photograph)
+        return await self._send(requests.give_feedback(upload, right, wrong))
+
+    async def list_checkpoints(self) -> CheckpointList:
+        """What answers, and what could."""
+        return await self._send(requests.list_checkpoints())
+
+    async def get_checkpoint(self, checkpoint: str) -> CheckpointInfo:
+        """A checkpoint as it stands, by its id."""
+        return await self._send(requests.get_checkpoint(checkpoint))
+
+    async def load_checkpoint(self, bundle: str) -> CheckpointInfo:
+        """Begins to load a bundle; `get_checkpoint` tells how far it is."""
+        return await self._send(requests.load_checkpoint(bundle))
+
+    async def activate_checkpoint(self, checkpoint: str, *, force: bool = False) -> CheckpointInfo:
+        """Makes a checkpoint the one that answers; with `force` whatever the limits of drift say, where
+        DriftError is raised else."""
+        return await self._send(requests.activate_checkpoint(checkpoint, force))
+
+    async def roll_back(self) -> CheckpointInfo:
+        """Brings the checkpoint back that answered before."""
+        return await self._send(requests.roll_back())
+
+    async def _send(self, request: Request[T]) -> T:
+        attempts = Attempts(self._retries, repeatable=request.repeatable)
+        while True:
+            try:
+                response = await self._http.request(request.method, request.path, **request.arguments)
+                return content(request, response)
+            except (httpx.HTTPError, TaggerError) as error:
+                await sleep(pause(attempts, error, self._server))

@@ -1,0 +1,216 @@
+"""Requests to the service and how their answers are read, with no connection in it."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel
+
+from model.vocabulary import Vocabulary
+from service.answers.calibration import CalibrationGoal, CalibrationReport
+from service.answers.checkpoints import CheckpointInfo, CheckpointList
+from service.answers.embeddings import EmbeddingsAnswer
+from service.answers.feedback import FeedbackAnswer
+from service.answers.tags import TagAnswer, TagLine, TagLineBySeveral
+from service.answers.vocabularies import VocabularyDocument, VocabularyPage, VocabularySummary
+from service.client.photographs import Upload
+
+T = TypeVar("T")
+Content = TypeVar("Content", bound=BaseModel)
+
+NDJSON = "application/x-ndjson"
+
+
+class StoredVocabulary(VocabularyDocument):
+    """A vocabulary with its labels, and the ETag that names this version of it."""
+
+    etag: str
+    """For `if_match`."""
+
+
+class StoredSummary(VocabularySummary):
+    """The same without labels."""
+
+    etag: str
+    """For `if_match`."""
+
+
+@dataclass(frozen=True)
+class Request(Generic[T]):
+    """What is asked, and how the answer is read."""
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], T]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Of `httpx.Client.build_request`."""
+    repeatable: bool = True
+    """Whether it does no harm when it is done twice."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look for on photographs, and which of it to give: see POST /v1/tag."""
+
+    labels: Sequence[str] | None = None
+    vocabularies: Sequence[str] = ()
+    top_k: int | None = None
+    threshold: float | None = None
+    false_positive_rate: float | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """As a form has them."""
+        given = {
+            "labels": None if self.labels is None else json.dumps(list(self.labels)),
+            "vocabulary": list(self.vocabularies) or None,
+            "top_k": self.top_k,
+            "threshold": self.threshold,
+            "false_positive_rate": self.false_positive_rate,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def tag(uploads: Sequence[Upload], wanted: Wanted) -> Request[TagAnswer]:
+    """POST /v1/tag. Sent again it is the same request: a photograph is not tagged twice."""
+    return Request("POST", "/v1/tag", _content_of(TagAnswer), _tagging(uploads, wanted))
+
+
+def tag_lines(uploads: Sequence[Upload], wanted: Wanted) -> Request[None]:
+    """The same, answered line by line; read by `line`."""
+    arguments = _tagging(uploads, wanted)
+    arguments["headers"]["Accept"] = NDJSON
+    return Request("POST", "/v1/tag", lambda _: None, arguments)
+
+
+def line(text: str) -> TagLine | TagLineBySeveral:
+    """One photograph's line."""
+    kind = TagLineBySeveral if "vocabularies" in json.loads(text) else TagLine
+    return kind.model_validate_json(text)
+
+
+def embed_photographs(uploads: Sequence[Upload]) -> Request[EmbeddingsAnswer]:
+    """POST /v1/embeddings."""
+    return Request("POST", "/v1/embeddings", _content_of(EmbeddingsAnswer), {"files": _files(uploads)})
+
+
+def embed_labels(labels: Sequence[str]) -> Request[EmbeddingsAnswer]:
+    """POST /v1/embeddings."""
+    body = {"json": {"labels": list(labels)}}
+    return Request("POST", "/v1/embeddings", _content_of(EmbeddingsAnswer), body)
+
+
+def list_vocabularies(after: str) -> Request[VocabularyPage]:
+    """GET /v1/vocabularies."""
+    return Request("GET", "/v1/vocabularies", _content_of(VocabularyPage), {"params": {"after": after}})
+
+
+def get_vocabulary(name: str, version: int | None) -> Request[StoredVocabulary]:
+    """GET /v1/vocabularies/{name}."""
+    params = {} if version is None else {"version": version}
+    return Request("GET", _vocabulary(name), _with_etag(StoredVocabulary), {"params": params})
+
+
+def put_vocabulary(
+    name: str, labels: Sequence[str] | Vocabulary | VocabularyDocument, if_match: str | None, new: bool
+) -> Request[StoredSummary]:
+    """PUT /v1/vocabularies/{name}. With a condition it is not repeatable: its own first attempt may be what
+    has changed the vocabulary."""
+    content: object
+    if isinstance(labels, Vocabulary | VocabularyDocument):
+        content = {"labels": [each.model_dump(mode="json", exclude_defaults=True) for each in labels.labels]}
+    else:
+        content = list(labels)
+    headers = {} if if_match is None else {"If-Match": if_match}
+    headers |= {"If-None-Match": "*"} if new else {}
+    arguments = {"json": content, "headers": headers}
+    return Request("PUT", _vocabulary(name), _with_etag(StoredSummary), arguments, repeatable=not headers)
+
+
+def delete_vocabulary(name: str, if_match: str | None) -> Request[None]:
+    """DELETE /v1/vocabularies/{name}."""
+    headers = {} if if_match is None else {"If-Match": if_match}
+    return Request("DELETE", _vocabulary(name), lambda _: None, {"headers": headers}, repeatable=False)
+
+
+def calibrate(
+    name: str,
+    examples: Iterable[tuple[Upload, Mapping[str, bool]]],
+    goal: CalibrationGoal,
+    replace: bool,
+) -> Request[CalibrationReport]:
+    """POST /v1/vocabularies/{name}/calibrate. What is told twice of a photograph counts once."""
+    given = list(examples)
+    shown = [
+        {"positive": [n for n, holds in each.items() if holds], "negative": [n for n in each if not each[n]]}
+        for _, each in given
+    ]
+    data = {"examples": json.dumps(shown), "goal": goal.kind, "replace": str(replace).lower()}
+    if goal.value is not None:
+        data["value"] = str(goal.value)
+    arguments = {"data": data, "files": _files([upload for upload, _ in given])}
+    return Request("POST", f"{_vocabulary(name)}/calibrate", _content_of(CalibrationReport), arguments)
+
+
+def give_feedback(photograph: Upload, right: Sequence[str], wrong: Sequence[str]) -> Request[FeedbackAnswer]:
+    """POST /v1/feedback. What is told twice of a photograph counts once."""
+    told = {"right": right, "wrong": wrong}
+    data = {name: json.dumps(list(tags)) for name, tags in told.items() if tags}
+    return Request(
+        "POST", "/v1/feedback", _content_of(FeedbackAnswer), {"data": data, "files": _files([photograph])}
+    )
+
+
+def list_checkpoints() -> Request[CheckpointList]:
+    """GET /v1/checkpoints."""
+    return Request("GET", "/v1/checkpoints", _content_of(CheckpointList))
+
+
+def get_checkpoint(checkpoint: str) -> Request[CheckpointInfo]:
+    """GET /v1/checkpoints/{id}."""
+    return Request("GET", _checkpoint(checkpoint), _content_of(CheckpointInfo))
+
+
+def load_checkpoint(bundle: str) -> Request[CheckpointInfo]:
+    """POST /v1/checkpoints/load. What is in memory already stays as it is."""
+    arguments = {"json": {"bundle": bundle}}
+    return Request("POST", "/v1/checkpoints/load", _content_of(CheckpointInfo), arguments)
+
+
+def activate_checkpoint(checkpoint: str, force: bool) -> Request[CheckpointInfo]:
+    """POST /v1/checkpoints/{id}/activate. What is active already stays so."""
+    arguments = {"json": {"force": force}}
+    return Request("POST", f"{_checkpoint(checkpoint)}/activate", _content_of(CheckpointInfo), arguments)
+
+
+def roll_back() -> Request[CheckpointInfo]:
+    """POST /v1/checkpoints/rollback. Done twice, it would lead back again."""
+    return Request("POST", "/v1/checkpoints/rollback", _content_of(CheckpointInfo), repeatable=False)
+
+
+def _tagging(uploads: Sequence[Upload], wanted: Wanted) -> dict[str, Any]:
+    headers = {"Idempotency-Key": str(uuid.uuid4())}
+    return {"data": wanted.fields(), "files": _files(uploads), "headers": headers}
+
+
+def _files(uploads: Sequence[Upload]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("image", (upload.filename, upload.data)) for upload in uploads]
+
+
+def _vocabulary(name: str) -> str:
+    return f"/v1/vocabularies/{quote(name, safe='')}"
+
+
+def _checkpoint(checkpoint: str) -> str:
+    return f"/v1/checkpoints/{quote(checkpoint, safe=':')}"
+
+
+def _content_of(kind: type[Content]) -> Callable[[httpx.Response], Content]:
+    return lambda response: kind.model_validate_json(response.content)
+
+
+def _with_etag(kind: type[Content]) -> Callable[[httpx.Response], Content]:
+    return lambda response: kind.model_validate({**response.json(), "etag": response.headers["etag"]})
