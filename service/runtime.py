@@ -16,8 +16,8 @@ from threading import Lock
 
 from model.vocabulary import Vocabulary
 from service import metrics
-from service.answers.checkpoints import CheckpointInfo, State
-from service.checkpoints.activations import History, Unwritten
+from service.answers.checkpoints import USABLE, CheckpointInfo, State
+from service.checkpoints.activations import Activation, History, Unwritten
 from service.checkpoints.bundles import Bundle, BundleStore, configured
 from service.checkpoints.drift import Drift, DriftReport
 from service.checkpoints.recent import RecentVocabularies
@@ -110,13 +110,23 @@ class Runtime:
 
         Raises CheckpointStateError when too many are in memory, and what `BundleStore.find` raises.
         """
-        found = self.bundles.find(bundle)
-        # What makes room must not be what is being activated.
+        return self.table.info(self._admit(self.bundles.find(bundle)))
+
+    def newest_activation(self) -> Activation | None:
+        """The last one of all replicas. Raises StoreError."""
+        return self._history.last()
+
+    def follow(self, newest: Activation) -> State:
+        """One step towards what another replica has activated: loads it, or makes it active if it is ready.
+        Gives the state in which it is. Raises as `load` does."""
+        found = self.bundles.find(newest.bundle, trusted=True)
+        if found.checkpoint_id != newest.checkpoint:
+            raise UnusableBundleError("another bundle lies in its place", "copy the one that was activated")
+        checkpoint = self._admit(found)
         with self._changing:
-            checkpoint, is_new = self.table.admit(found)
-        if is_new:
-            self._loader.submit(self._bring_in, checkpoint, found)
-        return self.table.info(checkpoint)
+            if newest.generation > self.generation and checkpoint.state in {State.ACTIVE, *USABLE}:
+                self._take_over(checkpoint, newest.generation)
+            return checkpoint.state
 
     def activate(self, checkpoint_id: str, *, force: bool = False) -> CheckpointInfo:
         """Makes a checkpoint the one that answers; the active one stays so.
@@ -182,6 +192,15 @@ class Runtime:
         self._shadower.close()
         self._loader.close()
 
+    def _admit(self, found: Bundle) -> Checkpoint:
+        """The checkpoint of a bundle, which is loaded in the background unless it is in memory."""
+        # What makes room must not be what is being activated.
+        with self._changing:
+            checkpoint, is_new = self.table.admit(found)
+        if is_new:
+            self._loader.submit(self._bring_in, checkpoint, found)
+        return checkpoint
+
     def _bring_in(self, checkpoint: Checkpoint, bundle: Bundle) -> None:
         """From candidate to ready, in the loader's thread; whatever goes wrong leaves the others as they
         are."""
@@ -222,7 +241,11 @@ class Runtime:
         generation = self._history.record(
             checkpoint.id, checkpoint.bundle, configured(self.settings), by_settings=False
         )
-        self.table.flip(checkpoint)
+        self._take_over(checkpoint, generation)
+
+    def _take_over(self, checkpoint: Checkpoint, generation: int) -> None:
+        if checkpoint is not self.table.active:
+            self.table.flip(checkpoint)
         self.generation, self.problem = generation, None
         metrics.GENERATION.set(generation)
         _logger.info("the checkpoint %s is active, generation %d", checkpoint.id, generation)

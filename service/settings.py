@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     svfr_labels: int = Field(default=256, ge=1)
     """Checkpoints in the published form only: SVFR, whose cost grows with the labels, runs over at most so
     many of a vocabulary, evenly spaced. All are matched with the result; up to this number it is exact."""
+    replica: str | None = Field(default=None, min_length=1, max_length=128)
+    """Name of this process among those that share the database; made of host and process if not set."""
+    replica_seconds: float = Field(default=1.0, gt=0)
+    """How often it looks whether another one has activated a checkpoint, to follow."""
     data: Path = Field(default_factory=lambda: user_data_path("sigrl"))
     """Folder for what outlives the process: the database, if no other is named, and encoded labels. If not
     set, where the system keeps a user's data: `~/.local/share/sigrl` on Linux."""

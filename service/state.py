@@ -4,7 +4,9 @@ from anyio import to_thread
 from starlette.requests import Request
 
 from service.async_tagger import AsyncTagger
+from service.checkpoints.following import Follower
 from service.checkpoints.opening import open_runtime
+from service.checkpoints.replicas import Replicas, new_id
 from service.checkpoints.watching import Watcher, watch
 from service.errors import NotReadyError
 from service.idempotency import Answers
@@ -27,6 +29,9 @@ class ServiceState:
         self.settings = settings
         self._runtime = runtime
         self._watcher: Watcher | None = None
+        self._follower: Follower | None = None
+        self.replica = settings.replica or new_id()
+        """The name of this process among those that share the database."""
         self.tagger: AsyncTagger | None = None
         """None until it has tagged something in this process."""
         self.registry = registry
@@ -49,6 +54,8 @@ class ServiceState:
         await starting.start()
         self.tagger = starting
         self._watcher = watch(runtime)
+        self._follower = Follower(runtime, self.replicas)
+        self._follower.start()
 
     @property
     def ready_tagger(self) -> AsyncTagger:
@@ -69,10 +76,17 @@ class ServiceState:
         if self.tagger is not None:
             await self.tagger.close(0)
 
+    @property
+    def replicas(self) -> Replicas:
+        """The table of all that share the database. Raises NotReadyError."""
+        return Replicas(self.vocabularies.database, self.replica)
+
     async def stop(self) -> None:
         """Takes no more requests, finishes those begun, and lets the database go."""
         if self._watcher is not None:
             self._watcher.stop()
+        if self._follower is not None:
+            await to_thread.run_sync(self._follower.stop)
         tagger, self.tagger = self.tagger, None
         if tagger is not None:
             await tagger.close(self.settings.shutdown_seconds)

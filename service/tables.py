@@ -128,6 +128,18 @@ class KeyRow(Base):
     last_used: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class ReplicaRow(Base):
+    """A process that shares the database; see `service.checkpoints.replicas`."""
+
+    __tablename__ = "replicas"
+
+    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    generation: Mapped[int]
+    checkpoint: Mapped[str] = mapped_column(String(71))
+    problem: Mapped[str | None] = mapped_column(Text)
+    seen: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class ActivationRow(Base):
     """A change of the checkpoint that answers; the last one is what a restart begins with."""
 

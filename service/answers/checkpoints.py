@@ -71,6 +71,21 @@ class BundleInfo(Answer):
     """Why not."""
 
 
+class ReplicaInfo(Answer):
+    """A process that shares the database."""
+
+    id: str
+    """Host, process, and what tells it from others."""
+    generation: int
+    """Of the activation by which it answers."""
+    checkpoint: str
+    """Id of the checkpoint that answers there."""
+    problem: str | None
+    """Why it does not answer by a newer activation; null when it does."""
+    seen: datetime
+    """When it last said so."""
+
+
 class CheckpointList(Answer):
     """What answers, and what could."""
 
@@ -87,3 +102,10 @@ class CheckpointList(Answer):
     """Those in memory, on their way there, and the last that were."""
     bundles: tuple[BundleInfo, ...]
     """What lies in the folder of bundles."""
+    replica: str
+    """Which of the replicas answers this."""
+    replicas: tuple[ReplicaInfo, ...]
+    """All that share the database and have said something within fifteen seconds; empty while the database
+    does not answer."""
+    promoted: bool | None
+    """Whether all of them answer by the newest activation; null while the database does not answer."""

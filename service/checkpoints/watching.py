@@ -90,7 +90,12 @@ class Watcher:
     @property
     def _is_limited(self) -> bool:
         settings = self._settings
-        limits = (settings.drift_changed_tags, settings.drift_probability, settings.drift_latency)
+        limits = (
+            settings.drift_changed_tags,
+            settings.drift_probability,
+            settings.drift_latency,
+            settings.drift_calibration_error,
+        )
         return any(limit is not None for limit in limits)
 
     def _tell(self, message: str) -> None:

@@ -51,6 +51,16 @@ def list_command(
     if found.problem:
         console.print(found.problem, soft_wrap=True, markup=False)
     console.print(table)
+    if len(found.replicas) > 1:
+        said = {
+            True: "promoted on all",
+            False: "not promoted on all yet",
+            None: "the database does not answer",
+        }
+        console.print(f"{len(found.replicas)} replicas, {said[found.promoted]}")
+        for replica in found.replicas:
+            where = f"  {replica.id}: generation {replica.generation}, {_short(replica.checkpoint)}"
+            console.print(where + (f", {replica.problem}" if replica.problem else ""), markup=False)
 
 
 @app.command("load")

@@ -8,7 +8,7 @@ from pydantic import Field
 from service.answers.checkpoints import BundleInfo, CheckpointInfo, CheckpointList
 from service.checkpoints.bundles import BundleStore
 from service.checkpoints.drift import DriftReport
-from service.errors import TaggerError
+from service.errors import StoreError, TaggerError
 from service.keys.needs import NEEDS_ADMIN, NEEDS_TAG
 from service.problems import documented
 from service.results import Answer
@@ -47,9 +47,19 @@ Checkpoints = Annotated[Runtime, Depends(_runtime)]
 
 
 @router.get("", dependencies=[NEEDS_TAG], responses=documented(503))
-def list_checkpoints(runtime: Checkpoints) -> CheckpointList:
-    """The checkpoints of this process, and the bundles that could be loaded."""
+def list_checkpoints(
+    runtime: Checkpoints, state: Annotated[ServiceState, Depends(service_state)]
+) -> CheckpointList:
+    """The checkpoints of this process, the bundles that could be loaded, and by which activation each replica
+    answers: what is activated on one is loaded and activated on all others, and is promoted then."""
     previous = runtime.table.previous
+    try:
+        replicas, newest = state.replicas.live(), runtime.newest_activation()
+    except StoreError:
+        replicas, promoted = [], None
+    else:
+        wanted = runtime.generation if newest is None else newest.generation
+        promoted = all(each.generation == wanted for each in replicas)
     return CheckpointList(
         generation=runtime.generation,
         active=runtime.table.active.id,
@@ -57,6 +67,9 @@ def list_checkpoints(runtime: Checkpoints) -> CheckpointList:
         problem=runtime.problem,
         checkpoints=tuple(runtime.table.infos()),
         bundles=tuple(_bundle(runtime.bundles, name) for name in runtime.bundles.names()),
+        replica=state.replica,
+        replicas=tuple(replicas),
+        promoted=promoted,
     )
 
 

@@ -1,0 +1,53 @@
+"""Which processes share a database, and by which activation each of them answers."""
+
+import os
+import secrets
+import socket
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, insert, select, update
+
+from service.answers.checkpoints import ReplicaInfo
+from service.store import Database
+from service.tables import ReplicaRow
+
+LIVE_SECONDS = 15.0
+"""A replica that has said nothing for so long is not there."""
+_FORGOTTEN = timedelta(hours=1)
+
+
+def new_id() -> str:
+    """The name of this process among the others: host, process, and four digits drawn by lot."""
+    return f"{socket.gethostname()[:80]}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+class Replicas:
+    """The table of replicas. All methods raise StoreError."""
+
+    def __init__(self, database: Database, replica: str) -> None:
+        """`replica`: the name of this one."""
+        self._database, self.replica = database, replica
+
+    def tell(self, generation: int, checkpoint: str, problem: str | None) -> None:
+        """This one is there, and answers like that."""
+        rows, now = ReplicaRow, datetime.now(UTC)
+        values = {"generation": generation, "checkpoint": checkpoint, "problem": problem, "seen": now}
+        with self._database.write() as connection:
+            known = connection.execute(update(rows).where(rows.id == self.replica).values(**values))
+            if not known.rowcount:
+                connection.execute(insert(rows).values(id=self.replica, **values))
+            connection.execute(delete(rows).where(rows.seen < now - _FORGOTTEN))
+
+    def leave(self) -> None:
+        """This one is there no more."""
+        with self._database.write() as connection:
+            connection.execute(delete(ReplicaRow).where(ReplicaRow.id == self.replica))
+
+    def live(self) -> list[ReplicaInfo]:
+        """All that are there, by name."""
+        rows = ReplicaRow
+        since = datetime.now(UTC) - timedelta(seconds=LIVE_SECONDS)
+        query = select(rows.id, rows.generation, rows.checkpoint, rows.problem, rows.seen)
+        with self._database.read() as connection:
+            found = connection.execute(query.where(rows.seen >= since).order_by(rows.id)).all()
+        return [ReplicaInfo.model_validate(row._asdict()) for row in found]
