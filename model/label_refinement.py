@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import (
+    NO_BACKGROUND,
     OFFSET,
     SLOPE,
     THRESHOLD,
     Array,
     LabelCalibration,
     f1_thresholds,
+    false_positive_thresholds,
     probabilities,
 )
 
@@ -53,6 +55,32 @@ class FalsePositiveRate:
 
 
 Goal: TypeAlias = BestF1 | TargetPrecision | FalsePositiveRate
+
+
+def fit_labels(
+    calibration: LabelCalibration | None,
+    logits: Array | None,
+    labels: npt.NDArray[np.int8],
+    goal: Goal,
+    *,
+    background: Array | None,
+    form: Literal["published", "context"],
+    default_threshold: float,
+) -> LabelCalibration:
+    """See `refine`, for any checkpoint: one whose labels have no `calibration`, one without a `background`
+    set and, with `logits` None, without examples. Raises ValueError where a false-positive rate is asked for
+    and there is no background set."""
+    if logits is None:
+        logits = np.zeros(labels.shape, np.float32)
+    if calibration is None:
+        calibration = uncalibrated(logits, form, default_threshold)
+    fitted = refine(calibration, logits, labels, goal, background)
+    if isinstance(goal, FalsePositiveRate):
+        if background is None:
+            raise ValueError(NO_BACKGROUND)
+        found = probabilities(background, form, fitted)
+        fitted[:, THRESHOLD] = false_positive_thresholds(found, goal.rate)
+    return fitted
 
 
 def uncalibrated(

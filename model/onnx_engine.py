@@ -15,13 +15,12 @@ from model.background import calibrator_of
 from model.bundle_files import BundleError, BundleFiles, bundled_path, read_files
 from model.calibration import (
     NO_BACKGROUND,
-    THRESHOLD,
     false_positive_thresholds,
     probabilities,
     thresholds,
 )
 from model.kept_features import KeptFeatures, keep
-from model.label_refinement import FalsePositiveRate, Goal, refine, uncalibrated
+from model.label_refinement import Goal, fit_labels
 from model.label_texts import check_label_arrays, packed_widths, text_batches
 from model.manifest import ONNX_TOKENIZER, TOKENIZER
 from model.onnx_graphs import GraphError, open_graphs
@@ -218,19 +217,16 @@ class OnnxEngine:
         goal: Goal,
     ) -> LabelArrays:
         """See `Engine`."""
-        logits = (
-            self.score_kept(examples, label_features)
-            if examples is not None
-            else np.zeros(labels.shape, np.float32)
+        fitted = fit_labels(
+            label_features.calibration,
+            None if examples is None else self.score_kept(examples, label_features),
+            labels,
+            goal,
+            background=self.background_logits(label_features),
+            form=self._head.form,
+            default_threshold=self.default_threshold,
         )
-        known = label_features.calibration
-        if known is None:
-            known = uncalibrated(logits, self._head.form, self.default_threshold)
-        fitted = refine(known, logits, labels, goal, self.background_logits(label_features))
-        refined = replace(label_features, calibration=fitted)
-        if isinstance(goal, FalsePositiveRate) and refined.calibration is not None:
-            refined.calibration[:, THRESHOLD] = self.false_positive_thresholds(refined, goal.rate)
-        return refined
+        return replace(label_features, calibration=fitted)
 
     def image_embeddings(self, image_features: ImageArrays) -> Array:
         """See `Engine`."""

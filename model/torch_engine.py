@@ -16,7 +16,6 @@ from model.bundle import Bundle, load_bundle
 from model.bundle_files import bundled_path
 from model.calibration import (
     NO_BACKGROUND,
-    THRESHOLD,
     false_positive_thresholds,
     probabilities,
     thresholds,
@@ -24,7 +23,7 @@ from model.calibration import (
 from model.features import ImageFeatures, LabelFeatures
 from model.heads import SigRLHead
 from model.kept_features import KeptFeatures, keep
-from model.label_refinement import FalsePositiveRate, Goal, refine, uncalibrated
+from model.label_refinement import Goal, fit_labels
 from model.label_texts import check_label_arrays, packed_widths
 from model.vocabulary import Vocabulary
 
@@ -209,19 +208,16 @@ class TorchEngine:
         goal: Goal,
     ) -> LabelFeatures:
         """See `Engine`."""
-        logits = (
-            self.score_kept(examples, label_features)
-            if examples is not None
-            else np.zeros(labels.shape, np.float32)
+        fitted = fit_labels(
+            label_features.calibration,
+            None if examples is None else self.score_kept(examples, label_features),
+            labels,
+            goal,
+            background=self.background_logits(label_features),
+            form=self.manifest.head.form,
+            default_threshold=self.default_threshold,
         )
-        known = label_features.calibration
-        if known is None:
-            known = uncalibrated(logits, self.manifest.head.form, self.default_threshold)
-        fitted = refine(known, logits, labels, goal, self.background_logits(label_features))
-        refined = replace(label_features, calibration=fitted)
-        if isinstance(goal, FalsePositiveRate) and refined.calibration is not None:
-            refined.calibration[:, THRESHOLD] = self.false_positive_thresholds(refined, goal.rate)
-        return refined
+        return replace(label_features, calibration=fitted)
 
     @torch.inference_mode()
     def image_embeddings(self, image_features: ImageFeatures) -> npt.NDArray[np.float32]:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from service.context import SERVED
 from service.errors import ImageError, NotReadyError
 from service.keeping import Keep, RecentPhotographs
 from service.label_cache import Key
+from service.outcomes import Finished, Seconds, Tags
 from service.results import Tagging, VocabularyInfo
 from service.runtime import Runtime
 from service.scoring import Array, Question, Scored, Work, pixel_values, score_batch
@@ -35,59 +36,6 @@ Result = TypeVar("Result")
 _START_SECONDS = 3600.0
 _PROBE_SECONDS = 10.0
 _RECENT_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """Where the time of one photograph went."""
-
-    decode: float = 0.0
-    """Bytes to pixel values."""
-    queue: float = 0.0
-    """Waiting: for a thread that decodes, and for the model."""
-    model: float = 0.0
-    """The image tower, of the whole batch; so is the next."""
-    score: float = 0.0
-    """Head and probabilities."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """One photograph's end."""
-
-    number: int
-    """Its place in the request, from 0."""
-    outcome: tuple[Tagging, ...] | Exception
-    """One tagging per vocabulary; or why there is none, which does not concern the others."""
-    seconds: Seconds = Seconds()
-
-
-class Tags:
-    """A request's photographs on their way."""
-
-    def __init__(
-        self,
-        checkpoint: str,
-        vocabularies: tuple[VocabularyInfo, ...],
-        refused: list[Finished],
-        tasks: list[asyncio.Task[Finished]],
-    ) -> None:
-        self.checkpoint = checkpoint
-        """Id of the checkpoint that answers all of it."""
-        self.vocabularies = vocabularies
-        """What is looked for, in the order of the request."""
-        self._refused, self._tasks = refused, tasks
-
-    async def as_finished(self) -> AsyncIterator[Finished]:
-        """Each photograph as it finishes, in whatever order."""
-        for finished in self._refused:
-            yield finished
-        for task in asyncio.as_completed(self._tasks):
-            yield await task
-
-    async def in_order(self) -> list[Finished]:
-        """All of them."""
-        return sorted([each async for each in self.as_finished()], key=lambda finished: finished.number)
 
 
 class AsyncTagger:

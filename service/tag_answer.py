@@ -14,8 +14,8 @@ from service.answers.tags import (
     TagLineBySeveral,
     VocabularyTags,
 )
-from service.async_tagger import Finished, Seconds, Tags
 from service.errors import TaggerError
+from service.outcomes import Finished, Seconds, Tags
 from service.problems import unforeseen
 from service.tag_request import TagRequest
 

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterator
 
-from service.feedback.store import Feedback, FeedbackStore
+from service.calibration.examples import Example
+from service.feedback.store import FeedbackStore
 
 LABELS = "labels.jsonl"
 
@@ -13,13 +14,13 @@ def training_set(store: FeedbackStore) -> Iterator[tuple[str, bytes]]:
     `image`, `positive` and `negative`."""
     lines: list[str] = []
     for feedback in store.all():
-        path = f"photographs/{feedback.photograph.removeprefix('sha256:')}.jpg"
-        yield path, feedback.content
+        path = f"photographs/{feedback.digest.removeprefix('sha256:')}.jpg"
+        yield path, feedback.photograph
         lines.append(_line(path, feedback))
     yield LABELS, "".join(lines).encode()
 
 
-def _line(path: str, feedback: Feedback) -> str:
+def _line(path: str, feedback: Example) -> str:
     positive, negative = (
         sorted(tag for tag, holds in feedback.shown.items() if holds is wanted) for wanted in (True, False)
     )

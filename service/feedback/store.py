@@ -9,23 +9,12 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from service.calibration.examples import Example
 from service.errors import FeedbackFullError, FeedbackNotFoundError
 from service.store import Database
 from service.tables import FeedbackRow
 
 _AT_ONCE = 100
-
-
-@dataclass(frozen=True)
-class Feedback:
-    """What is known of one photograph."""
-
-    photograph: str
-    """SHA-256 of the file that was sent, as "sha256:" and hex digits."""
-    content: bytes
-    """A small copy of it."""
-    shown: Mapping[str, bool]
-    """By the tag whether it is right."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +37,7 @@ class FeedbackStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, feedback: Feedback, max_bytes: int) -> dict[str, bool]:
+    def add(self, feedback: Example, max_bytes: int) -> dict[str, bool]:
         """Keeps it, and gives all that is known of the photograph by now: what is told anew of a tag counts.
         Raises FeedbackFullError when the copies would take more than `max_bytes`."""
         try:
@@ -70,7 +59,7 @@ class FeedbackStore:
                     (right if holds else wrong)[tag] += 1
         return Counts(count, int(size or 0), right, wrong)
 
-    def all(self) -> Iterator[Feedback]:
+    def all(self) -> Iterator[Example]:
         """Everything, a hundred photographs in memory at once; in the order of the photographs' digests."""
         rows, after = FeedbackRow, ""
         while True:
@@ -80,7 +69,7 @@ class FeedbackStore:
             if not page:
                 return
             for photograph, content, shown in page:
-                yield Feedback(photograph, content, json.loads(shown))
+                yield Example(photograph, content, json.loads(shown))
             after = page[-1].photograph
 
     def delete(self, photograph: str) -> None:
@@ -93,26 +82,26 @@ class FeedbackStore:
                 "name it as the answer to the feedback does",
             )
 
-    def _add(self, feedback: Feedback, max_bytes: int) -> dict[str, bool]:
+    def _add(self, feedback: Example, max_bytes: int) -> dict[str, bool]:
         rows = FeedbackRow
         with self._database.write() as connection:
-            of_photograph = rows.photograph == feedback.photograph
+            of_photograph = rows.photograph == feedback.digest
             before = connection.scalar(select(rows.shown).where(of_photograph).with_for_update())
             shown = {**({} if before is None else json.loads(before)), **feedback.shown}
             if before is not None:
                 connection.execute(update(rows).where(of_photograph).values(shown=json.dumps(shown)))
                 return shown
             taken = int(connection.scalar(select(func.sum(rows.size))) or 0)
-            if taken + len(feedback.content) > max_bytes:
+            if taken + len(feedback.photograph) > max_bytes:
                 raise FeedbackFullError(
                     f"{taken:,} of {max_bytes:,} bytes are taken",
                     "export it and delete what is no longer needed, or set SIGRL_FEEDBACK_BYTES higher",
                 )
             connection.execute(
                 insert(rows).values(
-                    photograph=feedback.photograph,
-                    content=feedback.content,
-                    size=len(feedback.content),
+                    photograph=feedback.digest,
+                    content=feedback.photograph,
+                    size=len(feedback.photograph),
                     shown=json.dumps(shown),
                     created=datetime.now(UTC),
                 )

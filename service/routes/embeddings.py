@@ -10,10 +10,11 @@ from model.engine import LabelFeatures
 from model.vocabulary import Vocabulary, VocabularyError
 from service.answers.embeddings import EmbeddingsAnswer, ImageEmbedding, LabelEmbedding
 from service.answers.tags import FailedImage
-from service.async_tagger import AsyncTagger, Finished
+from service.async_tagger import AsyncTagger
 from service.embedding import Embed, Embedded, rounded
 from service.errors import InvalidLabelsError, ParameterError, TaggerError
 from service.keys.needs import NEEDS_TAG
+from service.outcomes import Finished
 from service.problems import documented, unforeseen
 from service.routes.tag_openapi import OPENAPI
 from service.selection import Selection

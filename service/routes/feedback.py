@@ -13,9 +13,10 @@ from starlette.responses import StreamingResponse
 
 from service import images, vocabularies
 from service.answers.feedback import FeedbackAnswer, FeedbackSummary, TagCounts
+from service.calibration.examples import Example
 from service.errors import FeedbackOffError, InvalidLabelsError, ParameterError, RequestError
 from service.feedback.exporting import training_set
-from service.feedback.store import Feedback, FeedbackStore
+from service.feedback.store import FeedbackStore
 from service.image_files import ImageLimits
 from service.keys.needs import NEEDS_ADMIN, NEEDS_TAG
 from service.problems import documented
@@ -82,7 +83,7 @@ async def give_feedback(
     def keep() -> FeedbackAnswer:
         limits = ImageLimits(settings.max_request_bytes, settings.max_image_pixels)
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        known = store.add(Feedback(digest, images.small_copy(data, limits), shown), settings.feedback_bytes)
+        known = store.add(Example(digest, images.small_copy(data, limits), shown), settings.feedback_bytes)
         right, wrong = (tuple(sorted(tag for tag in known if known[tag] is holds)) for holds in (True, False))
         return FeedbackAnswer(photograph=digest, right=right, wrong=wrong)
 

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from service.answers.tags import TagAnswer, TagAnswerBySeveral
-from service.async_tagger import Tags
 from service.idempotency import Attempt
 from service.keys.needs import NEEDS_TAG
+from service.outcomes import Tags
 from service.routes.tag_openapi import OPENAPI, RESPONSES
 from service.state import ServiceState, service_state
 from service.tag_answer import fault, json_body, json_line, ours, server_timing

@@ -11,7 +11,7 @@ import numpy as np
 from model.calibration import NO_BACKGROUND, THRESHOLD, false_positive_thresholds, probabilities
 from model.config import Preprocessing
 from model.kept_features import KeptFeatures, keep
-from model.label_refinement import FalsePositiveRate, Goal, refine, uncalibrated
+from model.label_refinement import Goal, fit_labels
 from model.vocabulary import Vocabulary
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "black": (0, 0, 0)}
@@ -123,18 +123,13 @@ class FakeEngine:
     def refine_labels(
         self, label_features: FakeFeatures, examples: KeptFeatures | None, labels: np.ndarray, goal: Goal
     ) -> FakeFeatures:
-        logits = (
-            self.score_kept(examples, label_features)
-            if examples is not None
-            else np.zeros(labels.shape, np.float32)
+        fitted = fit_labels(
+            label_features.calibration,
+            None if examples is None else self.score_kept(examples, label_features),
+            labels,
+            goal,
+            background=self.background_logits(label_features),
+            form="context",
+            default_threshold=self.default_threshold,
         )
-        known = label_features.calibration
-        if known is None:
-            known = uncalibrated(logits, "context", self.default_threshold)
-        refined = replace(
-            label_features,
-            calibration=refine(known, logits, labels, goal, self.background_logits(label_features)),
-        )
-        if isinstance(goal, FalsePositiveRate):
-            refined.calibration[:, THRESHOLD] = self.false_positive_thresholds(refined, goal.rate)
-        return refined
+        return replace(label_features, calibration=fitted)

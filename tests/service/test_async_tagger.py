@@ -14,7 +14,7 @@ from PIL import Image
 
 from model.vocabulary import Vocabulary
 from service import async_tagger
-from service.async_tagger import AsyncTagger, Finished
+from service.async_tagger import AsyncTagger
 from service.errors import (
     DeadlineError,
     NotReadyError,
@@ -22,6 +22,7 @@ from service.errors import (
     RequestTooLargeError,
     UnsupportedImageError,
 )
+from service.outcomes import Finished
 from service.selection import Selection
 from service.settings import Settings
 from service.tagger import Tagger

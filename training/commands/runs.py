@@ -57,7 +57,7 @@ def fit_command(
         console.print(f"{name} {value:.2f}", highlight=False)
     for kind, count in outcome.skipped.items():
         console.print(f"skipped: {kind}, {count}", highlight=False)
-    console.print(try_report(output), highlight=False, soft_wrap=True)
+    console.print(try_report(output), highlight=False, soft_wrap=True, markup=False)
     if outcome.bundle is not None:
         vocabulary = output / VOCABULARY
         labels = f" SIGRL_VOCABULARY={vocabulary}" if vocabulary.is_file() else ""

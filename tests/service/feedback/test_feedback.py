@@ -14,8 +14,9 @@ from PIL import Image
 from model.labelled_files import read_label_file
 from model.vocabulary import Vocabulary
 from service.app import create_app
+from service.calibration.examples import Example
 from service.errors import FeedbackFullError
-from service.feedback.store import Feedback, FeedbackStore
+from service.feedback.store import FeedbackStore
 from service.settings import Settings
 from service.store import Database
 from service.tagger import Tagger
@@ -120,9 +121,9 @@ def test_either_database_keeps_it(stored: Settings) -> None:
     database = Database.open(stored)
     store = FeedbackStore(database)
     for number in range(250):
-        store.add(Feedback(f"sha256:{number:064x}", bytes([number]) * 10, {"dog": number % 2 == 0}), 2500)
-    assert [each.content[0] for each in store.all()] == list(range(250))
+        store.add(Example(f"sha256:{number:064x}", bytes([number]) * 10, {"dog": number % 2 == 0}), 2500)
+    assert [each.photograph[0] for each in store.all()] == list(range(250))
     assert store.counts().right == store.counts().wrong == {"dog": 125}
     with pytest.raises(FeedbackFullError, match=r"2,500 of 2,500 bytes"):
-        store.add(Feedback("sha256:new", b"a", {"dog": True}), 2500)
+        store.add(Example("sha256:new", b"a", {"dog": True}), 2500)
     database.close()
