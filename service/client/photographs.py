@@ -10,7 +10,7 @@ from typing import TypeAlias
 from service import image_files
 from service.answers.tags import FailedImage, TaggedImage, TagLine, TagLineBySeveral
 from service.client.failures import of_problem
-from service.errors import ImageError, RequestTooLargeError, ServerError, TaggerError
+from service.errors import ImageError, ImageTooLargeError, RequestTooLargeError, ServerError, TaggerError
 from service.image_files import ImageLimits
 from service.results import Tagging
 
@@ -98,7 +98,7 @@ class Batch:
             return []
         (index,) = self._sent
         del self.waiting[index]
-        return [Result(index, error)]
+        return [Result(index, ImageTooLargeError(error.detail, error.hint))]
 
     def check_complete(self) -> None:
         """The answer has ended. Raises ServerError unless it was whole."""

@@ -19,6 +19,8 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where settings put what outlives a process: never the folder of the person who runs the tests."""
     monkeypatch.setenv("SIGRL_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("SIGRL_DATABASE_URL", raising=False)
+    monkeypatch.delenv("SIGRL_SERVER", raising=False)
+    monkeypatch.delenv("SIGRL_API_KEY", raising=False)
     # A TestClient is no client on this machine; keys have tests of their own.
     monkeypatch.setenv("SIGRL_KEYS", "off")
     return tmp_path / "data"

@@ -9,6 +9,7 @@ import sample_images as samples
 from fake_engine import FakeEngine
 
 from service import cli, rendering
+from service.commands.tag import SOME_FAILED
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def test_a_table_of_what_does_not_reach_its_threshold(sigrl, photograph: Path) -
 def test_one_json_object_a_line(sigrl, album: Path, tagger) -> None:
     (album / "a.png").write_bytes(b"garbage")
     status, out, err = sigrl("tag", album, "--json", "--labels", '["red", "salt, pepper"]', "--top-k", "1")
-    assert status == cli.SOME_FAILED
+    assert status == SOME_FAILED
     bad, good, below = (json.loads(line) for line in out.splitlines())
     assert [Path(line["path"]).name for line in (bad, good, below)] == ["a.png", "b.JPG", "c.webp"]
     assert bad["error"]["type"] == "urn:sigrl:problem:unsupported-image"
@@ -63,7 +64,7 @@ def test_some_failed(sigrl, photograph: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad\x1b[31m.jpg"
     bad.write_bytes(samples.jpeg()[:200])
     status, out, err = sigrl("tag", bad, photograph, "--labels", "red")
-    assert status == cli.SOME_FAILED
+    assert status == SOME_FAILED
     assert str(photograph) in out
     assert "\x1b" not in err
     assert len(err.splitlines()) == 1

@@ -9,11 +9,11 @@ from client.scripted_server import Reply, problem, scripted
 
 from service.errors import (
     DriftError,
+    ImageTooLargeError,
     InvalidLabelsError,
     NotReadyError,
     OverloadedError,
     PreconditionError,
-    RequestTooLargeError,
     ServerError,
     TaggerError,
 )
@@ -125,7 +125,7 @@ def test_many_go_in_several_requests_and_fewer_where_the_server_takes_less(
     with scripted(_lines(0, 1), too_large, _lines(0), too_large) as server:
         results = call(server.url, "tag_many", [b"a", b"b", b"c", b"d"], at_once=2)
     assert [result.index for result in results] == [0, 1, 2, 3]
-    assert isinstance(results[3].outcome, RequestTooLargeError)
+    assert isinstance(results[3].outcome, ImageTooLargeError)
     assert pauses == []
 
 
