@@ -21,6 +21,7 @@ from service.routes import (
     explain,
     feedback,
     health,
+    page,
     tag,
     vocabularies,
 )
@@ -116,6 +117,7 @@ def create_app(
             responses=problems.documented(401, 403, 422, 429),
         )
     app.include_router(health.router)
+    app.include_router(page.router)
     return app
 
 

@@ -173,7 +173,15 @@ def test_probes_before_and_after_the_start(tagger: Tagger) -> None:
         ready = client.get("/readyz")
         assert ready.status_code == 200
         assert ready.json()["checkpoint"] == "sha256:fake"
-        assert client.get("/", follow_redirects=False).headers["location"] == "/docs"
+        page = client.get("/")
+        assert page.headers["content-type"].startswith("text/html")
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        again = client.get("/", headers={"If-None-Match": page.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        for part in ("page.js", "page.css", "api.js", "picture.js"):
+            assert client.get(f"/web/{part}").status_code == 200
+            assert f"web/{part}" in page.text or part in client.get("/web/page.js").text
+        assert client.get("/web/secrets.txt").status_code == 404
         assert client.get("/docs").status_code == 200
 
 

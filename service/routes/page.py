@@ -1,0 +1,51 @@
+"""The page at `/`, and the files that it is made of."""
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import Response
+
+router = APIRouter(include_in_schema=False)
+
+_FILES = {
+    "index.html": "text/html",
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "api.js": "text/javascript",
+    "picture.js": "text/javascript",
+}
+# Nothing from elsewhere, and nothing within the page that was not shipped with it.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@router.get("/")
+async def page(request: Request) -> Response:
+    """The page."""
+    return _answer("index.html", request)
+
+
+@router.get("/web/{name}")
+async def part(name: str, request: Request) -> Response:
+    """A file of the page."""
+    if name not in _FILES:
+        raise HTTPException(404)
+    return _answer(name, request)
+
+
+def _answer(name: str, request: Request) -> Response:
+    content, etag = _read(name)
+    headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type=_FILES[name])
+
+
+@cache
+def _read(name: str) -> tuple[bytes, str]:
+    content = files("service").joinpath("web", name).read_bytes()
+    return content, f'"{hashlib.sha256(content).hexdigest()[:16]}"'
