@@ -62,10 +62,10 @@ def show_command(name: NameArgument, version: VersionOption = None) -> None:
 
 @app.command("import")
 def import_command(
-    path: Annotated[
-        Path,
+    paths: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="FILE",
+            metavar="FILE...",
             help="JSON, a table (.csv, .tsv), Open Images' class file, or text with one label a line.",
         ),
     ],
@@ -73,40 +73,56 @@ def import_command(
         str | None, typer.Option(help="What to call it; made of the file's name if not given.")
     ] = None,
 ) -> None:
-    """Registers a vocabulary from a file, or makes a new version of it; older versions stay."""
-    from model.vocabulary import Vocabulary, VocabularyError
-
-    try:
-        vocabulary = Vocabulary.load(path)
-    except VocabularyError as error:
-        raise InvalidLabelsError(str(error), "sigrl vocab import --help tells what can be read") from error
-    if name is None:
-        name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:64]
+    """Registers vocabularies from files, or makes new versions of them; older versions stay."""
+    if name is not None and len(paths) > 1:
+        raise ParameterError("there are several files and one --name", "leave --name out, or give one file")
+    # All are read before any is registered: a bad one shall not leave half of them.
+    vocabularies = [_load(path) for path in paths]
     with _registry() as registry:
-        before = _newest_version(registry, name)
-        entry, _ = registry.put(name, vocabulary)
-    what = "unchanged, " if entry.version == before else ""
-    print(f"{entry.name} version {entry.version}: {what}{entry.size:,} label{'s' if entry.size > 1 else ''}")
+        for path, vocabulary in zip(paths, vocabularies, strict=True):
+            called = name or re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:64]
+            before = _newest_version(registry, called)
+            entry, _ = registry.put(called, vocabulary)
+            what = "unchanged, " if entry.version == before else ""
+            labels = f"{entry.size:,} label{'s' if entry.size > 1 else ''}"
+            print(f"{entry.name} version {entry.version}: {what}{labels}")
 
 
 @app.command("export")
 def export_command(
-    name: NameArgument,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="As `sigrl vocab list` shows it.")
+    ] = None,
     version: VersionOption = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every registered vocabulary, as NAME.json in the folder --output.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to write; the standard output if not given.")
     ] = None,
 ) -> None:
-    """Writes a vocabulary as JSON that `sigrl vocab import` and PUT /v1/vocabularies take."""
-    with _registry() as registry:
-        text = _document(registry.get(name, version))
-    if output is None:
-        print(text, end="")
-        return
+    """Writes a vocabulary as JSON that `sigrl vocab import` and PUT /v1/vocabularies take, or all of them."""
+    if everything != (name is None) or (everything and (output is None or version is not None)):
+        raise ParameterError(
+            "it is not said what to export", "give NAME, or --all with the folder: --all -o vocabularies"
+        )
     try:
-        output.write_text(text, encoding="utf-8")
+        with _registry() as registry:
+            if name is not None:
+                text = _document(registry.get(name, version))
+                if output is None:
+                    print(text, end="")
+                else:
+                    output.write_text(text, encoding="utf-8")
+            elif output is not None:
+                output.mkdir(parents=True, exist_ok=True)
+                own = [entry.name for entry in _all_entries(registry) if entry.version is not None]
+                for each in own:
+                    text = _document(registry.get(each))
+                    (output / f"{each}.json").write_text(text, encoding="utf-8")
+                print(f"{output}: {len(own):,} vocabular{'y' if len(own) == 1 else 'ies'}")
     except OSError as error:
-        raise ParameterError(f"cannot write {output}: {error.strerror}", "name another file") from error
+        raise ParameterError(f"cannot write {output}: {error.strerror}", "name another one") from error
 
 
 @app.command("delete")
@@ -121,6 +137,15 @@ def delete_command(
             typer.confirm(f"Forget {name} with all its versions?", abort=True)
         registry.delete(name)
     print(f"{name} is forgotten")
+
+
+def _load(path: Path) -> "Vocabulary":
+    from model.vocabulary import Vocabulary, VocabularyError
+
+    try:
+        return Vocabulary.load(path)
+    except VocabularyError as error:
+        raise InvalidLabelsError(str(error), "sigrl vocab import --help tells what can be read") from error
 
 
 @contextmanager

@@ -38,13 +38,20 @@ class Guard:
         self._ring: KeyRing | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(GUARDED) and scope["method"] != "OPTIONS":
+        if scope["type"] == "http" and scope["method"] != "OPTIONS" and self._is_guarded(scope):
             try:
                 await self._check(scope)
             except TaggerError as error:
                 await refusal(error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+    def _is_guarded(self, scope: Scope) -> bool:
+        """By its path, where the application is mounted below another one too, or by its route."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        return path.startswith(GUARDED) or any(
+            route.matches(scope)[0] is not Match.NONE for route in self._routes
+        )
 
     async def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)

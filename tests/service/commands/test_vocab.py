@@ -95,3 +95,34 @@ def test_help_needs_neither_database_nor_model() -> None:
         "except SystemExit: sys.exit(bool({'sqlalchemy', 'alembic', 'torch', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_all_of_them_go_to_another_install(sigrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, labels in (("pets", '["dog", {"name": "cat", "synonyms": ["kitty"]}]'), ("house", '["sofa"]')):
+        (tmp_path / f"{name}.json").write_text(labels)
+    files = [tmp_path / "pets.json", tmp_path / "house.json"]
+    assert sigrl("vocab", "import", *files)[:2] == (0, "pets version 1: 2 labels\nhouse version 1: 1 label\n")
+    out = tmp_path / "out"
+    assert sigrl("vocab", "export", "--all", "-o", out)[:2] == (0, f"{out}: 2 vocabularies\n")
+
+    monkeypatch.setenv("SIGRL_DATA", str(tmp_path / "elsewhere"))
+    exported = sorted(out.iterdir())
+    assert sigrl("vocab", "import", *exported)[0] == 0
+    again = sigrl("vocab", "import", *exported)[1]
+    assert again == "house version 1: unchanged, 1 label\npets version 1: unchanged, 2 labels\n"
+
+    bad = tmp_path / "bad.json"
+    bad.write_text("[]")
+    assert sigrl("vocab", "import", tmp_path / "house.json", bad, "--name", "one")[0] == 2
+    (tmp_path / "new.json").write_text('["one"]')
+    assert sigrl("vocab", "import", tmp_path / "new.json", bad)[0] == 2
+    assert "new" not in sigrl("vocab", "list", "--json")[1]
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--all"], ["pets", "--all"], ["--all", "--version", "1", "-o", "a"]]
+)
+def test_it_must_be_said_what_to_export(sigrl, arguments: list[str]) -> None:
+    status, _, err = sigrl("vocab", "export", *arguments)
+    assert status == 2
+    assert "--all" in err

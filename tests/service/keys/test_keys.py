@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sample_images as samples
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
@@ -118,6 +118,17 @@ def test_without_a_key_or_with_a_bad_one_there_is_nothing(client: TestClient, st
         assert client.get(path).status_code == 200
     _refused(client.get("/v1/nothing", headers=_sent(text)), 403, "missing-scope")
     _refused(client.get("/v1/nothing"), 401, "missing-key")
+
+
+def test_below_another_path_it_is_the_same(tagger: Tagger) -> None:
+    app = create_app(Settings(keys="required"), tagger)
+    outer = FastAPI()
+    outer.mount("/tagger", app)
+    with TestClient(app), TestClient(outer) as mounted, TestClient(app, root_path="/tagger") as proxied:
+        for client in (mounted, proxied):
+            assert client.get("/tagger/healthz").status_code == 200
+            for path in ("/tagger/v1/vocabularies", "/tagger/v1/nothing"):
+                _refused(client.get(path), 401, "missing-key")
 
 
 def test_nothing_of_the_body_is_read_without_a_key(tagger: Tagger) -> None:
