@@ -9,7 +9,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -62,6 +70,13 @@ def _why_not(tag: "Tag") -> str:
     return "excluded by another"
 
 
+class _Rate(ProgressColumn):
+    """How many a second, once that can be told."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.1f}/s", "progress.data.speed")
+
+
 class Renderer:
     """Shows results as they come, and on a terminal how far the work is. Used as a context manager."""
 
@@ -75,6 +90,7 @@ class Renderer:
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
+            _Rate(),
             TimeRemainingColumn(),
             console=console,
             transient=True,

@@ -1,6 +1,8 @@
 """What tagging means, with no HTTP in it: photographs and labels in, tags out."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -36,6 +38,8 @@ Labels = Sequence[str] | Vocabulary
 """Names of labels, or a whole vocabulary."""
 
 _BATCH = 8
+# Decoders let go of the interpreter's lock; more of them than this are seldom faster than a model.
+_DECODERS = min(4, os.cpu_count() or 1)
 
 
 class Tagger:
@@ -124,7 +128,8 @@ class Tagger:
         top_k: int | None = None,
         threshold: float | None = None,
     ) -> Iterator[Tagging | ImageError]:
-        """Tags photographs one after the other, in order and a few at a time; `images` is read as needed.
+        """Tags photographs one after the other, in order and a few at a time; `images` is read as needed,
+        a few of them ahead.
 
         A photograph that cannot be tagged gives its ImageError, returned and not raised, and the others their
         tags. Raises InvalidLabelsError and ParameterError at once, ModelError while it is iterated.
@@ -225,7 +230,7 @@ class Tagger:
         self, sources: Iterator[ImageSource], asked: tuple[Vocabulary, ...], selection: Selection
     ) -> Iterator[tuple[Tagging, ...] | ImageError]:
         questions: tuple[Question, ...] = ()
-        while batch := [self._pixel_values(source) for source in islice(sources, _BATCH)]:
+        for batch in self._decoded(sources):
             readable = [values for values in batch if not isinstance(values, ImageError)]
             # Nothing is encoded for a request whose photographs are all refused.
             if readable and not questions:
@@ -240,6 +245,19 @@ class Tagger:
                     yield values
                 else:
                     yield _taggings(questions, next(scored))
+
+    def _decoded(self, sources: Iterator[ImageSource]) -> Iterator[list[Array | ImageError]]:
+        """In batches, the next of which is decoded in threads while this one is worked on."""
+        with ThreadPoolExecutor(_DECODERS, "sigrl-decode") as threads:
+
+            def begin() -> list[Future[Array | ImageError]]:
+                return [threads.submit(self._pixel_values, source) for source in islice(sources, _BATCH)]
+
+            following = begin()
+            while batch := following:
+                decoded = [each.result() for each in batch]
+                following = begin()
+                yield decoded
 
     def _pixel_values(self, source: ImageSource) -> Array | ImageError:
         """float32 [3, S, S], or why not."""

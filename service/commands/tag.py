@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +14,22 @@ from service.finding import find_photographs
 from service.rendering import Renderer
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from model.vocabulary import Vocabulary
     from service.selection import Selection
     from service.settings import Settings
     from service.tag_sources import TagSource
 
 SOME_FAILED = 1
+
+
+class Sidecar(StrEnum):
+    """What can be written beside a photograph."""
+
+    XMP = "xmp"
+    JSON = "json"
+
 
 CheckpointOption = Annotated[
     Path | None, typer.Option(help="Directory of a checkpoint bundle; the bundled one if not given.")
@@ -60,6 +72,14 @@ def tag_command(
             envvar="SIGRL_SERVER", metavar="URL", help="A server that tags them, in place of a model here."
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the tags to FILE, .parquet, .csv or .jsonl, and show none."),
+    ] = None,
+    sidecar: Annotated[
+        Sidecar | None,
+        typer.Option(help="With --out: also a file beside each photograph, PHOTO.xmp or PHOTO.json."),
+    ] = None,
 ) -> None:
     """Tags photographs.
 
@@ -68,29 +88,68 @@ def tag_command(
     --top-k shows that many in any case, both together show at most so many that reach it. Of several
     vocabularies this holds for each.
 
+    --out writes the tags of folders of any size into a file. It may be stopped at any moment, and the same
+    command goes on where it was. Photographs that cannot be tagged are listed in a file beside it.
+
     Exit status: 0 all tagged, 1 some photographs could not be tagged, 2 wrong usage and nothing was tagged.
     """
-    paths = list(find_photographs(photographs))
     if labels is not None and vocabulary:
         raise ParameterError("both --labels and --vocabulary are given", "give one of them")
     names = vocabulary or []
+    _check_bulk(out, sidecar, names, as_json)
 
     from service.selection import Selection
 
     selection = Selection(top_k, threshold, false_positive_rate, brief=labels is None and not names)
-    failed = False
     with Renderer(as_json) as renderer:
         if server is None:
             opened = _local(renderer, checkpoint, labels, names, selection)
         else:
             opened = _remote(server, checkpoint, labels, names, selection)
-        with opened as source, renderer.phase("tagging", len(paths)) as tagged:
-            for number, (path, result) in enumerate(source.tag(paths), 1):
-                renderer.show(path, result)
-                failed = failed or isinstance(result, ImageError)
-                tagged(number)
+        if out is None:
+            failed = _show(renderer, opened, list(find_photographs(photographs)))
+        else:
+            from service.bulk.job import tag_in_bulk
+
+            with opened as source:
+                summary = tag_in_bulk(
+                    source, find_photographs(photographs), out, _in_words(selection), sidecar, renderer
+                )
+            failed = summary.failed > 0
+    if out is not None:
+        note = f", {summary.failed:,} failed: see {summary.failures}" if failed else ""
+        print(f"{out}: {summary.tagged:,} photograph{'' if summary.tagged == 1 else 's'}{note}")
     if failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _show(renderer: Renderer, opened: "AbstractContextManager[TagSource]", paths: list[Path]) -> bool:
+    """Whether some could not be tagged."""
+    failed = False
+    with opened as source, renderer.phase("tagging", len(paths)) as tagged:
+        for number, (path, result) in enumerate(source.tag(paths), 1):
+            renderer.show(path, result)
+            failed = failed or isinstance(result, ImageError)
+            tagged(number)
+    return failed
+
+
+def _check_bulk(out: Path | None, sidecar: Sidecar | None, names: list[str], as_json: bool) -> None:
+    if out is None:
+        if sidecar is not None:
+            raise ParameterError(
+                "--sidecar goes with --out", "add --out tags.csv, which also notes what is done"
+            )
+        return
+    from service.bulk.writing import writer
+
+    writer(out)
+    if len(names) > 1 or as_json:
+        raise ParameterError("--out goes with one vocabulary and without --json", "use --out tags.jsonl")
+
+
+def _in_words(selection: "Selection") -> str:
+    return ", ".join(f"{name} {value}" for name, value in asdict(selection).items())
 
 
 @contextmanager

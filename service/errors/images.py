@@ -53,3 +53,11 @@ class UrlFailedError(ImageError):
     code = "url-failed"
     title = "The photograph's URL cannot be fetched"
     status = 502
+
+
+class SidecarError(TaggerError):
+    """A file beside a photograph that is another program's, or cannot be written."""
+
+    code = "sidecar-refused"
+    title = "The sidecar is left as it is"
+    status = 409

@@ -1,16 +1,17 @@
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sample_images as samples
-from fake_engine import COLOURS, FakeEngine
+from fake_engine import COLOURS, FakeEngine, FakeFeatures
 from PIL import Image
 
 from model.vocabulary import Label, Vocabulary
-from service import errors
+from service import errors, images
 from service.image_files import ImageLimits
 from service.tagger import Tagger
 from service.vocabularies import builtin
@@ -58,10 +59,33 @@ def test_many_are_batched_in_order_and_read_as_needed(tagger: Tagger, engine: Fa
     answers = tagger.tag_many(sources(), ["red", "blue"])
     assert read == []
     assert next(answers).labels == ("blue",)
-    assert len(read) == 8
+    # A batch, and the next one, which is decoded meanwhile.
+    assert len(read) == 16
     assert [answer.labels[0] for answer in answers][:3] == ["red", "red", "blue"]
     assert engine.batches == [8, 8, 4]
     assert len(engine.encoded) == 1
+
+
+def test_the_next_are_decoded_while_the_model_works(
+    tagger: Tagger, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded, ahead, encode = [], threading.Event(), engine.encode_images
+    decode = images.open_image
+
+    def open_image(*arguments: object) -> object:
+        decoded.append(threading.current_thread())
+        if len(decoded) > 8:
+            ahead.set()
+        return decode(*arguments)
+
+    def encode_images(pixel_values: np.ndarray) -> FakeFeatures:
+        assert ahead.wait(60)
+        return encode(pixel_values)
+
+    monkeypatch.setattr(images, "open_image", open_image)
+    engine.encode_images = encode_images  # type: ignore[method-assign]
+    assert len(list(tagger.tag_many([samples.jpeg()] * 16, ["red"]))) == 16
+    assert threading.main_thread() not in decoded
 
 
 def test_wrong_arguments_are_refused_at_once(tagger: Tagger) -> None:

@@ -1,0 +1,1 @@
+"""Tagging folders of any size: what is done stays done, and memory does not grow."""

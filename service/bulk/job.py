@@ -1,0 +1,110 @@
+"""A bulk run from its beginning or from where it was stopped to its end."""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.bulk.ledger import Ledger
+from service.bulk.sidecars import write_sidecar
+from service.bulk.writing import write_failures, writer
+from service.errors import ImageError, SidecarError, StoreError
+from service.rendering import Renderer
+from service.results import VocabularyInfo
+from service.tag_sources import TagSource
+
+# So many may have to be tagged again after a kill.
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended."""
+
+    tagged: int
+    """Photographs in the output."""
+    failed: int
+    """Photographs without tags or sidecar."""
+    failures: Path
+    """Where the failed ones are listed."""
+
+
+def tag_in_bulk(
+    source: TagSource,
+    photographs: Iterable[Path],
+    out: Path,
+    selection: str,
+    sidecar: str | None,
+    renderer: Renderer,
+) -> Summary:
+    """Tags what is not done yet, and writes everything to `out`. A photograph that fails does not stop it.
+
+    Args:
+        source: of one vocabulary.
+        photographs: read once, not held.
+        out: see `service.bulk.writing.writer`; a ledger of what is done lies beside it.
+        selection: which labels become tags, in words; tags that were chosen otherwise are not mixed in.
+        sidecar: `xmp` or `json`, if there shall be any.
+        renderer: shows how far it is.
+
+    Raises:
+        ParameterError: what is done was done otherwise, or `out` cannot be written.
+        StoreError: the ledger cannot be written.
+    """
+    write = writer(out)
+    ledger = Ledger(out.with_name(out.name + ".ledger"))
+    try:
+        ledger.check({"selection of tags": selection})
+        checkpoint, vocabularies = source.made_by()
+        for vocabulary in vocabularies:
+            ledger.check(_made_by(checkpoint, vocabulary))
+        with renderer.phase("looking for photographs"):
+            found = ledger.find(photographs)
+        if sidecar is not None:
+            for path, content in ledger.without_sidecar(sidecar):
+                ledger.done([(path, content, _beside(ledger, sidecar, path, content))])
+        with renderer.phase("tagging", ledger.count_waiting()) as progress:
+            done: list[tuple[Path, str, str | None]] = []
+            for number, (path, result) in enumerate(source.tag(ledger.waiting()), 1):
+                if isinstance(result, ImageError):
+                    ledger.failed(path, result)
+                else:
+                    (tagging,) = result
+                    # A server may have swapped its checkpoint meanwhile.
+                    ledger.check(_made_by(tagging.checkpoint, tagging.vocabulary))
+                    content = tagging.model_dump_json()
+                    done.append((path, content, _beside(ledger, sidecar, path, content)))
+                if len(done) == _AT_ONCE:
+                    ledger.done(done)
+                    done.clear()
+                progress(number)
+            ledger.done(done)
+        with renderer.phase(f"writing {out.name}"):
+            write(out, ledger.tagged())
+            failures = out.with_name(out.stem + ".errors.csv")
+            failed = write_failures(failures, ledger.failures())
+        return Summary(found - ledger.count_waiting(), failed, failures)
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"what is done cannot be noted: {error}", "make room; the same command goes on where it was"
+        ) from error
+    finally:
+        ledger.close()
+
+
+def _beside(ledger: Ledger, kind: str | None, path: Path, content: str) -> str | None:
+    """The kind of the sidecar that was written; None if there shall be none, or could not be."""
+    if kind is None:
+        return None
+    try:
+        write_sidecar(kind, path, content)
+    except SidecarError as error:
+        ledger.failed(path, error)
+        return None
+    return kind
+
+
+def _made_by(checkpoint: str, vocabulary: VocabularyInfo) -> dict[str, str]:
+    calibration = "" if vocabulary.calibration is None else f", calibration {vocabulary.calibration}"
+    looked_for = f"{vocabulary.name} ({vocabulary.hash}{calibration})"
+    return {"checkpoint": checkpoint, "vocabulary": looked_for}

@@ -1,0 +1,127 @@
+"""The tags of a bulk run as a file: JSON lines, CSV or Parquet. It appears whole or not at all."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from service.bulk.ledger import Failure
+from service.errors import ParameterError
+
+Rows: TypeAlias = Iterable[tuple[Path, str]]
+"""(photograph, its tags as JSON)."""
+
+_ROW_GROUP = 10_000
+
+
+def writer(out: Path) -> Callable[[Path, Rows], None]:
+    """What writes a file of that name. Raises ParameterError for a suffix that is not known, and where what
+    writes Parquet is not installed."""
+    writers = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
+    found = writers.get(out.suffix.lower())
+    if found is None:
+        raise ParameterError(f"--out is '{out}'", f"let it end in {', '.join(writers)}")
+    if found is _write_parquet:
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError as error:
+            hint = "pip install 'sigrl-tagger[bulk]', or let --out end in .csv or .jsonl"
+            raise ParameterError("Parquet needs pyarrow, which is not installed", hint) from error
+    return found
+
+
+def write_failures(path: Path, failures: Iterable[Failure]) -> int:
+    """Writes what went wrong as CSV, how much of it; where nothing did, there is no file."""
+    count = 0
+    with _whole(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "error", "detail", "hint"])
+        for each in failures:
+            count += 1
+            table.writerow([_text(each.path), each.code, each.detail, each.hint])
+    if not count:
+        path.unlink()
+    return count
+
+
+def _write_jsonl(path: Path, rows: Rows) -> None:
+    """As `sigrl tag --json` prints it."""
+    with _whole(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+        for photograph, content in rows:
+            print(json.dumps({"path": str(photograph), **json.loads(content)}), file=file)
+
+
+def _write_csv(path: Path, rows: Rows) -> None:
+    """A line for every tag; of a photograph without any, one with its path alone."""
+    with _whole(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "label", "probability", "threshold", "accepted"])
+        for photograph, content in rows:
+            tags = json.loads(content)["tags"]
+            for tag in tags:
+                cells = (tag["label"], tag["probability"], tag["threshold"], str(tag["accepted"]).lower())
+                table.writerow([_text(photograph), *cells])
+            if not tags:
+                table.writerow([_text(photograph), "", "", "", ""])
+
+
+def _write_parquet(path: Path, rows: Rows) -> None:
+    """A row for every photograph, its tags as a list."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tag = pa.struct(
+        [
+            ("label", pa.string()),
+            ("probability", pa.float64()),
+            ("score", pa.float64()),
+            ("threshold", pa.float64()),
+            ("accepted", pa.bool_()),
+        ]
+    )
+    schema = pa.schema(
+        [
+            ("path", pa.string()),
+            ("tags", pa.list_(tag)),
+            ("checkpoint", pa.string()),
+            ("vocabulary", pa.string()),
+            ("vocabulary_hash", pa.string()),
+        ]
+    )
+    rows = iter(rows)
+    with _whole(path) as unfinished, pq.ParquetWriter(unfinished, schema) as file:
+        while group := [_row(*each) for each in islice(rows, _ROW_GROUP)]:
+            file.write_table(pa.Table.from_pylist(group, schema=schema))
+
+
+def _row(photograph: Path, content: str) -> dict[str, Any]:
+    tagging = json.loads(content)
+    vocabulary = tagging["vocabulary"]
+    return {
+        "path": _text(photograph),
+        "tags": tagging["tags"],
+        "checkpoint": tagging["checkpoint"],
+        "vocabulary": vocabulary["name"],
+        "vocabulary_hash": vocabulary["hash"],
+    }
+
+
+def _text(path: Path) -> str:
+    # A name may hold bytes that are no text, which neither CSV nor Parquet takes.
+    return os.fsencode(path).decode(errors="replace")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise ParameterError(f"cannot write '{path}': {error.strerror}", "name another --out") from error
+    finally:
+        unfinished.unlink(missing_ok=True)

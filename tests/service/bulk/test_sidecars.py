@@ -1,0 +1,112 @@
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import sample_images as samples
+from fake_engine import FakeEngine
+
+from service.bulk.sidecars import write_sidecar
+from service.errors import SidecarError
+
+RDF, DC = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}", "{http://purl.org/dc/elements/1.1/}"
+# As darktable and others write it: attributes, elements of their own, a title and keywords.
+FOREIGN = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:darktable="http://darktable.sf.net/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+ darktable:history="3" xmp:Rating="4"/>
+<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/">
+<dc:title><rdf:Alt><rdf:li xml:lang="x-default">At home</rdf:li></rdf:Alt></dc:title>
+<dc:subject><rdf:Bag><rdf:li>grandma</rdf:li><rdf:li>cat</rdf:li></rdf:Bag></dc:subject>
+</rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>
+"""
+
+
+def _content(*labels: str, refused: str = "dog") -> str:
+    tags = [{"label": label, "accepted": label != refused, "probability": 0.5} for label in labels]
+    return json.dumps({"tags": tags, "checkpoint": "c"})
+
+
+def _keywords(path: Path) -> list[str | None]:
+    return [
+        each.text for each in ElementTree.parse(path).getroot().findall(f".//{DC}subject/{RDF}Bag/{RDF}li")
+    ]
+
+
+@pytest.fixture
+def xmp(photograph: Path) -> Path:
+    return photograph.with_name("photo.jpg.xmp")
+
+
+def test_keywords_are_the_labels_that_hold(photograph: Path, xmp: Path) -> None:
+    write_sidecar("xmp", photograph, _content("cat", "a < b & c", "dog"))
+    assert _keywords(xmp) == ["cat", "a < b & c"]
+    write_sidecar("xmp", photograph, _content("sofa", "cat"))
+    assert sorted(map(str, _keywords(xmp))) == ["cat", "sofa"]
+    write_sidecar("xmp", photograph, _content())
+    assert _keywords(xmp) == []
+    assert list(photograph.parent.glob("*.part")) == []
+
+
+def test_what_others_wrote_stays(photograph: Path, xmp: Path) -> None:
+    xmp.write_text(FOREIGN)
+    write_sidecar("xmp", photograph, _content("cat", "sofa"))
+    assert _keywords(xmp) == ["grandma", "cat", "sofa"]
+    # What was ours goes with the next tags; the cat was theirs before it was ours, too.
+    write_sidecar("xmp", photograph, _content("lamp"))
+    assert _keywords(xmp) == ["grandma", "cat", "lamp"]
+    text = xmp.read_text()
+    for part in ('darktable:history="3"', 'xmp:Rating="4"', "At home", 'xml:lang="x-default"', "dc:title"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no XMP at all",
+        b"<html/>",
+        FOREIGN.encode()[:300],
+        FOREIGN.encode("utf-16"),
+        b'<!DOCTYPE x [<!ENTITY a "aaaa">]>' + FOREIGN.partition("\n")[2].encode(),
+    ],
+)
+def test_what_cannot_be_added_to_is_left_as_it_is(photograph: Path, xmp: Path, content: bytes) -> None:
+    xmp.write_bytes(content)
+    with pytest.raises(SidecarError):
+        write_sidecar("xmp", photograph, _content("cat"))
+    assert xmp.read_bytes() == content
+
+
+def test_json_is_written_over_only_where_it_is_ours(photograph: Path) -> None:
+    path = photograph.with_name("photo.jpg.json")
+    write_sidecar("json", photograph, _content("cat"))
+    write_sidecar("json", photograph, _content("sofa"))
+    assert [tag["label"] for tag in json.loads(path.read_text())["tags"]] == ["sofa"]
+    for foreign in ('{"title": "photo.jpg"}', "[1]", "nonsense"):
+        path.write_text(foreign)
+        with pytest.raises(SidecarError, match="another program"):
+            write_sidecar("json", photograph, _content("cat"))
+        assert path.read_text() == foreign
+
+
+def test_a_bulk_run_writes_them_also_afterwards(
+    sigrl, photograph: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("service.tagger.load_engine", lambda *_: engine)
+    second = photograph.with_name("second.jpg")
+    second.write_bytes(samples.jpeg())
+    foreign = photograph.with_name("second.jpg.json")
+    foreign.write_text("{}")
+    out = tmp_path / "tags.csv"
+    command = ("tag", photograph, second, "--labels", "red,green,blue", "--out", out)
+    assert sigrl(*command)[0] == 0
+    seen = sum(engine.batches)
+    assert sigrl(*command, "--sidecar", "xmp")[0] == 0
+    assert sorted(map(str, _keywords(photograph.with_name("photo.jpg.xmp")))) == ["blue", "red"]
+    status, told, _ = sigrl(*command, "--sidecar", "json")
+    assert (status, told) == (1, f"{out}: 2 photographs, 1 failed: see {tmp_path}/tags.errors.csv\n")
+    assert foreign.read_text() == "{}"
+    assert "sidecar-refused" in (tmp_path / "tags.errors.csv").read_text()
+    assert "red" in photograph.with_name("photo.jpg.json").read_text()
+    assert sum(engine.batches) == seen
