@@ -43,6 +43,8 @@ class Calibrating:
         """
         # What cannot be calibrated is found out before its photographs are looked at.
         await to_thread.run_sync(self._store.check, name)
+        if goal.kind == "false-positive-rate":
+            await self._check_background(name)
         examples = [await self._tagger.in_decoder(partial(_example, file, self._limits)) for file in files]
         checkpoint, features = await self._see(examples)
         add = partial(self._store.add, name, examples, goal, replace=replace, limit=self._most)
@@ -78,6 +80,20 @@ class Calibrating:
         return await self._tagger.look_at_labels(
             vocabulary, lambda tagger, features: judge_labels(vocabulary, tagger.engine, features)
         )
+
+    async def _check_background(self, name: str) -> None:
+        """Raises ExamplesError where the active checkpoint has no background set: with such a goal it could
+        not tag with the vocabulary any more."""
+        vocabulary = await to_thread.run_sync(self._registry.get, name)
+        plain = vocabulary.model_copy(update={"calibration": None})
+        background = await self._tagger.look_at_labels(
+            plain, lambda tagger, features: tagger.engine.background_logits(features)
+        )
+        if background is None:
+            raise ExamplesError(
+                "the active checkpoint has no background set, by which false positives are counted",
+                "choose another goal, or another checkpoint: `sigrl-train calibrate` makes a background set",
+            )
 
     async def _see(self, examples: Sequence[Example]) -> tuple[str, dict[str, KeptFeatures]]:
         """(id of the checkpoint, features of the photographs by digest)."""

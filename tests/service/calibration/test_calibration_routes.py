@@ -108,6 +108,13 @@ def test_a_false_positive_rate_needs_no_examples_but_a_background_set(
     report = _calibrate(client, {}, goal="false-positive-rate", value="0.01").json()
     assert report["examples"] == 0
     assert report["labels"][0]["threshold"] != report["labels"][0]["threshold_before"]
+    client.delete(f"{COLOURS}/calibration")
+    without = FakeEngine(checkpoint_id="sha256:without")
+    with TestClient(create_app(Settings(), Tagger(engine=without))) as other:
+        refused = _calibrate(other, {}, goal="false-positive-rate", value="0.01")
+        assert "no background set" in _problem(refused, 422, "invalid-examples")["detail"]
+        assert _tags(other, 255)[0] == ["red"]
+    _calibrate(client, {}, goal="false-positive-rate", value="0.01")
     engine.has_background = False
     engine.checkpoint_id = "sha256:other"
     told = _problem(client.get(f"{COLOURS}/calibration"), 422, "invalid-examples")
