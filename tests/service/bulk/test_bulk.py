@@ -15,9 +15,17 @@ from fake_engine import FakeEngine
 from two_checkpoints import LONG, serving, wait_until
 
 from service.app import create_app
+from service.bulk.job import tag_in_bulk
 from service.bulk.ledger import Ledger
+from service.errors import ParameterError
+from service.finding import find_photographs
+from service.rendering import Renderer
+from service.results import VocabularyInfo
+from service.selection import Selection
 from service.settings import Settings
+from service.tag_sources import LocalSource
 from service.tagger import Tagger
+from service.vocabularies import from_names
 
 SERVICE_TESTS = Path(__file__).parents[1]
 # The fake engine takes its time, so that there is a moment to be killed in.
@@ -110,7 +118,8 @@ def test_a_run_that_was_killed_goes_on(sigrl, tmp_path: Path, engine: FakeEngine
     paths = os.pathsep.join([str(SERVICE_TESTS), str(SERVICE_TESTS.parents[1])])
     command = [sys.executable, "-c", COMMAND, "tag", album, "--labels", "red,green", "--out", out]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths})
-    wait_until(lambda: ledger.exists() and b'"red"' in ledger.read_bytes())
+    # More than two batches: the first is not only written, but written for good.
+    wait_until(lambda: ledger.exists() and ledger.read_bytes().count(b'"label":"red"') > 20)
     process.kill()
     assert process.wait(LONG) != 0
     assert not out.exists()
@@ -147,6 +156,18 @@ def test_a_server_can_do_it_and_may_not_swap_meanwhile(sigrl, album: Path, tmp_p
     with serving(create_app(Settings(), Tagger(engine=other))) as client:
         status, told = _run(sigrl, album, there, "--server", client.base_url)
     assert (status, "sha256:other" in told) == (2, True)
+
+
+def test_a_checkpoint_that_changes_in_the_middle_ends_the_run(album: Path, tmp_path: Path) -> None:
+    class Swapping(LocalSource):
+        def made_by(self) -> tuple[str, tuple[VocabularyInfo, ...]]:
+            return "sha256:before", super().made_by()[1]
+
+    source = Swapping(Tagger(engine=FakeEngine()), (from_names(["red"]),), Selection())
+    out = tmp_path / "tags.csv"
+    with Renderer(as_json=False) as renderer, pytest.raises(ParameterError, match="sha256:before"):
+        tag_in_bulk(source, find_photographs([album]), out, "", None, renderer)
+    assert not out.exists()
 
 
 def test_two_runs_do_not_get_into_each_others_way(sigrl, album: Path, tmp_path: Path) -> None:
