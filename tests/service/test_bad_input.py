@@ -12,6 +12,7 @@ from PIL import Image
 
 from model.vocabulary import MAX_LABELS
 from service import cli
+from service.commands.tag import SOME_FAILED
 from service.errors import TaggerError
 from service.tagger import Tagger
 
@@ -51,7 +52,7 @@ def _ask_command_line(sigrl: Callable[..., tuple[int, str, str]], photograph: Pa
         if status == 0:
             assert err == ""
             return {tag["label"] for tag in json.loads(out)["tags"]}, ""
-        assert status in (cli.SOME_FAILED, cli.BAD_USAGE)
+        assert status in (SOME_FAILED, cli.BAD_USAGE)
         assert len(err.splitlines()) == 1
         return set(), err
 
