@@ -26,7 +26,7 @@ from service.errors import (
 from service.selection import Selection
 from service.settings import Settings
 from service.tag_body import TagBody, parse_tag_body
-from service.url_input import UrlFetcher
+from service.url_input import Budget, UrlFetcher
 from service.vocabularies.registry import VocabularyRegistry
 
 Number = TypeVar("Number", int, float)
@@ -117,7 +117,7 @@ async def read_tag_request(
         raise RequestError("there is no photograph in the form", _CURL)
     if len(uploads) > settings.max_images:
         raise RequestError(f"there are {len(uploads)} photographs", f"send at most {settings.max_images}")
-    uploads = await _fetched(uploads, fetcher)
+    uploads = await _fetched(uploads, fetcher, settings.max_request_bytes)
     # In a thread, because checking twenty thousand labels would hold up every other request.
     asked = await to_thread.run_sync(_tag_request, uploads, parameters, registry)
     accept = ",".join(request.headers.getlist("accept")).lower()
@@ -150,7 +150,7 @@ def _of_json(body: TagBody) -> list[Upload]:
     return [Upload(image.content(), image.filename, image.url) for image in body.images]
 
 
-async def _fetched(uploads: list[Upload], fetcher: UrlFetcher | None) -> list[Upload]:
+async def _fetched(uploads: list[Upload], fetcher: UrlFetcher | None, max_bytes: int) -> list[Upload]:
     if all(upload.url is None for upload in uploads):
         return uploads
     if fetcher is None:
@@ -158,8 +158,11 @@ async def _fetched(uploads: list[Upload], fetcher: UrlFetcher | None) -> list[Up
             "this service fetches no photographs", "send the photograph itself; SIGRL_URL_INPUT=true lets it"
         )
 
+    sent = sum(len(upload.data) for upload in uploads if isinstance(upload.data, bytes))
+    budget = Budget(max_bytes - sent)
+
     async def fetch(upload: Upload) -> Upload:
-        return upload if upload.url is None else replace(upload, data=await fetcher.fetch(upload.url))
+        return upload if upload.url is None else replace(upload, data=await fetcher.fetch(upload.url, budget))
 
     return list(await asyncio.gather(*map(fetch, uploads)))
 

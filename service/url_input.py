@@ -19,6 +19,10 @@ MAX_URL_LENGTH = 2048
 _AT_ONCE = 16
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# What ipaddress takes for global: IPv4 in two more guises, the NAT64 of a private network, site-local.
+_NOT_PUBLIC = [
+    ipaddress.ip_network(each) for each in ("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "fec0::/10")
+]
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
@@ -36,6 +40,8 @@ def is_public(address: str) -> bool:
         return False
     if isinstance(ip, ipaddress.IPv6Address):
         inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
+        if any(ip in network for network in _NOT_PUBLIC):
+            return False
         if ip in _NAT64:
             inner.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
         if not all(is_public(str(each)) for each in inner if each is not None):
@@ -43,6 +49,21 @@ def is_public(address: str) -> bool:
         if ip.ipv4_mapped is not None:
             return True
     return ip.is_global and not ip.is_multicast
+
+
+class Budget:
+    """Bytes that the photographs of one request may still take together."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def spend(self, count: int) -> None:
+        """Raises ImageTooLargeError when there are not so many."""
+        self.left -= count
+        if self.left < 0:
+            raise ImageTooLargeError(
+                "the photographs of the request are too large together", "name fewer or smaller ones"
+            )
 
 
 class UrlFetcher:
@@ -58,17 +79,17 @@ class UrlFetcher:
         is_allowed: Callable[[str], bool] = is_public,
     ) -> None:
         """`resolve` and `is_allowed` are replaced by tests, which have no public server."""
-        self._max_bytes, self._seconds = settings.max_request_bytes, settings.url_seconds
+        self._seconds = settings.url_seconds
         self._ports = settings.url_ports
         self._resolve, self._is_allowed = resolve, is_allowed
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def fetch(self, url: str) -> bytes | ImageError:
-        """A photograph's file, or why there is none."""
+    async def fetch(self, url: str, budget: Budget) -> bytes | ImageError:
+        """A photograph's file, or why there is none. Waiting for others counts as time, too."""
         try:
-            async with self._slots, asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._seconds), self._slots:
                 for _ in range(MAX_REDIRECTS + 1):
-                    content = await self._hop(url)
+                    content = await self._hop(url, budget)
                     if isinstance(content, bytes):
                         return content
                     url = content
@@ -81,7 +102,7 @@ class UrlFetcher:
             return _failed("the connection failed")
         return _failed(f"it redirects more than {MAX_REDIRECTS} times")
 
-    async def _hop(self, url: str) -> bytes | str:
+    async def _hop(self, url: str, budget: Budget) -> bytes | str:
         """The content of one address, or the next address."""
         parsed, host, port = self._parse(url)
         address = await self._address(host, port)
@@ -98,20 +119,21 @@ class UrlFetcher:
             ) as answer,
         ):
             if answer.status_code in _REDIRECTS and "location" in answer.headers:
-                return urljoin(url, answer.headers["location"])
+                try:
+                    return urljoin(url, answer.headers["location"])
+                except ValueError as error:
+                    raise _failed("it redirects to what is no URL") from error
             if answer.status_code != 200:
                 raise _failed(f"the server answers with status {answer.status_code}")
             if answer.headers.get("content-encoding", "identity").lower() != "identity":
                 raise _failed("the server sends it compressed, which it was asked not to")
-            return await self._read(answer)
+            return await self._read(answer, budget)
 
-    async def _read(self, answer: httpx.Response) -> bytes:
+    async def _read(self, answer: httpx.Response, budget: Budget) -> bytes:
         content = bytearray()
         async for chunk in answer.aiter_raw():
+            budget.spend(len(chunk))
             content += chunk
-            if len(content) > self._max_bytes:
-                allowed = f"{self._max_bytes / 2**20:g} MiB"
-                raise ImageTooLargeError(f"the file is larger than {allowed}", "name a smaller one")
         return bytes(content)
 
     def _parse(self, url: str) -> tuple[httpx.URL, str, int]:
@@ -132,7 +154,8 @@ class UrlFetcher:
     async def _address(self, host: str, port: int) -> str:
         try:
             addresses = await self._resolve(host, port)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            # UnicodeError: of a name that no resolver could be asked for, as a..b.
             raise _failed("its host is not found") from error
         if not addresses or not all(map(self._is_allowed, addresses)):
             raise _refused("its host is not on the public internet")

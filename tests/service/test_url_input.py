@@ -75,6 +75,7 @@ class Names:
 
     async def __call__(self, host: str, _: int) -> Sequence[str]:
         if host not in self.left:
+            host.encode("idna")  # As the system's resolver does, which raises UnicodeError.
             raise OSError("unknown")
         answers = self.left[host]
         return answers.pop(0) if len(answers) > 1 else answers[0]
@@ -135,6 +136,8 @@ def test_a_photograph_is_fetched(client: TestClient, port: int, path: str) -> No
         ("//good.example", "url-refused"),
         ("http://good.example:{port}/" + "x" * 3000, "url-refused"),
         ("http://nobody.example:{port}/photo.jpg", "url-failed"),
+        ("http://a..b:{port}/photo.jpg", "url-failed"),
+        ("http://good.example:{port}/to/http://[", "url-failed"),
         ("http://good.example:{port}/gone", "url-failed"),
         ("http://good.example:{port}/round", "url-failed"),
         ("http://good.example:{port}/packed", "url-failed"),
@@ -171,6 +174,15 @@ def test_a_url_that_fails_is_its_own_error_among_several(client: TestClient, por
     assert _tag(client, *[good] * 5).status_code == 422
 
 
+def test_the_photographs_of_a_request_share_its_limit(client: TestClient, port: int) -> None:
+    size = len(samples.jpeg())
+    url = f"http://good.example:{port}/photo.jpg"
+    limits = client.app.state.service.settings.model_copy(update={"max_request_bytes": 2 * size + 100})
+    client.app.state.service.settings = limits
+    statuses = sorted(image["status"] for image in _tag(client, url, url, url).json()["images"])
+    assert statuses == [200, 200, 413]
+
+
 def test_it_is_off_unless_it_is_switched_on(tagger: Tagger) -> None:
     with TestClient(create_app(Settings(), tagger)) as client:
         answer = _tag(client, "http://good.example/photo.jpg")
@@ -202,6 +214,10 @@ def test_it_is_off_unless_it_is_switched_on(tagger: Tagger) -> None:
         ("2001:0:7f00:1::", False),
         ("fe80::1%eth0", False),
         ("fc00::1", False),
+        ("fec0::1", False),
+        ("::127.0.0.1", False),
+        ("::ffff:0:7f00:1", False),
+        ("64:ff9b:1::7f00:1", False),
         ("ff02::1", False),
         ("no address", False),
     ],
