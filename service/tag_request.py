@@ -117,12 +117,13 @@ async def read_tag_request(
         raise RequestError("there is no photograph in the form", _CURL)
     if len(uploads) > settings.max_images:
         raise RequestError(f"there are {len(uploads)} photographs", f"send at most {settings.max_images}")
-    uploads = await _fetched(uploads, fetcher, settings.max_request_bytes)
     # In a thread, because checking twenty thousand labels would hold up every other request.
     asked = await to_thread.run_sync(_tag_request, uploads, parameters, registry)
+    uploads = await _fetched(uploads, fetcher, settings.max_request_bytes)
     accept = ",".join(request.headers.getlist("accept")).lower()
     return replace(
         asked,
+        uploads=tuple(uploads),
         idempotency_key=request.headers.get("idempotency-key"),
         ndjson=NDJSON in [part.partition(";")[0].strip() for part in accept.split(",")],
     )
