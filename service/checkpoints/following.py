@@ -91,7 +91,8 @@ class Follower:
             if state in (State.FAILED, State.RETIRED):
                 checkpoint = self._runtime.table.get(newest.checkpoint)
                 self._give_up(newest, checkpoint.reason or "it was unloaded")
-            elif state in ON_THE_WAY:
+            elif state in ON_THE_WAY and self._runtime.problem is None:
+                # What the process said at its start is worth more.
                 self._runtime.problem = f"generation {newest.generation} is being loaded"
 
     def _give_up(self, newest: Activation, why: str) -> None:
