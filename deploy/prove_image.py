@@ -230,11 +230,16 @@ def _pip_config() -> tuple[str, set[Path]]:
     return "\n".join(["[global]", *lines, ""]), {path for path in paths if path.exists()}
 
 
+def _target(name: str) -> str:
+    # Not argparse's `choices`, which refuse the empty list that `*` takes where nothing is named.
+    if name not in LIMITS:
+        raise argparse.ArgumentTypeError(f"{name} is not one of {', '.join(LIMITS)}")
+    return name
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "targets", nargs="*", default=["onnx"], choices=[*LIMITS, []], metavar="|".join(LIMITS)
-    )
+    parser.add_argument("targets", nargs="*", type=_target, metavar="|".join(LIMITS))
     parser.add_argument("--work", type=Path, help="Folder that keeps base and layers for the next time.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sigrl-image-") as temporary:
@@ -242,7 +247,7 @@ def main() -> None:
         try:
             if not images.call("images", "--quiet", "--filter", f"reference={BASE}"):
                 images.make_base()
-            for target in arguments.targets:
+            for target in arguments.targets or ["onnx"]:
                 prove(images, target)
         finally:
             images.close()
