@@ -114,6 +114,7 @@ class AsyncTagger:
         vocabularies: Sequence[Vocabulary],
         selection: Selection,
         kind: type[Question] = Question,
+        checkpoint: str | None = None,
     ) -> AsyncIterator[Tags]:
         """Tags photographs in one image pass for all vocabularies; at the end of the block, what is not
         finished is cancelled.
@@ -123,13 +124,15 @@ class AsyncTagger:
             vocabularies: what to look for.
             selection: which labels of each vocabulary become tags.
             kind: what is asked about each vocabulary.
+            checkpoint: id of one in memory that shall answer; None: the active one.
 
         Raises:
             DeadlineError: the labels could not be encoded in time.
             NotReadyError: the service is shutting down.
             OverloadedError, RequestTooLargeError: see `Permits.take`.
+            ParameterError: the checkpoint is not in memory.
         """
-        with self.runtime.acquire() as handle:
+        with self.runtime.acquire(checkpoint) as handle:
             async with self._tag_as(handle.tagger, photographs, vocabularies, selection, kind) as tags:
                 yield tags
 

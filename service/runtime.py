@@ -84,9 +84,9 @@ class Runtime:
         self._changing = Lock()
         metrics.GENERATION.set(generation)
 
-    def acquire(self) -> Handle:
-        """The checkpoint that answers, to be given back."""
-        return self.table.acquire_active()
+    def acquire(self, checkpoint_id: str | None = None) -> Handle:
+        """The checkpoint that answers, or as `CheckpointTable.acquire_named`; to be given back."""
+        return self.table.acquire_named(checkpoint_id) if checkpoint_id else self.table.acquire_active()
 
     def note(self, vocabularies: Sequence[Vocabulary]) -> None:
         """They were asked for, so the next checkpoint should know them before it answers."""

@@ -53,15 +53,18 @@ class TagBody(BaseModel):
     top_k: int | None = None
     threshold: float | None = None
     false_positive_rate: float | None = None
+    checkpoint: str | None = None
+    """Id of a checkpoint in memory that shall answer in place of the active one."""
 
     def parameters(self) -> list[tuple[str, str]]:
         """As a form's fields have them."""
         names = [self.vocabulary] if isinstance(self.vocabulary, str) else self.vocabulary or []
-        numbers = [(name, getattr(self, name)) for name in ("top_k", "threshold", "false_positive_rate")]
+        others = ("top_k", "threshold", "false_positive_rate", "checkpoint")
+        given = [(name, getattr(self, name)) for name in others]
         return [
             *([("labels", json.dumps(self.labels))] if self.labels is not None else []),
             *(("vocabulary", name) for name in names),
-            *((name, str(value)) for name, value in numbers if value is not None),
+            *((name, str(value)) for name, value in given if value is not None),
         ]
 
 

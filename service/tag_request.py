@@ -32,7 +32,7 @@ from service.vocabularies.registry import VocabularyRegistry
 Number = TypeVar("Number", int, float)
 
 NDJSON = "application/x-ndjson"
-PARAMETERS = ("url", "labels", "vocabulary", "top_k", "threshold", "false_positive_rate")
+PARAMETERS = ("url", "labels", "vocabulary", "top_k", "threshold", "false_positive_rate", "checkpoint")
 MAX_VOCABULARIES = 16
 """Of one request."""
 
@@ -60,6 +60,8 @@ class TagRequest:
     vocabularies: tuple[Vocabulary, ...]
     """What to look for, each for itself; empty: the service's own vocabulary."""
     selection: Selection
+    checkpoint: str | None = None
+    """Id of the checkpoint that shall answer; None: the active one."""
     idempotency_key: str | None = None
     """As the client gave it."""
     ndjson: bool = False
@@ -74,7 +76,8 @@ class TagRequest:
             digest.update(hashlib.sha256(data).digest())
         labels = [(each.name, each.content_hash, each.calibration) for each in self.vocabularies]
         names = [upload.filename for upload in self.uploads]
-        digest.update(json.dumps([names, labels, asdict(self.selection), self.ndjson]).encode())
+        others = asdict(self.selection), self.checkpoint, self.ndjson
+        digest.update(json.dumps([names, labels, *others]).encode())
         return digest.hexdigest()
 
 
@@ -188,7 +191,7 @@ def _tag_request(
         _number(values, "false_positive_rate", float, "a number"),
         brief=not asked,
     )
-    return TagRequest(tuple(uploads), asked, selection)
+    return TagRequest(tuple(uploads), asked, selection, _single(values, "checkpoint"))
 
 
 def _vocabularies(values: dict[str, list[str]], registry: VocabularyRegistry) -> tuple[Vocabulary, ...]:

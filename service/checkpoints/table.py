@@ -9,7 +9,7 @@ from service import metrics
 from service.answers.checkpoints import GONE, ON_THE_WAY, USABLE, CheckpointInfo, State
 from service.checkpoints.bundles import Bundle
 from service.checkpoints.states import Checkpoint
-from service.errors import CheckpointNotFoundError, CheckpointStateError
+from service.errors import CheckpointNotFoundError, CheckpointStateError, ParameterError
 from service.tagger import Tagger
 
 _REMEMBERED = 20
@@ -80,6 +80,17 @@ class CheckpointTable:
         """A handle on what answers."""
         handle = self.acquire()
         assert handle is not None, "the active checkpoint is always in memory"
+        return handle
+
+    def acquire_named(self, checkpoint_id: str) -> Handle:
+        """A handle on what a request names. Raises ParameterError where it is not in memory."""
+        checkpoint = self._checkpoints.get(checkpoint_id)
+        handle = None if checkpoint is None else self.acquire(checkpoint)
+        if handle is None:
+            raise ParameterError(
+                f"the checkpoint {checkpoint_id[:80]!a} is not in memory",
+                "GET /v1/checkpoints tells which are; without `checkpoint` the active one answers",
+            )
         return handle
 
     def give_back(self, checkpoint: Checkpoint) -> None:

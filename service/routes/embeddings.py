@@ -82,7 +82,7 @@ async def embeddings(request: Request, state: Annotated[ServiceState, Depends(se
         body = await _of_labels(tagger, await request.body())
         return Response(body, media_type="application/json")
     asked = await read_tag_request(request, state.settings, state.vocabularies, state.fetcher)
-    if asked.vocabularies or asked.selection != Selection(brief=True):
+    if asked.vocabularies or asked.checkpoint or asked.selection != Selection(brief=True):
         raise ParameterError(
             "there are parameters beside the photographs",
             "send photographs alone, and labels in a request of their own as JSON",

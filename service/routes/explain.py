@@ -89,7 +89,7 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
             "give one label in `labels`, or take the answer as application/json",
         )
     photograph = asked.uploads[0].data
-    async with tagger.tag_many([photograph], [vocabulary], selection, Explain) as tags:
+    async with tagger.tag_many([photograph], [vocabulary], selection, Explain, asked.checkpoint) as tags:
         (finished,) = await tags.in_order()
     if isinstance(finished.outcome, Exception):
         raise finished.outcome

@@ -9,13 +9,9 @@ from fastapi.responses import Response
 
 router = APIRouter(include_in_schema=False)
 
-_FILES = {
-    "index.html": "text/html",
-    "page.css": "text/css",
-    "page.js": "text/javascript",
-    "api.js": "text/javascript",
-    "picture.js": "text/javascript",
-}
+_KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+_FOLDER = files("service").joinpath("web")
+_FILES = frozenset(each.name for each in _FOLDER.iterdir() if each.is_file())
 # Nothing from elsewhere, and nothing within the page that was not shipped with it.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -42,10 +38,10 @@ def _answer(name: str, request: Request) -> Response:
     headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers=headers)
-    return Response(content, headers=headers, media_type=_FILES[name])
+    return Response(content, headers=headers, media_type=_KINDS[name.rpartition(".")[2]])
 
 
 @cache
 def _read(name: str) -> tuple[bytes, str]:
-    content = files("service").joinpath("web", name).read_bytes()
+    content = _FOLDER.joinpath(name).read_bytes()
     return content, f'"{hashlib.sha256(content).hexdigest()[:16]}"'

@@ -41,6 +41,8 @@ async def tag(request: Request, state: Annotated[ServiceState, Depends(service_s
     Several vocabularies cost one pass of the model. Then the answer has `vocabularies` in place of
     `vocabulary`, and of each photograph `results` in place of `tags`, one for each.
 
+    With `checkpoint` one answers that is in memory and not active, so that two can be compared.
+
     A photograph that cannot be tagged is answered with its error; among several it has its own status and
     error in the list, and the others their tags.
 
@@ -54,7 +56,12 @@ async def tag(request: Request, state: Annotated[ServiceState, Depends(service_s
     key = asked.idempotency_key
     answering = _Answering(
         asked,
-        tagger.tag_many(photographs, asked.vocabularies or [tagger.vocabulary], asked.selection),
+        tagger.tag_many(
+            photographs,
+            asked.vocabularies or [tagger.vocabulary],
+            asked.selection,
+            checkpoint=asked.checkpoint,
+        ),
         state.answers.once(key, await to_thread.run_sync(asked.fingerprint) if key is not None else ""),
         request.state.request_id,
     )

@@ -51,6 +51,12 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "In place of `threshold`: of everyday photographs without a label, the share that may "
         "get it. Not by every checkpoint.",
     },
+    "checkpoint": {
+        "type": "string",
+        "minLength": 1,
+        "description": "Id of a checkpoint in memory that shall answer in place of the active one; see GET "
+        "/v1/checkpoints.",
+    },
 }
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",

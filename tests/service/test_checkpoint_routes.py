@@ -1,3 +1,4 @@
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,24 @@ def test_a_shadow_sees_its_share(share: float, monkeypatch: pytest.MonkeyPatch) 
             wait_until(lambda: runtime._shadower._free._value)
         report = client.get(f"/v1/checkpoints/{same}/drift").json()
     assert report["photographs"] == 8 * share
+
+
+def test_two_checkpoints_are_asked_about_one_photograph() -> None:
+    runtime = fake_runtime("first")
+    with TestClient(create_app(Settings(), runtime=runtime)) as client:
+        other = load(client, "other")
+        files = [("image", ("a.jpg", samples.jpeg()))]
+        for path in ("/v1/tag", "/v1/explain"):
+            form = {"labels": "red"}
+            answers = [
+                client.post(path, files=files, data=form | asked) for asked in ({}, {"checkpoint": other})
+            ]
+            assert [answer.status_code for answer in answers] == [200, 200]
+            assert [answer.json()["checkpoint"] for answer in answers] == ["sha256:first", other]
+        in_json = {"images": [{"data": base64.b64encode(samples.jpeg()).decode()}], "checkpoint": other}
+        assert client.post("/v1/tag", json=in_json).json()["checkpoint"] == other
+        wrong = client.post("/v1/tag", files=files, params={"checkpoint": "sha256:nobody"})
+        assert wrong.status_code == 422
+        assert "not in memory" in wrong.json()["detail"]
+        client.post(f"/v1/checkpoints/{other}/unload")
+        assert client.post("/v1/tag", files=files, params={"checkpoint": other}).status_code == 422

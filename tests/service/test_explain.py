@@ -137,4 +137,10 @@ def test_a_real_checkpoint_explains(tiny_bundle: Path) -> None:
 def test_openapi_tells_of_grids_and_pictures(client: TestClient) -> None:
     described = client.get("/openapi.json").json()["paths"]["/v1/explain"]["post"]
     assert set(described["responses"]["200"]["content"]) == {"application/json", "image/png"}
-    assert [each["name"] for each in described["parameters"]] == ["url", "labels", "vocabulary", "top_k"]
+    assert [each["name"] for each in described["parameters"]] == [
+        "url",
+        "labels",
+        "vocabulary",
+        "top_k",
+        "checkpoint",
+    ]

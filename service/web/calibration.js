@@ -1,0 +1,95 @@
+// Tags that were marked right or wrong become examples, and what the service makes of them is shown.
+
+import { send } from "./api.js";
+import { $, make, percent, tell, telling } from "./dom.js";
+import { photographs } from "./photographs.js";
+
+let vocabulary = null;
+
+// Offers marking for the vocabulary of the answer where it can be calibrated. The photograph's marks for it, a
+// Map from label to verdict; null while nobody is marking.
+export function marksOf(photograph, known) {
+  const { name } = photograph.columns[0].answer.vocabulary;
+  const offered = photograph.columns[0].fields.has("vocabulary") && known.get(name)?.built_in === false;
+  $("calibrate").hidden = !offered;
+  if (vocabulary !== name) {
+    $("calibration-report").replaceChildren();
+    tell($("calibration-status"), "");
+  }
+  vocabulary = name;
+  if (!offered || !$("calibrate").open) return null;
+  if (!photograph.marks.has(name)) photograph.marks.set(name, new Map());
+  return photograph.marks.get(name);
+}
+
+const marked = () => photographs.filter((each) => each.marks.get(vocabulary)?.size);
+
+const photographsOf = (count) => (count === 1 ? "1 photograph" : `${count} photographs`);
+
+async function calibrate(event) {
+  event.preventDefault();
+  const goal = $("goal").value;
+  const chosen = marked();
+  if (!chosen.length && goal !== "false-positive-rate") {
+    tell($("calibration-status"), "Mark a tag as right or wrong first.", true);
+    return;
+  }
+  const form = new FormData();
+  const examples = chosen.map((each) => {
+    const marks = [...each.marks.get(vocabulary)];
+    const those = (verdict) => marks.filter(([, is]) => is === verdict).map(([label]) => label);
+    return { positive: those(true), negative: $("others").checked ? "others" : those(false) };
+  });
+  for (const each of chosen) form.append("image", each.file, each.file.name);
+  form.append("examples", JSON.stringify(examples));
+  form.append("goal", goal);
+  if (goal !== "f1") form.append("value", String(Number($("goal-value").value) / 100));
+  tell($("calibration-status"), "Calibrating …");
+  await telling($("calibration-status"), async () => {
+    const { content } = await send("POST", `v1/vocabularies/${vocabulary}/calibrate`, form);
+    tell($("calibration-status"), `Calibration ${content.vocabulary.calibration}, from ${photographsOf(content.examples)}. It holds from now on.`);
+    report(content);
+    document.dispatchEvent(new CustomEvent("calibrated"));
+  });
+}
+
+function report({ labels, hygiene }) {
+  const told = labels.filter((each) => each.positives + each.negatives || each.threshold !== each.threshold_before);
+  const rows = told.map((each) =>
+    make(
+      "tr",
+      {},
+      make("th", { scope: "row", textContent: each.label }),
+      make("td", { textContent: each.positives }),
+      make("td", { textContent: each.negatives }),
+      make("td", { textContent: percent(each.threshold_before) }),
+      make("td", { textContent: percent(each.threshold) }),
+    ),
+  );
+  const heads = ["Label", "Right", "Wrong", "Before", "Threshold"].map((text) => make("th", { scope: "col", textContent: text }));
+  const table = make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows));
+  const pairs = (of) => of.map((each) => `${each.first} / ${each.second}`);
+  const notes = [
+    ["never present on everyday photographs", hygiene.never],
+    ["present on nearly all of them", hygiene.always],
+    ["nearly the same words", pairs(hygiene.near_duplicates)],
+    ["cannot be told apart", pairs(hygiene.indistinguishable)],
+  ];
+  $("calibration-report").replaceChildren(
+    make("div", { className: "wide", tabIndex: 0, role: "group", "aria-label": "What the calibration did" }, table),
+    ...notes.filter(([, of]) => of.length).map(([what, of]) => make("p", { className: "note", textContent: `Labels to look at, ${what}: ${of.join(", ")}.` })),
+  );
+}
+
+export function start(tagAgain) {
+  $("calibration").addEventListener("submit", calibrate);
+  $("goal").addEventListener("change", () => {
+    const goal = $("goal").value;
+    $("goal-value").hidden = goal === "f1";
+    $("goal-value").value = goal === "precision" ? "90" : "1";
+  });
+  document.addEventListener("marked", () => {
+    tell($("calibration-status"), `Marked: ${photographsOf(marked().length)}.`);
+  });
+  document.addEventListener("calibrated", tagAgain);
+}

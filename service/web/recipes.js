@@ -1,0 +1,43 @@
+// The request that the page has made, for a terminal and for a Python program.
+
+import { address, key } from "./api.js";
+import { $ } from "./dom.js";
+
+export function showRecipes(filename, fields) {
+  $("curl").textContent = curl(filename, fields);
+  $("python").textContent = python(filename, fields);
+}
+
+export function start() {
+  for (const each of ["curl", "python"]) {
+    $(`copy-${each}`).addEventListener("click", async () => {
+      await navigator.clipboard.writeText($(each).textContent);
+      $(`copy-${each}`).textContent = "Copied";
+      setTimeout(() => ($(`copy-${each}`).textContent = "Copy"), 2000);
+    });
+  }
+}
+
+function curl(filename, fields) {
+  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const given = [...fields].map(([name, value]) => `-F ${quoted(`${name}=${value}`)}`).join(" ");
+  const header = key() ? ' -H "Authorization: Bearer $SIGRL_API_KEY"' : "";
+  return `curl${header} -F ${quoted(`image=@${filename}`)} ${given} ${address("v1/tag")}`;
+}
+
+// JSON's strings and lists are Python's too.
+function python(filename, fields) {
+  const vocabulary = fields.get("vocabulary");
+  const names = (fields.get("labels") ?? "").split(",").map((each) => each.trim());
+  const labels = JSON.stringify(names.filter(Boolean)).replaceAll('","', '", "');
+  const wanted = vocabulary === null ? labels : `vocabulary=${JSON.stringify(vocabulary)}`;
+  const note = key() ? "  # the key is read from SIGRL_API_KEY" : "";
+  return [
+    "from service.client import Client",
+    "",
+    `with Client(${JSON.stringify(address(".").href.replace(/\/$/, ""))}) as client:${note}`,
+    `    answer = client.tag(${JSON.stringify(filename)}, ${wanted})`,
+    "    for tag in answer.images[0].tags:",
+    "        print(tag.label, tag.probability)",
+  ].join("\n");
+}

@@ -1,0 +1,88 @@
+"""Checkpoints on the page: loaded, a shadow, activated, rolled back; with a key, as from another machine."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.keys.key import KeyScope
+from service.keys.store import KeyStore
+from service.settings import Settings
+from service.store import Database
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+OpenPage = Callable[..., Any]
+CheckView = Callable[[Any], None]
+
+
+@pytest.fixture(scope="module")
+def keys() -> str:
+    return "required"
+
+
+@pytest.fixture
+def key_of(address: str, data: Path) -> Callable[[KeyScope], str]:  # noqa: ARG001  # it makes the database
+    store = KeyStore(Database.open(Settings(data=data, database_url=None)))
+    return lambda scope: store.create(scope, scope)[1]
+
+
+def _give(page: Any, key: str) -> None:
+    page.wait_for_selector("#needs-key:not([hidden])")
+    page.fill("#key", key)
+    page.press("#key", "Enter")
+
+
+def test_a_candidate_is_loaded_shadows_is_activated_and_rolled_back(
+    open_page: OpenPage, key_of: Callable[[KeyScope], str], check_view: CheckView
+) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page("#checkpoints")
+    check_view(page)
+    _give(page, key_of(KeyScope.ADMIN))
+    page.click("[data-action='load candidate']")
+    card = page.locator(".card", has_text="candidate")
+    expect(card.locator(".state")).to_have_text("ready", timeout=60_000)
+    page.select_option("#share", "1")
+    card.get_by_role("button", name="Shadow").click()
+    expect(card.locator(".state")).to_have_text("shadow")
+    page.click("#views [href='#tag']")
+    page.set_input_files("#files", EXAMPLES / "cat.jpg")
+    page.wait_for_selector(".tags li")
+    page.click("#views [href='#checkpoints']")
+    expect(card.locator("dd").first).to_have_text("1", timeout=60_000)
+    card.locator("summary").click()
+    check_view(page)
+    card.get_by_role("button", name="Activate").click()
+    check_view(page)
+    page.click("#confirm button[value=no]")
+    expect(card.locator(".state")).to_have_text("shadow")
+    card.get_by_role("button", name="Activate").click()
+    page.click("#confirm-yes")
+    expect(page.locator("#answering")).to_contain_text("candidate answers")
+    expect(page.locator("#answering")).to_contain_text("generation 2")
+    assert page.locator("#replica-list tr").count() == 1
+    page.click("#roll-back")
+    page.click("#confirm-yes")
+    expect(page.locator("#answering")).to_contain_text("The bundled checkpoint answers")
+
+
+def test_a_key_that_may_not_is_told_and_another_one_asked_for(
+    open_page: OpenPage, key_of: Callable[[KeyScope], str]
+) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page("#checkpoints")
+    _give(page, key_of(KeyScope.TAG))
+    expect(page.locator("#answering")).to_contain_text("answers")
+    page.locator("#checkpoint-list button, #bundle-list button").first.click()
+    if page.is_visible("#confirm"):
+        page.click("#confirm-yes")
+    expect(page.locator("#checkpoints-status")).to_contain_text("it needs a key of scope `admin`")
+    assert page.is_visible("#key")
+    page.click("#views [href='#tag']")
+    page.set_input_files("#files", EXAMPLES / "cat.jpg")
+    page.wait_for_selector(".tags li")
+    assert "$SIGRL_API_KEY" in page.text_content("#curl")

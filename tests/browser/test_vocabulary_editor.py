@@ -1,0 +1,112 @@
+"""Vocabularies on the page: written, saved, calibrated."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+OpenPage = Callable[..., Any]
+CheckView = Callable[[Any], None]
+
+
+@pytest.fixture
+def client(address: str) -> httpx.Client:
+    return httpx.Client(base_url=f"{address}v1/vocabularies/", timeout=60)
+
+
+def _said(page: Any, text: str) -> None:
+    from playwright.sync_api import expect
+
+    expect(page.locator("#editor-status")).to_contain_text(text)
+
+
+def test_a_vocabulary_is_written_saved_and_changed(
+    open_page: OpenPage, client: httpx.Client, check_view: CheckView
+) -> None:
+    page = open_page("#vocabularies")
+    page.fill("#name", "kitchen")
+    page.fill("#lines", "cup\ncoffee")
+    page.click("#finer summary")
+    cup = page.locator("#finer-rows fieldset").first
+    cup.get_by_label("Synonyms").fill("mug, tea cup")
+    cup.get_by_label("Threshold").fill("35")
+    page.click("#editor button[type=submit]")
+    _said(page, "version 1, 2 labels")
+    check_view(page)
+    page.fill("#lines", "cup\ncoffee\nspoon")
+    page.click("#editor button[type=submit]")
+    _said(page, "version 2, 3 labels")
+    saved = client.get("kitchen").json()["labels"]
+    cup_saved = {"name": "cup", "synonyms": ["mug", "tea cup"], "threshold": 0.35}
+    assert saved == [cup_saved, {"name": "coffee"}, {"name": "spoon"}]
+    page.click("#delete-vocabulary")
+    page.click("#confirm-yes")
+    _said(page, "kitchen is deleted")
+    assert client.get("kitchen").status_code == 404
+
+
+def test_a_conflict_says_so_and_loses_nothing(
+    open_page: OpenPage, client: httpx.Client, check_view: CheckView
+) -> None:
+    from playwright.sync_api import expect
+
+    client.put("garden", json=["tree", {"name": "rose", "description": "a flower"}])
+    page = open_page("#vocabularies")
+    page.click("#vocabulary-list button:has-text('garden')")
+    expect(page.locator("#lines")).to_have_value("tree\nrose")
+    client.put("garden", json=["tree", "pond"])
+    page.fill("#lines", "rose\nbench")
+    page.click("#editor button[type=submit]")
+    page.wait_for_selector("#conflict:not([hidden])")
+    check_view(page)
+    assert "only theirs: tree, pond; only yours: rose, bench" in page.text_content("#conflict-text")
+    assert page.input_value("#lines") == "rose\nbench"
+    page.click("#save-mine")
+    _said(page, "version 3")
+    assert client.get("garden").json()["labels"] == [
+        {"name": "rose", "description": "a flower"},
+        {"name": "bench"},
+    ]
+
+
+def test_what_comes_with_the_package_is_copied(open_page: OpenPage) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page("#vocabularies")
+    page.click("#vocabulary-list button:has-text('voc20')")
+    expect(page.locator("#name")).to_have_value("my-voc20")
+    page.fill("#name", "voc20")
+    page.click("#editor button[type=submit]")
+    page.wait_for_selector("#editor-status.bad")
+    page.fill("#name", "mine")
+    page.click("#editor button[type=submit]")
+    _said(page, "Saved mine: version 1, 20 labels")
+
+
+def test_marked_tags_calibrate_a_vocabulary(
+    open_page: OpenPage, client: httpx.Client, check_view: CheckView
+) -> None:
+    from playwright.sync_api import expect
+
+    client.put("house", json=["cat", "cup", "person"])
+    page = open_page("#vocabularies")
+    page.click("#vocabulary-list button:has-text('house')")
+    page.click("#use-vocabulary")
+    expect(page.locator("#vocabulary")).to_have_value("house")
+    page.set_input_files("#files", [EXAMPLES / "cat.jpg"])
+    page.click("#calibrate summary")
+    page.click("[aria-label='cat is right']")
+    page.click("[aria-label='person is wrong']")
+    page.click("#calibration button")
+    expect(page.locator("#calibration-status")).to_contain_text("Calibration 1, from 1 photograph.")
+    rows = page.locator("#calibration-report tbody tr")
+    assert "cat" in [row.split("\t")[0] for row in rows.all_inner_texts()]
+    expect(page.locator("#made-by")).to_contain_text("calibration 1")
+    check_view(page)
+    marked = {each["label"]: each for each in client.get("house/calibration").json()["labels"]}
+    counts = [(marked[name]["positives"], marked[name]["negatives"]) for name in ("cat", "person", "cup")]
+    assert counts == [(1, 0), (0, 1), (0, 0)]
