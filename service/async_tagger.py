@@ -127,10 +127,10 @@ class AsyncTagger:
             checkpoint: id of one in memory that shall answer; None: the active one.
 
         Raises:
+            CheckpointStateError: the checkpoint is not in memory.
             DeadlineError: the labels could not be encoded in time.
             NotReadyError: the service is shutting down.
             OverloadedError, RequestTooLargeError: see `Permits.take`.
-            ParameterError: the checkpoint is not in memory.
         """
         with self.runtime.acquire(checkpoint) as handle:
             async with self._tag_as(handle.tagger, photographs, vocabularies, selection, kind) as tags:

@@ -9,7 +9,7 @@ from service import metrics
 from service.answers.checkpoints import GONE, ON_THE_WAY, USABLE, CheckpointInfo, State
 from service.checkpoints.bundles import Bundle
 from service.checkpoints.states import Checkpoint
-from service.errors import CheckpointNotFoundError, CheckpointStateError, ParameterError
+from service.errors import CheckpointNotFoundError, CheckpointStateError
 from service.tagger import Tagger
 
 _REMEMBERED = 20
@@ -83,11 +83,11 @@ class CheckpointTable:
         return handle
 
     def acquire_named(self, checkpoint_id: str) -> Handle:
-        """A handle on what a request names. Raises ParameterError where it is not in memory."""
+        """A handle on what a request names. Raises CheckpointStateError unless it is in memory."""
         checkpoint = self._checkpoints.get(checkpoint_id)
         handle = None if checkpoint is None else self.acquire(checkpoint)
         if handle is None:
-            raise ParameterError(
+            raise CheckpointStateError(
                 f"the checkpoint {checkpoint_id[:80]!a} is not in memory",
                 "GET /v1/checkpoints tells which are; without `checkpoint` the active one answers",
             )

@@ -56,7 +56,7 @@ def _openapi() -> dict[str, Any]:
             "description": "Grids of all labels; or with `Accept: image/png` a picture for one of them.",
             "content": _PNG_CONTENT,
         },
-        **documented(413, 415, 422, 429, 500, 503, 504),
+        **documented(409, 413, 415, 422, 429, 500, 503, 504),
     },
     openapi_extra=_openapi(),
 )

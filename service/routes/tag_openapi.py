@@ -136,5 +136,5 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
             },
         },
     },
-    **documented(413, 415, 422, 429, 500, 503, 504),
+    **documented(409, 413, 415, 422, 429, 500, 503, 504),
 }

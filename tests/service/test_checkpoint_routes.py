@@ -191,7 +191,7 @@ def test_two_checkpoints_are_asked_about_one_photograph() -> None:
         in_json = {"images": [{"data": base64.b64encode(samples.jpeg()).decode()}], "checkpoint": other}
         assert client.post("/v1/tag", json=in_json).json()["checkpoint"] == other
         wrong = client.post("/v1/tag", files=files, params={"checkpoint": "sha256:nobody"})
-        assert wrong.status_code == 422
+        assert wrong.status_code == 409
         assert "not in memory" in wrong.json()["detail"]
         client.post(f"/v1/checkpoints/{other}/unload")
-        assert client.post("/v1/tag", files=files, params={"checkpoint": other}).status_code == 422
+        assert client.post("/v1/tag", files=files, params={"checkpoint": other}).status_code == 409
