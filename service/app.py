@@ -89,6 +89,9 @@ def create_app(
         version=version(),
         summary="Photographs and labels in your own words in, tags with probabilities out.",
         lifespan=lifespan,
+        # Both load scripts from elsewhere; `page` has /docs.
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.service = state
     metrics.BUILD.labels(version(), state.settings.engine).set(1)

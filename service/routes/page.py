@@ -1,4 +1,4 @@
-"""The page at `/`, and the files that it is made of."""
+"""The page at `/`, the one at `/docs`, and the files that they are made of."""
 
 import hashlib
 from functools import cache
@@ -10,8 +10,11 @@ from fastapi.responses import Response
 router = APIRouter(include_in_schema=False)
 
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-_FOLDER = files("service").joinpath("web")
-_FILES = frozenset(each.name for each in _FOLDER.iterdir() if each.is_file())
+_OURS = files("service").joinpath("web")
+_SWAGGER_UI = files("fastapi_offline").joinpath("static")
+_FILES = {each.name: each for each in _OURS.iterdir() if each.is_file()} | {
+    name: _SWAGGER_UI.joinpath(name) for name in ("swagger-ui.css", "swagger-ui-bundle.js")
+}
 # Nothing from elsewhere, and nothing within the page that was not shipped with it.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -25,9 +28,15 @@ async def page(request: Request) -> Response:
     return _answer("index.html", request)
 
 
+@router.get("/docs")
+async def docs(request: Request) -> Response:
+    """The OpenAPI document in Swagger UI."""
+    return _answer("docs.html", request)
+
+
 @router.get("/web/{name}")
 async def part(name: str, request: Request) -> Response:
-    """A file of the page."""
+    """A file of the pages."""
     if name not in _FILES:
         raise HTTPException(404)
     return _answer(name, request)
@@ -43,5 +52,5 @@ def _answer(name: str, request: Request) -> Response:
 
 @cache
 def _read(name: str) -> tuple[bytes, str]:
-    content = _FOLDER.joinpath(name).read_bytes()
+    content = _FILES[name].read_bytes()
     return content, f'"{hashlib.sha256(content).hexdigest()[:16]}"'

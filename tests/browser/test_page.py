@@ -116,3 +116,14 @@ def test_it_fits_and_everybody_can_use_it(open_page: OpenPage, check_view: Check
     for closed in page.locator("#result details:not([hidden]) summary").all():
         closed.click()
     check_view(page)
+
+
+def test_the_api_is_described_without_anything_from_elsewhere(open_page: OpenPage, address: str) -> None:
+    page = open_page()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{address}docs")
+    page.wait_for_selector("#operations-tagging-tag_v1_tag_post")
+    page.click("#operations-tagging-tag_v1_tag_post button")
+    page.wait_for_selector("#operations-tagging-tag_v1_tag_post .opblock-body")
+    assert [url for url in asked if not url.startswith((address, "data:"))] == []
