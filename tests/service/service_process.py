@@ -1,4 +1,4 @@
-"""`sigrl serve` as a process of its own, with the fake engine in it."""
+"""`sigrl serve` as a process of its own, with the fake engine in it unless told otherwise."""
 
 import json
 import logging
@@ -22,11 +22,16 @@ LONG = 60.0
 class ServiceProcess:
     """The process from its start to its end; settings by their names without SIGRL_.
 
-    `delay`: seconds that the model takes for each batch.
+    `delay`: seconds that the model takes for each batch; None: the engine is the real one, with the bundled
+    checkpoint if no other is set.
     """
 
     def __init__(
-        self, folder: Path, delay: float = 0, environment: Mapping[str, str] | None = None, **settings: object
+        self,
+        folder: Path,
+        delay: float | None = 0,
+        environment: Mapping[str, str] | None = None,
+        **settings: object,
     ) -> None:
         self._log = folder / "service.log"
         given = {f"SIGRL_{name.upper()}": str(value) for name, value in settings.items()}
@@ -34,7 +39,7 @@ class ServiceProcess:
         self._environment = {
             **os.environ,
             "PYTHONPATH": paths,
-            "DELAY": str(delay),
+            "DELAY": "" if delay is None else str(delay),
             "SIGRL_DATA": str(folder / "data"),
             **given,
             **(environment or {}),
@@ -100,5 +105,6 @@ if __name__ == "__main__":
     import service.tagger
     from service import cli
 
-    service.tagger.load_engine = lambda *_: _Engine(delay=float(os.environ["DELAY"]))  # type: ignore[attr-defined,assignment]
+    if delay := os.environ["DELAY"]:
+        service.tagger.load_engine = lambda *_: _Engine(delay=float(delay))  # type: ignore[attr-defined,assignment]
     cli.main()

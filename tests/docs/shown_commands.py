@@ -1,0 +1,93 @@
+"""The commands that README and docs show, in the order of the site; and which of them a test does not run."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+NOT_RUN = {
+    r"(\w+=\S+ )*sigrl serve( &)?": "runs until it is stopped; a process of the test's is there in its place",
+    r"(\w+=\S+ )*docker ": "needs a container engine; deploy/prove_image.py and tests/deploy run its parts",
+    r"pip install ": "changes the environment and asks a registry; .ci/run and deploy/prove_image.py install",
+    r"python -m pytest": "that is what runs here",
+    r"torchrun ": "needs four GPUs; tests/training runs two processes",
+    r"sigrl-train import --open-clip ": "fetches weights from a hub; tests/training imports from files",
+    r"sigrl(-train)? .*training/configs/": "needs data sets, and hours; tests/training has small ones",
+    r"sigrl-train \w+ .*(mkt|biam|clip|mine)\.yaml": "the same, and the file is the reader's",
+    r"sigrl-train init photographs labels\.csv": "the photographs are the reader's; others are run",
+    r"sigrl tag examples --checkpoint runs/(clip|bundled)": "of a training or an import that is not run",
+    r"md5sum ": "needs the data sets",
+    r"sigrl key revoke ": "the key is an example's; tests/service/keys revokes one",
+    r"curl .*https://tags\.example\.com": "a server that is not there",
+}
+"""Patterns at the begin of a command, and why: all others are run."""
+
+ONCE = (r"python examples/small_set\.py", r"sigrl-train (init|fit) ", r"cp -r runs/")
+"""What several pages show, and takes long or fails where it was done already: its first occurrence is run."""
+
+_CHANGED = (
+    # Two epochs, and photographs without their mirror images: it takes a minute otherwise, and what is learnt
+    # is not looked at.
+    (
+        r"(sigrl-train fit --config small\.yaml)",
+        r"sed -i 's/epochs: 15/epochs: 2/; s/augment: true/augment: false/' small.yaml; \1",
+    ),
+    # Without an address they ask port 8000.
+    (r"^(sigrl (checkpoint|feedback|vocab calibrate) )", r"SIGRL_SERVER=http://127.0.0.1:8000 \1"),
+)
+
+
+def pages() -> list[Path]:
+    """README.md, then the pages of docs/ as the site has them."""
+
+    navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    listed = [ROOT / "docs" / page for section in navigation for page in next(iter(section.values()))]
+    assert set(listed) == set((ROOT / "docs").rglob("*.md"))
+    return [ROOT / "README.md", *listed]
+
+
+def commands(page: Path) -> Iterator[str]:
+    """A page's shell commands and blocks of Python, in their order, each as lines for bash. What && joins is
+    several."""
+    text = page.read_text(encoding="utf-8")
+    for language, block in re.findall(r"^```(sh|python)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        if language == "python":
+            yield f"cat > page.py <<'END'\n{block}END\nrun-python page.py"
+        else:
+            yield from _commands(block)
+
+
+def script(page: Path, done: set[str], server: str) -> str:
+    """What bash is to run of a page; `server` stands for the one at port 8000. `done` are the commands of
+    earlier pages, to which these are added."""
+    lines = ["set -eu -o pipefail", "trap 'echo \"failed: $BASH_COMMAND\" >&2' ERR"]
+    for command in filter(is_run, commands(page)):
+        if command in done and any(re.match(pattern, command) for pattern in ONCE):
+            continue
+        done.add(command)
+        for pattern, changed in _CHANGED:
+            command = re.sub(pattern, changed, command)
+        lines.append(command.replace("http://127.0.0.1:8000", server))
+    return "\n".join(lines)
+
+
+def is_run(command: str) -> bool:
+    """Whether the test runs it."""
+    return not any(re.match(pattern, command) for pattern in NOT_RUN)
+
+
+def _commands(block: str) -> Iterator[str]:
+    lines = iter(block.splitlines())
+    for line in lines:
+        while line.endswith("\\"):
+            line = line[:-1] + next(lines)
+        if end := re.search(r"<<'(\w+)'", line):
+            while not line.endswith(f"\n{end[1]}"):
+                line += f"\n{next(lines)}"
+            yield line
+            continue
+        line = re.sub(r"(^|\s+)#.*", "", line)
+        yield from filter(None, line.split(" && "))
