@@ -24,7 +24,8 @@ EXPECTED = (
 OpenPage = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+# Not for the session: as long as it is there, nobody else can run an event loop in this thread.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed here")
