@@ -63,6 +63,13 @@ def test_prometheus_takes_its_configuration() -> None:
     subprocess.run(["promtool", "check", "config", DEPLOY / "prometheus.yml"], check=True)
 
 
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_alerts_are_explained(rule: dict) -> None:
+    page = (DEPLOY.parent / "docs/deploy.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{rule['alert']}` |"))
+    assert f"| {rule['labels']['severity']} |" in row
+
+
 @needs_promtool
 def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
     tests = Path(__file__).with_name("alerts_test.yml").read_text()
