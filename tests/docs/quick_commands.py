@@ -36,28 +36,28 @@ def quick_commands(folder: Path) -> Iterator[Path]:
     for name in PROGRAMS:
         (programs / name).write_text(_CALLER.format(python=sys.executable, address=address))
         (programs / name).chmod(0o755)
-    server = subprocess.Popen([sys.executable, __file__, address], stdout=subprocess.PIPE)
+    with socket.socket(socket.AF_UNIX) as listening:
+        # Calls wait here until there is somebody who answers.
+        listening.bind(address)
+        listening.listen()
+        number = listening.fileno()
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        server = subprocess.Popen([sys.executable, __file__, str(number)], pass_fds=[number], env=environment)
     try:
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"ready\n"
         yield programs
     finally:
         server.kill()
         server.wait()
 
 
-def _serve(address: str) -> None:
+def _serve(listening: socket.socket) -> None:
     # What the commands import, with nothing in it that starts a thread: a fork would lose it.
     import service.cli
     import service.tagger  # noqa: F401
     import training.cli
     import training.tasks.photographs_run  # noqa: F401
 
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(address)
-    listening.listen()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    print("ready", flush=True)
     while True:
         connection, _ = listening.accept()
         if os.fork() == 0:
@@ -104,4 +104,4 @@ def _run(program: str, arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -90,6 +90,16 @@ def test_every_reason_not_to_run_a_command_is_needed() -> None:
         assert any(re.match(pattern, command) for _, command in NOT_RUN), pattern
 
 
+def test_links_of_the_readme_lead_somewhere() -> None:
+    """Those of docs/ are followed by `mkdocs build --strict`."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        target = ROOT / (path or "README.md")
+        assert target.exists(), path
+        headings = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in {re.sub(r"\W+", "-", each.lower()) for each in headings}, anchor
+
+
 def test_variables_are_settings() -> None:
     known = {f"SIGRL_{name.upper()}" for name in Settings.model_fields} | BESIDE_SETTINGS
     for page in pages():
