@@ -20,8 +20,6 @@ from model.calibration import (
     probabilities,
 )
 
-Wide: TypeAlias = npt.NDArray[np.float64]
-
 EXPECTED_THRESHOLD_PHOTOGRAPHS = 20.0
 """The threshold that the probabilities make expect counts like so many of the examples that show it."""
 _SHIFT_DEVIATIONS = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -134,23 +132,6 @@ def refine(
         elif isinstance(goal, BestF1):
             refined[column, THRESHOLD] = _best_f1(values, holds, float(expected[column]))
     return refined
-
-
-def logistic(features: Wide, targets: npt.NDArray[np.bool_], start: Wide, deviations: Wide) -> Wide:
-    """Coefficients [F] of a logistic regression on `features` [M, F], by Newton's method, with a normal prior
-    around `start` [F]."""
-    coefficients = start.copy()
-    precision = 1 / deviations**2
-    for _ in range(_STEPS):
-        expected = 1 / (1 + np.exp(-np.clip(features @ coefficients, -40, 40)))
-        gradient = features.T @ (expected - targets) + precision * (coefficients - start)
-        curvature = expected * (1 - expected)
-        hessian = (features * curvature[:, None]).T @ features + np.diag(precision)
-        step = np.clip(np.linalg.solve(hessian, gradient), -1, 1)
-        coefficients = coefficients - step
-        if np.abs(step).max() < _PRECISION:
-            break
-    return coefficients
 
 
 def _deviations(

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import lower_quartile
-from model.label_refinement import logistic
 from training.metrics import expected_calibration_error
 
 OFFSET = -5.3
@@ -18,9 +17,12 @@ _FOLDS = 8
 _DEVIATIONS = np.array([2.0, 0.5])
 """How far the offset, and the slope as a part of itself, may well be off before anything is labelled."""
 _LEAST_SPREAD = 1e-3
+_STEPS = 50
+_PRECISION = 1e-6
 
 Logits = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
+Wide = npt.NDArray[np.float64]
 
 
 class NewWords(NamedTuple):
@@ -48,7 +50,7 @@ def fit_new_words(scores: Logits, labels: Labels, background: Logits, expected: 
     raised = (scores - lower_quartile(background))[known].astype(np.float64)
     features = np.stack([np.ones_like(raised), expected.slope * raised], axis=1)
     start = np.array([expected.offset, 1.0])
-    offset, factor = logistic(features, labels[known] > 0, start, _DEVIATIONS)
+    offset, factor = _logistic(features, labels[known] > 0, start, _DEVIATIONS)
     # The order of scores is never turned, whatever the labels say.
     return NewWords(float(offset), max(float(factor), 0.1) * expected.slope)
 
@@ -78,3 +80,20 @@ def _error(logits: Logits, labels: Labels) -> float:
     probabilities = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -40, 40)))
     error = expected_calibration_error(probabilities, labels > 0, known=labels != 0)
     return float(np.nanmean(error.per_label))
+
+
+def _logistic(features: Wide, targets: npt.NDArray[np.bool_], start: Wide, deviations: Wide) -> Wide:
+    """Coefficients [F] of a logistic regression on `features` [M, F], by Newton's method, with a normal prior
+    around `start` [F]."""
+    coefficients = start.copy()
+    precision = 1 / deviations**2
+    for _ in range(_STEPS):
+        expected = 1 / (1 + np.exp(-np.clip(features @ coefficients, -40, 40)))
+        gradient = features.T @ (expected - targets) + precision * (coefficients - start)
+        curvature = expected * (1 - expected)
+        hessian = (features * curvature[:, None]).T @ features + np.diag(precision)
+        step = np.clip(np.linalg.solve(hessian, gradient), -1, 1)
+        coefficients = coefficients - step
+        if np.abs(step).max() < _PRECISION:
+            break
+    return coefficients

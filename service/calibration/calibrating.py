@@ -1,13 +1,13 @@
 """How a vocabulary is calibrated while the service answers, with no HTTP in it."""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from anyio import to_thread
 
 from model.engine import LabelFeatures
 from model.kept_features import KeptFeatures
+from model.manifest import sha256
 from service import images
 from service.answers.calibration import CalibrationGoal, CalibrationReport, HygieneReport
 from service.async_tagger import AsyncTagger
@@ -111,12 +111,16 @@ class Calibrating:
         return tags.checkpoint, features
 
 
+def example(data: bytes, shown: Mapping[str, bool], limits: ImageLimits) -> Example:
+    """What is kept of a labelled photograph. Raises ImageError."""
+    return Example("sha256:" + sha256(data), images.small_copy(data, limits), shown)
+
+
 def _example(file: LabelledFile, limits: ImageLimits) -> Example:
     try:
-        copy = images.small_copy(file.data, limits)
+        return example(file.data, file.shown, limits)
     except ImageError as error:
         raise ExamplesError(
             f"the photograph {(file.filename or '')[:80]!a} cannot be used: {error.detail}",
             f"{error.hint}, or leave it out; nothing was kept of this request",
         ) from error
-    return Example("sha256:" + hashlib.sha256(file.data).hexdigest(), copy, file.shown)

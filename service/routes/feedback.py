@@ -1,6 +1,5 @@
 """/v1/feedback: right and wrong tags, as a training set."""
 
-import hashlib
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -11,9 +10,9 @@ from fastapi import APIRouter, Depends, Path, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
-from service import images, vocabularies
+from service import vocabularies
 from service.answers.feedback import FeedbackAnswer, FeedbackSummary, TagCounts
-from service.calibration.examples import Example
+from service.calibration.calibrating import example
 from service.errors import FeedbackOffError, InvalidLabelsError, ParameterError, RequestError
 from service.feedback.exporting import training_set
 from service.feedback.store import FeedbackStore
@@ -82,10 +81,10 @@ async def give_feedback(
 
     def keep() -> FeedbackAnswer:
         limits = ImageLimits(settings.max_request_bytes, settings.max_image_pixels)
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        known = store.add(Example(digest, images.small_copy(data, limits), shown), settings.feedback_bytes)
+        given = example(data, shown, limits)
+        known = store.add(given, settings.feedback_bytes)
         right, wrong = (tuple(sorted(tag for tag in known if known[tag] is holds)) for holds in (True, False))
-        return FeedbackAnswer(photograph=digest, right=right, wrong=wrong)
+        return FeedbackAnswer(photograph=given.digest, right=right, wrong=wrong)
 
     return await state.ready_tagger.in_decoder(keep)
 
