@@ -2,49 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
 from model.engine import ImageFeatures
 from model.vocabulary import Vocabulary
 from service.errors import ModelError, ParameterError
-from service.results import Tag, Tagging
+from service.results import Explanation, LabelMap, Tag
 from service.scoring import Array, Question, Scores
 from service.selection import DEFAULT_TOP_K, Selection
 
 MAX_MAPS = 32
 """Labels of one photograph: a bound on the size of an answer."""
-Covers = Literal["photograph", "centre-square"]
 _DIGITS = 4
-
-
-class LabelMap(Tag):
-    """One label's verdict on one photograph, and where it comes from."""
-
-    grid: tuple[tuple[float, ...], ...] = Field(examples=[[[0.0, 0.2], [0.4, 1.0]]])
-    """Rows from the top, each from the left: 0 for the patch that speaks least for the label, 1 for the one
-    that speaks most. It says where and not whether: see `probability` for that."""
-    lowest: float
-    """What 0 stands for, in the head's own measure (for most checkpoints a cosine): with it, labels of one
-    checkpoint can be compared."""
-    highest: float
-    """What 1 stands for."""
-
-
-class Explanation(Tagging):
-    """Labels with their verdicts on one photograph, best first, and where on it they are seen."""
-
-    tags: tuple[LabelMap, ...]
-    """In order of falling probability, whether accepted or not."""
-    covers: Covers
-    """What the grid lies on: the whole photograph, or the square in its centre as long as its shorter side.
-    The checkpoint does not see the rest."""
-    height: int
-    """Rows of the grid."""
-    width: int
-    """Columns of the grid."""
 
 
 def explained(vocabulary: Vocabulary, top_k: int | None) -> Selection:

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from service import images
-from service.explaining import Covers
 from service.image_files import ImageLimits
+from service.results import Covers
 
 MAX_SIDE = 1024
 """Pixels of the longer side of a picture."""

@@ -1,8 +1,12 @@
 """What tagging answers: the same types in Python, on the command line and over HTTP."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.vocabulary import Vocabulary
+
+Covers = Literal["photograph", "centre-square"]
 
 
 class Answer(BaseModel):
@@ -69,3 +73,30 @@ class Tagging(Answer):
     def labels(self) -> tuple[str, ...]:
         """Names of the accepted tags, best first."""
         return tuple(tag.label for tag in self.tags if tag.accepted)
+
+
+class LabelMap(Tag):
+    """One label's verdict on one photograph, and where it comes from."""
+
+    grid: tuple[tuple[float, ...], ...] = Field(examples=[[[0.0, 0.2], [0.4, 1.0]]])
+    """Rows from the top, each from the left: 0 for the patch that speaks least for the label, 1 for the one
+    that speaks most. It says where and not whether: see `probability` for that."""
+    lowest: float
+    """What 0 stands for, in the head's own measure (for most checkpoints a cosine): with it, labels of one
+    checkpoint can be compared."""
+    highest: float
+    """What 1 stands for."""
+
+
+class Explanation(Tagging):
+    """Labels with their verdicts on one photograph, best first, and where on it they are seen."""
+
+    tags: tuple[LabelMap, ...]
+    """In order of falling probability, whether accepted or not."""
+    covers: Covers
+    """What the grid lies on: the whole photograph, or the square in its centre as long as its shorter side.
+    The checkpoint does not see the rest."""
+    height: int
+    """Rows of the grid."""
+    width: int
+    """Columns of the grid."""

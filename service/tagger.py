@@ -18,11 +18,11 @@ from model.vocabulary import Vocabulary
 from service import image_files, images, metrics, vocabularies
 from service.engines import load_engine
 from service.errors import ImageError, ModelError
-from service.explaining import Explain, Explanation, explained
+from service.explaining import Explain, explained
 from service.image_files import ImageLimits
 from service.label_cache import Key, LabelCache
 from service.label_files import LabelFiles
-from service.results import Tagging
+from service.results import Explanation, Tagging
 from service.scoring import Array, Question, Scored, Work, pixel_values, score_batch
 from service.selection import Selection
 from service.settings import Settings, load_settings

@@ -21,6 +21,7 @@ from service.client.photographs import Batch, Result, Source, batches, read
 from service.client.requests import Request, StoredSummary, StoredVocabulary, T, Wanted
 from service.client.retrying import Attempts
 from service.errors import RequestTooLargeError, TaggerError
+from service.results import Explanation
 
 
 class AsyncClient:
@@ -109,6 +110,18 @@ class AsyncClient:
                     yield result
             except (httpx.HTTPError, TaggerError) as error:
                 await sleep(pause(attempts, error, self._server))
+
+    async def explain(
+        self,
+        photograph: Source,
+        labels: Sequence[str] | None = None,
+        *,
+        vocabulary: str | None = None,
+        top_k: int | None = None,
+    ) -> Explanation:
+        """Says where on a photograph labels are seen. Parameters as for POST /v1/explain."""
+        wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k)
+        return await self._send(requests.explain(await to_thread.run_sync(read, photograph), wanted))
 
     async def embed_photographs(self, photographs: Sequence[Source]) -> EmbeddingsAnswer:
         """Vectors of photographs."""

@@ -18,6 +18,7 @@ from service.answers.feedback import FeedbackAnswer
 from service.answers.tags import TagAnswer, TagLine, TagLineBySeveral
 from service.answers.vocabularies import VocabularyDocument, VocabularyPage, VocabularySummary
 from service.client.photographs import Upload
+from service.results import Explanation
 
 T = TypeVar("T")
 Content = TypeVar("Content", bound=BaseModel)
@@ -90,6 +91,12 @@ def line(text: str) -> TagLine | TagLineBySeveral:
     """One photograph's line."""
     kind = TagLineBySeveral if "vocabularies" in json.loads(text) else TagLine
     return kind.model_validate_json(text)
+
+
+def explain(photograph: Upload, wanted: Wanted) -> Request[Explanation]:
+    """POST /v1/explain."""
+    arguments = {"data": wanted.fields(), "files": _files([photograph])}
+    return Request("POST", "/v1/explain", _content_of(Explanation), arguments)
 
 
 def embed_photographs(uploads: Sequence[Upload]) -> Request[EmbeddingsAnswer]:

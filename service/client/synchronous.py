@@ -20,6 +20,7 @@ from service.client.photographs import Batch, Result, Source, batches, read
 from service.client.requests import Request, StoredSummary, StoredVocabulary, T, Wanted
 from service.client.retrying import Attempts
 from service.errors import RequestTooLargeError, TaggerError
+from service.results import Explanation
 
 
 class Client:
@@ -122,6 +123,18 @@ class Client:
                     yield result
             except (httpx.HTTPError, TaggerError) as error:
                 sleep(pause(attempts, error, self._server))
+
+    def explain(
+        self,
+        photograph: Source,
+        labels: Sequence[str] | None = None,
+        *,
+        vocabulary: str | None = None,
+        top_k: int | None = None,
+    ) -> Explanation:
+        """Says where on a photograph labels are seen. Parameters as for POST /v1/explain."""
+        wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k)
+        return self._send(requests.explain(read(photograph), wanted))
 
     def embed_photographs(self, photographs: Sequence[Source]) -> EmbeddingsAnswer:
         """Vectors of photographs."""

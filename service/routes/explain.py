@@ -8,11 +8,12 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
 
 from service.errors import ParameterError, RequestError
-from service.explaining import Explain, Explanation, explained
+from service.explaining import Explain, explained
 from service.heat_maps import overlay_png
 from service.image_files import ImageLimits
 from service.keys.needs import NEEDS_TAG
 from service.problems import documented
+from service.results import Explanation
 from service.routes.tag_openapi import OPENAPI
 from service.state import ServiceState, service_state
 from service.tag_answer import server_timing

@@ -75,6 +75,17 @@ def test_tagging_is_that_of_the_service(
         call(server, "tag", photograph, ["dog", "dog"])
 
 
+def test_an_explanation_is_that_of_the_service(
+    call: Callable[..., Any], server: str, photograph: Path, tagger: Tagger
+) -> None:
+    expected = tagger.explain(photograph, ["red", "salt, pepper"])
+    assert call(server, "explain", photograph, ["red", "salt, pepper"]) == expected
+    few = call(server, "explain", samples.jpeg(), vocabulary="coco80", top_k=3)
+    assert (few.vocabulary.name, len(few.tags)) == ("coco80", 3)
+    with pytest.raises(DamagedImageError):
+        call(server, "explain", samples.jpeg()[:300])
+
+
 def test_many_come_each_with_its_own_outcome(
     call: Callable[..., Any], server: str, album: list[Path], tagger: Tagger
 ) -> None:
