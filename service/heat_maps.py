@@ -65,12 +65,13 @@ def overlay(photograph: Image.Image, grid: Sequence[Sequence[float]], covers: Co
         left, top = (size[0] - width) // 2, (size[1] - height) // 2
     here = slice(top, top + height), slice(left, left + width)
     drawn = canvas * _UNSEEN
-    drawn[here] = (1 - _COLOUR) * canvas[here] + _COLOUR * _colours(grid, (width, height))
+    drawn[here] = (1 - _COLOUR) * canvas[here] + _COLOUR * colours(grid, (width, height))
     return Image.fromarray(drawn.round().astype(np.uint8))
 
 
-def _colours(grid: Sequence[Sequence[float]], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """[height, width, 3], 0..255."""
+def colours(grid: Sequence[Sequence[float]], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """A grid of numbers from 0 to 1 in colours, as large as `size` (width, height): [height, width, 3],
+    0..255."""
     # Bicubic would overshoot: a patch that says 1 would be surrounded by less than its neighbours say.
     values = Image.fromarray(np.asarray(grid, np.float32)).resize(size, Image.Resampling.BILINEAR)
     steps = np.linspace(0, 1, len(_VIRIDIS))

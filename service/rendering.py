@@ -64,7 +64,8 @@ def percent(probability: float) -> str:
     return f"{probability:.0%}".replace("%", " %")
 
 
-def _why_not(tag: "Tag") -> str:
+def why_not(tag: "Tag") -> str:
+    """Of one that is not accepted."""
     if tag.probability < tag.threshold:
         return f"below {percent(tag.threshold)}"
     return "excluded by another"
@@ -131,6 +132,11 @@ class Renderer:
         elif not isinstance(result, ImageError):
             self._show_tables(path, result)
 
+    def tell(self, text: str) -> None:
+        """A line after the results, for people alone."""
+        if not self._as_json:
+            self._out.print(Text(text), soft_wrap=True)
+
     def _show_tables(self, path: Path, taggings: "tuple[Tagging, ...]") -> None:
         if not self._first:
             self._out.print()
@@ -158,7 +164,7 @@ class Renderer:
                 Text(tag.label),
                 Text(bar(tag.probability, ascii_only), "green" if tag.accepted else ""),
                 percent(tag.probability),
-                "" if tag.accepted else _why_not(tag),
+                "" if tag.accepted else why_not(tag),
                 style="" if tag.accepted else "dim",
             )
         return table

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from service.errors import ImageError, ParameterError
-from service.results import Tagging, VocabularyInfo
+from service.results import Explanation, Tagging, VocabularyInfo
 
 if TYPE_CHECKING:
     from model.vocabulary import Vocabulary
@@ -32,6 +32,14 @@ class TagSource(Protocol):
         ...
 
 
+class ExplainingSource(TagSource, Protocol):
+    """Says where on a photograph it sees labels, too."""
+
+    def explain(self, path: Path, top_k: int) -> Explanation:
+        """Of the first vocabulary, the most probable `top_k` labels. Raises TaggerError."""
+        ...
+
+
 class LocalSource:
     """A model in this process."""
 
@@ -47,6 +55,10 @@ class LocalSource:
         """See `TagSource`."""
         paths, read = tee(paths)
         return zip(paths, self._tagger.tag_by_each(read, self._asked, self._selection), strict=True)
+
+    def explain(self, path: Path, top_k: int) -> Explanation:
+        """See `ExplainingSource`."""
+        return self._tagger.explain(path, self._asked[0] if self._asked else None, top_k=top_k)
 
 
 class RemoteSource:
@@ -93,6 +105,12 @@ class RemoteSource:
                 yield path, outcome
             else:
                 raise outcome
+
+    def explain(self, path: Path, top_k: int) -> Explanation:
+        """See `ExplainingSource`."""
+        labels = None if self._labels is None else self._labels.names
+        vocabulary = self._names[0] if self._names else None
+        return self._client.explain(path, labels, vocabulary=vocabulary, top_k=top_k)
 
 
 def _in_order(results: "Iterable[Result]") -> Iterator["Result"]:

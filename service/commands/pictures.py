@@ -1,0 +1,105 @@
+"""`sigrl tag --explain` and `--sheet`: what is found, as a picture."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.errors import ImageError, ParameterError
+from service.finding import find_photographs
+from service.image_files import ImageLimits
+from service.rendering import Renderer, printable
+
+if TYPE_CHECKING:
+    from service.drawing.contact_sheet import Sheet
+    from service.tag_sources import ExplainingSource, TagSource
+
+
+def check_pictures(
+    explain: Path | None,
+    sheet: Path | None,
+    photographs: Sequence[Path],
+    vocabularies: Sequence[str],
+    *,
+    out: Path | None,
+    as_json: bool,
+    sets_thresholds: bool,
+) -> None:
+    """Before a model is loaded. Raises ParameterError."""
+    from service.drawing.files import check_target
+
+    if explain is None and sheet is None:
+        return
+    option = "--sheet" if explain is None else "--explain"
+    if out is not None or len(vocabularies) > 1 or (explain is not None and sheet is not None):
+        raise ParameterError(
+            f"{option} goes with one vocabulary, and neither with --out nor another picture",
+            "run the command once for each",
+        )
+    if sheet is not None:
+        if as_json:
+            raise ParameterError("--sheet goes without --json", "leave --json out, or --sheet")
+        check_target(option, sheet)
+    if explain is not None:
+        if len(photographs) > 1 or photographs[0].is_dir():
+            given = "a folder is given" if photographs[0].is_dir() else f"{len(photographs)} are given"
+            raise ParameterError(
+                f"--explain draws one photograph, and {given}", "name one file; --sheet draws many"
+            )
+        if sets_thresholds:
+            detail = "--explain goes without --threshold and --false-positive-rate"
+            raise ParameterError(detail, "say how many labels with --top-k")
+        check_target(option, explain)
+
+
+def explain_one(
+    renderer: Renderer,
+    opened: "AbstractContextManager[ExplainingSource]",
+    photograph: Path,
+    out: Path,
+    top_k: int | None,
+) -> bool:
+    """Whether it failed."""
+    (path,) = find_photographs([photograph])
+    with opened as source:
+        from service.drawing.explaining import explain_photograph
+
+        try:
+            explanation = explain_photograph(source, path, out, top_k, _limits())
+        except ImageError as error:
+            renderer.show(path, error)
+            return True
+    renderer.show(path, (explanation,))
+    renderer.tell(f"{printable(out)}: where they are seen")
+    return False
+
+
+def draw_many(
+    renderer: Renderer,
+    opened: "AbstractContextManager[TagSource]",
+    photographs: Sequence[Path],
+    out: Path,
+    top_k: int | None,
+) -> bool:
+    """Whether some failed."""
+    from service.drawing.contact_sheet import draw_sheet, without_pages
+
+    paths = without_pages(list(find_photographs(photographs)), out)
+    with opened as source:
+        sheet = draw_sheet(source, paths, out, top_k, _limits(), renderer)
+    renderer.tell(_in_words(sheet))
+    return sheet.failed > 0
+
+
+def _in_words(sheet: "Sheet") -> str:
+    first, *others = sheet.pages
+    files = printable(first) + (f" to {printable(others[-1])}" if others else "")
+    photographs = f"{sheet.photographs:,} photograph{'' if sheet.photographs == 1 else 's'}"
+    return f"{files}: {photographs}{f', {sheet.failed:,} failed' if sheet.failed else ''}"
+
+
+def _limits() -> ImageLimits:
+    from service.settings import load_settings
+
+    settings = load_settings()
+    return ImageLimits(settings.max_request_bytes, settings.max_image_pixels)

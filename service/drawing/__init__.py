@@ -1,0 +1,1 @@
+"""What was found on photographs, as pictures in files."""

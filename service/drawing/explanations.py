@@ -1,0 +1,78 @@
+"""A photograph beside the maps of its labels, as one picture."""
+
+from PIL import Image, ImageDraw
+
+from service.drawing.fitting import fitted
+from service.drawing.lettering import lettering
+from service.heat_maps import colours, overlay
+from service.rendering import percent, why_not
+from service.results import Explanation, LabelMap
+
+PANEL = 440
+"""Pixels of the longer side of a photograph in the picture."""
+_COLUMNS = 4
+_LEAST_WIDTH = 260
+"""Of a panel: titles need room over narrow photographs, too."""
+_GAP = 24
+_INK, _DIM = "#1a1a1a", "#6b6b6b"
+_TITLE, _SMALL = lettering(22), lettering(15)
+_LEGEND = 160, 14
+
+
+def draw_explanation(photograph: Image.Image, name: str, explanation: Explanation) -> Image.Image:
+    """The photograph, RGB, and a map for every label of the explanation, each under its title; `name` is the
+    photograph's."""
+    image = fitted(photograph, (PANEL, PANEL), enlarge=True)
+    width = max(image.width, _LEAST_WIDTH)
+    titles = [_TITLE.lines(name, width, 2)]
+    titles += [_TITLE.lines(tag.label, width - _room(tag), 2) for tag in explanation.tags]
+    below = 0 if all(tag.accepted for tag in explanation.tags) else _SMALL.height
+    head = max(map(len, titles)) * _TITLE.height + below + 6
+    rows = -(-len(titles) // _COLUMNS)
+    columns = -(-len(titles) // rows)
+    picture = Image.new(
+        "RGB",
+        (_GAP + columns * (width + _GAP), _GAP + rows * (head + image.height + _GAP) + _SMALL.height + _GAP),
+        "white",
+    )
+    canvas = ImageDraw.Draw(picture)
+    panels = [image, *(overlay(image, tag.grid, explanation.covers) for tag in explanation.tags)]
+    for number, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+        row, column = divmod(number, columns)
+        left, top = _GAP + column * (width + _GAP), _GAP + row * (head + image.height + _GAP)
+        for line, text in enumerate(title):
+            _TITLE.draw(canvas, (left, top + line * _TITLE.height), text, _INK)
+        if number:
+            _draw_verdict(canvas, (left, top), width, head, explanation.tags[number - 1])
+        picture.paste(panel, (left, top + head))
+    _draw_legend(picture, picture.height - _GAP - _SMALL.height, explanation.covers == "centre-square")
+    return picture
+
+
+def _room(tag: LabelMap) -> float:
+    return _TITLE.width(percent(tag.probability)) + 12
+
+
+def _draw_verdict(
+    canvas: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, head: int, tag: LabelMap
+) -> None:
+    left, top = corner
+    text = percent(tag.probability)
+    _TITLE.draw(canvas, (left + width - _TITLE.width(text), top), text, _INK if tag.accepted else _DIM)
+    if not tag.accepted:
+        _SMALL.draw(canvas, (left, top + head - 6 - _SMALL.height), why_not(tag), _DIM)
+
+
+def _draw_legend(picture: Image.Image, top: int, cropped: bool) -> None:
+    canvas = ImageDraw.Draw(picture)
+    width, height = _LEGEND
+    strip = Image.fromarray(
+        colours([[step / 31 for step in range(32)]], (width, height)).round().astype("uint8")
+    )
+    left = _GAP
+    _SMALL.draw(canvas, (left, top), "least", _DIM)
+    left += round(_SMALL.width("least")) + 8
+    picture.paste(strip, (left, top + (_SMALL.height - height) // 2))
+    left += width + 8
+    text = "most: where it is seen, not whether" + ("; dark: not seen by the checkpoint" if cropped else "")
+    _SMALL.draw(canvas, (left, top), _SMALL.cut(text, picture.width - left - _GAP), _DIM)

@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+import sample_images as samples
+
+from service.drawing.files import SUFFIXES, check_target, is_ours, save
+from service.errors import ParameterError
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".PNG"])
+def test_only_what_is_ours_is_written_over(tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"out{suffix}"
+    for _ in range(2):
+        check_target("--explain", out)
+        save(samples.picture(), out)
+        assert is_ours(out)
+    assert list(tmp_path.iterdir()) == [out]
+    out.write_bytes(samples.jpeg())
+    with pytest.raises(ParameterError, match="not made by this command"):
+        check_target("--explain", out)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("out.gif", "out.gif"), ("out", "out"), ("absent/out.png", "no such folder")]
+)
+def test_what_cannot_be_written_is_told_before(tmp_path: Path, name: str, told: str) -> None:
+    with pytest.raises(ParameterError, match=told):
+        check_target("--explain", tmp_path / name)
+
+
+def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="cannot write"):
+        save(samples.picture(), tmp_path / "absent" / "out.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(ParameterError, match="folder"):
+        save(samples.picture(), tmp_path / "folder.png")
+    assert [each.name for each in tmp_path.iterdir()] == ["folder.png"]
