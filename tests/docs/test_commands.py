@@ -90,11 +90,12 @@ def test_every_reason_not_to_run_a_command_is_needed() -> None:
         assert any(re.match(pattern, command) for _, command in NOT_RUN), pattern
 
 
-def test_links_of_the_readme_lead_somewhere() -> None:
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_beside_the_docs_lead_somewhere(page: str) -> None:
     """Those of docs/ are followed by `mkdocs build --strict`."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / page).read_text(encoding="utf-8")
     for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
-        target = ROOT / (path or "README.md")
+        target = ROOT / (path or page)
         assert target.exists(), path
         headings = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
         assert not anchor or anchor in {re.sub(r"\W+", "-", each.lower()) for each in headings}, anchor

@@ -66,10 +66,10 @@ def fit_command(
 
 
 def report_command(
-    run: Annotated[Path, typer.Argument(help="Directory of a run that `fit` has finished")],
+    run: Annotated[Path, typer.Argument(help="Directory of a run, also of one that goes on")],
 ) -> None:
     """Make the page of a run again: `report.html`, one file with curves, labels and photographs."""
-    console.print(f"wrote {write_report(run)}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {write_report(run)}", highlight=False, soft_wrap=True, markup=False)
 
 
 def evaluate_command(
