@@ -1,9 +1,10 @@
 """`sigrl tag`."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,6 +77,14 @@ def tag_command(
         Path | None,
         typer.Option(metavar="FILE", help="Write the tags to FILE, .parquet, .csv or .jsonl, and show none."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLUSTER",
+            help="With --out: by the machines of a Ray cluster, `auto` or its address; `local` for a process "
+            "on each core here.",
+        ),
+    ] = None,
     sidecar: Annotated[
         Sidecar | None,
         typer.Option(help="With --out: also a file beside each photograph, PHOTO.xmp or PHOTO.json."),
@@ -97,15 +106,18 @@ def tag_command(
         raise ParameterError("both --labels and --vocabulary are given", "give one of them")
     names = vocabulary or []
     _check_bulk(out, sidecar, names, as_json)
+    _check_ray(ray, out, server)
 
     from service.selection import Selection
 
     selection = Selection(top_k, threshold, false_positive_rate, brief=labels is None and not names)
     with Renderer(as_json) as renderer:
-        if server is None:
-            opened = _local(renderer, checkpoint, labels, names, selection)
-        else:
+        if server is not None:
             opened = _remote(server, checkpoint, labels, names, selection)
+        elif ray is not None:
+            opened = _on_ray(renderer, ray, checkpoint, labels, names, selection)
+        else:
+            opened = _local(renderer, checkpoint, labels, names, selection)
         if out is None:
             failed = _show(renderer, opened, list(find_photographs(photographs)))
         else:
@@ -148,6 +160,15 @@ def _check_bulk(out: Path | None, sidecar: Sidecar | None, names: list[str], as_
         raise ParameterError("--out goes with one vocabulary and without --json", "use --out tags.jsonl")
 
 
+def _check_ray(cluster: str | None, out: Path | None, server: str | None) -> None:
+    if cluster is None:
+        return
+    if out is None or server is not None:
+        raise ParameterError("--ray goes with --out and without --server", "add --out tags.parquet")
+    if find_spec("ray") is None:
+        raise ParameterError("Ray is not installed", "pip install 'sigrl-tagger[ray]' on every machine")
+
+
 def _in_words(selection: "Selection") -> str:
     return ", ".join(f"{name} {value}" for name, value in asdict(selection).items())
 
@@ -174,6 +195,28 @@ def _local(
         with renderer.phase("encoding labels", len(each.labels)) as encoded:
             tagger.prepare(each, encoded)
     yield LocalSource(tagger, wanted, selection)
+
+
+@contextmanager
+def _on_ray(
+    renderer: Renderer,
+    cluster: str,
+    checkpoint: Path | None,
+    labels: list[str] | None,
+    names: list[str],
+    selection: "Selection",
+) -> "Iterator[TagSource]":
+    from service.settings import load_settings
+
+    settings = load_settings(checkpoint=checkpoint)
+    wanted = _wanted_labels(labels, names, settings)
+
+    from service.bulk.on_ray import RaySource
+
+    with renderer.phase(f"joining the cluster {cluster}"):
+        source = RaySource(cluster, settings, wanted, selection)
+    with closing(source):
+        yield source
 
 
 @contextmanager
