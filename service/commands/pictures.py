@@ -52,20 +52,20 @@ def check_pictures(
         check_target(option, explain)
 
 
-def explain_one(
+def explain_photograph(
     renderer: Renderer,
     opened: "AbstractContextManager[ExplainingSource]",
-    photograph: Path,
+    photographs: Sequence[Path],
     out: Path,
     top_k: int | None,
 ) -> bool:
-    """Whether it failed."""
-    (path,) = find_photographs([photograph])
+    """Of the only one. Whether it failed."""
+    (path,) = find_photographs(photographs)
     with opened as source:
-        from service.drawing.explaining import explain_photograph
+        from service.drawing import explaining
 
         try:
-            explanation = explain_photograph(source, path, out, top_k, _limits())
+            explanation = explaining.explain_photograph(source, path, out, top_k, _limits())
         except ImageError as error:
             renderer.show(path, error)
             return True
@@ -74,7 +74,7 @@ def explain_one(
     return False
 
 
-def draw_many(
+def draw_sheet(
     renderer: Renderer,
     opened: "AbstractContextManager[TagSource]",
     photographs: Sequence[Path],
@@ -82,11 +82,11 @@ def draw_many(
     top_k: int | None,
 ) -> bool:
     """Whether some failed."""
-    from service.drawing.contact_sheet import draw_sheet, without_pages
+    from service.drawing import contact_sheet
 
-    paths = without_pages(list(find_photographs(photographs)), out)
+    paths = contact_sheet.without_pages(list(find_photographs(photographs)), out)
     with opened as source:
-        sheet = draw_sheet(source, paths, out, top_k, _limits(), renderer)
+        sheet = contact_sheet.draw_sheet(source, paths, out, top_k, _limits(), renderer)
     renderer.tell(_in_words(sheet))
     return sheet.failed > 0
 

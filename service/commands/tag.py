@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.commands.pictures import check_pictures, draw_sheet, explain_photograph
 from service.errors import ImageError, ParameterError
 from service.finding import find_photographs
 from service.rendering import Renderer
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from model.vocabulary import Vocabulary
     from service.selection import Selection
     from service.settings import Settings
-    from service.tag_sources import TagSource
+    from service.tag_sources import ExplainingSource, TagSource
 
 SOME_FAILED = 1
 
@@ -89,6 +90,14 @@ def tag_command(
         Sidecar | None,
         typer.Option(help="With --out: also a file beside each photograph, PHOTO.xmp or PHOTO.json."),
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of one photograph: draw where its tags are seen, as PNG or JPEG."),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw photographs over their tags, 30 on a page, and list none."),
+    ] = None,
 ) -> None:
     """Tags photographs.
 
@@ -100,17 +109,34 @@ def tag_command(
     --out writes the tags of folders of any size into a file. It may be stopped at any moment, and the same
     command goes on where it was. Photographs that cannot be tagged are listed in a file beside it.
 
+    --explain draws the photograph beside a map of each tag, of six at most if --top-k does not say more.
+    --sheet draws a contact sheet; its further pages are FILE-2, FILE-3 and so on.
+
     Exit status: 0 all tagged, 1 some photographs could not be tagged, 2 wrong usage and nothing was tagged.
     """
     if labels is not None and vocabulary:
         raise ParameterError("both --labels and --vocabulary are given", "give one of them")
     names = vocabulary or []
+    sets_thresholds = threshold is not None or false_positive_rate is not None
+    check_pictures(
+        explain, sheet, photographs, names, out=out, as_json=as_json, sets_thresholds=sets_thresholds
+    )
     _check_bulk(out, sidecar, names, as_json)
     _check_ray(ray, out, server)
 
     from service.selection import Selection
 
     selection = Selection(top_k, threshold, false_positive_rate, brief=labels is None and not names)
+    if picture := explain or sheet:
+        with Renderer(as_json) as renderer:
+            if server is None:
+                seeing = _local(renderer, checkpoint, labels, names, selection)
+            else:
+                seeing = _remote(server, checkpoint, labels, names, selection)
+            draw = explain_photograph if explain is not None else draw_sheet
+            failed = draw(renderer, seeing, photographs, picture, top_k)
+        raise typer.Exit(SOME_FAILED if failed else 0)
+    opened: AbstractContextManager[TagSource]
     with Renderer(as_json) as renderer:
         if server is not None:
             opened = _remote(server, checkpoint, labels, names, selection)
@@ -180,7 +206,7 @@ def _local(
     labels: list[str] | None,
     names: list[str],
     selection: "Selection",
-) -> "Iterator[TagSource]":
+) -> "Iterator[ExplainingSource]":
     from service.settings import load_settings
 
     settings = load_settings(checkpoint=checkpoint)
@@ -226,7 +252,7 @@ def _remote(
     labels: list[str] | None,
     names: list[str],
     selection: "Selection",
-) -> "Iterator[TagSource]":
+) -> "Iterator[ExplainingSource]":
     from service.client import Client
     from service.tag_sources import RemoteSource
     from service.vocabularies import parse_labels
