@@ -1,0 +1,1 @@
+"""Servers that `benchmarks.serving` measures beside ours, as their own guides have them written."""

@@ -1,0 +1,39 @@
+"""LitServe with its batching."""
+
+import sys
+
+import litserve
+import torch
+from fastapi import Request
+from torch import Tensor
+
+from benchmarks.peers.clip import BATCH, BATCH_SECONDS, Clip
+
+
+class Api(litserve.LitAPI):
+    """Decodes for each, and runs the model on a batch."""
+
+    def setup(self, device: str) -> None:  # noqa: ARG002
+        self._clip = Clip()
+
+    def decode_request(self, request: Request) -> Tensor:
+        # By then it is the form that came with it.
+        return self._clip.pixel_values(request["image"].file.read())
+
+    def batch(self, inputs: list[Tensor]) -> Tensor:
+        return torch.stack(inputs)
+
+    def predict(self, x: Tensor) -> list[dict[str, float]]:
+        return self._clip.tag(x)
+
+    def unbatch(self, output: list[dict[str, float]]) -> list[dict[str, float]]:
+        return output
+
+    def encode_response(self, output: dict[str, float]) -> dict[str, float]:
+        return output
+
+
+if __name__ == "__main__":
+    api = Api(max_batch_size=BATCH, batch_timeout=BATCH_SECONDS, api_path="/tag")
+    server = litserve.LitServer(api, accelerator="cpu", timeout=False)
+    server.run(port=int(sys.argv[1]), log_level="warning", generate_client_file=False)
