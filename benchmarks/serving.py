@@ -29,11 +29,14 @@ import yaml
 from benchmarks.load import Outcome, Target
 from benchmarks.measuring import markdown_table
 from benchmarks.subjects import vit_description, vit_model
-from model.bundle import save_bundle
+from model.bundle import TaggingModel, save_bundle
+from model.config import HeadConfig
 
 ROOT = Path(__file__).parents[1]
 SERVE = ("-c", "from service.cli import main; main()", "serve", "--port")
-OURS, PLAIN = "SigRL Tagger", "FastAPI + open_clip"
+OURS, SAME_WORK, PLAIN = "SigRL Tagger, SigRL's head", "SigRL Tagger, CLIP's head", "FastAPI + open_clip"
+HEADS = {OURS: "sigrl", SAME_WORK: "clip"}
+"""By the second the model does the work that it does in the peers: all else is the server's."""
 PEERS = {
     PLAIN: ("plain_fastapi", "fastapi"),
     "LitServe": ("litserve_server", "litserve"),
@@ -150,17 +153,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         _save_bundles(scratch)
-        base = stack.enter_context(_running(SERVE, scratch, "/v1/tag"))
-        targets = {OURS: Target(f"{base}/v1/tag", photographs)}
+        targets = {}
+        for name, head in HEADS.items():
+            base = stack.enter_context(_running(SERVE, _environment(scratch, head), scratch, "/v1/tag"))
+            targets[name] = Target(f"{base}/v1/tag", photographs)
         for name, (module, needs) in PEERS.items():
             if find_spec(needs) is None:
                 print(f"{name} is left out: {needs} is not installed", file=sys.stderr)
                 continue
-            peer = stack.enter_context(_running(["-m", f"benchmarks.peers.{module}"], scratch, "/tag"))
+            peer = stack.enter_context(
+                _running(["-m", f"benchmarks.peers.{module}"], _environment(scratch), scratch, "/tag")
+            )
             targets[name] = Target(f"{peer}/tag", photographs)
         measured = measure(targets, arguments.rounds, arguments.seconds)
         print_tables(measured)
-        swap(targets[OURS], base, 3 * arguments.seconds, measured[OURS].most.per_second / 2)
+        swap(targets[SAME_WORK], base, 3 * arguments.seconds, measured[SAME_WORK].most.per_second / 2)
         stack.close()
         if find_spec("ray") is not None:
             scaling(scratch, photographs, arguments.rounds, arguments.seconds)
@@ -171,20 +178,25 @@ def _times(outcome: Outcome) -> str:
 
 
 def _save_bundles(scratch: Path) -> None:
-    description, state = vit_description("context"), vit_model("context").state_dict()
-    save_bundle(scratch / "store" / "one", description, state)
-    state = {name: value + 1e-3 * torch.randn_like(value) for name, value in state.items()}
-    save_bundle(scratch / "store" / "two", description, state)
+    """`sigrl` and `clip`, and `two`, which is to take the place of `clip`."""
+    description, model = vit_description("context"), vit_model("context")
+    save_bundle(scratch / "store" / "sigrl", description, model.state_dict())
+    head = HeadConfig(kind="clip", form="context")
+    description = description.model_copy(update={"head": head})
+    model = TaggingModel(description.backbone, head)
+    for name in ("clip", "two"):
+        save_bundle(scratch / "store" / name, description, model.state_dict())
+        torch.nn.init.normal_(model.backbone.text.positional_embedding)
 
 
-def _environment(scratch: Path) -> dict[str, str]:
+def _environment(scratch: Path, bundle: str = "sigrl") -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "deploy")]),
         "RAY_ADDRESS": "local",
-        "SIGRL_CHECKPOINT": str(scratch / "store" / "one"),
+        "SIGRL_CHECKPOINT": str(scratch / "store" / bundle),
         "SIGRL_CHECKPOINTS": str(scratch / "store"),
-        "SIGRL_DATA": str(scratch / "data"),
+        "SIGRL_DATA": str(scratch / f"data-{bundle}"),
         "SIGRL_VOCABULARY": "coco80",
         "SIGRL_KEYS": "off",
     }
@@ -196,11 +208,13 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _running(arguments: Sequence[str], scratch: Path, path: str) -> Iterator[str]:
+def _running(
+    arguments: Sequence[str], environment: dict[str, str], scratch: Path, path: str
+) -> Iterator[str]:
     """The address of a server whose port is its last argument, when it answers at `path`."""
     port = _free_port()
     command = [sys.executable, *arguments, str(port)]
-    with _process(command, _environment(scratch), scratch / f"{port}.log", f"http://127.0.0.1:{port}{path}"):
+    with _process(command, environment, scratch / f"{port}.log", f"http://127.0.0.1:{port}{path}"):
         yield f"http://127.0.0.1:{port}"
 
 
