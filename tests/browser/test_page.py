@@ -1,13 +1,26 @@
 """Tagging on the page, with the bundled checkpoint."""
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from two_checkpoints import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LONG = 60_000.0
+
+HAND_OVER = """([event, photograph]) => {
+  const data = new DataTransfer();
+  const bytes = Uint8Array.from(atob(photograph), (each) => each.charCodeAt(0));
+  data.items.add(new File([bytes], "cat.jpg", { type: "image/jpeg" }));
+  const given = event === "drop"
+    ? new DragEvent(event, { dataTransfer: data, bubbles: true, cancelable: true })
+    : new ClipboardEvent(event, { clipboardData: data, bubbles: true });
+  document.getElementById("drop").dispatchEvent(given);
+}"""
+"""What a browser does when somebody drops or pastes a file."""
 
 OpenPage = Callable[..., Any]
 CheckView = Callable[[Any], None]
@@ -25,6 +38,15 @@ def test_a_photograph_is_tagged_and_a_tag_is_shown_where_it_is_seen(open_page: O
     page.hover(".tags button")
     page.wait_for_selector("#picture[data-label='cat']")
     assert "where “cat” is seen" in page.get_attribute("#picture", "aria-label")
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_a_photograph_is_dropped_or_pasted(open_page: OpenPage, event: str) -> None:
+    page = open_page()
+    photograph = base64.b64encode((EXAMPLES / "cat.jpg").read_bytes()).decode()
+    page.evaluate(HAND_OVER, [event, photograph])
+    page.wait_for_selector(".tags button.yes")
+    assert "cat" in page.locator(".tags button.yes").first.inner_text()
 
 
 def test_own_words_a_vocabulary_and_a_threshold(open_page: OpenPage) -> None:
