@@ -34,7 +34,6 @@ _BLOCK = 32
 # Workers load the model anew after so many of each, which would otherwise all have to be known at once.
 _BLOCKS_OF_WORKER = 512
 _REACH_SECONDS = 10
-_LOCAL = "local"
 Rows = dict[str, Any]
 
 
@@ -73,7 +72,7 @@ class RaySource:
             ray.init(cluster, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError) as error:
             raise ParameterError(
-                f"no Ray cluster answers at '{cluster}'", f"`ray start --head` starts one; or use {_LOCAL}"
+                f"no Ray cluster answers at '{cluster}'", "`ray start --head` starts one; or use local"
             ) from error
         # The command line has a bar of its own.
         logging.getLogger("ray.data").setLevel(logging.ERROR)

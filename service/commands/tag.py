@@ -129,21 +129,16 @@ def tag_command(
     selection = Selection(top_k, threshold, false_positive_rate, brief=labels is None and not names)
     if picture := explain or sheet:
         with Renderer(as_json) as renderer:
-            if server is None:
-                seeing = _local(renderer, checkpoint, labels, names, selection)
-            else:
-                seeing = _remote(server, checkpoint, labels, names, selection)
+            seeing = _opened(renderer, server, checkpoint, labels, names, selection)
             draw = explain_photograph if explain is not None else draw_sheet
             failed = draw(renderer, seeing, photographs, picture, top_k)
         raise typer.Exit(SOME_FAILED if failed else 0)
     opened: AbstractContextManager[TagSource]
     with Renderer(as_json) as renderer:
-        if server is not None:
-            opened = _remote(server, checkpoint, labels, names, selection)
-        elif ray is not None:
+        if ray is not None:
             opened = _on_ray(renderer, ray, checkpoint, labels, names, selection)
         else:
-            opened = _local(renderer, checkpoint, labels, names, selection)
+            opened = _opened(renderer, server, checkpoint, labels, names, selection)
         if out is None:
             failed = _show(renderer, opened, list(find_photographs(photographs)))
         else:
@@ -199,6 +194,19 @@ def _in_words(selection: "Selection") -> str:
     return ", ".join(f"{name} {value}" for name, value in asdict(selection).items())
 
 
+def _opened(
+    renderer: Renderer,
+    server: str | None,
+    checkpoint: Path | None,
+    labels: list[str] | None,
+    names: list[str],
+    selection: "Selection",
+) -> "AbstractContextManager[ExplainingSource]":
+    if server is None:
+        return _local(renderer, checkpoint, labels, names, selection)
+    return _remote(server, checkpoint, labels, names, selection)
+
+
 @contextmanager
 def _local(
     renderer: Renderer,
@@ -207,10 +215,7 @@ def _local(
     names: list[str],
     selection: "Selection",
 ) -> "Iterator[ExplainingSource]":
-    from service.settings import load_settings
-
-    settings = load_settings(checkpoint=checkpoint)
-    wanted = _wanted_labels(labels, names, settings)
+    settings, wanted = _settings_and_labels(checkpoint, labels, names)
 
     from service.tag_sources import LocalSource
     from service.tagger import Tagger
@@ -232,10 +237,7 @@ def _on_ray(
     names: list[str],
     selection: "Selection",
 ) -> "Iterator[TagSource]":
-    from service.settings import load_settings
-
-    settings = load_settings(checkpoint=checkpoint)
-    wanted = _wanted_labels(labels, names, settings)
+    settings, wanted = _settings_and_labels(checkpoint, labels, names)
 
     from service.bulk.on_ray import RaySource
 
@@ -265,11 +267,13 @@ def _remote(
         yield RemoteSource(client, None if labels is None else parse_labels(labels), names, selection)
 
 
-def _wanted_labels(
-    labels: list[str] | None, names: list[str], settings: "Settings"
-) -> "tuple[Vocabulary, ...]":
+def _settings_and_labels(
+    checkpoint: Path | None, labels: list[str] | None, names: list[str]
+) -> "tuple[Settings, tuple[Vocabulary, ...]]":
+    from service.settings import load_settings
     from service.vocabularies import find, parse_labels
 
+    settings = load_settings(checkpoint=checkpoint)
     if labels is not None:
-        return (parse_labels(labels),)
-    return tuple(find(name, settings) for name in names)
+        return settings, (parse_labels(labels),)
+    return settings, tuple(find(name, settings) for name in names)
