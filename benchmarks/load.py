@@ -41,11 +41,29 @@ class Outcome:
         return [1000 * float(each) for each in np.percentile(self.latencies or [np.nan], (50, 95, 99))]
 
 
+def as_form(photograph: bytes) -> dict[str, Any]:
+    """What httpx's `post` takes, for servers that take a form."""
+    return {"files": {"image": ("photo.jpg", photograph, "image/jpeg")}}
+
+
 class Target:
     """An address that photographs are sent to, in turn."""
 
-    def __init__(self, url: str, photographs: Sequence[bytes]) -> None:
-        self.url, self._photographs = url, photographs
+    def __init__(
+        self, url: str, photographs: Sequence[bytes], request: Callable[[bytes], dict[str, Any]] = as_form
+    ) -> None:
+        # Made beforehand: what they cost is no server's.
+        self._url, self._requests = url, [request(each) for each in photographs]
+
+    def answers(self, timeout: float) -> bool:
+        """Whether a photograph is answered with 200 within so many seconds and, so that nothing can have been
+        queued before it, in one."""
+        start = time.monotonic()
+        try:
+            status = httpx.post(self._url, **self._requests[0], timeout=timeout).status_code
+        except httpx.HTTPError:
+            return False
+        return status == httpx.codes.OK and time.monotonic() - start < 1
 
     def saturate(self, seconds: float, clients: int) -> Outcome:
         """So many clients, each of which sends the next when it is answered."""
@@ -80,9 +98,8 @@ class Target:
         return _measured(load)
 
     async def _send(self, client: httpx.AsyncClient, outcome: Outcome, due: float, number: int) -> None:
-        photograph = self._photographs[number % len(self._photographs)]
         try:
-            answer = await client.post(self.url, files={"image": ("photo.jpg", photograph, "image/jpeg")})
+            answer = await client.post(self._url, **self._requests[number % len(self._requests)])
         except httpx.HTTPError as error:
             outcome.statuses[type(error).__name__] += 1
             return

@@ -2,51 +2,56 @@
 
     pip install -e '.[ray]' litserve && python -m benchmarks.serving
 
+infinity takes part when `--infinity` names the Python of its environment (see `peers.infinity_server`).
 Prints the tables of README and docs/scale.md: what they take at most, how long an answer takes at stated
 rates, what becomes of twice as much as they can take, and a swap under load. All servers are up all the time;
 in each round every one has its turn, so that what a shared machine does hits all of them.
 """
 
 import argparse
-import os
-import signal
-import socket
-import subprocess
+import base64
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import httpx
 import torch
-import yaml
 
-from benchmarks.load import Outcome, Target
+from benchmarks.load import Outcome, Target, as_form
 from benchmarks.measuring import markdown_table
+from benchmarks.servers import ROOT, START_SECONDS, environment, free_port, ray_replicas, running, wait
 from benchmarks.subjects import vit_description, vit_model
 from model.bundle import TaggingModel, save_bundle
 from model.config import HeadConfig
 
-ROOT = Path(__file__).parents[1]
-SERVE = ("-c", "from service.cli import main; main()", "serve", "--port")
-OURS, SAME_WORK, PLAIN = "SigRL Tagger, SigRL's head", "SigRL Tagger, CLIP's head", "FastAPI + open_clip"
-HEADS = {OURS: "sigrl", SAME_WORK: "clip"}
-"""By the second the model does the work that it does in the peers: all else is the server's."""
+SERVE = (sys.executable, "-c", "from service.cli import main; main()", "serve", "--port")
+SAME_WORK, PLAIN = "SigRL Tagger, CLIP's head", "FastAPI + open_clip"
+FASTEST = {"SIGRL_PRECISION": "int8", "SIGRL_COMPILED": "1"}
+OURS: dict[str, tuple[str, Mapping[str, str]]] = {
+    "SigRL Tagger, SigRL's head": ("sigrl", {}),
+    SAME_WORK: ("clip", {}),
+    "SigRL Tagger, SigRL's head, int8": ("sigrl", FASTEST),
+    "SigRL Tagger, CLIP's head, int8": ("clip", FASTEST),
+}
+"""With CLIP's head the model does the work that it does in the peers: all else is the server's."""
 PEERS = {
     PLAIN: ("plain_fastapi", "fastapi"),
     "LitServe": ("litserve_server", "litserve"),
     "Ray Serve, @serve.batch": ("ray_batching", "ray"),
 }
 """Their modules, and what must be installed."""
+INFINITY = {"infinity, float32": "float32", "infinity, int8": "int8"}
+"""All that it has on a CPU: it takes bfloat16 there for float32."""
 CLIENTS = 16
 SHARES = (0.3, 0.6, 0.9)
 """Of what the plain endpoint takes at most: the rates that all are measured at."""
-_START_SECONDS = 120
 
 
 @dataclass
@@ -74,7 +79,7 @@ def measure(targets: dict[str, Target], rounds: int, seconds: float) -> dict[str
         for name, target in targets.items():
             measured[name].overload += target.at_rate(seconds, 2 * measured[name].most.per_second)
             # What is left in its queue is not the next one's burden.
-            _wait(target.url)
+            wait(target)
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
     return measured
 
@@ -107,7 +112,7 @@ def swap(target: Target, base: str, seconds: float, rate: float) -> None:
     ids: list[str] = []
 
     def change() -> None:
-        with httpx.Client(base_url=base, timeout=_START_SECONDS) as client:
+        with httpx.Client(base_url=base, timeout=START_SECONDS) as client:
             ids.append(client.post("/v1/checkpoints/load", json={"bundle": "two"}).json()["id"])
             while client.post(f"/v1/checkpoints/{ids[0]}/activate").status_code != httpx.codes.OK:
                 time.sleep(0.2)
@@ -129,8 +134,11 @@ def scaling(scratch: Path, photographs: Sequence[bytes], rounds: int, seconds: f
     with ExitStack() as stack:
         targets: dict[str, Target] = {}
         for count in (1, 2):
-            address = stack.enter_context(_ray_replicas(scratch, count))
-            targets[str(count)] = Target(f"{address}/v1/tag", photographs)
+            port = free_port()
+            target = targets[str(count)] = Target(_address(port, "/v1/tag"), photographs)
+            variables = environment(scratch, "sigrl", f"data-{port}", {})
+            command = ray_replicas(scratch, port, count)
+            stack.enter_context(running(command, variables, scratch / f"{port}.log", target))
         for target in targets.values():
             target.saturate(seconds / 2, CLIENTS)
         for _ in range(rounds):
@@ -141,6 +149,32 @@ def scaling(scratch: Path, photographs: Sequence[bytes], rounds: int, seconds: f
     print("\n" + markdown_table(["replicas of one core", "photographs/s at most", "ratio"], rows))
 
 
+@dataclass(frozen=True)
+class Server:
+    """How one is started, with its port as the last argument, and asked."""
+
+    command: Sequence[str]
+    path: str = "/tag"
+    request: Callable[[bytes], dict[str, Any]] = as_form
+    bundle: str = "sigrl"
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def servers(infinity: Path | None) -> dict[str, Server]:
+    """All that can run here."""
+    found = {name: Server(SERVE, "/v1/tag", as_form, *how) for name, how in OURS.items()}
+    for name, (module, needs) in PEERS.items():
+        if find_spec(needs) is None:
+            print(f"{name} is left out: {needs} is not installed", file=sys.stderr)
+        else:
+            found[name] = Server((sys.executable, "-m", f"benchmarks.peers.{module}"))
+    if infinity is not None:
+        script = str(ROOT / "benchmarks" / "peers" / "infinity_server.py")
+        for name, precision in INFINITY.items():
+            found[name] = Server((str(infinity), script, precision), "/embeddings", _as_data_uri)
+    return found
+
+
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(
@@ -148,29 +182,39 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10, help="of each phase")
+    parser.add_argument("--infinity", type=Path, metavar="PYTHON")
     arguments = parser.parse_args()
     photographs = [path.read_bytes() for path in sorted((ROOT / "examples").glob("*.jpg"))]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         _save_bundles(scratch)
-        targets = {}
-        for name, head in HEADS.items():
-            base = stack.enter_context(_running(SERVE, _environment(scratch, head), scratch, "/v1/tag"))
-            targets[name] = Target(f"{base}/v1/tag", photographs)
-        for name, (module, needs) in PEERS.items():
-            if find_spec(needs) is None:
-                print(f"{name} is left out: {needs} is not installed", file=sys.stderr)
-                continue
-            peer = stack.enter_context(
-                _running(["-m", f"benchmarks.peers.{module}"], _environment(scratch), scratch, "/tag")
-            )
-            targets[name] = Target(f"{peer}/tag", photographs)
+        targets, ports = {}, {}
+        for name, server in servers(arguments.infinity).items():
+            port = ports[name] = free_port()
+            target = Target(_address(port, server.path), photographs, server.request)
+            variables = environment(scratch, server.bundle, f"data-{port}", server.variables)
+            command = [*server.command, str(port)]
+            stack.enter_context(running(command, variables, scratch / f"{port}.log", target))
+            print(f"{name} answers", file=sys.stderr)
+            targets[name] = target
         measured = measure(targets, arguments.rounds, arguments.seconds)
         print_tables(measured)
-        swap(targets[SAME_WORK], base, 3 * arguments.seconds, measured[SAME_WORK].most.per_second / 2)
+        rate = measured[SAME_WORK].most.per_second / 2
+        swap(targets[SAME_WORK], _address(ports[SAME_WORK]), 3 * arguments.seconds, rate)
         stack.close()
         if find_spec("ray") is not None:
             scaling(scratch, photographs, arguments.rounds, arguments.seconds)
+
+
+def _as_data_uri(photograph: bytes) -> dict[str, Any]:
+    uri = f"data:image/jpeg;base64,{base64.b64encode(photograph).decode()}"
+    # As its clients ask: the other encoding is a number in decimal for each dimension.
+    asked = {"model": "clip", "modality": "image", "encoding_format": "base64", "input": [uri]}
+    return {"json": asked}
+
+
+def _address(port: int, path: str = "") -> str:
+    return f"http://127.0.0.1:{port}{path}"
 
 
 def _times(outcome: Outcome) -> str:
@@ -187,91 +231,6 @@ def _save_bundles(scratch: Path) -> None:
     for name in ("clip", "two"):
         save_bundle(scratch / "store" / name, description, model.state_dict())
         torch.nn.init.normal_(model.backbone.text.positional_embedding)
-
-
-def _environment(scratch: Path, bundle: str = "sigrl") -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "deploy")]),
-        "RAY_ADDRESS": "local",
-        "SIGRL_CHECKPOINT": str(scratch / "store" / bundle),
-        "SIGRL_CHECKPOINTS": str(scratch / "store"),
-        "SIGRL_DATA": str(scratch / f"data-{bundle}"),
-        "SIGRL_VOCABULARY": "coco80",
-        "SIGRL_KEYS": "off",
-    }
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
-@contextmanager
-def _running(
-    arguments: Sequence[str], environment: dict[str, str], scratch: Path, path: str
-) -> Iterator[str]:
-    """The address of a server whose port is its last argument, when it answers at `path`."""
-    port = _free_port()
-    command = [sys.executable, *arguments, str(port)]
-    with _process(command, environment, scratch / f"{port}.log", f"http://127.0.0.1:{port}{path}"):
-        yield f"http://127.0.0.1:{port}"
-
-
-@contextmanager
-def _ray_replicas(scratch: Path, count: int) -> Iterator[str]:
-    """The address of deploy/ray_serve.py with so many replicas."""
-    port = _free_port()
-    config = yaml.safe_load((ROOT / "deploy" / "ray_serve.yaml").read_text())
-    config["http_options"]["port"] = port
-    config["applications"][0]["args"] |= {"min_replicas": count, "max_replicas": count}
-    path = scratch / f"ray-{count}.yaml"
-    path.write_text(yaml.safe_dump(config))
-    environment = _environment(scratch) | {"SIGRL_DATA": str(scratch / f"data-{count}")}
-    command = [sys.executable, "-m", "ray.serve.scripts", "run", str(path)]
-    address = f"http://127.0.0.1:{port}"
-    with _process(command, environment, scratch / f"{port}.log", f"{address}/v1/tag"):
-        yield address
-
-
-@contextmanager
-def _process(command: Sequence[str], environment: dict[str, str], log: Path, url: str) -> Iterator[None]:
-    """A process from when it answers at `url` to its end."""
-    with log.open("w") as file:
-        process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
-    try:
-        _wait(url, process)
-        yield
-    except NoAnswerError:
-        print(log.read_text()[-3000:], file=sys.stderr)
-        raise
-    finally:
-        # As Ctrl-C, by which Ray and LitServe also end what they have started.
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-class NoAnswerError(Exception):
-    """A server has ended, or takes too long."""
-
-
-def _wait(url: str, process: "subprocess.Popen[bytes] | None" = None) -> None:
-    """Until a photograph is answered within a second, so that nothing is queued before it."""
-    photograph = (ROOT / "examples" / "cat.jpg").read_bytes()
-    end = time.monotonic() + _START_SECONDS
-    while time.monotonic() < end and (process is None or process.poll() is None):
-        try:
-            start = time.monotonic()
-            status = httpx.post(url, files={"image": photograph}, timeout=_START_SECONDS).status_code
-            if status == httpx.codes.OK and time.monotonic() - start < 1:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.2)
-    raise NoAnswerError(f"{url} does not answer")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -15,13 +16,21 @@ from model.bundle import TaggingModel
 from model.gmc import fused_pair_logits
 from model.heads import SigRLHead
 from model.kernels.cpu_steps import CpuSteps, Precision
+from model.kernels.int8_layers import int8_layers, multiplies_in_int8
 from model.svfr import Steps, StreamedSteps
 
 PrecisionChoice = Literal["auto", "float32", "bfloat16", "int8"]
-"""`int8` takes SVFR's products in int8 and the image tower in bfloat16. `auto`: see `choose_precision`."""
+"""`int8` takes SVFR's products and the linear layers of a ViT in int8, the rest of the image tower in
+bfloat16. `auto`: see `choose_precision`."""
+
+Replacement = tuple[nn.Module, str, nn.Module]
+"""What is to become which child of which module."""
 
 FOLDING_TOLERANCE = 1e-4
 """Of the largest output; rounding is a hundredth of it."""
+
+INT8_TOLERANCE = 0.25
+"""Likewise; rounding is some hundredths, a layer that is used in another way than it looks gives anything."""
 
 
 def choose_precision(choice: PrecisionChoice, device: torch.device) -> Precision:
@@ -43,10 +52,11 @@ def accelerate(
     """Brings the model to the device and changes it in place: from here on it can tag, and not be trained or
     saved.
 
-    The image tower computes in bfloat16 unless the precision is float32, SVFR in the precision. The text
-    tower, which runs once per vocabulary, and the rest of the head, which costs little, stay in float32.
-    `compiled` fuses SVFR's stages (see `CpuSteps`) and GMC's, and on a GPU compiles the image tower. Raises
-    ValueError where it needs a C++ compiler and there is none.
+    The image tower computes in bfloat16 unless the precision is float32, SVFR in the precision; in int8 so do
+    the linear layers of the tower's blocks where the processor has instructions for it. The text tower, which
+    runs once per vocabulary, and the rest of the head, which costs little, stay in float32. `compiled` fuses
+    SVFR's stages (see `CpuSteps`), GMC's and what is around a layer in int8, and on a GPU compiles the image
+    tower. Raises ValueError where it needs a C++ compiler and there is none.
     """
     compiler = os.environ.get("CXX", "g++")
     if compiled and device.type == "cpu" and shutil.which(compiler) is None:
@@ -60,6 +70,8 @@ def accelerate(
     visual.to(memory_format=torch.channels_last)
     if precision != "float32":
         visual.bfloat16()
+    if precision == "int8" and multiplies_in_int8():
+        use_int8_layers(model.backbone, image_size, compiled=compiled)
     if compiled and device.type == "cuda":
         # On a CPU it is no faster than the library's own kernels, and takes a minute.
         encode_images = torch.compile(model.backbone.encode_images, dynamic=True)
@@ -101,32 +113,53 @@ def fold_batch_norms(backbone: Backbone, image_size: int) -> None:
     Which normalisation follows which convolution is read off the order of a module's children. Where the
     tower's answer to a random image shows that a guess was wrong, all is left as it was.
     """
-    pairs = [
-        (parent, first, second)
-        for parent in backbone.visual.modules()
-        for (first, convolution), (second, norm) in pairwise(parent.named_children())
-        if _can_be_merged(convolution, norm)
-    ]
-    if not pairs:
+    replacements: list[Replacement] = []
+    for parent in backbone.visual.modules():
+        for (first, convolution), (second, norm) in pairwise(parent.named_children()):
+            if _can_be_merged(convolution, norm):
+                merged = fuse_conv_bn_eval(convolution, norm)
+                replacements += [(parent, first, merged), (parent, second, _without_normalisation(norm))]
+    _replace(backbone, image_size, replacements, FOLDING_TOLERANCE)
+
+
+@torch.no_grad()
+def use_int8_layers(backbone: Backbone, image_size: int, *, compiled: bool) -> None:
+    """Puts the linear layers of an image tower in bfloat16 into int8, but for its last projection.
+
+    Some towers reach into a layer for its weight: where the answer to a random image fails or is another one,
+    all is left as it was.
+    """
+    visual = backbone.visual
+    blocks = visual.trunk if hasattr(visual, "trunk") else visual.transformer
+    _replace(backbone, image_size, int8_layers(blocks, compiled=compiled), INT8_TOLERANCE)
+
+
+def _replace(
+    backbone: Backbone, image_size: int, replacements: Sequence[Replacement], tolerance: float
+) -> None:
+    """Only if the image tower's answer to a random image stays the same but for `tolerance`."""
+    if not replacements:
         return
-    example = torch.randn(1, 3, image_size, image_size, device=next(backbone.parameters()).device)
+    first = next(backbone.visual.parameters())
+    example = torch.randn(1, 3, image_size, image_size, dtype=first.dtype, device=first.device)
     expected = backbone.encode_images(example)
-    replaced = [(parent, name, getattr(parent, name)) for parent, *names in pairs for name in names]
-    for parent, first, second in pairs:
-        norm = getattr(parent, second)
-        setattr(parent, first, fuse_conv_bn_eval(getattr(parent, first), norm))
-        setattr(parent, second, _without_normalisation(norm))
-    folded = backbone.encode_images(example)
-    if not (
-        _agree(folded.patch_tokens, expected.patch_tokens)
-        and _agree(folded.image_embeddings, expected.image_embeddings)
-    ):
-        for parent, name, module in replaced:
-            setattr(parent, name, module)
+    originals = [(parent, name, getattr(parent, name)) for parent, name, _ in replacements]
+    for parent, name, replacement in replacements:
+        setattr(parent, name, replacement)
+    try:
+        ours = backbone.encode_images(example)
+        agree = _agree(ours.patch_tokens, expected.patch_tokens, tolerance) and _agree(
+            ours.image_embeddings, expected.image_embeddings, tolerance
+        )
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        agree = False
+    if not agree:
+        for parent, name, original in originals:
+            setattr(parent, name, original)
 
 
-def _agree(ours: Tensor, expected: Tensor) -> bool:
-    return bool((ours - expected).abs().max() <= FOLDING_TOLERANCE * expected.abs().max())
+def _agree(ours: Tensor, expected: Tensor, tolerance: float) -> bool:
+    return bool((ours - expected).abs().max() <= tolerance * expected.abs().max())
 
 
 def _can_be_merged(convolution: nn.Module, norm: nn.Module) -> bool:

@@ -75,7 +75,8 @@ class Settings(BaseSettings):
     """What computes: PyTorch, or ONNX Runtime for bundles made by `sigrl-train export --onnx`."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     """PyTorch only: bfloat16 for the image tower and SVFR where the processor or GPU multiplies in it, else
-    float32. `int8` takes SVFR's products in int8, on a CPU; it is worth it with `compiled`."""
+    float32. `int8` takes SVFR's products and the linear layers of a ViT in int8, on a CPU; it is worth it
+    with `compiled`."""
     compiled: bool = False
     """PyTorch only: fuse the stages of SVFR and GMC, on a GPU compile the image tower too. Needs a C++
     compiler, and some seconds at the start."""

@@ -5,11 +5,15 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cosine_similarity
 
 from model import acceleration
-from model.acceleration import accelerate, choose_precision, fold_batch_norms
+from model.acceleration import accelerate, choose_precision, fold_batch_norms, use_int8_layers
+from model.backbone import Backbone
+from model.config import BackboneConfig
 from model.heads import top_k_mean
 from model.kernels.cpu_steps import CpuSteps
+from model.kernels.int8_layers import Int8Attention, Int8Linear, multiplies_in_int8
 
 CPU = torch.device("cpu")
 
@@ -68,6 +72,64 @@ def test_a_tower_that_folding_would_change_is_left_as_it_was(model, monkeypatch)
     monkeypatch.setattr(acceleration, "_without_normalisation", lambda _: nn.Tanh())
     fold_batch_norms(model.backbone, 64)
     torch.testing.assert_close(model.backbone.encode_images(pixels).patch_tokens, expected.patch_tokens)
+
+
+VIT = {"image_size": 64, "patch_size": 16, "width": 128, "head_width": 32, "layers": 2}
+TIMM_VIT = {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "token", "image_size": 224}
+REACHES_IN = TIMM_VIT | {"timm_model_name": "beit_base_patch16_224"}
+needs_int8 = pytest.mark.skipif(not multiplies_in_int8(), reason="this processor multiplies in no int8")
+
+
+def backbone_of(vision):
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    backbone = Backbone(BackboneConfig(embed_dim=24, vision=vision, text=text)).eval().requires_grad_(False)
+    backbone.visual.bfloat16()
+    return backbone
+
+
+def int8_modules(backbone):
+    return [module for module in backbone.modules() if isinstance(module, (Int8Attention, Int8Linear))]
+
+
+@needs_int8
+@pytest.mark.parametrize(("vision", "expected"), [(VIT, 2 * (3 + 2)), (TIMM_VIT, 12 * 4)])
+def test_a_vit_has_its_layers_in_int8_and_the_answer_stays(vision, expected):
+    backbone = backbone_of(vision)
+    side = vision["image_size"]
+    pixels = torch.randn(2, 3, side, side).bfloat16()
+    before = backbone.encode_images(pixels)
+    use_int8_layers(backbone, side, compiled=False)
+    assert len(int8_modules(backbone)) == expected
+    ours = backbone.encode_images(pixels)
+    for name in ("image_embeddings", "patch_tokens"):
+        cosine = cosine_similarity(getattr(ours, name).float(), getattr(before, name).float(), dim=-1)
+        assert cosine.min() > 0.998
+
+
+@needs_int8
+def test_a_tower_that_reaches_into_a_layer_is_left_as_it_was():
+    backbone = backbone_of(REACHES_IN)
+    pixels = torch.randn(1, 3, 224, 224).bfloat16()
+    before = backbone.encode_images(pixels)
+    use_int8_layers(backbone, 224, compiled=False)
+    assert not int8_modules(backbone)
+    torch.testing.assert_close(backbone.encode_images(pixels).patch_tokens, before.patch_tokens)
+
+
+@needs_int8
+def test_a_tower_whose_answer_would_change_is_left_as_it_was(monkeypatch):
+    backbone = backbone_of(VIT)
+    wrong = [(backbone.visual.transformer.resblocks[0].mlp, "c_proj", nn.Linear(512, 128).bfloat16())]
+    monkeypatch.setattr(acceleration, "int8_layers", lambda *_, **__: wrong)
+    nn.init.normal_(wrong[0][2].weight)
+    use_int8_layers(backbone, 64, compiled=False)
+    assert backbone.visual.transformer.resblocks[0].mlp.c_proj is not wrong[0][2]
+
+
+def test_without_such_instructions_the_tower_stays_in_bfloat16(monkeypatch, model):
+    monkeypatch.setattr(acceleration, "multiplies_in_int8", lambda: False)
+    monkeypatch.setattr(acceleration, "use_int8_layers", None)
+    accelerate(model, 64, CPU, "int8", compiled=False)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])

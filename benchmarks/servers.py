@@ -1,0 +1,85 @@
+"""Starts what `benchmarks.serving` measures, and waits until it answers."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from benchmarks.load import Target
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 180
+
+
+class NoAnswerError(Exception):
+    """A server has ended, or takes too long."""
+
+
+def free_port() -> int:
+    """One that nobody has at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def running(
+    command: Sequence[str], environment: Mapping[str, str], log: Path, target: Target
+) -> Iterator[None]:
+    """A process from when it answers to its end."""
+    with log.open("w") as file:
+        process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+    try:
+        wait(target, process)
+        yield
+    except NoAnswerError:
+        print(f"{' '.join(command)}\n{log.read_text()[-3000:]}", file=sys.stderr)
+        raise
+    finally:
+        # As Ctrl-C, by which Ray and LitServe also end what they have started.
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def ray_replicas(scratch: Path, port: int, count: int) -> list[str]:
+    """The command for deploy/ray_serve.py with so many replicas."""
+    config = yaml.safe_load((ROOT / "deploy" / "ray_serve.yaml").read_text())
+    config["http_options"]["port"] = port
+    config["applications"][0]["args"] |= {"min_replicas": count, "max_replicas": count}
+    path = scratch / f"ray-{count}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return [sys.executable, "-m", "ray.serve.scripts", "run", str(path)]
+
+
+def environment(scratch: Path, bundle: str, data: str, more: Mapping[str, str]) -> dict[str, str]:
+    """For our own server, with a folder of data of its own."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "deploy")]),
+        "RAY_ADDRESS": "local",
+        "SIGRL_CHECKPOINT": str(scratch / "store" / bundle),
+        "SIGRL_CHECKPOINTS": str(scratch / "store"),
+        "SIGRL_DATA": str(scratch / data),
+        "SIGRL_VOCABULARY": "coco80",
+        "SIGRL_KEYS": "off",
+        **more,
+    }
+
+
+def wait(target: Target, process: "subprocess.Popen[bytes] | None" = None) -> None:
+    """Until it answers with nothing queued before."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and (process is None or process.poll() is None):
+        if target.answers(START_SECONDS):
+            return
+        time.sleep(0.2)
+    raise NoAnswerError

@@ -1,0 +1,118 @@
+"""A transformer's linear layers in int8 on a CPU, for inference.
+
+Every row that comes in has a scale of its own, so that no photograph's answer depends on its company in a
+batch.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from model.kernels.cpu_steps import INT8_RANGE
+
+ZERO_POINT = 128
+"""What comes in is made unsigned, which is what processors multiply with int8."""
+
+SCALE_PER_MAXIMUM = 1.004 / INT8_RANGE
+"""A row's scale by its largest value: rounded to bfloat16 it may not come out smaller than a 127th."""
+
+SMALLEST_SCALE = 1e-12
+LEAST_WIDTH = 128
+"""Narrower layers take no time, and what they give is delicate: the bias of a position, a gate."""
+
+Quantize = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def multiplies_in_int8() -> bool:
+    """Whether this processor has instructions for it (AVX512-VNNI, AMX)."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_vnni") or capabilities.get("amx_int8"))
+
+
+def int8_layers(tower: nn.Module, *, compiled: bool) -> list[tuple[nn.Module, str, nn.Module]]:
+    """What can take the place of which child of which module: linear layers and attentions in int8, between
+    which all is bfloat16. `compiled` rounds what comes in by one fused loop; the first call then takes some
+    seconds, and needs a C++ compiler."""
+    quantize: Quantize = torch.compile(_quantize, dynamic=True) if compiled else _quantize
+    replacements: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
+        nn.Linear: partial(Int8Linear.of, quantize=quantize),
+        nn.MultiheadAttention: partial(Int8Attention, quantize=quantize),
+    }
+    return [
+        (parent, name, replacements[type(child)](child))
+        for parent in tower.modules()
+        for name, child in parent.named_children()
+        if type(child) in replacements and _can_be_replaced(child)
+    ]
+
+
+class Int8Linear(nn.Module):
+    """`nn.Linear` with a weight in int8 that has a scale per row: bfloat16 [..., K] -> [..., N]."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, quantize: Quantize) -> None:
+        """Of a weight [N, K] and a bias [N]."""
+        super().__init__()
+        weight = weight.detach().float()
+        self._scales = weight.abs().amax(1).clamp_min(SMALLEST_SCALE) / INT8_RANGE
+        rounded = (weight / self._scales[:, None]).round_().to(torch.int8)
+        self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
+        self._zero_points = torch.zeros(len(weight), dtype=torch.int32)
+        self._bias = (weight.new_zeros(len(weight)) if bias is None else bias.detach()).bfloat16()
+        self._quantize = quantize
+
+    @classmethod
+    def of(cls, layer: nn.Linear, quantize: Quantize) -> "Int8Linear":
+        """With the layer's weight and bias."""
+        return cls(layer.weight, layer.bias, quantize)
+
+    def forward(self, values: Tensor) -> Tensor:
+        rows, scales = self._quantize(values.flatten(0, -2))
+        product = torch.ops.onednn.qlinear_pointwise(
+            *(rows, 1.0, ZERO_POINT),
+            *(self._weight, self._scales, self._zero_points),
+            None,
+            *(1.0, 0, torch.bfloat16),
+            *("none", [], ""),
+        )
+        return torch.addcmul(self._bias, product, scales).view(*values.shape[:-1], -1)
+
+
+class Int8Attention(nn.Module):
+    """`nn.MultiheadAttention` of tokens [B, N, D] to themselves without a mask, as in an image tower."""
+
+    def __init__(self, attention: nn.MultiheadAttention, quantize: Quantize) -> None:
+        super().__init__()
+        self._heads = attention.num_heads
+        self.projection = Int8Linear(attention.in_proj_weight, attention.in_proj_bias, quantize)
+        self.output = Int8Linear(attention.out_proj.weight, attention.out_proj.bias, quantize)
+
+    def forward(self, tokens: Tensor, *_: object, **__: object) -> tuple[Tensor, None]:
+        """Takes what is handed to such a module: the same tokens three times, and what it is to give."""
+        parts = self.projection(tokens).unflatten(2, (3, self._heads, -1)).permute(2, 0, 3, 1, 4)
+        queries, keys, values = parts.unbind()
+        # The library's fused function takes twice as long on a CPU for the few hundred tokens of an image.
+        logits = queries * queries.shape[-1] ** -0.5 @ keys.mT
+        averages = logits.softmax(-1) @ values
+        return self.output(averages.transpose(1, 2).flatten(2)), None
+
+
+def _quantize(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """bfloat16 [n, K] -> uint8 [n, K] around ZERO_POINT, and the scales [n, 1] (bfloat16)."""
+    scales = (rows.abs().amax(-1, keepdim=True) * SCALE_PER_MAXIMUM).clamp_min(SMALLEST_SCALE)
+    # With the half that makes of cutting off rounding.
+    return (rows / scales.float() + (ZERO_POINT + 0.5)).to(torch.uint8), scales
+
+
+def _can_be_replaced(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Linear):
+        return min(layer.in_features, layer.out_features) >= LEAST_WIDTH
+    return (
+        isinstance(layer, nn.MultiheadAttention)
+        and layer.batch_first
+        and layer.in_proj_weight is not None
+        and layer.bias_k is None
+        and not layer.add_zero_attn
+        and layer.embed_dim >= LEAST_WIDTH
+    )
