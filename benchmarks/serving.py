@@ -160,7 +160,7 @@ class Server:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def servers(infinity: Path | None) -> dict[str, Server]:
+def servers(infinity: Path | None, scratch: Path) -> dict[str, Server]:
     """All that can run here."""
     found = {name: Server(SERVE, "/v1/tag", as_form, *how) for name, how in OURS.items()}
     for name, (module, needs) in PEERS.items():
@@ -171,7 +171,9 @@ def servers(infinity: Path | None) -> dict[str, Server]:
     if infinity is not None:
         script = str(ROOT / "benchmarks" / "peers" / "infinity_server.py")
         for name, precision in INFINITY.items():
-            found[name] = Server((str(infinity), script, precision), "/embeddings", _as_data_uri)
+            found[name] = Server(
+                (str(infinity), script, precision, str(scratch)), "/embeddings", _as_data_uri
+            )
     return found
 
 
@@ -189,7 +191,7 @@ def main() -> None:
         scratch = Path(folder)
         _save_bundles(scratch)
         targets, ports = {}, {}
-        for name, server in servers(arguments.infinity).items():
+        for name, server in servers(arguments.infinity, scratch).items():
             port = ports[name] = free_port()
             target = Target(_address(port, server.path), photographs, server.request)
             variables = environment(scratch, server.bundle, f"data-{port}", server.variables)

@@ -8,7 +8,6 @@ It makes embeddings of photographs; their products with those of labels are left
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -29,9 +28,9 @@ def save_model(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    precision, port = sys.argv[1:]
+    precision, scratch, port = sys.argv[1:]
     torch.manual_seed(0)
-    folder = Path(tempfile.mkdtemp()) / "clip"
+    folder = Path(scratch) / precision
     save_model(folder)
     program = str(Path(sys.executable).with_name("infinity_emb"))
     model = ["--model-id", str(folder), "--served-model-name", "clip", "--batch-size", "8"]
