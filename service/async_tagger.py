@@ -147,7 +147,8 @@ class AsyncTagger:
             self._batcher.admit([1], self._settings.request_seconds) as (place,),
         ):
             features = await place.in_time(self._label_features(handle.tagger, vocabulary))
-            return await to_thread.run_sync(look, handle.tagger, features)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._label_encoders, look, handle.tagger, features)
 
     @asynccontextmanager
     async def _tag_as(

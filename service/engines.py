@@ -1,11 +1,17 @@
 """From settings to an engine. Frameworks are imported here on use: who brings an engine pays for none."""
 
+import ctypes
+from contextlib import suppress
 from pathlib import Path
 
 from model.bundle_files import BundleError
 from model.engine import Engine
 from service.errors import CheckpointError, ParameterError
 from service.settings import Settings
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGEST_KEPT, _MOST_KEPT = 32 * 2**20, 256 * 2**20
+"""Bytes of one piece of memory, and at the end of an arena."""
 
 
 def load_engine(checkpoint: Path | str | None, settings: Settings) -> Engine:
@@ -15,6 +21,7 @@ def load_engine(checkpoint: Path | str | None, settings: Settings) -> Engine:
     this machine does not have.
     """
     path = None if checkpoint is None else Path(checkpoint)
+    _keep_freed_memory()
     try:
         if settings.engine == "onnx":
             from model.onnx_engine import OnnxEngine
@@ -43,3 +50,13 @@ def load_engine(checkpoint: Path | str | None, settings: Settings) -> Engine:
             str(error),
             "change the variable that asks for it: SIGRL_PRECISION, SIGRL_COMPILED or SIGRL_ENGINE",
         ) from error
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc keep what a forward pass frees for the next one. Given back to the system it comes as new
+    pages, a hundred thousand of them for eight photographs and a ViT-B/16: a sixth of the time."""
+    # Another C library has no such function, or nothing like `None` that could be opened.
+    with suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
+        mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT)

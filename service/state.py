@@ -1,5 +1,7 @@
 """What the routes of one application share."""
 
+import asyncio
+
 from anyio import to_thread
 from starlette.requests import Request
 
@@ -13,6 +15,7 @@ from service.idempotency import Answers
 from service.runtime import Runtime
 from service.settings import Settings
 from service.tagger import Tagger
+from service.threads import RequestThreads
 from service.url_input import UrlFetcher
 from service.vocabularies.registry import VocabularyRegistry
 
@@ -49,7 +52,9 @@ class ServiceState:
             self.registry = await to_thread.run_sync(VocabularyRegistry.open, self.settings)
         runtime = self._runtime
         if runtime is None:
-            runtime = await to_thread.run_sync(open_runtime, self.settings, self.registry, tagger)
+            threads = RequestThreads(1, "sigrl-start")
+            opening = threads.submit(open_runtime, self.settings, self.registry, tagger)
+            runtime = await asyncio.wrap_future(opening)
         starting = AsyncTagger(runtime, self.settings)
         await starting.start()
         self.tagger = starting

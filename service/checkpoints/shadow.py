@@ -3,7 +3,6 @@
 import logging
 import random
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Semaphore
 from typing import Protocol
@@ -12,6 +11,7 @@ from service import images, metrics
 from service.checkpoints.drift import Drift
 from service.scoring import Question, Scored, Work, pixel_values
 from service.tagger import Tagger
+from service.threads import RequestThreads
 
 _logger = logging.getLogger("sigrl")
 
@@ -45,7 +45,7 @@ class Shadower:
     holds up nobody. What comes while it is at work is passed over, so that it never queues."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, "sigrl-shadow")
+        self._threads = RequestThreads(1, "sigrl-shadow")
         self._free = Semaphore(1)
 
     def offer(self, shadow: Shadow, photograph: bytes, questions: Sequence[Question], scored: Scored) -> None:
@@ -57,30 +57,30 @@ class Shadower:
         if handle is None:
             self._free.release()
             return
-        try:
-            self._pool.submit(self._compare, handle, shadow.drift, photograph, questions, scored)
-        except RuntimeError:
-            # The service is shutting down.
+
+        def done(_: object) -> None:
             handle.release()
+            self._free.release()
+
+        compared = self._threads.submit(_compare, handle, shadow.drift, photograph, questions, scored)
+        compared.add_done_callback(done)
 
     def close(self) -> None:
         """Takes nothing more."""
-        self._pool.shutdown(wait=False)
+        self._threads.close()
 
-    def _compare(
-        self, handle: Handle, drift: Drift, photograph: bytes, questions: Sequence[Question], scored: Scored
-    ) -> None:
-        try:
-            asked, answered = tag_as(handle.tagger, photograph, questions)
-            drift.add((questions, scored), (asked, answered))
-            metrics.SHADOW_IMAGES.labels("compared").inc()
-        except Exception:
-            drift.fail()
-            metrics.SHADOW_IMAGES.labels("failed").inc()
-            _logger.warning("the shadowing checkpoint failed on a photograph", exc_info=True)
-        finally:
-            handle.release()
-            self._free.release()
+
+def _compare(
+    handle: Handle, drift: Drift, photograph: bytes, questions: Sequence[Question], scored: Scored
+) -> None:
+    try:
+        asked, answered = tag_as(handle.tagger, photograph, questions)
+        drift.add((questions, scored), (asked, answered))
+        metrics.SHADOW_IMAGES.labels("compared").inc()
+    except Exception:
+        drift.fail()
+        metrics.SHADOW_IMAGES.labels("failed").inc()
+        _logger.warning("the shadowing checkpoint failed on a photograph", exc_info=True)
 
 
 def tag_as(

@@ -38,3 +38,37 @@ def test_closed_they_finish_what_they_began_and_refuse_the_rest() -> None:
     for refused in (second, third):
         with pytest.raises(NotReadyError, match="shutting down"):
             refused.result(60)
+
+
+def test_threads_end_with_the_work_and_come_back_with_it() -> None:
+    threads = RequestThreads(2, "sigrl-brief")
+    for _ in range(2):
+        together = threading.Barrier(2)
+        names = [threads.submit(_name_beside, together) for _ in range(2)]
+        assert [name.result(60) for name in names] == ["sigrl-brief"] * 2
+        for thread in threading.enumerate():
+            if thread.name == "sigrl-brief":
+                thread.join(60)
+                assert not thread.is_alive()
+
+
+def test_never_more_at_once_than_allowed_and_in_order() -> None:
+    threads = RequestThreads(1)
+    order: list[int] = []
+    futures = [threads.submit(order.append, number) for number in range(50)]
+    for future in futures:
+        future.result(60)
+    assert order == list(range(50))
+
+
+def test_an_error_is_the_futures_and_the_next_call_is_made() -> None:
+    threads = RequestThreads(1)
+    failed, done = threads.submit(int, "none"), threads.submit(int, "1")
+    with pytest.raises(ValueError, match="invalid literal"):
+        failed.result(60)
+    assert done.result(60) == 1
+
+
+def _name_beside(together: threading.Barrier) -> str:
+    together.wait(60)
+    return threading.current_thread().name
