@@ -29,6 +29,8 @@ class Arguments(BaseModel):
     target_ongoing_requests: float = Field(default=8, gt=0)
     """More in hand on the mean replica, and another one is started; fewer, and one is let go. Some full
     batches' worth, so that what waits is work and not a start."""
+    upscale_delay_s: float = Field(default=30, ge=0)
+    """Seconds that there must be more in hand before another one is started."""
     num_cpus: float = Field(default=1, gt=0)
     """Cores of a replica."""
     num_gpus: float = Field(default=0, ge=0)
@@ -58,6 +60,7 @@ def tagger(arguments: Arguments) -> serve.Application:
             "min_replicas": arguments.min_replicas,
             "max_replicas": arguments.max_replicas,
             "target_ongoing_requests": arguments.target_ongoing_requests,
+            "upscale_delay_s": arguments.upscale_delay_s,
         },
         ray_actor_options={"num_cpus": arguments.num_cpus, "num_gpus": arguments.num_gpus},
         graceful_shutdown_timeout_s=load_settings().shutdown_seconds,

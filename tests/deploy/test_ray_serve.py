@@ -1,4 +1,4 @@
-"""deploy/ray_serve.py with two replicas on one database."""
+"""deploy/ray_serve.py: a replica, another one added by load, both on one database."""
 
 import os
 import shutil
@@ -6,7 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +54,8 @@ def client(
     config = yaml.safe_load((DEPLOY / "ray_serve.yaml").read_text())
     with socket.create_server(("127.0.0.1", 0)) as found:
         config["http_options"]["port"] = found.getsockname()[1]
-    # Half a core each, so that they also start where there is one.
-    config["applications"][0]["args"] |= {"min_replicas": 2, "max_replicas": 2, "num_cpus": 0.5}
+    # Half a core each, so that two also start where there is one.
+    config["applications"][0]["args"] |= {"num_cpus": 0.5, "target_ongoing_requests": 1, "upscale_delay_s": 1}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "ray.serve.scripts", "run"]
     with (tmp_path / "ray.log").open("w") as log:
@@ -72,8 +75,10 @@ def client(
         process.wait(LONG)
 
 
-def test_what_one_replica_registers_or_activates_holds_on_both(client: httpx.Client) -> None:
-    wait_until(lambda: len(_state(client)["replicas"]) == 2)
+def test_load_adds_a_replica_and_what_one_registers_or_activates_holds_on_both(client: httpx.Client) -> None:
+    assert len(_state(client)["replicas"]) == 1
+    with _load(client):
+        wait_until(lambda: len(_state(client)["replicas"]) == 2)
     first = _state(client)["active"]
     answer = client.put("/v1/vocabularies/pets", json={"labels": ["cat", "dog"]})
     assert answer.status_code == 201, answer.text
@@ -93,6 +98,26 @@ def test_what_one_replica_registers_or_activates_holds_on_both(client: httpx.Cli
     wait_until(lambda: _state(client)["promoted"])
     for _ in range(OFTEN):
         assert _tag(client)["checkpoint"] == second[0]
+
+
+@contextmanager
+def _load(client: httpx.Client) -> Iterator[None]:
+    """Some clients that ask again and again."""
+    over = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=client.base_url, headers=client.headers, timeout=LONG) as own:
+            while not over.is_set():
+                assert own.post("/v1/tag", files=PHOTOGRAPH).status_code == 200
+
+    with ThreadPoolExecutor() as threads:
+        asking = [threads.submit(ask) for _ in range(6)]
+        try:
+            yield
+        finally:
+            over.set()
+        for each in asking:
+            each.result(LONG)
 
 
 def _is_ready(client: httpx.Client) -> bool:
