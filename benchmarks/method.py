@@ -57,11 +57,10 @@ def tower_table(rounds: int, scratch: Path) -> str:
     # torch 2.13 makes products seven times slower of parameters that want no gradient.
     rounded.requires_grad_(True)
     towers["torch, bfloat16, torch.compile"] = torch.compile(towers["torch, bfloat16"], dynamic=True)
-    for compiled in (False, True):
-        quantized = vit_model("context")
-        accelerate(quantized, 224, CPU, "int8", compiled=compiled)
-        name = "torch, int8, compiled" if compiled else "torch, int8"
-        towers[name] = encode_images(quantized, pixels.bfloat16())
+    for name in ("int8", "int8, compiled"):
+        quantized, (precision, compiled) = vit_model("context"), PATHS[name]
+        accelerate(quantized, 224, CPU, precision, compiled=compiled)
+        towers[f"torch, {name}"] = encode_images(quantized, pixels.bfloat16())
     bare, flop = bare_product()
     seconds = _measure("image tower", {BARE: bare, **towers}, rounds)
     rows = [

@@ -31,14 +31,32 @@ from benchmarks.subjects import vit_description, vit_model
 from model.bundle import TaggingModel, save_bundle
 from model.config import HeadConfig
 
-SERVE = (sys.executable, "-c", "from service.cli import main; main()", "serve", "--port")
+
+@dataclass(frozen=True)
+class Server:
+    """How one is started, with its port as the last argument, and asked."""
+
+    command: Sequence[str]
+    path: str = "/tag"
+    request: Callable[[bytes], dict[str, Any]] = as_form
+    bundle: str = "sigrl"
+    """Of our own one."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What our own one is told beside."""
+
+
+def _ours(bundle: str, **variables: str) -> Server:
+    command = (sys.executable, "-c", "from service.cli import main; main()", "serve", "--port")
+    return Server(command, "/v1/tag", bundle=bundle, variables=variables)
+
+
 SAME_WORK, PLAIN = "SigRL Tagger, CLIP's head", "FastAPI + open_clip"
 FASTEST = {"SIGRL_PRECISION": "int8", "SIGRL_COMPILED": "1"}
-OURS: dict[str, tuple[str, Mapping[str, str]]] = {
-    "SigRL Tagger, SigRL's head": ("sigrl", {}),
-    SAME_WORK: ("clip", {}),
-    "SigRL Tagger, SigRL's head, int8": ("sigrl", FASTEST),
-    "SigRL Tagger, CLIP's head, int8": ("clip", FASTEST),
+OURS = {
+    "SigRL Tagger, SigRL's head": _ours("sigrl"),
+    SAME_WORK: _ours("clip"),
+    "SigRL Tagger, SigRL's head, int8": _ours("sigrl", **FASTEST),
+    "SigRL Tagger, CLIP's head, int8": _ours("clip", **FASTEST),
 }
 """With CLIP's head the model does the work that it does in the peers: all else is the server's."""
 PEERS = {
@@ -149,20 +167,9 @@ def scaling(scratch: Path, photographs: Sequence[bytes], rounds: int, seconds: f
     print("\n" + markdown_table(["replicas of one core", "photographs/s at most", "ratio"], rows))
 
 
-@dataclass(frozen=True)
-class Server:
-    """How one is started, with its port as the last argument, and asked."""
-
-    command: Sequence[str]
-    path: str = "/tag"
-    request: Callable[[bytes], dict[str, Any]] = as_form
-    bundle: str = "sigrl"
-    variables: Mapping[str, str] = field(default_factory=dict)
-
-
 def servers(infinity: Path | None, scratch: Path) -> dict[str, Server]:
     """All that can run here."""
-    found = {name: Server(SERVE, "/v1/tag", as_form, *how) for name, how in OURS.items()}
+    found = dict(OURS)
     for name, (module, needs) in PEERS.items():
         if find_spec(needs) is None:
             print(f"{name} is left out: {needs} is not installed", file=sys.stderr)

@@ -27,10 +27,7 @@ def pack(tensors: Mapping[str, Tensor], quantize: Callable[[str, Tensor], bool])
         if not tensor.isfinite().all():
             raise ValueError(f"`{name}` holds values that are not finite")
         if tensor.ndim == 2 and quantize(name, tensor):
-            scale = tensor.float().abs().amax(dim=1) / INT8_RANGE
-            rows = tensor.float() / scale.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
-            packed[name] = rows.round().clamp(-INT8_RANGE, INT8_RANGE).to(torch.int8)
-            packed[name + SCALE] = scale
+            packed[name], packed[name + SCALE] = quantize_rows(tensor.float())
         elif tensor.ndim < 2:
             packed[name] = tensor.to(torch.float32, copy=True)
         else:
@@ -38,6 +35,13 @@ def pack(tensors: Mapping[str, Tensor], quantize: Callable[[str, Tensor], bool])
             if not packed[name].isfinite().all():
                 raise ValueError(f"`{name}` holds values beyond the range of float16")
     return packed
+
+
+def quantize_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """A float32 matrix [N, K] as int8 [N, K] times a scale for each row [N] (float32)."""
+    scale = matrix.abs().amax(dim=1) / INT8_RANGE
+    rows = matrix / scale.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
+    return rows.round().clamp(-INT8_RANGE, INT8_RANGE).to(torch.int8), scale
 
 
 def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:

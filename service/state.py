@@ -52,9 +52,9 @@ class ServiceState:
             self.registry = await to_thread.run_sync(VocabularyRegistry.open, self.settings)
         runtime = self._runtime
         if runtime is None:
-            threads = RequestThreads(1, "sigrl-start")
-            opening = threads.submit(open_runtime, self.settings, self.registry, tagger)
-            runtime = await asyncio.wrap_future(opening)
+            # In a thread that ends, and with it PyTorch's helpers in it.
+            threads, loop = RequestThreads(1, "sigrl-start"), asyncio.get_running_loop()
+            runtime = await loop.run_in_executor(threads, open_runtime, self.settings, self.registry, tagger)
         starting = AsyncTagger(runtime, self.settings)
         await starting.start()
         self.tagger = starting

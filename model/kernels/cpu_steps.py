@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.blocks import even_slices
+from model.storage import INT8_RANGE, quantize_rows
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -21,9 +22,6 @@ CHUNK_ELEMENTS = 2**20
 
 SAFE_LOGIT = 60.0
 """exp(60) times any number of patches is finite in float32, and exp(-60) is no denormal."""
-
-INT8_RANGE = 127
-"""tanh lies in -1..1, so one fixed scale serves every operand."""
 
 
 class CpuSteps:
@@ -77,8 +75,9 @@ class _Product:
         self.scale: Tensor | None = None
         self._weight = weight.bfloat16() if precision == "bfloat16" else weight
         if precision == "int8":
-            row_scale = weight.abs().amax(1).clamp_min(torch.finfo(weight.dtype).tiny) / INT8_RANGE
-            self._weight = (weight / row_scale[:, None]).round_().to(torch.int8).t()
+            rows, row_scale = quantize_rows(weight)
+            self._weight = rows.t()
+            # tanh lies in -1..1, so one fixed scale serves every operand.
             self.scale = row_scale / INT8_RANGE
 
     def __call__(self, matched: Tensor) -> Tensor:

@@ -5,12 +5,11 @@ batch.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from model.kernels.cpu_steps import INT8_RANGE
+from model.storage import INT8_RANGE, quantize_rows
 
 ZERO_POINT = 128
 """What comes in is made unsigned, which is what processors multiply with int8."""
@@ -36,15 +35,11 @@ def int8_layers(tower: nn.Module, *, compiled: bool) -> list[tuple[nn.Module, st
     which all is bfloat16. `compiled` rounds what comes in by one fused loop; the first call then takes some
     seconds, and needs a C++ compiler."""
     quantize: Quantize = torch.compile(_quantize, dynamic=True) if compiled else _quantize
-    replacements: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
-        nn.Linear: partial(Int8Linear.of, quantize=quantize),
-        nn.MultiheadAttention: partial(Int8Attention, quantize=quantize),
-    }
     return [
-        (parent, name, replacements[type(child)](child))
+        (parent, name, replacement)
         for parent in tower.modules()
         for name, child in parent.named_children()
-        if type(child) in replacements and _can_be_replaced(child)
+        if (replacement := _in_int8(child, quantize)) is not None
     ]
 
 
@@ -55,17 +50,11 @@ class Int8Linear(nn.Module):
         """Of a weight [N, K] and a bias [N]."""
         super().__init__()
         weight = weight.detach().float()
-        self._scales = weight.abs().amax(1).clamp_min(SMALLEST_SCALE) / INT8_RANGE
-        rounded = (weight / self._scales[:, None]).round_().to(torch.int8)
-        self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
+        rows, self._scales = quantize_rows(weight)
+        self._weight = torch.ops.onednn.qlinear_prepack(rows, None)
         self._zero_points = torch.zeros(len(weight), dtype=torch.int32)
         self._bias = (weight.new_zeros(len(weight)) if bias is None else bias.detach()).bfloat16()
         self._quantize = quantize
-
-    @classmethod
-    def of(cls, layer: nn.Linear, quantize: Quantize) -> "Int8Linear":
-        """With the layer's weight and bias."""
-        return cls(layer.weight, layer.bias, quantize)
 
     def forward(self, values: Tensor) -> Tensor:
         rows, scales = self._quantize(values.flatten(0, -2))
@@ -105,14 +94,17 @@ def _quantize(rows: Tensor) -> tuple[Tensor, Tensor]:
     return (rows / scales.float() + (ZERO_POINT + 0.5)).to(torch.uint8), scales
 
 
-def _can_be_replaced(layer: nn.Module) -> bool:
-    if isinstance(layer, nn.Linear):
-        return min(layer.in_features, layer.out_features) >= LEAST_WIDTH
-    return (
-        isinstance(layer, nn.MultiheadAttention)
+def _in_int8(layer: nn.Module, quantize: Quantize) -> nn.Module | None:
+    # Not what is derived of them: the output of an attention belongs to it.
+    if type(layer) is nn.Linear and min(layer.in_features, layer.out_features) >= LEAST_WIDTH:
+        return Int8Linear(layer.weight, layer.bias, quantize)
+    if (
+        type(layer) is nn.MultiheadAttention
         and layer.batch_first
         and layer.in_proj_weight is not None
         and layer.bias_k is None
         and not layer.add_zero_attn
         and layer.embed_dim >= LEAST_WIDTH
-    )
+    ):
+        return Int8Attention(layer, quantize)
+    return None

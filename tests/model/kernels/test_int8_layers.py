@@ -26,6 +26,10 @@ def linear():
     return nn.Linear(D, WIDE).bfloat16()
 
 
+def int8(linear):
+    return Int8Linear(linear.weight, linear.bias, _quantize)
+
+
 def assert_near(ours, expected, rounding):
     assert ours.dtype == torch.bfloat16
     error = (ours.float() - expected).norm() / expected.norm()
@@ -37,13 +41,13 @@ def assert_near(ours, expected, rounding):
 def test_a_layer_gives_what_it_gave(shape, bias):
     linear = nn.Linear(D, WIDE, bias=bias).bfloat16()
     values = torch.randn(shape).bfloat16()
-    ours = Int8Linear.of(linear, _quantize)(values)
+    ours = int8(linear)(values)
     assert_near(ours, linear.float()(values.float()), 0.02)
 
 
 def test_a_row_does_not_depend_on_the_others(linear):
     values = torch.randn(N, D).bfloat16()
-    layer = Int8Linear.of(linear, _quantize)
+    layer = int8(linear)
     alone = layer(values[3:4])
     values[5] *= 1e4
     torch.testing.assert_close(layer(values)[3:4], alone, rtol=0, atol=0)
@@ -53,13 +57,13 @@ def test_rows_of_any_size_keep_their_precision():
     sizes = torch.tensor([1e-6, 1, 1e6])[:, None]
     values = (torch.randn(1, D) * sizes).bfloat16()
     bare = nn.Linear(D, WIDE, bias=False).bfloat16()
-    ours, expected = Int8Linear.of(bare, _quantize)(values), bare.float()(values.float())
+    ours, expected = int8(bare)(values), bare.float()(values.float())
     assert functional.cosine_similarity(ours.float(), expected).min() > 0.999
     assert_near(ours[:1], expected[:1], 0.02)
 
 
 def test_a_row_of_zeros_gives_the_bias(linear):
-    ours = Int8Linear.of(linear, _quantize)(torch.zeros(2, D).bfloat16())
+    ours = int8(linear)(torch.zeros(2, D).bfloat16())
     torch.testing.assert_close(ours, linear.bias.expand(2, -1))
 
 

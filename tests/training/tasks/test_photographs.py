@@ -26,14 +26,12 @@ from model.vocabulary import Vocabulary
 from service.app import create_app
 from service.settings import Settings
 from training import run_state
-from training.data.dataset import DataError, LabelledPhotographs
+from training.data.dataset import DataError
 from training.features import read_photograph
-from training.losses.options import AnLs, Em, Iu
 from training.tasks import photographs_run
 from training.tasks.photographs import fit_photographs
 from training.tasks.photographs_config import PhotographsConfig
 from training.tasks.photographs_data import check_photographs, held_out_photographs, load_own_data
-from training.tasks.photographs_measures import choose_loss, judged, positive_weights
 
 COLOURS = {"red": (230, 20, 20), "green": (20, 200, 20), "blue": (30, 30, 240)}
 PHOTOGRAPHS = 40
@@ -330,30 +328,6 @@ def test_synonyms_are_read_as_their_label_and_asked_for_with_it(
     plain = load_own_data(changed(config, vocabulary=list(COLOURS)))
     np.testing.assert_array_equal(data.train.labels, plain.train.labels)
     assert data.vocabulary.labels[0].synonyms == ("scarlet",)
-
-
-def test_the_loss_is_chosen_by_what_is_known(config: PhotographsConfig) -> None:
-    known = np.array([[1, -1], [-1, 1], [0, 0]], dtype=np.int8)
-    assert choose_loss(config, known) == Iu()
-    assert choose_loss(config, np.abs(known)) == AnLs()
-    assert choose_loss(changed(config, loss={"kind": "em", "entropy_weight": 0.1}), known) == Em(
-        entropy_weight=0.1
-    )
-
-
-def test_rare_labels_weigh_more_up_to_the_cap(config: PhotographsConfig) -> None:
-    labels = -np.ones((100, 3), dtype=np.int8)
-    for column, count in enumerate((50, 20, 1)):
-        labels[:count, column] = 1
-    assert positive_weights(config, labels).tolist() == [1, 1, 1]
-    balanced = changed(config, balance="inverse_frequency", largest_weight=10)
-    assert positive_weights(balanced, labels).tolist() == [1, 4, 10]
-
-
-def test_of_positives_alone_the_rest_is_taken_for_absent_when_measuring() -> None:
-    labels = np.array([[1, 1], [0, -1], [0, 0]], dtype=np.int8)
-    photographs = LabelledPhotographs(tuple(Path(str(n)) for n in range(3)), ("a", "b"), labels)
-    assert judged(photographs).labels.tolist() == [[1, 1], [-1, -1], [-1, 0]]
 
 
 def test_a_validation_file_of_its_own_shares_no_photograph(

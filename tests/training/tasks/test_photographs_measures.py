@@ -1,0 +1,37 @@
+"""What follows from labels that are known in part: the loss, weights, and what is measured."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.data.dataset import LabelledPhotographs
+from training.losses.options import AnLs, Em, Iu
+from training.tasks.photographs_config import PhotographsConfig
+from training.tasks.photographs_measures import choose_loss, judged, positive_weights
+
+
+def config(**changes: Any) -> PhotographsConfig:
+    return PhotographsConfig.model_validate({"photographs": "photographs", **changes})
+
+
+def test_the_loss_is_chosen_by_what_is_known() -> None:
+    known = np.array([[1, -1], [-1, 1], [0, 0]], dtype=np.int8)
+    assert choose_loss(config(), known) == Iu()
+    assert choose_loss(config(), np.abs(known)) == AnLs()
+    assert choose_loss(config(loss={"kind": "em", "entropy_weight": 0.1}), known) == Em(entropy_weight=0.1)
+
+
+def test_rare_labels_weigh_more_up_to_the_cap() -> None:
+    labels = -np.ones((100, 3), dtype=np.int8)
+    for column, count in enumerate((50, 20, 1)):
+        labels[:count, column] = 1
+    assert positive_weights(config(), labels).tolist() == [1, 1, 1]
+    balanced = config(balance="inverse_frequency", largest_weight=10)
+    assert positive_weights(balanced, labels).tolist() == [1, 4, 10]
+
+
+def test_of_positives_alone_the_rest_is_taken_for_absent_when_measuring() -> None:
+    labels = np.array([[1, 1], [0, -1], [0, 0]], dtype=np.int8)
+    photographs = LabelledPhotographs(tuple(Path(str(n)) for n in range(3)), ("a", "b"), labels)
+    assert judged(photographs).labels.tolist() == [[1, 1], [-1, -1], [-1, 0]]
