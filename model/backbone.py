@@ -24,6 +24,7 @@ from model.prompt_tokens import PromptTokens, Tokenize
 from model.sentence_encoder import SentenceEncoder
 from model.tokenizer import SentenceTokenizer
 from model.vocabulary import Label
+from model.word_tower import WordTower
 
 
 class Backbone(nn.Module):
@@ -68,6 +69,8 @@ class Backbone(nn.Module):
         these are the tokens after `ln_post` times the projection (METHOD.md, Notation); the positions of a
         feature map are patch tokens alike.
         """
+        if isinstance(self.visual, WordTower):
+            return self.visual(pixel_values)
         if isinstance(self.visual, TimmModel):
             return _encode_by_timm(self.visual, pixel_values)
         return _encode_by_vision_transformer(self.visual, pixel_values)
@@ -123,6 +126,8 @@ class PromptedTable(nn.Embedding):
 
 
 def _build_visual(config: BackboneConfig) -> Any:
+    if config.words is not None:
+        return WordTower(config, config.words)
     # Patch dropout would leave holes in the grid.
     options = config.vision | {"output_tokens": True, "patch_dropout": 0.0}
     try:

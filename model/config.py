@@ -62,6 +62,17 @@ class SentenceEncoderConfig(Frozen):
         return self
 
 
+class WordTowerConfig(Frozen):
+    """What `model.word_tower` puts on a convolutional classifier."""
+
+    words: int = Field(ge=1)
+    """Words that it gives logits of: the evidence head's `known_words`."""
+    classes: int = Field(1000, ge=1)
+    """Classes of the classifier that it keeps."""
+    hidden: int = Field(1024, ge=1)
+    """Hidden size between the pooled features and the words."""
+
+
 class BackboneConfig(Frozen):
     """An image tower and a text tower with one joint space."""
 
@@ -73,6 +84,9 @@ class BackboneConfig(Frozen):
     """open_clip's `text_cfg`, for CLIP's own text tower. Exactly one of `text`, `sentence_encoder`."""
     sentence_encoder: SentenceEncoderConfig | None = None
     """A sentence encoder followed by a linear map into the joint space."""
+    words: WordTowerConfig | None = None
+    """The image tower is a `model.word_tower.WordTower` on timm's `vision["timm_model_name"]`; None: it is
+    open_clip's."""
     quick_gelu: bool = False
     """x * sigmoid(1.702 x) in place of GELU: OpenAI's CLIP weights need it."""
     prompts: tuple[str, ...] = Field(("There is a {label} in the scene",), min_length=1)
@@ -101,6 +115,8 @@ class BackboneConfig(Frozen):
                 "timm hold themselves, and the weights come with the bundle"
             )
         name = self.vision.get("timm_model_name")
+        if self.words is not None and name is None:
+            raise ValueError("a word tower stands on a classifier: name it in `vision.timm_model_name`")
         if name is not None and not re.fullmatch(r"[\w.]+", str(name)):
             raise ValueError(f"`timm_model_name` {name!a} is not one of timm's own models")
         if any("{label}" not in prompt for prompt in self.prompts):
@@ -110,12 +126,27 @@ class BackboneConfig(Frozen):
         return self
 
 
+class EvidenceConfig(Frozen):
+    """What an evidence head knows; see `model.evidence`."""
+
+    known_words: tuple[tuple[str, ...], ...] = Field(min_length=1)
+    """The names of each word that the image tower gives a logit of: the word, then its synonyms."""
+    class_texts: int = Field(ge=1)
+    """Names of all the classifier's classes together; a class may have several."""
+    lexicon: int = Field(ge=1)
+    """Words that training met in captions and class names: how well a label is known follows from them."""
+    rank: int = Field(64, ge=1)
+    """Rank of the graph over the scores."""
+
+
 class HeadConfig(Frozen):
     """Which head scores, and in which form."""
 
-    kind: Literal["clip", "mkt", "biam", "sigrl"] = "sigrl"
+    kind: Literal["clip", "mkt", "biam", "sigrl", "evidence"] = "sigrl"
     """`clip`: global matching. `mkt`: global and local matching. `biam`: local matching of patches enriched
-    by bi-level attention, in the context form with global matching. `sigrl`: with GMC and SVFR."""
+    by bi-level attention, in the context form with global matching. `sigrl`: with GMC and SVFR. `evidence`:
+    global and local matching beside logits of known words and of a classifier's classes, calibrated, with GMC
+    over the scores; it needs the image tower of `words`."""
     form: Literal["published", "context"] = "context"
     """`published`: the paper's scores, which depend on the label set. `context`: cosine with learned
     temperature, SVFR over the context labels: a label's score is independent of the other labels."""
@@ -130,6 +161,17 @@ class HeadConfig(Frozen):
     context_labels: tuple[str, ...] = ()
     """Context form only: the labels over which SVFR and the graph run, in the order of the bundle's
     `head.context_label_embeddings`."""
+
+    evidence: EvidenceConfig | None = None
+    """Of the kind `evidence`, and of no other."""
+
+    @model_validator(mode="after")
+    def _check_evidence(self) -> "HeadConfig":
+        if (self.kind == "evidence") != (self.evidence is not None):
+            raise ValueError("`evidence` belongs to the kind of head of that name, and to no other")
+        if self.evidence is not None and self.form != "context":
+            raise ValueError("an evidence head scores every label by itself: its form is `context`")
+        return self
 
     @property
     def independent_scores(self) -> bool:

@@ -20,6 +20,8 @@ class ImageFeatures:
     rebuilt_tokens: Tensor | None = None
     """[B, P, D]: the patch tokens as the head rebuilds them, where that depends on the photograph alone (see
     `MatchingHead.rebuilder`). Made once they serve every label set; None: the head computes them."""
+    word_logits: Tensor | None = None
+    """[B, K + classes]: a word tower's logits of its known words, then of its classifier's classes."""
 
 
 @dataclass(frozen=True)
@@ -37,3 +39,5 @@ class LabelFeatures:
     """[C, 3]: see `model.calibration.LabelCalibration`. An engine adds it; no head looks at it."""
     background: npt.NDArray[np.float32] | None = None
     """[C, N]: logits on the checkpoint's background set of N photographs. So is this."""
+    evidence: npt.NDArray[np.float32] | None = None
+    """[C, width]: what an evidence head knows of each label, see `model.evidence`."""

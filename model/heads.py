@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model import evidence
 from model.biam import BiLevelAttention
 from model.config import HeadConfig
 from model.features import ImageFeatures, LabelFeatures
@@ -242,6 +243,16 @@ class SigRLHead(MatchingHead):
         return lambda image_features: self.reconstruct(image_features, context)
 
 
+class EvidenceHead(MatchingHead):
+    """Holds what `model.evidence` computes with. As a module it is the mkt head: what training matches."""
+
+    def __init__(self, config: HeadConfig, embed_dim: int) -> None:
+        super().__init__(config)
+        assert config.evidence is not None
+        for name, shape in evidence.shapes(config.evidence, embed_dim).items():
+            self.register_buffer(name, torch.zeros(shape))
+
+
 def unit_rms(features: Tensor) -> Tensor:
     """[..., D] scaled to a root-mean-square of one: towers differ in the norms of their features."""
     return functional.normalize(features, dim=-1) * math.sqrt(features.shape[-1])
@@ -253,6 +264,8 @@ def create_head(config: HeadConfig, embed_dim: int, dropout: float = 0.3) -> Mat
         return ClipHead(config)
     if config.kind == "mkt":
         return MktHead(config)
+    if config.kind == "evidence":
+        return EvidenceHead(config, embed_dim)
     if config.kind == "biam":
         return BiamHead(config, embed_dim)
     return SigRLHead(config, embed_dim, dropout)

@@ -1,7 +1,7 @@
 """Photographs as features that are worth keeping: about a tenth of what an engine makes of them, enough to
 score any label later. No photograph can be made of them. Imports without torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ Array = npt.NDArray[np.float32]
 
 _BATCH = 32
 _INT8_RANGE = 127
+_WORDS = "word_logits"
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,32 +27,39 @@ class KeptFeatures:
     P is 1."""
     scales: npt.NDArray[np.float16]
     """[N, P]: a token is its row of `patch_tokens` times this."""
+    word_logits: npt.NDArray[np.float16] | None = None
+    """[N, W]: what a word tower says of its known words and classes; None for every other tower."""
 
     def __len__(self) -> int:
         return len(self.image_embeddings)
 
     def take(self, rows: slice | npt.NDArray[np.integer]) -> "KeptFeatures":
         """Some of the photographs."""
-        return KeptFeatures(self.image_embeddings[rows], self.patch_tokens[rows], self.scales[rows])
+        words = None if self.word_logits is None else self.word_logits[rows]
+        return KeptFeatures(self.image_embeddings[rows], self.patch_tokens[rows], self.scales[rows], words)
 
-    def logits(self, score: Callable[[Array, Array], Array]) -> Array:
+    def logits(self, score: Callable[[Array, Array, Array | None], Array]) -> Array:
         """[N, C]: `score` of all photographs, at least one, asked for a few at a time. It takes their image
-        embeddings [B, D] and patch tokens [B, P, D] and gives logits [B, C]."""
-        parts = []
-        for start in range(0, len(self), _BATCH):
-            rows = slice(start, start + _BATCH)
-            scales = self.scales[rows, :, None].astype(np.float32)
-            tokens = self.patch_tokens[rows].astype(np.float32) * scales
-            parts.append(score(self.image_embeddings[rows].astype(np.float32), tokens))
-        return np.concatenate(parts)
+        embeddings [B, D], patch tokens [B, P, D] and word logits [B, W] or None, and gives logits [B, C]."""
+        return np.concatenate([score(*self.restored(rows)) for rows in self._batches()])
+
+    def restored(self, rows: slice) -> tuple[Array, Array, Array | None]:
+        """Some of the photographs in float32, as `logits` hands them out."""
+        tokens = self.patch_tokens[rows].astype(np.float32) * self.scales[rows, :, None].astype(np.float32)
+        words = None if self.word_logits is None else self.word_logits[rows].astype(np.float32)
+        return self.image_embeddings[rows].astype(np.float32), tokens, words
+
+    def _batches(self) -> Iterator[slice]:
+        return (slice(start, start + _BATCH) for start in range(0, len(self), _BATCH))
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
         """By the names under which they are kept in files."""
-        return {
+        tensors: dict[str, npt.NDArray[np.generic]] = {
             "image_embeddings": self.image_embeddings,
             "patch_tokens": self.patch_tokens,
             "patch_tokens.scale": self.scales,
         }
+        return tensors if self.word_logits is None else tensors | {_WORDS: self.word_logits}
 
     def to_bytes(self) -> bytes:
         """In the safetensors format."""
@@ -78,6 +86,8 @@ class KeptFeatures:
             "patch_tokens": ((photographs, patches, embed_dim), np.int8),
             "patch_tokens.scale": ((photographs, patches), np.float16),
         }
+        if _WORDS in tensors:
+            expected[_WORDS] = ((photographs, tensors[_WORDS].shape[-1]), np.float16)
         if tensors.keys() != expected.keys():
             raise ValueError(f"it holds {sorted(tensors)}, expected {sorted(expected)}")
         for name, (shape, kind) in expected.items():
@@ -85,13 +95,14 @@ class KeptFeatures:
         return cls(*(tensors[name] for name in expected))  # type: ignore[arg-type]
 
 
-def keep(image_embeddings: Array, patch_tokens: Array) -> KeptFeatures:
-    """Of features in float32, [N, D] and [N, P, D]; the tokens are in int8 from here on."""
+def keep(image_embeddings: Array, patch_tokens: Array, word_logits: Array | None = None) -> KeptFeatures:
+    """Of features in float32, [N, D], [N, P, D] and [N, W]; the tokens are in int8 from here on."""
     scales = np.abs(patch_tokens).max(axis=2) / _INT8_RANGE
     halves = np.maximum(scales, np.finfo(np.float16).tiny).astype(np.float16)
     rounded = np.round(patch_tokens / halves.astype(np.float32)[:, :, None])
     tokens = np.clip(rounded, -_INT8_RANGE, _INT8_RANGE).astype(np.int8)
-    return KeptFeatures(image_embeddings.astype(np.float16), tokens, halves)
+    words = None if word_logits is None else word_logits.astype(np.float16)
+    return KeptFeatures(image_embeddings.astype(np.float16), tokens, halves, words)
 
 
 def join(parts: Sequence[KeptFeatures]) -> KeptFeatures:
@@ -100,6 +111,7 @@ def join(parts: Sequence[KeptFeatures]) -> KeptFeatures:
         np.concatenate([part.image_embeddings for part in parts]),
         np.concatenate([part.patch_tokens for part in parts]),
         np.concatenate([part.scales for part in parts]),
+        None if parts[0].word_logits is None else np.concatenate([part.word_logits for part in parts]),
     )
 
 

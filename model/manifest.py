@@ -48,6 +48,17 @@ class Description(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _check_words(self) -> "Description":
+        tower, head = self.backbone.words, self.head.evidence
+        if head is not None and (tower is None or tower.words != len(head.known_words)):
+            raise ValueError(
+                "an evidence head needs a word tower that gives a logit for each of its known words"
+            )
+        if head is not None and self.calibration is None:
+            raise ValueError("an evidence head describes labels by a background set: add `calibration`")
+        return self
+
+    @model_validator(mode="after")
     def _check_calibration(self) -> "Description":
         if self.calibration is not None and not self.head.independent_scores:
             raise ValueError(
@@ -106,9 +117,10 @@ def sha256(content: bytes) -> str:
 def write_manifest(description: Description, hashes: dict[str, str]) -> bytes:
     """The content of manifest.json, not yet checked. Raises ValueError for what JSON cannot hold."""
     described = description.model_dump(mode="json", exclude={"format_version", "files"})
-    if described["calibration"] is None:
-        # Releases that know no calibration can go on reading bundles without one.
-        del described["calibration"]
+    # Releases that know nothing of these can go on reading bundles without them.
+    for part, key in ((described, "calibration"), (described["head"], "evidence"), (described["backbone"], "words")):
+        if part[key] is None:
+            del part[key]
     content = {"format_version": FORMAT_VERSION, **described, "files": hashes}
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode()
 

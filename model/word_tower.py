@@ -1,0 +1,102 @@
+"""An image tower that keeps a classifier's knowledge and learns words beside it.
+
+The stages of a convolutional classifier run as they were trained. Its last stage stands twice: as it was, for
+the classifier's own classes, and tuned, for words. Both read the same stages before, so that the second costs
+a tenth of the tower. What is pooled from both feeds three things: logits of the words that training knew, an
+embedding in the joint space for every other word, and the classifier's logits.
+"""
+
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.config import BackboneConfig, WordTowerConfig
+from model.features import ImageFeatures
+
+_POOL = 2
+"""Positions along each side that are averaged before the maximum is taken: a single one is noise."""
+
+
+class TunedStage(nn.Module):
+    """The last stage of an EfficientNet-Lite, its batch norms merged into the convolutions."""
+
+    def __init__(self, widths: tuple[int, int, int, int]) -> None:
+        """`widths`: channels of the input, within the block, after it, and of the feature map."""
+        super().__init__()
+        given, inner, out, features = widths
+        self.expand = nn.Conv2d(given, inner, 1)
+        self.depthwise = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
+        self.reduce = nn.Conv2d(inner, out, 1)
+        self.features = nn.Conv2d(out, features, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, F, h, w]."""
+        relu = functional.relu6
+        return relu(self.features(self.reduce(relu(self.depthwise(relu(self.expand(maps)))))))
+
+
+class WordTower(nn.Module):
+    """Pixels to `ImageFeatures` with `word_logits`."""
+
+    def __init__(self, config: BackboneConfig, words: WordTowerConfig) -> None:
+        """Raises ValueError for an architecture whose last stage is not one inverted residual block."""
+        super().__init__()
+        name = str(config.vision["timm_model_name"])
+        try:
+            self.trunk: Any = timm.create_model(name, num_classes=0)
+            block = self.trunk.blocks[-1][0]
+            widths = (
+                block.conv_pw.in_channels,
+                block.conv_pw.out_channels,
+                block.conv_pwl.out_channels,
+                self.trunk.conv_head.out_channels,
+            )
+        except (AttributeError, RuntimeError, TypeError) as error:
+            raise ValueError(f"a word tower needs an EfficientNet-Lite of timm's, not {name!r}") from error
+        self.tuned = TunedStage(widths)
+        features, embed_dim = widths[-1], config.embed_dim
+        self.classes = nn.Linear(features, words.classes)
+        self.hidden = nn.Linear(4 * features, words.hidden)
+        self.words = nn.Linear(words.hidden, words.words)
+        self.embedding = nn.Linear(2 * features, embed_dim)
+        self.embedding_residual = nn.Linear(words.hidden, embed_dim)
+        self.tokens = nn.Linear(features, embed_dim)
+        # Trained where a checkpoint is fitted to somebody's own photographs; the identity before that.
+        self.projection = nn.Linear(embed_dim, embed_dim)
+        with torch.no_grad():
+            self.projection.weight.copy_(torch.eye(embed_dim))
+            self.projection.bias.zero_()
+
+    def forward(self, pixel_values: Tensor) -> ImageFeatures:
+        """[B, 3, S, S] -> features; see `Backbone.encode_images`."""
+        trunk = self.trunk
+        maps = trunk.bn1(trunk.conv_stem(pixel_values))
+        for stage in trunk.blocks[:-1]:
+            maps = stage(maps)
+        kept = trunk.bn2(trunk.conv_head(trunk.blocks[-1](maps))).float()
+        tuned = self.tuned(maps).float()
+        kept_pooled, tuned_pooled = _pooled(kept), _pooled(tuned)
+        hidden = functional.gelu(self.hidden(torch.cat([kept_pooled, tuned_pooled], dim=1)))
+        embeddings = self.embedding(tuned_pooled) + self.embedding_residual(hidden)
+        tokens = self.tokens(tuned.flatten(2).mT)
+        return ImageFeatures(
+            self.projection(embeddings),
+            self.projection(tokens),
+            (tuned.shape[2], tuned.shape[3]),
+            word_logits=torch.cat([self.words(hidden), self.classes(kept.mean(dim=(2, 3)))], dim=1),
+        )
+
+    def bfloat16(self) -> "WordTower":
+        """The convolutions alone: the linear maps cost nothing, and bfloat16 would round logits to 1/16."""
+        self.trunk.bfloat16()
+        self.tuned.bfloat16()
+        return self
+
+
+def _pooled(maps: Tensor) -> Tensor:
+    """Mean and maximum over the positions: [B, F, h, w] -> [B, 2 F]."""
+    highest = functional.avg_pool2d(maps, _POOL).flatten(2).amax(dim=2)
+    return torch.cat([maps.mean(dim=(2, 3)), highest], dim=1)
