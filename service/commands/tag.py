@@ -101,7 +101,7 @@ def tag_command(
 ) -> None:
     """Tags photographs.
 
-    With nothing but photographs: what reaches its threshold among some 300 everyday things, at most ten.
+    With nothing but photographs: what reaches its threshold among the everyday words, at most ten.
     With --labels or --vocabulary: all of these that reach their threshold. --threshold sets another one,
     --top-k shows that many in any case, both together show at most so many that reach it. Of several
     vocabularies this holds for each.

@@ -12,6 +12,8 @@ from service.errors import InvalidLabelsError
 from service.settings import Settings
 
 BUILTIN = ("default", "everyday", "coco80", "voc20", "nuswide81")
+_SAME = {"default": "everyday"}
+"""Names for the labels of another vocabulary."""
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 """What users may call theirs."""
 
@@ -21,6 +23,8 @@ def builtin(name: str) -> Vocabulary:
     """A vocabulary of the package, by name. Raises InvalidLabelsError."""
     if name not in BUILTIN:
         raise InvalidLabelsError(f"there is no vocabulary '{name[:40]}'", f"use one of {', '.join(BUILTIN)}")
+    if name in _SAME:
+        return builtin(_SAME[name]).model_copy(update={"name": name})
     text = files(__name__).joinpath(f"{name}.json").read_text(encoding="utf-8")
     return Vocabulary.from_json(text, name)
 
