@@ -3,7 +3,9 @@
 import model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
 
 # isort: split
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,9 @@ class FrozenTrunk:
 
     def features(self, paths: Sequence[Path], description: str) -> Tensor:
         """Pooled features of photographs, float32 [N, 1280], computed once. Raises DataError."""
-        found = image_features(paths, PREPROCESSING, self.module, self.module, self.cache, description)
+        # Its progress bar is no result.
+        with redirect_stdout(sys.stderr):
+            found = image_features(paths, PREPROCESSING, self.module, self.module, self.cache, description)
         return torch.from_numpy(np.asarray(found)).float()
 
     def class_probabilities(self, features: Tensor) -> Floats:
@@ -65,7 +69,7 @@ def baselines(photographs: Photographs, judged: Photographs, cache: Path) -> dic
 def linear_probe(features: Tensor, labels: Labels, judged: Tensor) -> Floats:
     """Probabilities [M, C] for `judged` features [M, F] of a logistic regression with a ridge, fitted to
     `features` [N, F] and their `labels`; unsure pairs are left out."""
-    mean, deviation = features.mean(dim=0), features.std(dim=0) + 1e-6
+    mean, deviation = features.mean(dim=0), features.std(dim=0, correction=0) + 1e-6
     inputs, known = (features - mean) / deviation, torch.from_numpy(labels != 0).float()
     targets = torch.from_numpy(labels > 0).float()
     weight = torch.zeros(labels.shape[1], features.shape[1], requires_grad=True)

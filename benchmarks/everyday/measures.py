@@ -58,8 +58,9 @@ def counted_names(labels: Labels) -> Booleans:
 
 
 def pair_measures(decisions: Decisions, labels: Labels, counted: Booleans) -> Numbers:
-    """Over all pairs of a photograph and a name: precision, recall and F1 (micro), and where there are
-    probabilities the mean average precision over the names `counted` [C], and the calibration error."""
+    """Over all pairs of a photograph and a name: precision, recall and F1 (micro). Where there are
+    probabilities also the calibration error, and the mean average precision over the names `counted` [C], if
+    there are any."""
     right = float((decisions.shown & (labels > 0)).sum())
     judged = float((decisions.shown & (labels != 0)).sum())
     true = float((labels > 0).sum())
@@ -69,11 +70,12 @@ def pair_measures(decisions: Decisions, labels: Labels, counted: Booleans) -> Nu
         "f1": _percent(2 * right, judged + true),
     }
     if decisions.probabilities is not None:
-        # A draw of photographs may miss a name altogether.
-        some = counted & (labels > 0).any(axis=0)
-        precisions = average_precision_of_known(decisions.probabilities[:, some], labels[:, some])
-        found["map"] = float(precisions.mean()) if some.any() else float("nan")
         found["ece"] = 100 * calibration_error(decisions.probabilities.astype(np.float32), labels)
+        if counted.any():
+            # A draw of photographs may miss a name, or all of them.
+            some = counted & (labels > 0).any(axis=0)
+            precisions = average_precision_of_known(decisions.probabilities[:, some], labels[:, some])
+            found["map"] = float(precisions.mean()) if some.any() else float("nan")
     return found
 
 
