@@ -1,0 +1,130 @@
+"""Asks the tagger as its users do, once for each photograph, and counts its tags by the names that labels
+judge."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.everyday.measures import Booleans, Decisions, Floats
+from model.vocabulary import Vocabulary
+from service.errors import ModelError
+from service.image_files import read
+from service.images import open_image
+from service.results import Tagging
+from service.scoring import Question, Work, pixel_values
+from service.selection import Selection
+from service.tagger import Tagger
+
+_BATCH = 8
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to one question about one photograph."""
+
+    tagging: Tagging
+    probabilities: Floats
+    """Of all labels of the question's vocabulary, as they are answered, [L]."""
+
+    @property
+    def implied(self) -> tuple[str, ...]:
+        """Broader labels that follow from those shown and are not shown themselves."""
+        return tuple(getattr(label, "label", label) for label in getattr(self.tagging, "implied", ()))
+
+
+def question(tagger: Tagger, vocabulary: Vocabulary, *, brief: bool = False) -> Question:
+    """What `Tagger.tag_many` asks with a vocabulary at its defaults; `brief`: what it asks of the tagger's
+    own when it is given none."""
+    return Question(tagger.engine, vocabulary, tagger.label_features(vocabulary), Selection(brief=brief))
+
+
+def asked(
+    tagger: Tagger, paths: Sequence[Path], questions: Sequence[Question], description: str
+) -> list[list[Verdict]]:
+    """The verdicts on each question, photograph by photograph, from one image pass; with a progress bar on
+    stderr. Raises ImageError for a file that cannot be tagged, ModelError."""
+    found: list[list[Verdict]] = [[] for _ in questions]
+    with ThreadPoolExecutor(2) as threads:
+
+        def decoded(path: Path) -> npt.NDArray[np.float32]:
+            with open_image(read(path, tagger.limits), tagger.limits) as image:
+                return pixel_values(image, tagger.engine.preprocessing, may_shrink=True)
+
+        for batch in progress(list(_batches(paths)), description):
+            works = [Work(values, tuple(questions)) for values in threads.map(decoded, batch)]
+            for scored in tagger.score(works):
+                if isinstance(scored, ModelError):
+                    raise scored
+                for verdicts, each, scores in zip(found, questions, scored.scores, strict=True):
+                    verdicts.append(Verdict(each.answer(scores), each.verdicts(scores)[0]))
+    return found
+
+
+def judged_names(vocabulary: Vocabulary, names: Sequence[str]) -> dict[str, int]:
+    """Of each label of `vocabulary` that can be judged, the column of the name that it counts as: its own, or
+    the nearest of those above it, so that `husky` counts as `dog`. Others have none."""
+    columns = {name.casefold(): column for column, name in enumerate(names)}
+    labels = {label.name.casefold(): label for label in vocabulary.labels}
+    found: dict[str, int] = {}
+    for label in vocabulary.labels:
+        above = label
+        while above.name.casefold() not in columns and above.parent is not None:
+            above = labels[above.parent.casefold()]
+        if above.name.casefold() in columns:
+            found[label.name] = columns[above.name.casefold()]
+    return found
+
+
+def shown_names(
+    verdicts: Sequence[Verdict],
+    vocabulary: Vocabulary,
+    names: Sequence[str],
+    labels_of: Callable[[Verdict], Sequence[str]],
+) -> Decisions:
+    """What `labels_of` takes from each verdict, by name, each name once a photograph (see `judged_names`)."""
+    columns = judged_names(vocabulary, names)
+    shown: Booleans = np.zeros((len(verdicts), len(names)), bool)
+    counts = np.zeros(len(verdicts), np.int64)
+    for row, verdict in enumerate(verdicts):
+        labels = labels_of(verdict)
+        counts[row] = len(labels)
+        shown[row, [columns[label] for label in labels if label in columns]] = True
+    return Decisions(shown, counts)
+
+
+def name_probabilities(verdicts: Sequence[Verdict], vocabulary: Vocabulary, names: Sequence[str]) -> Floats:
+    """[N, C]; of a name that is not in the vocabulary 0."""
+    own = {name.casefold(): row for row, name in enumerate(vocabulary.names)}
+    every = np.stack([verdict.probabilities for verdict in verdicts])
+    found = np.zeros((len(verdicts), len(names)))
+    for column, name in enumerate(names):
+        if name.casefold() in own:
+            found[:, column] = every[:, own[name.casefold()]]
+    return found
+
+
+def shown_labels(verdict: Verdict) -> tuple[str, ...]:
+    """Those shown."""
+    return verdict.tagging.labels
+
+
+def with_implied(verdict: Verdict) -> tuple[str, ...]:
+    """The labels shown, then those that follow from them."""
+    return (*shown_labels(verdict), *verdict.implied)
+
+
+def progress(items: Sequence[Item], description: str) -> Iterator[Item]:
+    """The items, with a progress bar on stderr, so that stdout holds nothing but results."""
+    yield from track(items, description, console=Console(stderr=True))
+
+
+def _batches(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    return (paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH))

@@ -1,0 +1,88 @@
+"""The same tagger on photographs with other labels: COCO's 80, and the names of ImageNet's classes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.everyday.answers import asked, name_probabilities, question, shown_labels, shown_names
+from benchmarks.everyday.baselines import FrozenTrunk, imagenet_synsets
+from benchmarks.everyday.measures import Numbers, pair_measures
+from model.vocabulary import Vocabulary
+from service import vocabularies
+from service.scoring import Question
+from service.selection import Selection
+from service.tagger import Tagger
+from training.data.coco import load_coco
+from training.data.dataset import DataError
+from training.evaluation import MINIMUM_POSITIVES
+from training.initialisation import imagenet_class_names
+
+_OF_A_CLASS = 60
+_FIRST = 5
+
+
+def coco(tagger: Tagger, folder: Path) -> Numbers:
+    """`coco80` at its defaults on `val2014` of a folder in COCO's layout; the mean average precision is over
+    the names with at least ten positives. Raises DataError, ImageError."""
+    split = load_coco(folder, "val2014")
+    vocabulary = vocabularies.builtin("coco80")
+    (verdicts,) = asked(tagger, split.image_paths, [question(tagger, vocabulary)], "val2014")
+    labels = np.where(split.labels > 0, 1, -1).astype(np.int8)
+    counted = (labels > 0).sum(axis=0) >= MINIMUM_POSITIVES
+    said = replace(
+        shown_names(verdicts, vocabulary, split.label_names, shown_labels),
+        probabilities=name_probabilities(verdicts, vocabulary, split.label_names),
+    )
+    found = pair_measures(said, labels, counted)
+    shown = float(said.counts.mean())
+    return {"photographs": len(labels), "names": int(counted.sum()), **found, "shown": shown}
+
+
+def imagenet_names(tagger: Tagger, folder: Path, cache: Path) -> Numbers:
+    """On a folder of class folders named by synset, at most 60 photographs of each: how often the right name
+    is the first, and among the first five, of the 1,000 names of ImageNet's classes (the first name of each);
+    and the same of the trunk's own classifier with its 1,000 classes; in percent. Raises DataError,
+    ImageError."""
+    synsets = imagenet_synsets()
+    folders = sorted(each for each in folder.iterdir() if each.name in synsets)
+    if not folders:
+        raise DataError(f"{folder} holds no folder that is named by a synset: name another by --imagenette")
+    random = np.random.default_rng(0)
+    paths: list[Path] = []
+    classes: list[int] = []
+    for each in folders:
+        files = sorted(each.iterdir())
+        chosen = [files[row] for row in random.permutation(len(files))[:_OF_A_CLASS]]
+        paths += chosen
+        classes += [synsets.index(each.name)] * len(chosen)
+    names = [each[0] for each in imagenet_class_names()]
+    # Two classes of one name, as the crane that flies and the one that lifts, are one label.
+    distinct = {name.casefold(): name for name in reversed(names)}
+    vocabulary = Vocabulary.from_names(list(distinct.values()))
+    first = Question(tagger.engine, vocabulary, tagger.label_features(vocabulary), Selection(top_k=_FIRST))
+    (verdicts,) = asked(tagger, paths, [first], "ImageNet's names")
+    right = [distinct[names[each].casefold()] for each in classes]
+    ours = [[tag.label for tag in verdict.tagging.tags] for verdict in verdicts]
+    trunk = FrozenTrunk(cache)
+    probabilities = trunk.class_probabilities(trunk.features(paths, "the trunk itself"))
+    theirs = np.argsort(-probabilities, axis=1)[:, :_FIRST].tolist()
+    top_1, top_5 = _first_and_among(ours, right)
+    trunk_1, trunk_5 = _first_and_among(theirs, classes)
+    return {
+        "photographs": len(paths),
+        "names": len(distinct),
+        "top_1": top_1,
+        "top_5": top_5,
+        "trunk_top_1": trunk_1,
+        "trunk_top_5": trunk_5,
+        "share_of_the_trunks_top_1": 100 * top_1 / trunk_1 if trunk_1 else 0.0,
+    }
+
+
+def _first_and_among(found: Sequence[Sequence[object]], right: Sequence[object]) -> tuple[float, float]:
+    """Percent of the photographs whose right answer is the first found, and one of those found."""
+    pairs = list(zip(found, right, strict=True))
+    first = np.mean([each[0] == answer for each, answer in pairs])
+    return 100 * float(first), 100 * float(np.mean([answer in each for each, answer in pairs]))
