@@ -13,14 +13,9 @@ import numpy.typing as npt
 
 from model.background import calibrator_of
 from model.bundle_files import BundleError, BundleFiles, bundled_path, read_files
-from model.calibration import (
-    NO_BACKGROUND,
-    false_positive_thresholds,
-    probabilities,
-    thresholds,
-)
+from model.calibration import NO_BACKGROUND, probabilities, thresholds
 from model.kept_features import KeptFeatures, keep
-from model.label_refinement import Goal, fit_labels
+from model.label_refinement import EverydayGoal, Goal, everyday_thresholds, fit_labels
 from model.label_texts import check_label_arrays, packed_widths, text_batches
 from model.manifest import ONNX_TOKENIZER, TOKENIZER
 from model.onnx_graphs import GraphError, open_graphs
@@ -181,12 +176,16 @@ class OnnxEngine:
         """See `Engine`."""
         return None if label_features.background is None else label_features.background.T
 
-    def false_positive_thresholds(self, label_features: LabelArrays, rate: float) -> Array:
+    def thresholds_for(self, label_features: LabelArrays, goal: EverydayGoal) -> Array:
         """See `Engine`."""
         background = self.background_logits(label_features)
         if background is None:
             raise ValueError(NO_BACKGROUND)
-        return false_positive_thresholds(self.probabilities(background, label_features), rate)
+        return everyday_thresholds(self.probabilities(background, label_features), goal)
+
+    def familiarity(self, label_features: LabelArrays) -> Array | None:  # noqa: ARG002
+        """See `Engine`."""
+        return None
 
     def keep_images(self, image_features: ImageArrays) -> KeptFeatures:
         """See `Engine`."""

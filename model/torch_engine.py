@@ -14,16 +14,11 @@ from model.acceleration import PrecisionChoice, accelerate, choose_precision
 from model.blocks import block_slices
 from model.bundle import Bundle, load_bundle
 from model.bundle_files import bundled_path
-from model.calibration import (
-    NO_BACKGROUND,
-    false_positive_thresholds,
-    probabilities,
-    thresholds,
-)
+from model.calibration import NO_BACKGROUND, probabilities, thresholds
 from model.features import ImageFeatures, LabelFeatures
 from model.heads import SigRLHead
 from model.kept_features import KeptFeatures, keep
-from model.label_refinement import Goal, fit_labels
+from model.label_refinement import EverydayGoal, Goal, everyday_thresholds, fit_labels
 from model.label_texts import check_label_arrays, packed_widths
 from model.vocabulary import Vocabulary
 
@@ -168,14 +163,16 @@ class TorchEngine:
         """See `Engine`."""
         return None if label_features.background is None else label_features.background.T
 
-    def false_positive_thresholds(
-        self, label_features: LabelFeatures, rate: float
-    ) -> npt.NDArray[np.float32]:
+    def thresholds_for(self, label_features: LabelFeatures, goal: EverydayGoal) -> npt.NDArray[np.float32]:
         """See `Engine`."""
         background = self.background_logits(label_features)
         if background is None:
             raise ValueError(NO_BACKGROUND)
-        return false_positive_thresholds(self.probabilities(background, label_features), rate)
+        return everyday_thresholds(self.probabilities(background, label_features), goal)
+
+    def familiarity(self, label_features: LabelFeatures) -> npt.NDArray[np.float32] | None:  # noqa: ARG002
+        """See `Engine`."""
+        return None
 
     @torch.inference_mode()
     def keep_images(self, image_features: ImageFeatures) -> KeptFeatures:
