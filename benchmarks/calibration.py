@@ -15,7 +15,7 @@ import typer
 from benchmarks.measuring import markdown_table
 from model.engine import Engine, LabelFeatures
 from model.kept_features import KeptFeatures, join
-from model.label_refinement import BestF1, Goal, TargetPrecision
+from model.label_refinement import BestF1, FalsePositiveRate, Goal, TargetPrecision
 from model.torch_engine import TorchEngine
 from model.vocabulary import Vocabulary
 from training.data.coco import load_coco
@@ -98,7 +98,7 @@ class Comparison:
             self._row(f"… the best of the other half, labelled: {chosen:.2f}", plain, chosen),
             self._row("**background set, nothing labelled (default)**", *self._decisions(self.features)),
         ]
-        rate = self.engine.false_positive_thresholds(self.features, FALSE_POSITIVE_RATE)
+        rate = self.engine.thresholds_for(self.features, FalsePositiveRate(FALSE_POSITIVE_RATE))
         probabilities, _ = self._decisions(self.features)
         table.append(
             self._row(f"… thresholds for {FALSE_POSITIVE_RATE:.0%} false positives", probabilities, rate)

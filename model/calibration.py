@@ -27,12 +27,14 @@ QUARTILE = 0.25
 FAMILIAR_COSINE = 0.7
 """A label whose text is no nearer than this to any trained label is a new word through and through."""
 THRESHOLD_PHOTOGRAPHS = 5.0
-"""The threshold from before, first of all the checkpoint's own, counts like so many photographs that show the
-label: it keeps the threshold of a label that is hardly ever there from falling towards 0."""
+"""What is expected of a threshold before any photograph was seen counts like so many photographs: it keeps
+the threshold of a label that is hardly ever there from following a photograph or two."""
 NO_BACKGROUND = (
     "the checkpoint has no background set: make one by `sigrl-train calibrate`, or give thresholds otherwise"
 )
 _BLOCK = 1024
+_STEP = 1e-6
+"""Probabilities are answered with six digits: what lies nearer cannot be told apart."""
 _BINS = 15
 
 
@@ -155,6 +157,37 @@ def false_positive_thresholds(background: Array, rate: float) -> Array:
     first = (differs & (taken <= rate * absent.sum(axis=0))).argmax(axis=0)
     thresholds: Array = np.take_along_axis(rising, first[None], axis=0)[0]
     return thresholds
+
+
+def precision_thresholds(background: Array, precision: float) -> Array:
+    """The lowest thresholds [C] at which the share `precision` of the photographs that get a label is
+    expected to show it, by the probabilities [N, C] of N everyday photographs.
+
+    `THRESHOLD_PHOTOGRAPHS` more are taken to lie at the threshold itself: where no photograph comes near the
+    threshold is `precision`, and nowhere is it higher, for all that is above has at least that probability.
+    """
+    falling = -np.sort(-background.astype(np.float64), axis=0)
+    # How many photographs that show it there are beyond those that are asked for, from each down.
+    spare = np.vstack([np.zeros_like(falling[:1]), (falling - precision).cumsum(axis=0)])
+    # The threshold takes all that are equal to it, so it lies above the next one.
+    above = np.vstack([falling + _STEP, np.zeros_like(falling[:1])])
+    lowest: Array = np.maximum(above, precision - spare / THRESHOLD_PHOTOGRAPHS).min(axis=0)
+    return np.minimum(lowest, precision).astype(np.float32)
+
+
+def recall_thresholds(background: Array, recall: float) -> Array:
+    """The highest thresholds [C] at which the share `recall` of the photographs that show a label is expected
+    to get it, by the probabilities [N, C] of N everyday photographs.
+
+    `THRESHOLD_PHOTOGRAPHS` more that show it are taken to have any probability equally often: where no
+    photograph is likely to show it the threshold is what `recall` leaves of 1.
+    """
+    falling = -np.sort(-background.astype(np.float64), axis=0)
+    right = np.vstack([np.zeros_like(falling[:1]), falling.cumsum(axis=0)])
+    missing = recall * (right[-1] + THRESHOLD_PHOTOGRAPHS) - right
+    from_here = np.vstack([np.ones_like(falling[:1]), falling])
+    highest: Array = np.minimum(from_here, 1 - missing / THRESHOLD_PHOTOGRAPHS).max(axis=0)
+    return np.maximum(highest, 0).astype(np.float32)
 
 
 def _unit(features: Array) -> Array:

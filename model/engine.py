@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from model.config import Preprocessing
 from model.kept_features import KeptFeatures
-from model.label_refinement import Goal
+from model.label_refinement import EverydayGoal, Goal
 from model.vocabulary import Vocabulary
 
 ImageFeatures: TypeAlias = Any
@@ -71,11 +71,15 @@ class Engine(Protocol):
         labels' own where the checkpoint has a background set, else `default_threshold`."""
         ...
 
-    def false_positive_thresholds(
-        self, label_features: LabelFeatures, rate: float
-    ) -> npt.NDArray[np.float32]:
-        """Probabilities [C] from which on at most the share `rate` of everyday photographs without the label
-        gets it. Raises ValueError where the checkpoint has no background set."""
+    def thresholds_for(self, label_features: LabelFeatures, goal: EverydayGoal) -> npt.NDArray[np.float32]:
+        """Probabilities [C] from which on everyday photographs that get a label keep the goal: see
+        `model.label_refinement.everyday_thresholds`. Raises ValueError where the checkpoint has no background
+        set."""
+        ...
+
+    def familiarity(self, label_features: LabelFeatures) -> npt.NDArray[np.float32] | None:
+        """How well the checkpoint knows each label, in 0..1 [C]: 0 where its scores say nothing of the label;
+        None where it cannot tell."""
         ...
 
     def background_logits(self, label_features: LabelFeatures) -> npt.NDArray[np.float32] | None:
@@ -101,7 +105,8 @@ class Engine(Protocol):
     ) -> LabelFeatures:
         """The same labels with probabilities and thresholds fitted to N examples, of which `labels` [N, C]
         tells what they show: +1, -1, or 0 where nobody knows; there may be no examples at all. See
-        `model.label_refinement.refine`. Raises as `false_positive_thresholds` does for that goal."""
+        `model.label_refinement.refine`. For a false-positive rate it raises as
+        `thresholds_for` does."""
         ...
 
     def image_embeddings(self, image_features: ImageFeatures) -> npt.NDArray[np.float32]:

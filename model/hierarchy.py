@@ -80,6 +80,15 @@ class Hierarchy:
                 accepted[members] &= _is_first_best(np.where(accepted[members], values[members], -1.0))
         return np.moveaxis(accepted, 0, -1)
 
+    def narrowest(self, accepted: Booleans) -> Booleans:
+        """Those that count as present without a label below them that does; what `accept` gave, [..., C] ->
+        [..., C]."""
+        narrowest = np.moveaxis(accepted, -1, 0).copy()
+        for level in self._levels[1:]:
+            # Where one far below counts, those between count too.
+            narrowest[level.parents[np.moveaxis(accepted, -1, 0)[level.children]]] = False
+        return np.moveaxis(narrowest, 0, -1)
+
 
 def _is_first_best(values: Floats) -> Booleans:
     """[M, ...] -> [M, ...]: the largest along the first axis, of equals the first."""

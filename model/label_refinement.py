@@ -17,7 +17,9 @@ from model.calibration import (
     LabelCalibration,
     f1_thresholds,
     false_positive_thresholds,
+    precision_thresholds,
     probabilities,
+    recall_thresholds,
 )
 
 EXPECTED_THRESHOLD_PHOTOGRAPHS = 20.0
@@ -45,6 +47,13 @@ class TargetPrecision:
 
 
 @dataclass(frozen=True)
+class TargetRecall:
+    """The highest threshold at which so many of the photographs that show the thing get it, in 0..1."""
+
+    recall: float
+
+
+@dataclass(frozen=True)
 class FalsePositiveRate:
     """The lowest threshold at which at most so many of the photographs without the label get it, in 0..1, by
     a checkpoint's background set: it needs no examples."""
@@ -52,7 +61,18 @@ class FalsePositiveRate:
     rate: float
 
 
-Goal: TypeAlias = BestF1 | TargetPrecision | FalsePositiveRate
+EverydayGoal: TypeAlias = TargetPrecision | TargetRecall | FalsePositiveRate
+"""What can be had without examples, as far as probabilities are right."""
+Goal: TypeAlias = BestF1 | EverydayGoal
+
+
+def everyday_thresholds(background: Array, goal: EverydayGoal) -> Array:
+    """The thresholds [C] for a goal, by the probabilities [N, C] of N everyday photographs."""
+    if isinstance(goal, TargetPrecision):
+        return precision_thresholds(background, goal.precision)
+    if isinstance(goal, TargetRecall):
+        return recall_thresholds(background, goal.recall)
+    return false_positive_thresholds(background, goal.rate)
 
 
 def fit_labels(
@@ -77,7 +97,7 @@ def fit_labels(
         if background is None:
             raise ValueError(NO_BACKGROUND)
         found = probabilities(background, form, fitted)
-        fitted[:, THRESHOLD] = false_positive_thresholds(found, goal.rate)
+        fitted[:, THRESHOLD] = everyday_thresholds(found, goal)
     return fitted
 
 
@@ -109,8 +129,9 @@ def refine(
     The fewer examples a label has, the nearer it stays to what it was; without any it stays. How far labels
     may move is learned from all of them: by how well some examples tell the others. The examples are taken
     for a fair draw of the photographs to come, as are those of `background`, logits [N, C]. A precision that
-    no threshold reaches gives a threshold of 1, at which nothing is tagged. For a false-positive rate the
-    thresholds stay as they are: they follow from the probabilities on the background set.
+    no threshold reaches gives a threshold of 1, at which nothing is tagged. For a recall the threshold of a
+    label that no example shows stays as it is, and for a false-positive rate all do: they follow from the
+    probabilities on the background set.
     """
     known = labels != 0
     told = known.any(axis=0)
@@ -129,6 +150,9 @@ def refine(
         values, holds = found[rows, column], labels[rows, column] > 0
         if isinstance(goal, TargetPrecision):
             refined[column, THRESHOLD] = _precise(values, holds, goal.precision)
+        elif isinstance(goal, TargetRecall):
+            if holds.any():
+                refined[column, THRESHOLD] = _complete(values[holds], goal.recall)
         elif isinstance(goal, BestF1):
             refined[column, THRESHOLD] = _best_f1(values, holds, float(expected[column]))
     return refined
@@ -215,3 +239,10 @@ def _precise(found: Array, holds: npt.NDArray[np.bool_], precision: float) -> fl
     reached = holds[order].cumsum() >= precision * np.arange(1, len(order) + 1)
     reached[:-1][found[order][:-1] == found[order][1:]] = False
     return float(found[order][np.flatnonzero(reached)[-1]]) if reached.any() else 1.0
+
+
+def _complete(found: Array, recall: float) -> float:
+    """By the probabilities of the examples that show it."""
+    falling = -np.sort(-found)
+    # A hair less, or 0.7 of ten would be eight of them.
+    return float(falling[int(np.ceil(recall * len(falling) - 1e-9)) - 1])

@@ -12,11 +12,13 @@ from model.vocabulary import Label
 TEXT_BATCH = 128
 
 
-def packed_widths(embed_dim: int, background: int) -> dict[str, int]:
-    """What is kept of encoded labels, on a checkpoint with a background set of so many photographs or 0:
-    arrays [C, width] by name."""
+def packed_widths(embed_dim: int, background: int, evidence: int) -> dict[str, int]:
+    """What is kept of encoded labels, on a checkpoint with a background set of so many photographs or 0, and
+    rows of its evidence of such a width or 0: arrays [C, width] by name."""
     widths = {"label_embeddings": embed_dim, "refined": embed_dim}
-    return widths | {"calibration": 3, "background": background} if background else widths
+    if background:
+        widths |= {"calibration": 3, "background": background}
+    return widths | {"evidence": evidence} if evidence else widths
 
 
 def check_label_arrays(arrays: Mapping[str, npt.NDArray[np.float32]], widths: Mapping[str, int]) -> None:

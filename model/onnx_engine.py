@@ -10,19 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from safetensors.numpy import load
 
 from model.background import calibrator_of
 from model.bundle_files import BundleError, BundleFiles, bundled_path, read_files
-from model.calibration import (
-    NO_BACKGROUND,
-    false_positive_thresholds,
-    probabilities,
-    thresholds,
-)
+from model.calibration import NO_BACKGROUND, probabilities, thresholds
+from model.evidence import Photographs, evidence_of, pool_tokens
 from model.kept_features import KeptFeatures, keep
-from model.label_refinement import Goal, fit_labels
+from model.label_refinement import EverydayGoal, Goal, everyday_thresholds, fit_labels
 from model.label_texts import check_label_arrays, packed_widths, text_batches
-from model.manifest import ONNX_TOKENIZER, TOKENIZER
+from model.manifest import ONNX_TOKENIZER, TOKENIZER, WEIGHTS
 from model.onnx_graphs import GraphError, open_graphs
 from model.prompt_tokens import Tokenize, with_prompt
 from model.tokenizer import ClipTokenizer, SentenceTokenizer
@@ -48,6 +45,8 @@ class ImageArrays:
     """Height and width of the patch grid; their product is P."""
     rebuilt_tokens: Array | None
     """[B, P, D]: the patch tokens as the head rebuilds them, where that depends on the photograph alone."""
+    word_logits: Array | None = None
+    """[B, K + classes]"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,8 @@ class LabelArrays:
     """[C, 3]"""
     background: Array | None = None
     """[C, N]"""
+    evidence: Array | None = None
+    """[C, width]"""
 
 
 class OnnxEngine:
@@ -98,8 +99,11 @@ class OnnxEngine:
             self._calibrator = calibrator_of(files)
         except ValueError as error:
             raise BundleError(str(error)) from error
+        self._evidence = evidence_of(self._head, _head_arrays(files))
         self._packed = packed_widths(
-            files.manifest.backbone.embed_dim, 0 if self._calibrator is None else self._calibrator.photographs
+            files.manifest.backbone.embed_dim,
+            0 if self._calibrator is None else self._calibrator.photographs,
+            0 if self._evidence is None else self._evidence.width,
         )
         self._block_bytes = BLOCK_BYTES.get(self.device, ACCELERATOR_BLOCK_BYTES)
         height, width = self._graphs["image_tower"].metadata["grid"].split(",")
@@ -119,7 +123,9 @@ class OnnxEngine:
         size = self.preprocessing.image_size
         if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
             raise ValueError(f"pixel values have shape {pixel_values.shape}, expected (B, 3, {size}, {size})")
-        embeddings, tokens = self._graphs["image_tower"](pixel_values=np.asarray(pixel_values, np.float32))
+        embeddings, tokens, *words = self._graphs["image_tower"](
+            pixel_values=np.asarray(pixel_values, np.float32)
+        )
         rebuilt = None
         if self._context is not None:
             labels, refined = self._context
@@ -128,7 +134,7 @@ class OnnxEngine:
         elif "enrich" in self._graphs:
             maps = tokens.reshape(len(tokens), *self._grid, tokens.shape[2])
             (rebuilt,) = self._graphs["enrich"](image_embeddings=embeddings, patch_maps=maps)
-        return ImageArrays(embeddings, tokens, self._grid, rebuilt)
+        return ImageArrays(embeddings, tokens, self._grid, rebuilt, words[0] if words else None)
 
     def encode_labels(
         self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
@@ -145,7 +151,11 @@ class OnnxEngine:
         encoded = LabelArrays(embeddings, self._refine(embeddings))
         if self._calibrator is None:
             return encoded
-        logits = self.score_kept(self._calibrator.background.photographs, encoded)
+        background = self._calibrator.background.photographs
+        if self._evidence is not None:
+            rows = self._evidence.describe(vocabulary.labels, encoded.refined, background)
+            encoded = replace(encoded, evidence=rows)
+        logits = self.score_kept(background, encoded)
         calibration = self._calibrator.calibrate(embeddings, logits)
         return replace(encoded, calibration=calibration, background=np.ascontiguousarray(logits.T))
 
@@ -161,6 +171,9 @@ class OnnxEngine:
     def score(self, image_features: ImageArrays, label_features: LabelArrays) -> Array:
         """See `Engine`. Memory grows with the labels by the scores alone, and in the published form by the
         label queries of SVFR."""
+        if self._evidence is not None:
+            found = self._photographs(image_features)
+            return self._evidence.score(found, label_features.refined, label_features.evidence)
         parts = self._compare("match", image_features, label_features)
         if self._head.independent_scores:
             return parts[0]
@@ -181,15 +194,22 @@ class OnnxEngine:
         """See `Engine`."""
         return None if label_features.background is None else label_features.background.T
 
-    def false_positive_thresholds(self, label_features: LabelArrays, rate: float) -> Array:
+    def thresholds_for(self, label_features: LabelArrays, goal: EverydayGoal) -> Array:
         """See `Engine`."""
         background = self.background_logits(label_features)
         if background is None:
             raise ValueError(NO_BACKGROUND)
-        return false_positive_thresholds(self.probabilities(background, label_features), rate)
+        return everyday_thresholds(self.probabilities(background, label_features), goal)
+
+    def familiarity(self, label_features: LabelArrays) -> Array | None:  # noqa: ARG002
+        """See `Engine`."""
+        return None
 
     def keep_images(self, image_features: ImageArrays) -> KeptFeatures:
         """See `Engine`."""
+        if self._evidence is not None:
+            found = self._photographs(image_features)
+            return keep(found.embeddings, found.tokens, found.word_logits)
         rebuilt = image_features.rebuilt_tokens
         tokens = image_features.patch_tokens if rebuilt is None else rebuilt
         if self._head.kind == "clip":
@@ -198,8 +218,10 @@ class OnnxEngine:
 
     def score_kept(self, photographs: KeptFeatures, label_features: LabelArrays) -> Array:
         """See `Engine`."""
+        if self._evidence is not None:
+            return self._evidence.score_kept(photographs, label_features.refined, label_features.evidence)
 
-        def score(image_embeddings: Array, patch_tokens: Array) -> Array:
+        def score(image_embeddings: Array, patch_tokens: Array, _: Array | None) -> Array:
             if self._head.kind == "clip":
                 # It matches none, but the graph asks for as many as a photograph has.
                 shape = (len(image_embeddings), self._grid[0] * self._grid[1], image_embeddings.shape[1])
@@ -240,6 +262,11 @@ class OnnxEngine:
         """See `Engine`. In the context form cosines, in the published form dot products."""
         (local,) = self._compare("explain", image_features, label_features)
         return local.reshape(*local.shape[:2], *image_features.grid)
+
+    def _photographs(self, images: ImageArrays) -> Photographs:
+        assert images.word_logits is not None
+        tokens = pool_tokens(images.patch_tokens, images.grid)
+        return Photographs(images.image_embeddings, tokens, images.word_logits)
 
     def _compare(self, graph: str, images: ImageArrays, labels: LabelArrays) -> list[Array]:
         """Outputs of `match` or `explain` [B, C, ...], made block by block."""
@@ -292,6 +319,18 @@ class OnnxEngine:
         """Cuts `range(length)`; each item needs a tensor of `size` numbers."""
         step = max(1, self._block_bytes // (4 * max(1, size)))
         return (slice(start, start + step) for start in range(0, length, step))
+
+
+def _head_arrays(files: BundleFiles) -> dict[str, Array]:
+    """The head's tensors by their names within it; only an evidence head needs them here."""
+    if files.manifest.head.evidence is None:
+        return {}
+    stored = load(files.contents[WEIGHTS])
+    return {
+        name.removeprefix("head."): array.astype(np.float32)
+        for name, array in stored.items()
+        if name.startswith("head.")
+    }
 
 
 def _load_tokenizer(files: BundleFiles) -> Tokenize:

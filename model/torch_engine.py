@@ -14,16 +14,12 @@ from model.acceleration import PrecisionChoice, accelerate, choose_precision
 from model.blocks import block_slices
 from model.bundle import Bundle, load_bundle
 from model.bundle_files import bundled_path
-from model.calibration import (
-    NO_BACKGROUND,
-    false_positive_thresholds,
-    probabilities,
-    thresholds,
-)
+from model.calibration import NO_BACKGROUND, probabilities, thresholds
+from model.evidence import Photographs, evidence_of, pool_tokens
 from model.features import ImageFeatures, LabelFeatures
 from model.heads import SigRLHead
 from model.kept_features import KeptFeatures, keep
-from model.label_refinement import Goal, fit_labels
+from model.label_refinement import EverydayGoal, Goal, everyday_thresholds, fit_labels
 from model.label_texts import check_label_arrays, packed_widths
 from model.vocabulary import Vocabulary
 
@@ -57,8 +53,12 @@ class TorchEngine:
         self.preprocessing = bundle.manifest.preprocessing
         self.default_threshold = bundle.manifest.default_threshold
         self._calibrator = bundle.calibrator
+        head_arrays = {name: _to_numpy(tensor) for name, tensor in bundle.model.head.state_dict().items()}
+        self._evidence = evidence_of(self.manifest.head, head_arrays)
         self._packed = packed_widths(
-            self.manifest.backbone.embed_dim, 0 if self._calibrator is None else self._calibrator.photographs
+            self.manifest.backbone.embed_dim,
+            0 if self._calibrator is None else self._calibrator.photographs,
+            0 if self._evidence is None else self._evidence.width,
         )
         self._device = _find_device(device)
         self.precision = choose_precision(precision, self._device)
@@ -98,6 +98,7 @@ class TorchEngine:
             features,
             image_embeddings=features.image_embeddings.float(),
             patch_tokens=features.patch_tokens.float(),
+            word_logits=None if features.word_logits is None else features.word_logits.float(),
         )
         if self._rebuild is None:
             return features
@@ -112,7 +113,11 @@ class TorchEngine:
         features = self._model.head.label_features(embeddings)
         if self._calibrator is None:
             return features
-        logits = self.score_kept(self._calibrator.background.photographs, features)
+        background = self._calibrator.background.photographs
+        if self._evidence is not None:
+            rows = self._evidence.describe(vocabulary.labels, _to_numpy(features.refined), background)
+            features = replace(features, evidence=rows)
+        logits = self.score_kept(background, features)
         calibration = self._calibrator.calibrate(_to_numpy(embeddings), logits)
         return replace(features, calibration=calibration, background=np.ascontiguousarray(logits.T))
 
@@ -130,13 +135,17 @@ class TorchEngine:
         label_embeddings, refined = (
             torch.tensor(arrays[name]).to(self._device) for name in ("label_embeddings", "refined")
         )
-        calibration, background = arrays.get("calibration"), arrays.get("background")
-        return LabelFeatures(label_embeddings, refined, calibration=calibration, background=background)
+        others = {name: arrays.get(name) for name in ("calibration", "background", "evidence")}
+        return LabelFeatures(label_embeddings, refined, **others)
 
     @torch.inference_mode()
     def score(self, image_features: ImageFeatures, label_features: LabelFeatures) -> npt.NDArray[np.float32]:
         """See `Engine`. Memory does not grow with the labels in the context form, nor with `biam`; the
         published form of the others needs all of them at once."""
+        if self._evidence is not None:
+            return self._evidence.score(
+                self._photographs(image_features), _to_numpy(label_features.refined), label_features.evidence
+            )
         if not self.manifest.head.independent_scores:
             return _to_numpy(self._model.head.score(image_features, label_features))
         one_label = image_features.patch_tokens[:, :, 0]
@@ -168,18 +177,23 @@ class TorchEngine:
         """See `Engine`."""
         return None if label_features.background is None else label_features.background.T
 
-    def false_positive_thresholds(
-        self, label_features: LabelFeatures, rate: float
-    ) -> npt.NDArray[np.float32]:
+    def thresholds_for(self, label_features: LabelFeatures, goal: EverydayGoal) -> npt.NDArray[np.float32]:
         """See `Engine`."""
         background = self.background_logits(label_features)
         if background is None:
             raise ValueError(NO_BACKGROUND)
-        return false_positive_thresholds(self.probabilities(background, label_features), rate)
+        return everyday_thresholds(self.probabilities(background, label_features), goal)
+
+    def familiarity(self, label_features: LabelFeatures) -> npt.NDArray[np.float32] | None:  # noqa: ARG002
+        """See `Engine`."""
+        return None
 
     @torch.inference_mode()
     def keep_images(self, image_features: ImageFeatures) -> KeptFeatures:
         """See `Engine`."""
+        if self._evidence is not None:
+            found = self._photographs(image_features)
+            return keep(found.embeddings, found.tokens, found.word_logits)
         rebuilt = image_features.rebuilt_tokens
         tokens = image_features.patch_tokens if rebuilt is None else rebuilt
         if self.manifest.head.kind == "clip":
@@ -188,9 +202,15 @@ class TorchEngine:
 
     def score_kept(self, photographs: KeptFeatures, label_features: LabelFeatures) -> npt.NDArray[np.float32]:
         """See `Engine`."""
+        if self._evidence is not None:
+            return self._evidence.score_kept(
+                photographs, _to_numpy(label_features.refined), label_features.evidence
+            )
 
         def score(
-            image_embeddings: npt.NDArray[np.float32], patch_tokens: npt.NDArray[np.float32]
+            image_embeddings: npt.NDArray[np.float32],
+            patch_tokens: npt.NDArray[np.float32],
+            _: npt.NDArray[np.float32] | None,
         ) -> npt.NDArray[np.float32]:
             tokens = torch.from_numpy(patch_tokens).to(self._device)
             images = torch.from_numpy(image_embeddings).to(self._device)
@@ -238,6 +258,15 @@ class TorchEngine:
         """See `Engine`. In the context form cosines, in the published form dot products."""
         local = self._model.head.local_scores(image_features, label_features)
         return _to_numpy(local.mT.unflatten(2, image_features.grid))  # type: ignore[no-untyped-call]
+
+
+    def _photographs(self, image_features: ImageFeatures) -> Photographs:
+        assert image_features.word_logits is not None
+        return Photographs(
+            _to_numpy(image_features.image_embeddings),
+            pool_tokens(_to_numpy(image_features.patch_tokens), image_features.grid),
+            _to_numpy(image_features.word_logits),
+        )
 
 
 def _find_device(name: str | None) -> torch.device:

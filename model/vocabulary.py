@@ -12,6 +12,8 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from model.config import Frozen
 from model.hierarchy import Hierarchy
 from model.label_lists import read_labels
+from model.label_refinement import EverydayGoal, TargetPrecision, TargetRecall
+from model.label_warnings import names_an_absence
 from model.words import MAX_NAME_LENGTH, Language, Name, Prompt
 
 MAX_LABELS = 20_000
@@ -26,6 +28,11 @@ class VocabularyError(ValueError):
 
 def _accept_bare_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
+
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+SETTINGS = ("precision", "recall")
+"""What a vocabulary says of all its labels."""
 
 
 class Label(Frozen):
@@ -94,6 +101,17 @@ class Vocabulary(Frozen):
         BeforeValidator(_refuse_too_many),
     ]
     """1 to 20,000; names differ after case folding. A bare string is a label of that name."""
+    precision: Share | None = None
+    """Of photographs that get a label, the share that shall show it: thresholds follow from it where a
+    request sets none and the label has none of its own."""
+    recall: Share | None = None
+    """In place of `precision`: of photographs that show a label, the share that shall get it."""
+
+    @model_validator(mode="after")
+    def _check_goal(self) -> "Vocabulary":
+        if self.precision is not None and self.recall is not None:
+            raise ValueError("the vocabulary gives both a precision and a recall: leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _check_labels(self) -> "Vocabulary":
@@ -109,17 +127,38 @@ class Vocabulary(Frozen):
         """The labels' names, in order."""
         return tuple(label.name for label in self.labels)
 
+    @cached_property
+    def absences(self) -> tuple[int, ...]:
+        """Rows of the labels that name what is not there."""
+        return tuple(row for row, label in enumerate(self.labels) if names_an_absence(label))
+
+    @property
+    def goal(self) -> EverydayGoal | None:
+        """What the thresholds follow from, if it is said."""
+        if self.precision is not None:
+            return TargetPrecision(self.precision)
+        return None if self.recall is None else TargetRecall(self.recall)
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """What it says of all its labels, by the field's name."""
+        given = {name: getattr(self, name) for name in SETTINGS}
+        return {name: value for name, value in given.items() if value is not None}
+
     def canonical_json(self, fields: set[str] | None = None) -> str:
         """The labels as a JSON list in ASCII, the same for equal labels in all releases: of each label those
-        fields (of all, if none are given) that are not at their default."""
-        labels = [
+        fields that are not at their default. Without `fields` all of them, and where the vocabulary has
+        settings an object of these and of `labels`."""
+        content: object = [
             label.model_dump(mode="json", exclude_defaults=True, include=fields) for label in self.labels
         ]
-        return json.dumps(labels, sort_keys=True, separators=(",", ":"))
+        if fields is None and self.settings:
+            content = {"labels": content, **self.settings}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the labels' canonical JSON, as "sha256:" and hex digits.
+        """SHA-256 of the canonical JSON, as "sha256:" and hex digits.
 
         The vocabulary's own name is not part of it, nor are fields left at their defaults: equal labels give
         equal hashes, today and after new fields.
@@ -146,9 +185,9 @@ class Vocabulary(Frozen):
 
     @classmethod
     def from_json(cls, text: str, name: str = "labels") -> "Vocabulary":
-        """From `{"name": ..., "labels": [...]}` or a bare list; a label is a name or an object of `Label`'s
-        fields. `name` is used where the text gives none; what a registry adds to a vocabulary is passed over.
-        Raises VocabularyError."""
+        """From `{"name": ..., "labels": [...]}`, with `precision` or `recall` or without, or a bare list; a
+        label is a name or an object of `Label`'s fields. `name` is used where the text gives none; what a
+        registry adds to a vocabulary is passed over. Raises VocabularyError."""
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:

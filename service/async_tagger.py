@@ -174,7 +174,7 @@ class AsyncTagger:
             for vocabulary in vocabularies if places else ():
                 features = await places[0].in_time(self._label_features(tagger, vocabulary))
                 question = kind(tagger.engine, vocabulary, features, selection)
-                if selection.false_positive_rate is not None:
+                if question.goal is not None:
                     # Here and not with the first photograph: it is the request that cannot be answered.
                     await to_thread.run_sync(getattr, question, "thresholds")
                 questions.append(question)
@@ -186,7 +186,7 @@ class AsyncTagger:
                 for (number, image), place in zip(readable, places, strict=True)
             ]
             try:
-                yield Tags(tagger.engine.checkpoint_id, infos, refused, tasks)
+                yield Tags(tagger.engine.checkpoint_id, infos, questions, refused, tasks)
             finally:
                 for task in tasks:
                     task.cancel()

@@ -89,7 +89,7 @@ class _Decided:
         self.present = np.stack(
             [question.verdicts(Scores(*row))[1] for row in zip(logits, found, strict=True)]
         )
-        self.thresholds = Selection().thresholds(vocabulary, engine.thresholds(features))
+        self.thresholds = question.thresholds
         self.columns = {name: column for column, name in enumerate(vocabulary.names)}
 
     def of(self, name: str) -> tuple[npt.NDArray[np.bool_], float | None]:

@@ -17,15 +17,15 @@ MAX_MAPS = 32
 _DIGITS = 4
 
 
-def explained(vocabulary: Vocabulary, top_k: int | None) -> Selection:
-    """Which labels are explained: with nothing said all, or of more than 32 the ten most probable. Raises
-    ParameterError."""
+def explained(vocabulary: Vocabulary, top_k: int | None, *, brief: bool) -> Selection:
+    """Which labels are explained: with nothing said all, or of more than 32 the ten most probable; `brief`
+    where the caller named neither labels nor a vocabulary. Raises ParameterError."""
     if top_k is not None and top_k > MAX_MAPS:
         raise ParameterError(f"top_k is {top_k}", f"ask for the maps of at most {MAX_MAPS} labels at once")
     count = len(vocabulary.labels)
     if top_k is None:
         top_k = count if count <= MAX_MAPS else DEFAULT_TOP_K
-    return Selection(top_k)
+    return Selection(top_k, brief=brief)
 
 
 class Explain(Question):
@@ -50,6 +50,7 @@ class Explain(Question):
         return Explanation(
             checkpoint=tagging.checkpoint,
             vocabulary=tagging.vocabulary,
+            warnings=tagging.warnings,
             covers="photograph" if squashed else "centre-square",
             height=height,
             width=width,

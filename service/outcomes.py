@@ -1,10 +1,11 @@
 """A request's photographs, on their way and at their end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from service.results import Tagging, VocabularyInfo
+from service.results import LabelWarning, Tagging, VocabularyInfo
+from service.scoring import Question
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Tags:
         self,
         checkpoint: str,
         vocabularies: tuple[VocabularyInfo, ...],
+        questions: Sequence[Question],
         refused: list[Finished],
         tasks: list[asyncio.Task[Finished]],
     ) -> None:
@@ -46,7 +48,14 @@ class Tags:
         """Id of the checkpoint that answers all of it."""
         self.vocabularies = vocabularies
         """What is looked for, in the order of the request."""
-        self._refused, self._tasks = refused, tasks
+        self._questions, self._refused, self._tasks = questions, refused, tasks
+
+    def warnings(self) -> tuple[tuple[LabelWarning, ...], ...]:
+        """Of each vocabulary's labels; none where all photographs were refused and no label was looked at.
+        The first time it may take a while."""
+        if not self._questions:
+            return ((),) * len(self.vocabularies)
+        return tuple(question.warnings for question in self._questions)
 
     async def as_finished(self) -> AsyncIterator[Finished]:
         """Each photograph as it finishes, in whatever order."""

@@ -64,6 +64,10 @@ def percent(probability: float) -> str:
     return f"{probability:.0%}".replace("%", " %")
 
 
+NOTHING = "nothing recognised with confidence"
+"""What is said where no label is accepted."""
+
+
 def why_not(tag: "Tag") -> str:
     """Of one that is not accepted."""
     if tag.probability < tag.threshold:
@@ -100,6 +104,7 @@ class Renderer:
             redirect_stderr=sys.stderr.isatty(),
         )
         self._first = True
+        self._warned: set[tuple[str, str]] = set()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -122,6 +127,8 @@ class Renderer:
         """One photograph's tags by each vocabulary, or on the standard error why there are none."""
         if isinstance(result, ImageError):
             complain(printable(path), result)
+        else:
+            self.warn(result)
         if self._as_json:
             content = (
                 {"error": result.problem().model_dump()}
@@ -131,6 +138,14 @@ class Renderer:
             print(json.dumps({"path": str(path), **content}), flush=True)
         elif not isinstance(result, ImageError):
             self._show_tables(path, result)
+
+    def warn(self, taggings: "tuple[Tagging, ...]") -> None:
+        """On the standard error which labels cannot be judged, each once."""
+        for tagging in taggings:
+            for warning in tagging.warnings:
+                if (told := (tagging.vocabulary.hash, warning.label)) not in self._warned:
+                    self._warned.add(told)
+                    print(f"'{warning.label}': {warning.message}", file=sys.stderr, flush=True)
 
     def tell(self, text: str) -> None:
         """A line after the results, for people alone."""
@@ -145,12 +160,15 @@ class Renderer:
         for tagging in taggings:
             if len(taggings) > 1:
                 self._out.print(Text(f"  {tagging.vocabulary.name}", "italic"), soft_wrap=True)
-            if tagging.tags:
-                self._out.print(self._table(tagging.tags))
-            else:
-                self._out.print(Text("  nothing reaches its threshold; --top-k 5 shows the best five", "dim"))
+            if not any(tag.accepted for tag in tagging.tags):
+                self._out.print(Text(f"  {NOTHING}", "dim"))
+            if tagging.tags or tagging.guesses:
+                self._out.print(self._table(tagging.tags, tagging.guesses))
+            if tagging.implied:
+                also = ", ".join(tag.label for tag in tagging.implied)
+                self._out.print(Text(f"  also: {also}", "dim"), soft_wrap=True)
 
-    def _table(self, tags: tuple["Tag", ...]) -> Table:
+    def _table(self, tags: tuple["Tag", ...], guesses: tuple["Tag", ...]) -> Table:
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column(min_width=2)
         table.add_column(overflow="fold")
@@ -166,5 +184,10 @@ class Renderer:
                 percent(tag.probability),
                 "" if tag.accepted else why_not(tag),
                 style="" if tag.accepted else "dim",
+            )
+        for tag in guesses:
+            measure = bar(tag.probability, ascii_only)
+            table.add_row(
+                "", Text(f"a guess: {tag.label}"), measure, percent(tag.probability), "", style="dim"
             )
         return table

@@ -59,15 +59,32 @@ class VocabularyInfo(Answer):
         )
 
 
+class LabelWarning(Answer):
+    """A label that the checkpoint cannot judge: its probability is held low, and it is not accepted unless
+    the caller sets a low threshold."""
+
+    label: str
+    """Name of the label, as in the vocabulary."""
+    message: str
+    """Why, and what to do."""
+
+
 class Tagging(Answer):
     """The tags of one photograph, best first, and what they were made with."""
 
     tags: tuple[Tag, ...]
     """In order of falling probability; empty when nothing reaches its threshold."""
+    implied: tuple[Tag, ...] = ()
+    """Where neither labels nor a vocabulary were named: accepted labels with a narrower one among the
+    accepted, which says more."""
+    guesses: tuple[Tag, ...] = ()
+    """Where no label is accepted and no number of tags was asked for: the three most probable ones."""
     checkpoint: str
     """Id of the checkpoint that answered."""
     vocabulary: VocabularyInfo
     """The labels that were looked for."""
+    warnings: tuple[LabelWarning, ...] = ()
+    """Labels that the checkpoint cannot judge, of those that the caller gave."""
 
     @property
     def labels(self) -> tuple[str, ...]:

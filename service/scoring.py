@@ -12,14 +12,18 @@ from PIL import Image
 from model.config import Preprocessing
 from model.engine import Engine, ImageFeatures, LabelFeatures
 from model.kept_features import KeptFeatures
+from model.label_refinement import EverydayGoal
+from model.label_warnings import warnings
 from model.preprocess import preprocess
 from model.vocabulary import Vocabulary
-from service import images, metrics
+from service import images, metrics, vocabularies
 from service.errors import ModelError, ParameterError
-from service.results import Tagging, VocabularyInfo
-from service.selection import Selection, verdicts
+from service.results import LabelWarning, Tagging, VocabularyInfo
+from service.selection import SURE, Selection, verdicts
 
 Array = npt.NDArray[np.float32]
+MOST_DOUBTFUL = 0.3
+"""Probability that a label which the checkpoint cannot judge has at most."""
 
 
 def pixel_values(image: Image.Image, preprocessing: Preprocessing, *, may_shrink: bool) -> Array:
@@ -54,19 +58,45 @@ class Question:
     features: LabelFeatures
     selection: Selection
 
+    @property
+    def goal(self) -> EverydayGoal | None:
+        """What thresholds follow from: the request's goal, else the vocabulary's where the request sets no
+        threshold."""
+        return self.selection.goal if self.selection.sets_thresholds else self.vocabulary.goal
+
     @cached_property
     def thresholds(self) -> npt.NDArray[np.float64]:
-        """Of each label, [C]. Raises ParameterError where the checkpoint cannot keep the selection's rate."""
-        rate = self.selection.false_positive_rate
-        if rate is None:
-            return self.selection.thresholds(self.vocabulary, self.engine.thresholds(self.features))
-        try:
-            by_rate = self.engine.false_positive_thresholds(self.features, rate)
-        except ValueError as error:
-            raise ParameterError(
-                f"false_positive_rate cannot be kept: {error}", "give a threshold, or another checkpoint"
-            ) from error
-        return self.selection.thresholds(self.vocabulary, by_rate)
+        """Of each label, [C]. Raises ParameterError where the checkpoint cannot keep the goal."""
+        return self.selection.thresholds(self.vocabulary, self._found_thresholds(), self._doubts)
+
+    def _found_thresholds(self) -> Array:
+        if self.goal is not None:
+            try:
+                return self.engine.thresholds_for(self.features, self.goal)
+            except ValueError as error:
+                (name,) = (field.name for field in fields(self.goal))
+                raise ParameterError(
+                    f"the {name} cannot be kept: {error}", "give a threshold, or another checkpoint"
+                ) from error
+        found = self.engine.thresholds(self.features)
+        is_calibrated = self.engine.background_logits(self.features) is not None
+        if self.selection.brief and is_calibrated and self.vocabulary.calibration is None:
+            return np.full_like(found, SURE)
+        return found
+
+    @cached_property
+    def _doubts(self) -> dict[int, str]:
+        """What is to be said of labels that cannot be judged, by row. Whoever wrote a built-in vocabulary, or
+        showed by examples what labels mean, is not warned of them."""
+        if vocabularies.is_builtin(self.vocabulary) or self.vocabulary.calibration is not None:
+            return {}
+        return warnings(self.vocabulary.absences, self.engine.familiarity(self.features))
+
+    @cached_property
+    def warnings(self) -> tuple[LabelWarning, ...]:
+        """The same, as it is answered."""
+        names = self.vocabulary.names
+        return tuple(LabelWarning(label=names[row], message=told) for row, told in self._doubts.items())
 
     @cached_property
     def _info(self) -> VocabularyInfo:
@@ -74,8 +104,25 @@ class Question:
 
     def answer(self, scores: Scores) -> Tagging:
         """The tags of one photograph."""
-        tags = self.selection.choose(self.vocabulary, scores.logits, scores.probabilities, self.thresholds)
-        return Tagging(tags=tags, checkpoint=self.engine.checkpoint_id, vocabulary=self._info)
+        chosen = self.selection.choose(
+            self.vocabulary, scores.logits, self._believed(scores.probabilities), self.thresholds
+        )
+        return Tagging(
+            tags=chosen.tags,
+            implied=chosen.implied,
+            guesses=chosen.guesses,
+            checkpoint=self.engine.checkpoint_id,
+            vocabulary=self._info,
+            warnings=self.warnings,
+        )
+
+    def _believed(self, probabilities: Array) -> Array:
+        """[C]: at most `MOST_DOUBTFUL` for a label that cannot be judged, whatever its score."""
+        if not self._doubts:
+            return probabilities
+        believed, rows = probabilities.copy(), list(self._doubts)
+        believed[rows] = np.minimum(believed[rows], np.float32(MOST_DOUBTFUL))
+        return believed
 
     def look_closer(self, scores: Scores, _: Callable[[], ImageFeatures]) -> Scores:
         """What else the model is asked about one photograph, in its thread; for tags, nothing."""
@@ -83,7 +130,7 @@ class Question:
 
     def verdicts(self, scores: Scores) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]:
         """See `service.selection.verdicts`."""
-        return verdicts(self.vocabulary, scores.probabilities, self.thresholds)
+        return verdicts(self.vocabulary, self._believed(scores.probabilities), self.thresholds)
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,7 @@ class VocabularyVersionRow(Base):
     content_hash: Mapped[str] = mapped_column(String(71))
     size: Mapped[int]
     labels: Mapped[str] = mapped_column(Text)
-    """JSON."""
+    """JSON: a list of them, or an object of these and of what the vocabulary says of all of them."""
     created: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

@@ -17,6 +17,7 @@ from service.answers.tags import (
 from service.errors import TaggerError
 from service.outcomes import Finished, Seconds, Tags
 from service.problems import unforeseen
+from service.results import Tag, Tagging
 from service.tag_request import TagRequest
 
 
@@ -53,7 +54,8 @@ def json_line(asked: TagRequest, tags: Tags, finished: Finished, request_id: str
 def _made_by(tags: Tags) -> dict[str, object]:
     several = len(tags.vocabularies) > 1
     looked_for = {"vocabularies": tags.vocabularies} if several else {"vocabulary": tags.vocabularies[0]}
-    return {"checkpoint": tags.checkpoint, **looked_for}
+    warnings = tags.warnings()
+    return {"checkpoint": tags.checkpoint, **looked_for, "warnings": warnings if several else warnings[0]}
 
 
 def server_timing(finished: Sequence[Finished]) -> str:
@@ -73,8 +75,12 @@ def _image(
         told = error if isinstance(error, TaggerError) else unforeseen(error, request_id)
         return FailedImage(filename=filename, status=told.status, error=told.problem())
     if len(finished.outcome) == 1:
-        return TaggedImage(filename=filename, tags=finished.outcome[0].tags)
+        return TaggedImage.model_validate({"filename": filename, **_shown(finished.outcome[0])})
     results = tuple(
-        VocabularyTags(vocabulary=each.vocabulary.name, tags=each.tags) for each in finished.outcome
+        VocabularyTags(vocabulary=each.vocabulary.name, **_shown(each)) for each in finished.outcome
     )
     return ImageTaggedBySeveral(filename=filename, results=results)
+
+
+def _shown(tagging: Tagging) -> dict[str, tuple[Tag, ...]]:
+    return {"tags": tagging.tags, "implied": tagging.implied, "guesses": tagging.guesses}

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from model.vocabulary import MAX_LABELS
 from service.errors import RequestError
+from service.selection import THRESHOLDS
 
 _HINT = 'send {"images": [{"data": "BASE64"}], "labels": ["dog", "cat"]}; the fields are described at /docs'
 
@@ -53,13 +54,15 @@ class TagBody(BaseModel):
     top_k: int | None = None
     threshold: float | None = None
     false_positive_rate: float | None = None
+    precision: float | None = None
+    recall: float | None = None
     checkpoint: str | None = None
     """Id of a checkpoint in memory that shall answer in place of the active one."""
 
     def parameters(self) -> list[tuple[str, str]]:
         """As a form's fields have them."""
         names = [self.vocabulary] if isinstance(self.vocabulary, str) else self.vocabulary or []
-        others = ("top_k", "threshold", "false_positive_rate", "checkpoint")
+        others = ("top_k", *THRESHOLDS, "checkpoint")
         given = [(name, getattr(self, name)) for name in others]
         return [
             *([("labels", json.dumps(self.labels))] if self.labels is not None else []),

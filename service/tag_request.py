@@ -23,7 +23,7 @@ from service.errors import (
     UrlInputOffError,
     VocabularyNotFoundError,
 )
-from service.selection import Selection
+from service.selection import THRESHOLDS, Selection
 from service.settings import Settings
 from service.tag_body import TagBody, parse_tag_body
 from service.url_input import Budget, UrlFetcher
@@ -32,7 +32,7 @@ from service.vocabularies.registry import VocabularyRegistry
 Number = TypeVar("Number", int, float)
 
 NDJSON = "application/x-ndjson"
-PARAMETERS = ("url", "labels", "vocabulary", "top_k", "threshold", "false_positive_rate", "checkpoint")
+PARAMETERS = ("url", "labels", "vocabulary", "top_k", *THRESHOLDS, "checkpoint")
 MAX_VOCABULARIES = 16
 """Of one request."""
 
@@ -187,8 +187,7 @@ def _tag_request(
     asked = _vocabularies(values, registry)
     selection = Selection(
         _number(values, "top_k", int, "a whole number"),
-        _number(values, "threshold", float, "a number"),
-        _number(values, "false_positive_rate", float, "a number"),
+        **{name: _number(values, name, float, "a number") for name in THRESHOLDS},
         brief=not asked,
     )
     return TagRequest(tuple(uploads), asked, selection, _single(values, "checkpoint"))

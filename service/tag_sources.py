@@ -98,6 +98,8 @@ class RemoteSource:
             top_k=selection.top_k,
             threshold=selection.threshold,
             false_positive_rate=selection.false_positive_rate,
+            precision=selection.precision,
+            recall=selection.recall,
         )
         for path, result in zip(paths, _in_order(results), strict=True):
             outcome = result.outcome

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, Unpack
 
 import numpy as np
 from PIL import Image
@@ -24,7 +24,7 @@ from service.label_cache import Key, LabelCache
 from service.label_files import LabelFiles
 from service.results import Explanation, Tagging
 from service.scoring import Array, Question, Scored, Work, pixel_values, score_batch
-from service.selection import Selection
+from service.selection import Selection, Thresholds
 from service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Tagger:
         tagger.tag("photo.jpg").labels                       # from the default vocabulary
         tagger.tag("photo.jpg", ["dog", "bicycle"]).tags     # only these, those present
 
-    Which labels become tags is told in `service.selection.Selection`. Safe to share between threads; the
-    image tower works for one of them at a time. All errors are `service.errors.TaggerError`s with a hint.
+    Which labels become tags, and what `thresholds` may be, is told in `service.selection`. Safe to share
+    between threads; the image tower works for one at a time. All errors are `service.errors.TaggerError`s.
     """
 
     def __init__(
@@ -109,13 +109,13 @@ class Tagger:
         labels: Labels | None = None,
         *,
         top_k: int | None = None,
-        threshold: float | None = None,
+        **thresholds: Unpack[Thresholds],
     ) -> Tagging:
         """Tags one photograph. Without `labels` the tagger's vocabulary is looked for.
 
         Raises ImageError, InvalidLabelsError, ParameterError, ModelError.
         """
-        (result,) = self.tag_many([image], labels, top_k=top_k, threshold=threshold)
+        (result,) = self.tag_many([image], labels, top_k=top_k, **thresholds)
         if isinstance(result, ImageError):
             raise result
         return result
@@ -126,7 +126,7 @@ class Tagger:
         labels: Labels | None = None,
         *,
         top_k: int | None = None,
-        threshold: float | None = None,
+        **thresholds: Unpack[Thresholds],
     ) -> Iterator[Tagging | ImageError]:
         """Tags photographs one after the other, in order and a few at a time; `images` is read as needed,
         a few of them ahead.
@@ -135,7 +135,7 @@ class Tagger:
         tags. Raises InvalidLabelsError and ParameterError at once, ModelError while it is iterated.
         """
         asked = () if labels is None else (self._vocabulary(labels),)
-        selection = Selection(top_k, threshold, brief=not asked)
+        selection = Selection(top_k, **thresholds, brief=not asked)
         results = self.tag_by_each(images, asked, selection)
         return (result if isinstance(result, ImageError) else result[0] for result in results)
 
@@ -155,7 +155,7 @@ class Tagger:
         Raises ImageError, InvalidLabelsError, ParameterError, ModelError.
         """
         vocabulary = self._vocabulary(labels)
-        selection = explained(vocabulary, top_k)
+        selection = explained(vocabulary, top_k, brief=labels is None)
         values = self._pixel_values(image)
         if isinstance(values, ImageError):
             raise values

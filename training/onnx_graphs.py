@@ -30,16 +30,19 @@ class Step(nn.Module):
 
 class ImageTower(Step):
     inputs = ("pixel_values B3SS",)
-    outputs = ("image_embeddings", "patch_tokens")
 
     def __init__(self, model: TaggingModel) -> None:
         super().__init__()
         self.backbone = model.backbone
+        self.outputs = ("image_embeddings", "patch_tokens")
+        if model.backbone.config.words is not None:
+            self.outputs = (*self.outputs, "word_logits")
 
-    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, S, S] -> [B, D], [B, P, D]."""
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        """[B, 3, S, S] -> [B, D], [B, P, D] and, of a word tower, [B, K + classes]."""
         features = self.backbone.encode_images(pixel_values)
-        return features.image_embeddings, features.patch_tokens
+        outputs = (features.image_embeddings, features.patch_tokens, features.word_logits)
+        return tuple(output for output in outputs if output is not None)
 
 
 class TextTower(Step):

@@ -1,26 +1,27 @@
 """Answers about calibrations and the hygiene of labels."""
 
+from collections.abc import Callable
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from model.label_refinement import BestF1, FalsePositiveRate, Goal, TargetPrecision
+from model.label_refinement import BestF1, FalsePositiveRate, Goal, TargetPrecision, TargetRecall
 from service.results import Answer, VocabularyInfo
 
 
 class CalibrationGoal(Answer):
     """What the thresholds are chosen for."""
 
-    kind: Literal["f1", "precision", "false-positive-rate"] = "f1"
-    """The best F1 on the examples; a precision on the examples; or a false-positive rate on the checkpoint's
+    kind: Literal["f1", "precision", "recall", "false-positive-rate"] = "f1"
+    """The best F1, a precision or a recall, all on the examples; or a false-positive rate on the checkpoint's
     background set, which needs no examples."""
     value: float | None = Field(default=None, gt=0, lt=1)
-    """The precision or the rate; null for the best F1."""
+    """The precision, the recall or the rate; null for the best F1."""
 
     @model_validator(mode="after")
     def _check_value(self) -> Self:
         if (self.value is None) != (self.kind == "f1"):
-            raise ValueError("f1 goes without a value, precision and false-positive-rate with one")
+            raise ValueError("f1 goes without a value, the other goals with one")
         return self
 
     @property
@@ -28,7 +29,12 @@ class CalibrationGoal(Answer):
         """The same in the model's words."""
         if self.value is None:
             return BestF1()
-        return TargetPrecision(self.value) if self.kind == "precision" else FalsePositiveRate(self.value)
+        kinds: dict[str, Callable[[float], Goal]] = {
+            "precision": TargetPrecision,
+            "recall": TargetRecall,
+            "false-positive-rate": FalsePositiveRate,
+        }
+        return kinds[self.kind](self.value)
 
 
 class SimilarLabels(Answer):

@@ -1,27 +1,35 @@
 """Answers with tags."""
 
 from service.errors import Problem
-from service.results import Answer, Tag, VocabularyInfo
+from service.results import Answer, LabelWarning, Tag, VocabularyInfo
 
 
-class TaggedImage(Answer):
+class Shown(Answer):
+    """What is found on a photograph."""
+
+    tags: tuple[Tag, ...]
+    """Best first; empty when nothing reaches its threshold."""
+    implied: tuple[Tag, ...] = ()
+    """Where neither labels nor a vocabulary were named: accepted labels with a narrower one among the
+    accepted, which says more."""
+    guesses: tuple[Tag, ...] = ()
+    """Where no label is accepted and no number of tags was asked for: the three most probable ones."""
+
+
+class TaggedImage(Shown):
     """A photograph with its tags."""
 
     filename: str | None
     """As uploaded; null for a raw body."""
     status: int = 200
     """200."""
-    tags: tuple[Tag, ...]
-    """Best first; empty when nothing reaches its threshold."""
 
 
-class VocabularyTags(Answer):
+class VocabularyTags(Shown):
     """A photograph's tags from one of several vocabularies."""
 
     vocabulary: str
     """The vocabulary's name."""
-    tags: tuple[Tag, ...]
-    """Best first; empty when nothing reaches its threshold."""
 
 
 class ImageTaggedBySeveral(Answer):
@@ -53,6 +61,8 @@ class TagAnswer(Answer):
     """Id of the checkpoint."""
     vocabulary: VocabularyInfo
     """The labels that were looked for."""
+    warnings: tuple[LabelWarning, ...] = ()
+    """Labels that the checkpoint cannot judge, of those that the caller gave."""
     images: tuple[TaggedImage | FailedImage, ...]
     """One per photograph, in the order of the request."""
 
@@ -64,6 +74,8 @@ class TagAnswerBySeveral(Answer):
     """Id of the checkpoint."""
     vocabularies: tuple[VocabularyInfo, ...]
     """The labels that were looked for, in the order of the request."""
+    warnings: tuple[tuple[LabelWarning, ...], ...] = ()
+    """Of each vocabulary the labels that the checkpoint cannot judge, in the same order."""
     images: tuple[ImageTaggedBySeveral | FailedImage, ...]
     """One per photograph, in the order of the request."""
 
@@ -77,6 +89,8 @@ class TagLine(Answer):
     """Id of the checkpoint, the same in every line."""
     vocabulary: VocabularyInfo
     """The labels that were looked for, the same in every line."""
+    warnings: tuple[LabelWarning, ...] = ()
+    """Labels that the checkpoint cannot judge, the same in every line."""
     image: TaggedImage | FailedImage
     """As in an answer that comes at once."""
 
@@ -90,5 +104,7 @@ class TagLineBySeveral(Answer):
     """Id of the checkpoint, the same in every line."""
     vocabularies: tuple[VocabularyInfo, ...]
     """The labels that were looked for, the same in every line."""
+    warnings: tuple[tuple[LabelWarning, ...], ...] = ()
+    """Of each vocabulary the labels that the checkpoint cannot judge, the same in every line."""
     image: ImageTaggedBySeveral | FailedImage
     """As in an answer that comes at once."""

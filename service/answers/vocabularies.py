@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from model.vocabulary import Label
+from model.vocabulary import Label, Share
 from service.results import Answer, VocabularyInfo
 
 
@@ -22,6 +22,10 @@ class VocabularyDocument(VocabularySummary):
 
     labels: tuple[Label, ...]
     """In order; of each label what is not at its default."""
+    precision: Share | None = None
+    """Of photographs that get a label, the share that shall show it; not there where it is not set."""
+    recall: Share | None = None
+    """Of photographs that show a label, the share that shall get it; not there where it is not set."""
 
 
 class VocabularyPage(Answer):

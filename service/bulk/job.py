@@ -69,6 +69,7 @@ def tag_in_bulk(
                 if isinstance(result, ImageError):
                     ledger.failed(path, result)
                 else:
+                    renderer.warn(result)
                     (tagging,) = result
                     # A server may have swapped its checkpoint meanwhile.
                     ledger.check(_made_by(tagging.checkpoint, tagging.vocabulary))

@@ -2,7 +2,7 @@
 
 from asyncio import sleep
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Self
+from typing import Self, Unpack
 
 import httpx
 from anyio import to_thread
@@ -22,6 +22,7 @@ from service.client.requests import Request, StoredSummary, StoredVocabulary, T,
 from service.client.retrying import Attempts
 from service.errors import RequestTooLargeError, TaggerError
 from service.results import Explanation
+from service.selection import Thresholds
 
 
 class AsyncClient:
@@ -56,14 +57,11 @@ class AsyncClient:
         *,
         vocabulary: str | None = None,
         top_k: int | None = None,
-        threshold: float | None = None,
-        false_positive_rate: float | None = None,
+        **thresholds: Unpack[Thresholds],
     ) -> TagAnswer:
         """Tags one photograph or several in one request. Of a single one its error is raised, of several it
         stands in the answer. Parameters as for POST /v1/tag."""
-        wanted = Wanted(
-            labels, () if vocabulary is None else (vocabulary,), top_k, threshold, false_positive_rate
-        )
+        wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k, thresholds)
         several = [photographs] if isinstance(photographs, Source) else photographs
         uploads = [await to_thread.run_sync(read, each) for each in several]
         return await self._send(requests.tag(uploads, wanted))
@@ -75,16 +73,15 @@ class AsyncClient:
         *,
         vocabularies: Sequence[str] = (),
         top_k: int | None = None,
-        threshold: float | None = None,
-        false_positive_rate: float | None = None,
         at_once: int = AT_ONCE,
+        **thresholds: Unpack[Thresholds],
     ) -> AsyncIterator[Result]:
         """Tags any number of photographs, and gives each as soon as it is tagged, whatever the order.
 
         `photographs` is read as needed, `at_once` of them go into a request. One that cannot be tagged gives
         its error in its result. After a cut connection those without a result are sent again.
         """
-        wanted = Wanted(labels, vocabularies, top_k, threshold, false_positive_rate)
+        wanted = Wanted(labels, vocabularies, top_k, thresholds)
         following = batches(photographs, at_once)
         while (batch := await to_thread.run_sync(next, following, None)) is not None:
             async for result in self._tag_batch(batch, wanted):

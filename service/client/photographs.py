@@ -83,10 +83,18 @@ class Batch:
         if isinstance(image, FailedImage):
             return Result(index, of_problem(image.error))
         infos = (line.vocabulary,) if isinstance(line, TagLine) else line.vocabularies
-        tags = [image.tags] if isinstance(image, TaggedImage) else [each.tags for each in image.results]
+        warnings = (line.warnings,) if isinstance(line, TagLine) else line.warnings or ((),) * len(infos)
+        found = (image,) if isinstance(image, TaggedImage) else image.results
         taggings = (
-            Tagging(tags=each, checkpoint=line.checkpoint, vocabulary=info)
-            for each, info in zip(tags, infos, strict=True)
+            Tagging(
+                tags=each.tags,
+                implied=each.implied,
+                guesses=each.guesses,
+                checkpoint=line.checkpoint,
+                vocabulary=info,
+                warnings=told,
+            )
+            for each, info, told in zip(found, infos, warnings, strict=True)
         )
         return Result(index, tuple(taggings))
 

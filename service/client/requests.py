@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel
 
-from model.vocabulary import Vocabulary
+from model.vocabulary import SETTINGS, Vocabulary
 from service.answers.calibration import CalibrationGoal, CalibrationReport
 from service.answers.checkpoints import CheckpointInfo, CheckpointList
 from service.answers.embeddings import EmbeddingsAnswer
@@ -19,6 +19,7 @@ from service.answers.tags import TagAnswer, TagLine, TagLineBySeveral
 from service.answers.vocabularies import VocabularyDocument, VocabularyPage, VocabularySummary
 from service.client.photographs import Upload
 from service.results import Explanation
+from service.selection import Thresholds
 
 T = TypeVar("T")
 Content = TypeVar("Content", bound=BaseModel)
@@ -60,8 +61,7 @@ class Wanted:
     labels: Sequence[str] | None = None
     vocabularies: Sequence[str] = ()
     top_k: int | None = None
-    threshold: float | None = None
-    false_positive_rate: float | None = None
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     def fields(self) -> dict[str, Any]:
         """As a form has them."""
@@ -69,8 +69,7 @@ class Wanted:
             "labels": None if self.labels is None else json.dumps(list(self.labels)),
             "vocabulary": list(self.vocabularies) or None,
             "top_k": self.top_k,
-            "threshold": self.threshold,
-            "false_positive_rate": self.false_positive_rate,
+            **self.thresholds,
         }
         return {name: value for name, value in given.items() if value is not None}
 
@@ -128,7 +127,7 @@ def put_vocabulary(
     has changed the vocabulary."""
     content: object
     if isinstance(labels, Vocabulary | VocabularyDocument):
-        content = {"labels": [each.model_dump(mode="json", exclude_defaults=True) for each in labels.labels]}
+        content = labels.model_dump(mode="json", exclude_defaults=True, include={"labels", *SETTINGS})
     else:
         content = list(labels)
     headers = {} if if_match is None else {"If-Match": if_match}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import sleep
-from typing import Self
+from typing import Self, Unpack
 
 import httpx
 
@@ -21,6 +21,7 @@ from service.client.requests import Request, StoredSummary, StoredVocabulary, T,
 from service.client.retrying import Attempts
 from service.errors import RequestTooLargeError, TaggerError
 from service.results import Explanation
+from service.selection import Thresholds
 
 
 class Client:
@@ -71,14 +72,11 @@ class Client:
         *,
         vocabulary: str | None = None,
         top_k: int | None = None,
-        threshold: float | None = None,
-        false_positive_rate: float | None = None,
+        **thresholds: Unpack[Thresholds],
     ) -> TagAnswer:
         """Tags one photograph or several in one request. Of a single one its error is raised, of several it
         stands in the answer. Parameters as for POST /v1/tag."""
-        wanted = Wanted(
-            labels, () if vocabulary is None else (vocabulary,), top_k, threshold, false_positive_rate
-        )
+        wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k, thresholds)
         several = [photographs] if isinstance(photographs, Source) else photographs
         uploads = [read(each) for each in several]
         return self._send(requests.tag(uploads, wanted))
@@ -90,16 +88,15 @@ class Client:
         *,
         vocabularies: Sequence[str] = (),
         top_k: int | None = None,
-        threshold: float | None = None,
-        false_positive_rate: float | None = None,
         at_once: int = AT_ONCE,
+        **thresholds: Unpack[Thresholds],
     ) -> Iterator[Result]:
         """Tags any number of photographs, and gives each as soon as it is tagged, whatever the order.
 
         `photographs` is read as needed, `at_once` of them go into a request. One that cannot be tagged gives
         its error in its result. After a cut connection those without a result are sent again.
         """
-        wanted = Wanted(labels, vocabularies, top_k, threshold, false_positive_rate)
+        wanted = Wanted(labels, vocabularies, top_k, thresholds)
         for batch in batches(photographs, at_once):
             yield from self._tag_batch(batch, wanted)
 

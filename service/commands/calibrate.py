@@ -32,6 +32,7 @@ class Goal(StrEnum):
 
     F1 = "f1"
     PRECISION = "precision"
+    RECALL = "recall"
     FALSE_POSITIVE_RATE = "false-positive-rate"
 
 
@@ -52,7 +53,7 @@ def calibrate_command(
     ] = None,
     goal: Annotated[Goal, typer.Option(help="What thresholds are chosen for.")] = Goal.F1,
     value: Annotated[
-        float | None, typer.Option(help="The precision or the rate, between 0 and 1; f1 goes without.")
+        float | None, typer.Option(help="The precision, recall or rate, between 0 and 1; f1 goes without.")
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Forget the examples that the server has of it.")

@@ -47,7 +47,7 @@ def check_pictures(
                 f"--explain draws one photograph, and {given}", "name one file; --sheet draws many"
             )
         if sets_thresholds:
-            detail = "--explain goes without --threshold and --false-positive-rate"
+            detail = "--explain goes without --threshold, --false-positive-rate, --precision and --recall"
             raise ParameterError(detail, "say how many labels with --top-k")
         check_target(option, explain)
 

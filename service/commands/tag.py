@@ -64,6 +64,18 @@ def tag_command(
         float | None,
         typer.Option(help="In place of --threshold: the share of photographs that may get a label wrongly."),
     ] = None,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            help="In place of --threshold: of photographs that get a label, the share that shall show it."
+        ),
+    ] = None,
+    recall: Annotated[
+        float | None,
+        typer.Option(
+            help="In place of --threshold: of photographs that show a label, the share that shall get it."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line for every photograph.")
     ] = False,
@@ -101,9 +113,10 @@ def tag_command(
 ) -> None:
     """Tags photographs.
 
-    With nothing but photographs: what reaches its threshold among the everyday words, at most ten.
-    With --labels or --vocabulary: all of these that reach their threshold. --threshold sets another one,
-    --top-k shows that many in any case, both together show at most so many that reach it. Of several
+    With nothing but photographs: what is more likely there than not, of the everyday words, at most
+    ten; where nothing is, three guesses. With --labels or --vocabulary: all of these that reach their
+    threshold. --threshold sets another one, or --precision, --recall or --false-positive-rate what it follows
+    from; --top-k shows that many in any case, both together show at most so many that reach it. Of several
     vocabularies this holds for each.
 
     --out writes the tags of folders of any size into a file. It may be stopped at any moment, and the same
@@ -117,7 +130,8 @@ def tag_command(
     if labels is not None and vocabulary:
         raise ParameterError("both --labels and --vocabulary are given", "give one of them")
     names = vocabulary or []
-    sets_thresholds = threshold is not None or false_positive_rate is not None
+    thresholds = (threshold, false_positive_rate, precision, recall)
+    sets_thresholds = any(each is not None for each in thresholds)
     check_pictures(
         explain, sheet, photographs, names, out=out, as_json=as_json, sets_thresholds=sets_thresholds
     )
@@ -126,7 +140,7 @@ def tag_command(
 
     from service.selection import Selection
 
-    selection = Selection(top_k, threshold, false_positive_rate, brief=labels is None and not names)
+    selection = Selection(top_k, *thresholds, brief=labels is None and not names)
     if picture := explain or sheet:
         with Renderer(as_json) as renderer:
             seeing = _opened(renderer, server, checkpoint, labels, names, selection)

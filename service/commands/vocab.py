@@ -196,7 +196,8 @@ def _document(vocabulary: "Vocabulary") -> str:
         content = label.model_dump(mode="json", exclude_defaults=True)
         labels.append(json.dumps(content["name"] if len(content) == 1 else content, ensure_ascii=False))
     listed = ",\n    ".join(labels)
-    return f'{{\n  "name": {json.dumps(vocabulary.name)},\n  "labels": [\n    {listed}\n  ]\n}}\n'
+    said = "".join(f'  "{name}": {value},\n' for name, value in vocabulary.settings.items())
+    return f'{{\n  "name": {json.dumps(vocabulary.name)},\n{said}  "labels": [\n    {listed}\n  ]\n}}\n'
 
 
 def _tree(vocabulary: "Vocabulary") -> Iterator[str]:

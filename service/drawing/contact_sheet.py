@@ -61,6 +61,8 @@ def draw_sheet(
         for number, (path, result) in enumerate(source.tag(photographs), 1):
             if isinstance(result, ImageError):
                 renderer.show(path, result)
+            else:
+                renderer.warn(result)
             tiles.append(threads.submit(_tile, names[number - 1], (path, result), limits))
             progress(number)
             if len(tiles) == PER_PAGE or number == total:
@@ -96,7 +98,7 @@ def _tile(name: str, tagged: Tagged, limits: ImageLimits) -> Tile:
     (tagging,) = result
     try:
         with images.open_image(read(path, limits), limits) as image:
-            return Tile(name, _small(image), tagging.tags)
+            return Tile(name, _small(image), tagging.tags, tagging.implied, tagging.guesses)
     except ImageError as error:
         return Tile(name, error.detail)
 

@@ -26,6 +26,7 @@ def draw_explanation(photograph: Image.Image, name: str, explanation: Explanatio
     width = max(image.width, _LEAST_WIDTH)
     titles = [_TITLE.lines(name, width, 2)]
     titles += [_TITLE.lines(tag.label, width - _room(tag), 2) for tag in explanation.tags]
+    guessing = not any(tag.accepted for tag in explanation.tags)
     below = 0 if all(tag.accepted for tag in explanation.tags) else _SMALL.height
     head = max(map(len, titles)) * _TITLE.height + below + 6
     rows = -(-len(titles) // _COLUMNS)
@@ -43,7 +44,7 @@ def draw_explanation(photograph: Image.Image, name: str, explanation: Explanatio
         for line, text in enumerate(title):
             _TITLE.draw(canvas, (left, top + line * _TITLE.height), text, _INK)
         if number:
-            _draw_verdict(canvas, (left, top), width, head, explanation.tags[number - 1])
+            _draw_verdict(canvas, (left, top), width, head, explanation.tags[number - 1], is_guess=guessing)
         picture.paste(panel, (left, top + head))
     _draw_legend(picture, picture.height - _GAP - _SMALL.height, explanation.covers == "centre-square")
     return picture
@@ -54,13 +55,14 @@ def _room(tag: LabelMap) -> float:
 
 
 def _draw_verdict(
-    canvas: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, head: int, tag: LabelMap
+    canvas: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, head: int, tag: LabelMap, is_guess: bool
 ) -> None:
     left, top = corner
     text = percent(tag.probability)
     _TITLE.draw(canvas, (left + width - _TITLE.width(text), top), text, _INK if tag.accepted else _DIM)
     if not tag.accepted:
-        _SMALL.draw(canvas, (left, top + head - 6 - _SMALL.height), why_not(tag), _DIM)
+        text = _SMALL.cut(f"a guess: {why_not(tag)}" if is_guess else why_not(tag), width)
+        _SMALL.draw(canvas, (left, top + head - 6 - _SMALL.height), text, _DIM)
 
 
 def _draw_legend(picture: Image.Image, top: int, cropped: bool) -> None:

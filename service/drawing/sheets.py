@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from service.drawing.lettering import lettering
-from service.rendering import percent
+from service.rendering import NOTHING, percent
 from service.results import Tag
 
 PHOTOGRAPH = 300, 225
@@ -29,6 +29,10 @@ class Tile:
     """The photograph, RGB and no larger than `PHOTOGRAPH`, or why there is none."""
     tags: tuple[Tag, ...] = ()
     """Best first."""
+    implied: tuple[Tag, ...] = ()
+    """What goes without saying."""
+    guesses: tuple[Tag, ...] = ()
+    """Where there are no tags, what it may be."""
 
 
 def draw_page(tiles: Sequence[Tile], heading: str, top_k: int | None = None) -> Image.Image:
@@ -55,7 +59,11 @@ def draw_page(tiles: Sequence[Tile], heading: str, top_k: int | None = None) -> 
 
 
 def _lines(tile: Tile, most: int) -> int:
-    return 1 if isinstance(tile.content, str) else max(1, min(len(tile.tags), most) + (len(tile.tags) > most))
+    if isinstance(tile.content, str):
+        return 1
+    if not tile.tags:
+        return 1 + len(tile.guesses)
+    return min(len(tile.tags), most) + (len(tile.tags) > most) + bool(tile.implied)
 
 
 def _draw_content(page: Image.Image, corner: tuple[int, int], content: Image.Image | str) -> None:
@@ -78,15 +86,19 @@ def _draw_texts(canvas: ImageDraw.ImageDraw, corner: tuple[int, int], tile: Tile
     width = PHOTOGRAPH[0]
     _SMALL.draw(canvas, (left, top), _SMALL.cut(tile.name, width), _DIM)
     top += _SMALL.height
-    for tag in tile.tags[:most]:
+    if not tile.tags and not isinstance(tile.content, str):
+        _TEXT.draw(canvas, (left, top), _TEXT.cut(NOTHING, width), _DIM)
+        top += _TEXT.height
+    for tag in tile.tags[:most] or tile.guesses:
         colour, number = _INK if tag.accepted else _DIM, percent(tag.probability)
         room = width - _TEXT.width(number)
-        _TEXT.draw(canvas, (left, top), _TEXT.cut(tag.label, room - 10), colour)
+        label = tag.label if tile.tags else f"a guess: {tag.label}"
+        _TEXT.draw(canvas, (left, top), _TEXT.cut(label, room - 10), colour)
         _TEXT.draw(canvas, (left + room, top), number, colour)
         top += _TEXT.height
-    if isinstance(tile.content, str):
-        return
-    if not tile.tags:
-        _TEXT.draw(canvas, (left, top), "nothing reaches its threshold", _DIM)
-    elif len(tile.tags) > most:
+    if len(tile.tags) > most:
         _TEXT.draw(canvas, (left, top), f"and {len(tile.tags) - most} more", _DIM)
+        top += _TEXT.height
+    if tile.implied:
+        also = ", ".join(tag.label for tag in tile.implied)
+        _TEXT.draw(canvas, (left, top), _TEXT.cut(f"also: {also}", width), _DIM)

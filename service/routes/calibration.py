@@ -34,16 +34,16 @@ _FORM: dict[str, Any] = {
         },
         "goal": {
             "type": "string",
-            "enum": ["f1", "precision", "false-positive-rate"],
+            "enum": ["f1", "precision", "recall", "false-positive-rate"],
             "default": "f1",
-            "description": "What thresholds are chosen for: the best F1 on the examples, a precision on them "
-            "or a false-positive rate on everyday photographs, which needs no examples.",
+            "description": "What thresholds are chosen for: the best F1 on the examples, a precision or a "
+            "recall on them, or a false-positive rate on everyday photographs, which needs no examples.",
         },
         "value": {
             "type": "number",
             "exclusiveMinimum": 0,
             "exclusiveMaximum": 1,
-            "description": "The precision or the rate.",
+            "description": "The precision, the recall or the rate.",
         },
         "replace": {
             "type": "boolean",

@@ -15,6 +15,7 @@ from service.keys.needs import NEEDS_TAG
 from service.problems import documented
 from service.results import Explanation
 from service.routes.tag_openapi import OPENAPI
+from service.selection import THRESHOLDS
 from service.state import ServiceState, service_state
 from service.tag_answer import server_timing
 from service.tag_request import read_tag_request
@@ -24,13 +25,11 @@ router = APIRouter(tags=["tagging"], dependencies=[NEEDS_TAG])
 PNG = "image/png"
 _PNG_CONTENT = {PNG: {"schema": {"type": "string", "format": "binary"}}}
 
-_NOT_HERE = ("threshold", "false_positive_rate")
-
 
 def _openapi() -> dict[str, Any]:
     """As of POST /v1/tag, with one photograph and fewer parameters."""
     document = deepcopy(OPENAPI)
-    left_out = (*_NOT_HERE, "Idempotency-Key")
+    left_out = (*THRESHOLDS, "Idempotency-Key")
     document["parameters"] = [each for each in document["parameters"] if each["name"] not in left_out]
     how_many = "Labels of which maps are given, the most probable ones; at most 32."
     for each in document["parameters"]:
@@ -40,7 +39,7 @@ def _openapi() -> dict[str, Any]:
         if each["name"] == "vocabulary":
             each["schema"]["maxItems"] = 1
     properties = document["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    for name in _NOT_HERE:
+    for name in THRESHOLDS:
         del properties[name]
     properties["top_k"] |= {"maximum": 32, "description": how_many}
     properties["vocabulary"]["maxItems"] = 1
@@ -76,13 +75,13 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
     asked = await read_tag_request(request, state.settings, state.vocabularies, state.fetcher)
     if len(asked.uploads) != 1:
         raise RequestError(f"there are {len(asked.uploads)} photographs", "send one photograph per request")
-    for name in _NOT_HERE:
+    for name in THRESHOLDS:
         if getattr(asked.selection, name) is not None:
             raise ParameterError(f"there is no parameter `{name}` here", "use labels, vocabulary or top_k")
     if len(asked.vocabularies) > 1:
         raise ParameterError("there are several vocabularies", "give one")
     vocabulary = asked.vocabularies[0] if asked.vocabularies else tagger.vocabulary
-    selection = explained(vocabulary, asked.selection.top_k)
+    selection = explained(vocabulary, asked.selection.top_k, brief=not asked.vocabularies)
     wants_png = _accepts_png(request)
     if wants_png and len(vocabulary.labels) != 1:
         raise ParameterError(

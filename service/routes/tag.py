@@ -32,11 +32,14 @@ async def tag(request: Request, state: Annotated[ServiceState, Depends(service_s
     Photographs come as a form's files in the field `image`, or one of them as the raw body. Without `labels`
     and `vocabulary` the service's own vocabulary is looked for. Parameters may stand in form or query.
 
-    Which tags are given: with nothing said, those that reach their threshold (of the service's own vocabulary
-    at most ten); with `threshold`, all that reach it; with `false_positive_rate`, all that reach the
-    threshold at which so many photographs without the label would get it; with `top_k`, that many, where
-    `accepted` says which reach their threshold; with `top_k` and one of these, those that reach it, at most
-    `top_k`.
+    Which tags are given: with nothing said, those that reach their threshold. Where neither labels nor a
+    vocabulary are named that is one half, at most ten are given, and what a narrower one among them implies
+    stands in `implied`. Where no label reaches its threshold `guesses` has the three most probable ones. With
+    `threshold`, all that reach it; with `false_positive_rate`, `precision` or `recall`, all that reach the
+    threshold at which everyday photographs are expected to keep it; with `top_k`, that many, where `accepted`
+    says which reach their threshold; with `top_k` and one of these, those that reach it, at most `top_k`.
+
+    `warnings` names labels that the checkpoint cannot judge, such as "no dog"; their probability is held low.
 
     Several vocabularies cost one pass of the model. Then the answer has `vocabularies` in place of
     `vocabulary`, and of each photograph `results` in place of `tags`, one for each.

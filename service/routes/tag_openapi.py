@@ -4,6 +4,7 @@ may be a form or an image, and its size is bounded."""
 from typing import Any
 
 from service.problems import documented
+from service.selection import THRESHOLDS
 from service.tag_body import TagBody
 from service.tag_request import MAX_VOCABULARIES, NDJSON
 from service.vocabularies import NAME
@@ -51,6 +52,20 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "In place of `threshold`: of everyday photographs without a label, the share that may "
         "get it. Not by every checkpoint.",
     },
+    "precision": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "exclusiveMaximum": 1,
+        "description": "In place of `threshold`: of everyday photographs that get a label, the share that is "
+        "expected to show it. Not by every checkpoint.",
+    },
+    "recall": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "exclusiveMaximum": 1,
+        "description": "In place of `threshold`: of everyday photographs that show a label, the share that "
+        "is expected to get it. Not by every checkpoint.",
+    },
     "checkpoint": {
         "type": "string",
         "minLength": 1,
@@ -76,7 +91,7 @@ def _json_schema() -> dict[str, Any]:
         image["properties"][name] = {"type": "string", "format": form, "description": description}
     schema["properties"]["vocabulary"] = _PARAMETERS["vocabulary"]
     schema["properties"]["labels"] = _PARAMETERS["labels"]
-    for name in ("top_k", "threshold", "false_positive_rate"):
+    for name in ("top_k", *THRESHOLDS):
         number = {key: value for key, value in _PARAMETERS[name].items() if key != "description"}
         schema["properties"][name] |= {"anyOf": [number, {"type": "null"}]}
     return schema

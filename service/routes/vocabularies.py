@@ -38,6 +38,7 @@ _LABELS = {
     "maxItems": MAX_LABELS,
     "items": {"oneOf": [{"type": "string", "pattern": r"\S"}, {"$ref": "#/components/schemas/Label"}]},
 }
+_SHARE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 # Written out because the body is read by hand: checking it takes a thread.
 BODY: dict[str, Any] = {
     "required": True,
@@ -45,7 +46,12 @@ BODY: dict[str, Any] = {
         "application/json": {
             "schema": {
                 "oneOf": [
-                    {"type": "object", "required": ["labels"], "properties": {"labels": _LABELS}},
+                    {
+                        "type": "object",
+                        "required": ["labels"],
+                        "properties": {"labels": _LABELS, "precision": _SHARE, "recall": _SHARE},
+                        "not": {"required": ["precision", "recall"]},
+                    },
                     _LABELS,
                 ]
             },
@@ -93,7 +99,9 @@ def get_vocabulary(name: Name, registry: Registry, request: Request, version: Ve
     headers = {"ETag": entry.etag, "Cache-Control": "no-cache"}
     if Preconditions.of(request.headers).unchanged(entry.etag):
         return Response(status_code=304, headers=headers)
-    document = VocabularyDocument(**_fields(entry), labels=registry.get(name, entry.version).labels)
+    vocabulary = registry.get(name, entry.version)
+    fields = _fields(entry) | vocabulary.settings
+    document = VocabularyDocument(**fields, labels=vocabulary.labels)
     # Written here, in a worker's thread: twenty thousand labels take their time.
     return Response(document.model_dump_json(exclude_defaults=True), 200, headers, "application/json")
 
@@ -124,8 +132,9 @@ async def put_vocabulary(
 ) -> VocabularySummary:
     """Registers a vocabulary, or makes a new version of it; older versions stay.
 
-    The body is a list of labels, or an object with `labels`; a label is its name, or an object. A document
-    from GET will do, changed or not; equal labels make no new version.
+    The body is a list of labels, or an object with `labels`; a label is its name, or an object. `precision`
+    or `recall` in the object say what thresholds follow from where a request sets none. A document from GET
+    will do, changed or not; equal labels make no new version.
     """
     preconditions = Preconditions.of(request.headers)
     vocabulary = await read_vocabulary(request)

@@ -29,6 +29,12 @@ def builtin(name: str) -> Vocabulary:
     return Vocabulary.from_json(text, name)
 
 
+def is_builtin(vocabulary: Vocabulary) -> bool:
+    """Whether it is one of the package, with all its labels."""
+    name = vocabulary.name
+    return name in BUILTIN and vocabulary.content_hash == builtin(name).content_hash
+
+
 def find(name_or_path: str, settings: Settings) -> Vocabulary:
     """A vocabulary by name, built in or registered, or else a file; `./default` is a file. Raises
     InvalidLabelsError, and ParameterError and StoreError for a database that cannot be used."""

@@ -147,8 +147,8 @@ class VocabularyRegistry:
             labels = queries.labels(connection, name, version)
         if labels is None:
             raise _not_found(name, version)
-        vocabulary = Vocabulary.from_json(f'{{"version": {version}, "labels": {labels}}}', name)
-        return vocabulary.model_copy(update={"calibration": calibration})
+        vocabulary = Vocabulary.from_json(labels, name)
+        return vocabulary.model_copy(update={"version": version, "calibration": calibration})
 
     def _remember(self, name: str, newest: Entry | None) -> None:
         if newest is None:

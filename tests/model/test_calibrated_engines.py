@@ -75,10 +75,12 @@ def test_a_false_positive_rate_needs_a_background_set_and_no_examples(load, make
     found = engine.probabilities(engine.background_logits(labels), labels)
     taken = ((1 - found) * (found >= engine.thresholds(after))).sum(axis=0)
     assert (taken <= 0.1 * (1 - found).sum(axis=0) + 1e-3).all()
-    np.testing.assert_array_equal(engine.thresholds(after), engine.false_positive_thresholds(labels, 0.1))
+    np.testing.assert_array_equal(
+        engine.thresholds(after), engine.thresholds_for(labels, FalsePositiveRate(0.1))
+    )
     without = TorchEngine.load(make("sigrl"), "cpu")
     with pytest.raises(ValueError, match="no background set"):
-        without.false_positive_thresholds(without.encode_labels(VOCABULARY), 0.1)
+        without.thresholds_for(without.encode_labels(VOCABULARY), FalsePositiveRate(0.1))
 
 
 @pytest.mark.parametrize("kind", [TorchEngine, OnnxEngine])

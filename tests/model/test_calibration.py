@@ -20,7 +20,9 @@ from model.calibration import (
     f1_thresholds,
     false_positive_thresholds,
     familiarity,
+    precision_thresholds,
     probabilities,
+    recall_thresholds,
 )
 from training.metrics import expected_calibration_error
 
@@ -130,6 +132,64 @@ def test_thresholds_for_a_rate_of_false_positives_keep_it_and_are_the_lowest(fou
         lower = found[:, column][found[:, column] < threshold]
         if len(lower):
             assert absent[found[:, column] >= lower.max(), column].sum() > allowed - 2e-9
+
+
+def test_thresholds_for_a_precision_on_small_exact_cases():
+    def threshold(*found, precision=0.8):
+        (only,) = precision_thresholds(np.array(found, np.float32)[:, None], precision)
+        return pytest.approx(float(only), abs=3e-6)
+
+    # Where no photograph gets there the threshold is the precision itself, and never higher.
+    assert threshold(0.1, 0.2, 0.3) == 0.8
+    assert threshold(0.8, 0.8) == 0.8
+    # A single photograph above lets five imagined ones at the threshold be that much worse: 0.1 / 5.
+    assert threshold(0.9, 0.1) == 0.78
+    # Of two hundred at 1 and a hundred at 0.5 five sixths are right; those at 0.1 would be too many.
+    many = [1.0] * 200 + [0.5] * 100
+    assert threshold(*many, *[0.1] * 200) == 0.1
+    assert threshold(*many, *[0.1] * 200, precision=0.9) == 0.5
+    assert threshold(*[1.0] * 99, 0.99) == 0
+
+
+def test_thresholds_for_a_recall_on_small_exact_cases():
+    def threshold(*found, recall=0.8):
+        (only,) = recall_thresholds(np.array(found, np.float32)[:, None], recall)
+        return pytest.approx(float(only), abs=3e-6)
+
+    # Where nothing is likely to show it the threshold leaves so much of 1 as is not asked for.
+    assert threshold(0.0, 0.0) == 0.2
+    assert threshold(0.0, recall=0.3) == 0.7
+    # 800 of 1,000 lie at 1, and five imagined ones anywhere.
+    assert threshold(*[1.0] * 800, *[0.5] * 400, recall=0.7) == 1.0
+    assert threshold(*[1.0] * 800, *[0.5] * 400, recall=0.85) == 0.5
+    assert threshold(*[0.4] * 100, *[0.0] * 300) == 0.4
+
+
+FOUND = arrays.arrays(np.float32, (30, 2), elements=st.floats(0, 1, width=32))
+SHARES = st.floats(0.01, 0.99)
+
+
+@given(FOUND, SHARES)
+def test_what_is_above_a_threshold_for_a_precision_has_it_on_average(found, precision):
+    thresholds = precision_thresholds(found, precision)
+    assert (thresholds <= np.float32(precision)).all()
+    for column, threshold in enumerate(thresholds):
+        taken = found[found[:, column] >= threshold, column].astype(np.float64)
+        assert not len(taken) or taken.mean() >= precision - 1e-4
+    lower = precision_thresholds(found, precision * 0.9)
+    assert (lower <= thresholds + 1e-6).all()
+
+
+@given(FOUND, SHARES)
+def test_a_threshold_for_a_recall_finds_it_up_to_what_five_photographs_weigh(found, recall):
+    thresholds = recall_thresholds(found, recall).astype(np.float64)
+    for column, threshold in enumerate(thresholds):
+        values = found[:, column].astype(np.float64)
+        # A little lower, for the threshold was rounded.
+        right = values[values >= threshold - 1e-6].sum() + 5 * (1 - threshold)
+        assert right >= recall * (values.sum() + 5) - 1e-4
+    higher = recall_thresholds(found, recall * 0.9)
+    assert (higher >= thresholds - 1e-6).all()
 
 
 @pytest.mark.parametrize("bad", [{"photographs": 0}, {"slope": 0.0}, {"slope": -1.0}, {"other": 1}])

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from model.calibration import NO_BACKGROUND, THRESHOLD, false_positive_thresholds, probabilities
+from model.calibration import NO_BACKGROUND, THRESHOLD, probabilities
 from model.config import Preprocessing
 from model.kept_features import KeptFeatures, keep
-from model.label_refinement import Goal, fit_labels
+from model.label_refinement import EverydayGoal, Goal, everyday_thresholds, fit_labels
 from model.vocabulary import Vocabulary
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "black": (0, 0, 0)}
@@ -35,6 +35,8 @@ class FakeEngine:
     preprocessing: Preprocessing = PREPROCESSING
     default_threshold: float = 0.5
     has_background: bool = False
+    unknown: tuple[str, ...] = ()
+    """Labels other than colours that it does not know; without any it cannot tell."""
     encoded: list[tuple[str, ...]] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     delay: float = 0.0
@@ -92,11 +94,17 @@ class FakeEngine:
         colours = np.array(list(COLOURS.values()), np.float32)
         return self.score(FakeFeatures(np.stack([colours, colours], axis=1)), label_features)
 
-    def false_positive_thresholds(self, label_features: FakeFeatures, rate: float) -> np.ndarray:
+    def thresholds_for(self, label_features: FakeFeatures, goal: EverydayGoal) -> np.ndarray:
         background = self.background_logits(label_features)
         if background is None:
             raise ValueError(NO_BACKGROUND)
-        return false_positive_thresholds(self.probabilities(background, label_features), rate)
+        return everyday_thresholds(self.probabilities(background, label_features), goal)
+
+    def familiarity(self, label_features: FakeFeatures) -> np.ndarray | None:
+        if not self.unknown:
+            return None
+        biases = [self._label(name)[3] for name in self.unknown]
+        return np.where(np.isin(label_features.values[:, 3], np.float32(biases)), 0.0, 1.0)
 
     def label_embeddings(self, label_features: FakeFeatures) -> np.ndarray:
         values = label_features.values

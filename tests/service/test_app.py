@@ -264,6 +264,8 @@ def test_openapi_tells_of_bodies_and_errors(client: TestClient) -> None:
         "top_k",
         "threshold",
         "false_positive_rate",
+        "precision",
+        "recall",
         "url",
         "checkpoint",
         "Idempotency-Key",

@@ -36,7 +36,9 @@ def test_a_table_by_default(sigrl, photograph: Path) -> None:
 
 
 def test_a_table_of_what_does_not_reach_its_threshold(sigrl, photograph: Path) -> None:
-    assert "--top-k 5" in sigrl("tag", photograph, "--labels", "green")[1]
+    nothing, *guesses = sigrl("tag", photograph, "--labels", "green,black")[1].splitlines()[1:]
+    assert nothing.strip() == "nothing recognised with confidence"
+    assert {line.strip().split("  ")[0] for line in guesses} == {"a guess: black", "a guess: green"}
     out = sigrl("tag", photograph, "--labels", "green", "--top-k", "3")[1]
     assert "<1 %" in out
     assert "below 50 %" in out

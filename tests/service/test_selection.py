@@ -14,7 +14,7 @@ PROBABILITIES = np.array([0.6, 0.4, 0.8, 0.2], np.float32)
 def _choose(selection: Selection, checkpoint_threshold: float = 0.5) -> dict[str, bool]:
     thresholds = selection.thresholds(VOCABULARY, np.full(4, checkpoint_threshold, np.float32))
     logits = np.log(PROBABILITIES / (1 - PROBABILITIES))
-    tags = selection.choose(VOCABULARY, logits, PROBABILITIES, thresholds)
+    tags = selection.choose(VOCABULARY, logits, PROBABILITIES, thresholds).tags
     assert [tag.probability for tag in tags] == sorted((tag.probability for tag in tags), reverse=True)
     assert all(tag.accepted == (tag.probability >= tag.threshold) for tag in tags)
     return {tag.label: tag.accepted for tag in tags}
@@ -44,7 +44,7 @@ def test_only_a_caller_who_named_nothing_is_cut_at_ten() -> None:
     logits, probabilities = np.linspace(1, 2, 30), np.linspace(0.6, 0.9, 30)
 
     def count(selection: Selection) -> int:
-        return len(selection.choose(vocabulary, logits, probabilities, np.full(30, 0.5)))
+        return len(selection.choose(vocabulary, logits, probabilities, np.full(30, 0.5)).tags)
 
     assert count(Selection(brief=True)) == DEFAULT_TOP_K
     assert count(Selection(brief=True, threshold=0.5)) == 30
@@ -55,7 +55,7 @@ def test_only_a_caller_who_named_nothing_is_cut_at_ten() -> None:
 def test_threshold_is_inclusive_as_written() -> None:
     probabilities = np.array([0.3], np.float32)
     one = Vocabulary.from_names(["a"])
-    (tag,) = Selection(threshold=0.3).choose(one, np.array([-0.8]), probabilities, np.array([0.3]))
+    (tag,) = Selection(threshold=0.3).choose(one, np.array([-0.8]), probabilities, np.array([0.3])).tags
     assert tag.probability == tag.threshold == 0.3
     assert tag.accepted
 
@@ -71,7 +71,7 @@ def test_an_accepted_label_brings_its_parents_and_keeps_out_what_it_excludes() -
     probabilities = np.array([0.1, 0.7, 0.6], np.float32)
     logits = np.log(probabilities / (1 - probabilities))
     thresholds = Selection().thresholds(pets, np.full(3, 0.2, np.float32))
-    tags = Selection(top_k=3).choose(pets, logits, probabilities, thresholds)
+    tags = Selection(top_k=3).choose(pets, logits, probabilities, thresholds).tags
     seen = {tag.label: (round(tag.probability, 3), tag.threshold, tag.accepted) for tag in tags}
     assert seen == {"dog": (0.7, 0.2, True), "animal": (0.7, 0.9, True), "cat": (0.3, 0.2, False)}
     assert [tag.label for tag in tags] == ["dog", "animal", "cat"]

@@ -41,7 +41,7 @@ def test_each_answers_as_it_would_alone(
     before = sum(engine.batches)
     together = _tag(client, vocabulary=names, **options).json()
     assert sum(engine.batches) - before == len(FILES)
-    assert together.keys() == {"checkpoint", "vocabularies", "images"}
+    assert together.keys() == {"checkpoint", "vocabularies", "warnings", "images"}
     assert together["vocabularies"] == [each["vocabulary"] for each in alone]
     for number, image in enumerate(together["images"]):
         assert (image["filename"], image["status"]) == (f"{number}.jpg", 200)

@@ -48,7 +48,7 @@ def test_the_photograph_beside_a_map_of_each_tag(sigrl, photograph: Path, out: P
     [
         (("--labels", "green,black"), 2),
         (("--labels", "green,red", "--top-k", 2), 2),
-        ((), 6),
+        ((), 3),
         (("--vocabulary", "coco80", "--top-k", 11), 11),
     ],
 )
