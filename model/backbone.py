@@ -70,7 +70,8 @@ class Backbone(nn.Module):
         feature map are patch tokens alike.
         """
         if isinstance(self.visual, WordTower):
-            return self.visual(pixel_values)
+            features: ImageFeatures = self.visual(pixel_values)
+            return features
         if isinstance(self.visual, TimmModel):
             return _encode_by_timm(self.visual, pixel_values)
         return _encode_by_vision_transformer(self.visual, pixel_values)

@@ -114,6 +114,11 @@ def calibrate_labels(
     return calibration
 
 
+def calibrated_already(labels: int, threshold: float) -> LabelCalibration:
+    """Of labels whose logits are those of probabilities, with the same threshold for all."""
+    return np.tile(np.array([0, 1, threshold], np.float32), (labels, 1))
+
+
 def thresholds(calibration: LabelCalibration | None, labels: int, default_threshold: float) -> Array:
     """The labels' own [C]; without a calibration the default for all `labels`."""
     if calibration is None:

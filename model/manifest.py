@@ -118,7 +118,11 @@ def write_manifest(description: Description, hashes: dict[str, str]) -> bytes:
     """The content of manifest.json, not yet checked. Raises ValueError for what JSON cannot hold."""
     described = description.model_dump(mode="json", exclude={"format_version", "files"})
     # Releases that know nothing of these can go on reading bundles without them.
-    for part, key in ((described, "calibration"), (described["head"], "evidence"), (described["backbone"], "words")):
+    for part, key in (
+        (described, "calibration"),
+        (described["head"], "evidence"),
+        (described["backbone"], "words"),
+    ):
         if part[key] is None:
             del part[key]
     content = {"format_version": FORMAT_VERSION, **described, "files": hashes}

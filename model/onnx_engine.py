@@ -14,7 +14,7 @@ from safetensors.numpy import load
 
 from model.background import calibrator_of
 from model.bundle_files import BundleError, BundleFiles, bundled_path, read_files
-from model.calibration import NO_BACKGROUND, probabilities, thresholds
+from model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
 from model.evidence import Photographs, evidence_of, pool_tokens
 from model.kept_features import KeptFeatures, keep
 from model.label_refinement import EverydayGoal, Goal, everyday_thresholds, fit_labels
@@ -156,7 +156,11 @@ class OnnxEngine:
             rows = self._evidence.describe(vocabulary.labels, encoded.refined, background)
             encoded = replace(encoded, evidence=rows)
         logits = self.score_kept(background, encoded)
-        calibration = self._calibrator.calibrate(embeddings, logits)
+        calibration = (
+            self._calibrator.calibrate(embeddings, logits)
+            if self._evidence is None
+            else calibrated_already(len(logits.T), self.default_threshold)
+        )
         return replace(encoded, calibration=calibration, background=np.ascontiguousarray(logits.T))
 
     def pack_labels(self, label_features: LabelArrays) -> dict[str, Array]:
@@ -201,9 +205,10 @@ class OnnxEngine:
             raise ValueError(NO_BACKGROUND)
         return everyday_thresholds(self.probabilities(background, label_features), goal)
 
-    def familiarity(self, label_features: LabelArrays) -> Array | None:  # noqa: ARG002
+    def familiarity(self, label_features: LabelArrays) -> Array | None:
         """See `Engine`."""
-        return None
+        rows = label_features.evidence
+        return None if self._evidence is None or rows is None else self._evidence.familiarity(rows)
 
     def keep_images(self, image_features: ImageArrays) -> KeptFeatures:
         """See `Engine`."""

@@ -14,7 +14,7 @@ from model.acceleration import PrecisionChoice, accelerate, choose_precision
 from model.blocks import block_slices
 from model.bundle import Bundle, load_bundle
 from model.bundle_files import bundled_path
-from model.calibration import NO_BACKGROUND, probabilities, thresholds
+from model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
 from model.evidence import Photographs, evidence_of, pool_tokens
 from model.features import ImageFeatures, LabelFeatures
 from model.heads import SigRLHead
@@ -118,7 +118,11 @@ class TorchEngine:
             rows = self._evidence.describe(vocabulary.labels, _to_numpy(features.refined), background)
             features = replace(features, evidence=rows)
         logits = self.score_kept(background, features)
-        calibration = self._calibrator.calibrate(_to_numpy(embeddings), logits)
+        calibration = (
+            self._calibrator.calibrate(_to_numpy(embeddings), logits)
+            if self._evidence is None
+            else calibrated_already(len(logits.T), self.default_threshold)
+        )
         return replace(features, calibration=calibration, background=np.ascontiguousarray(logits.T))
 
     def pack_labels(self, label_features: LabelFeatures) -> dict[str, npt.NDArray[np.float32]]:
@@ -135,8 +139,13 @@ class TorchEngine:
         label_embeddings, refined = (
             torch.tensor(arrays[name]).to(self._device) for name in ("label_embeddings", "refined")
         )
-        others = {name: arrays.get(name) for name in ("calibration", "background", "evidence")}
-        return LabelFeatures(label_embeddings, refined, **others)
+        return LabelFeatures(
+            label_embeddings,
+            refined,
+            calibration=arrays.get("calibration"),
+            background=arrays.get("background"),
+            evidence=arrays.get("evidence"),
+        )
 
     @torch.inference_mode()
     def score(self, image_features: ImageFeatures, label_features: LabelFeatures) -> npt.NDArray[np.float32]:
@@ -184,9 +193,10 @@ class TorchEngine:
             raise ValueError(NO_BACKGROUND)
         return everyday_thresholds(self.probabilities(background, label_features), goal)
 
-    def familiarity(self, label_features: LabelFeatures) -> npt.NDArray[np.float32] | None:  # noqa: ARG002
+    def familiarity(self, label_features: LabelFeatures) -> npt.NDArray[np.float32] | None:
         """See `Engine`."""
-        return None
+        rows = label_features.evidence
+        return None if self._evidence is None or rows is None else self._evidence.familiarity(rows)
 
     @torch.inference_mode()
     def keep_images(self, image_features: ImageFeatures) -> KeptFeatures:
@@ -258,7 +268,6 @@ class TorchEngine:
         """See `Engine`. In the context form cosines, in the published form dot products."""
         local = self._model.head.local_scores(image_features, label_features)
         return _to_numpy(local.mT.unflatten(2, image_features.grid))  # type: ignore[no-untyped-call]
-
 
     def _photographs(self, image_features: ImageFeatures) -> Photographs:
         assert image_features.word_logits is not None

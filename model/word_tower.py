@@ -45,9 +45,10 @@ class WordTower(nn.Module):
         """Raises ValueError for an architecture whose last stage is not one inverted residual block."""
         super().__init__()
         name = str(config.vision["timm_model_name"])
+        self.trunk: Any
         try:
-            self.trunk: Any = timm.create_model(name, num_classes=0)
-            block = self.trunk.blocks[-1][0]
+            self.trunk = timm.create_model(name, num_classes=0)
+            block: Any = self.trunk.blocks[-1][0]
             widths = (
                 block.conv_pw.in_channels,
                 block.conv_pw.out_channels,
