@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from model.bundle_files import BundleFiles
 from model.calibration import CalibrationConfig, LabelCalibration, calibrate_labels, familiarity
-from model.kept_features import KeptFeatures, check_tensor, keep, read_tensors
+from model.kept_features import KeptFeatures, check_tensor, read_tensors
 from model.manifest import CALIBRATION
 
 Array = npt.NDArray[np.float32]
@@ -50,9 +50,9 @@ class Calibrator:
         return calibrate_labels(background_logits, familiar, self.config, self.default_threshold)
 
 
-def make_background(image_embeddings: Array, patch_tokens: Array, trained_labels: Array) -> Background:
-    """Of features in float32: [N, D], [N, P, D] (tokens in int8 from here on) and [K, D]."""
-    return Background(keep(image_embeddings, patch_tokens), trained_labels.astype(np.float16))
+def make_background(photographs: KeptFeatures, trained_labels: Array) -> Background:
+    """Of what an engine keeps of N photographs, and the text features [K, D] of the trained labels."""
+    return Background(photographs, trained_labels.astype(np.float16))
 
 
 def save_background(background: Background) -> bytes:

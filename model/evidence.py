@@ -66,9 +66,10 @@ FEATURES = (
 """What is known of a label that nobody labelled: how it scores on the background set, and where its text
 lies among the texts that training met."""
 
-GAINS = ("known_class", "new_class", "class_cut", "near", "near_cut")
-"""What the log of the class probability counts for known and for new words, and from which cosine of the
-nearest class on; what the scores of near known words count, and from which cosine on."""
+GAINS = ("known_class", "new_class", "own_class", "class_cut", "own_class_cut", "near", "near_cut")
+"""What the log of the class probability counts for known words, for new ones, and for those that are a class
+themselves; from which cosine of the nearest class on it counts at all, and from which on a label is that
+class. What the scores of near known words count, and from which cosine on."""
 FAMILIAR = (0.45, 0.75)
 """Cosine to the nearest text that training met at which a label is unknown, and known well."""
 
@@ -183,11 +184,13 @@ class Evidence:
         mean, deviation = open_scores.mean(axis=0), open_scores.std(axis=0) + 1e-6
         features = self._features(labels, open_scores, nearest, nearest_class, to_lexicon)
 
-        near_gate = sigmoid(np.float32(_GATE) * (nearest - np.float32(gains["near_cut"])))
-        class_gate = sigmoid(np.float32(_GATE) * (nearest_class - np.float32(gains["class_cut"])))
+        near_gate = _gate(nearest, gains["near_cut"])
+        class_gate = _gate(nearest_class, gains["class_cut"])
+        own_class = _gate(nearest_class, gains["own_class_cut"])
+        new_class = gains["new_class"] + (gains["own_class"] - gains["new_class"]) * own_class
         slope = np.exp(features @ arrays["slope"]) / deviation
         rows[:, _SCALE] = np.where(known, 0, slope)
-        rows[:, _CLASS_GAIN] = class_gate * np.where(known, gains["known_class"], gains["new_class"])
+        rows[:, _CLASS_GAIN] = class_gate * np.where(known, gains["known_class"], new_class)
         rows[:, _WORD_SHARES] *= np.where(known, 1, gains["near"] * near_gate)[:, None]
         part_of_words = (of_words[rows[:, _WORD_ROWS].astype(np.int64)] * rows[:, _WORD_SHARES]).sum(axis=1)
         offset = features @ arrays["offset"] - slope * mean - part_of_words
@@ -306,6 +309,11 @@ def _share_of_words(to_known: Array, own: npt.NDArray[np.int64], rows: Array) ->
     shares[known] = np.eye(1, count)
     rows[:, _WORD_ROWS][:, :count] = best
     rows[:, _WORD_SHARES][:, :count] = shares
+
+
+def _gate(cosines: Array, cut: float) -> Array:
+    """From 0 below `cut` to 1 above it."""
+    return sigmoid(np.float32(_GATE) * (cosines - np.float32(cut)))
 
 
 def _photographs(embeddings: Array, tokens: Array, words: Array | None) -> Photographs:

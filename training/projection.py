@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from model.backbone import Backbone
 from model.features import ImageFeatures
+from model.word_tower import WordTower
 from training.data.dataset import DataError
 
 
@@ -53,4 +54,6 @@ def projection_parameters(backbone: Backbone) -> list[nn.Parameter]:
 
 
 def _place(backbone: Backbone) -> str:
+    if isinstance(backbone.visual, WordTower):
+        return "projection"
     return "head" if isinstance(backbone.visual, TimmModel) else "proj"

@@ -65,10 +65,7 @@ def write_calibrated(source, directory):
     engine = TorchEngine.load(source, "cpu", precision="float32")
     images = engine.encode_images(np.random.default_rng(5).standard_normal((40, 3, 64, 64), dtype=np.float32))
     trained = engine.encode_labels(Vocabulary.from_names(["dog"])).label_embeddings
-    tokens = images.patch_tokens if images.rebuilt_tokens is None else images.rebuilt_tokens
-    if files.manifest.head.kind == "clip":
-        tokens = torch.zeros_like(tokens[:, :1])
-    background = make_background(images.image_embeddings.numpy(), tokens.numpy(), trained.numpy())
+    background = make_background(engine.keep_images(images), trained.numpy())
     calibration = CalibrationConfig(photographs=40, offset=-3.0, slope=0.7)
     description = files.manifest.model_copy(update={"calibration": calibration})
     contents = {**files.contents, CALIBRATION: save_background(background)}

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from model.background import Background, make_background, save_background
 from model.bundle_files import BundleFiles, make_files, read_files
 from model.calibration import CalibrationConfig
+from model.kept_features import KeptFeatures, join
 from model.manifest import CALIBRATION, Description
 from model.torch_engine import TorchEngine
 from model.vocabulary import Vocabulary
@@ -88,7 +89,7 @@ def calibrate(path: Path, photographs: LabelledPhotographs, source: str) -> Cali
     names = tuple(np.array(drawn.label_names)[counted].tolist())
     # In float32, so that the numbers are the same on every machine.
     engine = TorchEngine.load(path, precision="float32")
-    embeddings, tokens, scores = _run(engine, drawn.image_paths, (*names, *common_names(COMMON_NAMES, names)))
+    photographs_kept, scores = _run(engine, drawn.image_paths, (*names, *common_names(COMMON_NAMES, names)))
     first = scores[:BACKGROUND_PHOTOGRAPHS]
     expected = expected_new_words(first[:, len(names) :])
     own, background, labels = scores[:, : len(names)], first[:, : len(names)], drawn.labels[:, counted]
@@ -102,12 +103,13 @@ def calibrate(path: Path, photographs: LabelledPhotographs, source: str) -> Cali
     trained = context
     if not context and left_out is not None and left_out.as_they_come <= left_out.as_new_words:
         trained = names
-    kept = make_background(embeddings, tokens, _text_features(engine, trained))
+    keeps = bool(trained) or description.head.kind == "evidence"
+    kept = make_background(photographs_kept, _text_features(engine, trained))
     changes = {
         "calibration": CalibrationConfig(
-            photographs=len(embeddings), offset=fitted.offset, slope=fitted.slope
+            photographs=len(photographs_kept), offset=fitted.offset, slope=fitted.slope
         ),
-        "default_threshold": description.default_threshold if trained else EVEN_THRESHOLD,
+        "default_threshold": description.default_threshold if keeps else EVEN_THRESHOLD,
         "provenance": description.provenance
         | {"calibration": _provenance(source, kept, len(drawn), names, left_out)},
     }
@@ -119,22 +121,16 @@ def calibrate(path: Path, photographs: LabelledPhotographs, source: str) -> Cali
 Array = npt.NDArray[np.float32]
 
 
-def _run(engine: TorchEngine, paths: Sequence[Path], names: Sequence[str]) -> tuple[Array, Array, Array]:
-    """Image embeddings [N, D] and patch tokens [N, P, D] of the background set, scores [M, C] of all."""
+def _run(engine: TorchEngine, paths: Sequence[Path], names: Sequence[str]) -> tuple[KeptFeatures, Array]:
+    """The background set's features, and the scores [M, C] of all photographs."""
     labels = engine.encode_labels(Vocabulary.from_names(names))
-    embeddings: list[Array] = []
-    tokens: list[Array] = []
+    kept: list[KeptFeatures] = []
     scores: list[Array] = []
     for batch in encode_photographs(engine, paths):
         scores.append(engine.score(batch, labels))
-        if sum(map(len, embeddings)) < BACKGROUND_PHOTOGRAPHS:
-            matched = batch.patch_tokens if batch.rebuilt_tokens is None else batch.rebuilt_tokens
-            if engine.manifest.head.kind == "clip":
-                matched = matched[:, :1] * 0
-            embeddings.append(batch.image_embeddings.cpu().numpy())
-            tokens.append(matched.cpu().numpy())
-    kept = slice(BACKGROUND_PHOTOGRAPHS)
-    return np.concatenate(embeddings)[kept], np.concatenate(tokens)[kept], np.concatenate(scores)
+        if sum(map(len, kept)) < BACKGROUND_PHOTOGRAPHS:
+            kept.append(engine.keep_images(batch))
+    return join(kept).take(slice(BACKGROUND_PHOTOGRAPHS)), np.concatenate(scores)
 
 
 def _text_features(engine: TorchEngine, names: Sequence[str]) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from model.bundle import Bundle, TaggingModel, load_bundle, save_bundle
 from model.bundle_files import bundled_path
 from model.calibration import probabilities
+from model.config import HeadConfig
 from model.manifest import Description
 from training.data.dataset import LabelledPhotographs
 from training.evaluation import evaluate_scores
@@ -88,9 +89,11 @@ def _save(
     threshold: float,
 ) -> None:
     manifest = start.manifest
-    model = TaggingModel(manifest.backbone, manifest.head, start.tokenizer)
+    head = _trained_head(manifest.head)
+    model = TaggingModel(manifest.backbone, head, start.tokenizer)
     model.backbone.load_state_dict(trained.backbone.state_dict())
-    model.head.load_state_dict(trained.head.state_dict())
+    parts = trained.head.state_dict()
+    model.head.load_state_dict({name: parts[name] for name in model.head.state_dict()})
     positives = (data.train.labels == 1).sum(axis=0).tolist()
     provenance = {
         "data": str(config.shards or config.labels or config.photographs),
@@ -108,10 +111,16 @@ def _save(
     description = Description(
         name=f"{manifest.name[:150]}, fitted to own photographs",
         backbone=manifest.backbone,
-        head=manifest.head,
+        head=head,
         preprocessing=manifest.preprocessing,
         default_threshold=threshold,
         provenance=provenance,
     )
     assert outcome.bundle is not None
     save_bundle(outcome.bundle, description, model.state_dict(), start.tokenizer)
+
+
+def _trained_head(head: HeadConfig) -> HeadConfig:
+    """What is left of a head after training on somebody's own photographs: of an evidence head its matching,
+    for what it knows of words and classes was not trained along."""
+    return HeadConfig(kind="mkt", top_k=head.top_k) if head.kind == "evidence" else head
