@@ -12,7 +12,7 @@ export const NOTHING_NAMED = "*";
 export async function fillChoices() {
   const [known, { checkpoints }] = await Promise.all([vocabularies(), ask("v1/checkpoints")]);
   const named = () => known.map((each) => new Option(`${each.name} (${each.size} labels)`, each.name));
-  fill($("vocabulary"), [new Option("my own labels", ""), new Option("nothing: what is surely there", NOTHING_NAMED), ...named()]);
+  fill($("vocabulary"), [new Option("my own labels", ""), new Option("whatever is surely there", NOTHING_NAMED), ...named()]);
   const others = checkpoints.filter((each) => ANSWERS.includes(each.state));
   fill($("beside"), [
     new Option("nothing", ""),
