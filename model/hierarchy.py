@@ -83,11 +83,14 @@ class Hierarchy:
     def narrowest(self, accepted: Booleans) -> Booleans:
         """Those that count as present without a label below them that does; what `accept` gave, [..., C] ->
         [..., C]."""
-        narrowest = np.moveaxis(accepted, -1, 0).copy()
+        if self._trivial:
+            return accepted
+        values = np.moveaxis(accepted, -1, 0)
+        implied = np.zeros_like(values)
         for level in self._levels[1:]:
             # Where one far below counts, those between count too.
-            narrowest[level.parents[np.moveaxis(accepted, -1, 0)[level.children]]] = False
-        return np.moveaxis(narrowest, 0, -1)
+            np.logical_or.at(implied, level.parents, values[level.children])
+        return np.moveaxis(values & ~implied, 0, -1)
 
 
 def _is_first_best(values: Floats) -> Booleans:

@@ -117,7 +117,7 @@ def _goal(texts: dict[str, str]) -> CalibrationGoal:
     except ValidationError as error:
         raise ParameterError(
             f"the goal cannot be used: {_first(error)}",
-            "goal=f1, goal=precision with value=0.9, or goal=false-positive-rate with value=0.01",
+            "goal=f1, or goal=precision, recall or false-positive-rate with a value between 0 and 1",
         ) from error
 
 

@@ -86,7 +86,7 @@ export function start(tagAgain) {
   $("goal").addEventListener("change", () => {
     const goal = $("goal").value;
     $("goal-value").hidden = goal === "f1";
-    $("goal-value").value = goal === "precision" ? "90" : "1";
+    $("goal-value").value = goal === "false-positive-rate" ? "1" : "90";
   });
   document.addEventListener("marked", () => {
     tell($("calibration-status"), `Marked: ${photographsOf(marked().length)}.`);

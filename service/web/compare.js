@@ -5,11 +5,14 @@ import { $, short } from "./dom.js";
 
 const ANSWERS = ["ready", "shadow"];
 
+// The choice of naming nothing: what the service answers then is its surest.
+export const NOTHING_NAMED = "*";
+
 // Fills both lists of choices, and leaves what is chosen as it is.
 export async function fillChoices() {
   const [known, { checkpoints }] = await Promise.all([vocabularies(), ask("v1/checkpoints")]);
   const named = () => known.map((each) => new Option(`${each.name} (${each.size} labels)`, each.name));
-  fill($("vocabulary"), [new Option("my own labels", ""), ...named()]);
+  fill($("vocabulary"), [new Option("my own labels", ""), new Option("whatever is surely there", NOTHING_NAMED), ...named()]);
   const others = checkpoints.filter((each) => ANSWERS.includes(each.state));
   fill($("beside"), [
     new Option("nothing", ""),

@@ -20,9 +20,9 @@ export function start() {
 
 function curl(filename, fields) {
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-  const given = [...fields].map(([name, value]) => `-F ${quoted(`${name}=${value}`)}`).join(" ");
+  const given = [...fields].map(([name, value]) => ` -F ${quoted(`${name}=${value}`)}`).join("");
   const header = key() ? ' -H "Authorization: Bearer $SIGRL_API_KEY"' : "";
-  return `curl${header} -F ${quoted(`image=@${filename}`)} ${given} ${address("v1/tag")}`;
+  return `curl${header} -F ${quoted(`image=@${filename}`)}${given} ${address("v1/tag")}`;
 }
 
 // JSON's strings and lists are Python's too.
@@ -30,13 +30,14 @@ function python(filename, fields) {
   const vocabulary = fields.get("vocabulary");
   const names = (fields.get("labels") ?? "").split(",").map((each) => each.trim());
   const labels = JSON.stringify(names.filter(Boolean)).replaceAll('","', '", "');
-  const wanted = vocabulary === null ? labels : `vocabulary=${JSON.stringify(vocabulary)}`;
+  const named = vocabulary === null ? labels : `vocabulary=${JSON.stringify(vocabulary)}`;
+  const wanted = vocabulary === null && !fields.has("labels") ? "" : `, ${named}`;
   const note = key() ? "  # the key is read from SIGRL_API_KEY" : "";
   return [
     "from service.client import Client",
     "",
     `with Client(${JSON.stringify(address(".").href.replace(/\/$/, ""))}) as client:${note}`,
-    `    answer = client.tag(${JSON.stringify(filename)}, ${wanted})`,
+    `    answer = client.tag(${JSON.stringify(filename)}${wanted})`,
     "    for tag in answer.images[0].tags:",
     "        print(tag.label, tag.probability)",
   ].join("\n");

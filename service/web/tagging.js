@@ -2,12 +2,12 @@
 
 import { ask } from "./api.js";
 import * as calibration from "./calibration.js";
-import { besides, fillChoices } from "./compare.js";
+import { NOTHING_NAMED, besides, fillChoices } from "./compare.js";
 import { $, make, short, tell, telling } from "./dom.js";
 import { mark, photographs, start as startPhotographs } from "./photographs.js";
 import { draw } from "./picture.js";
 import * as recipes from "./recipes.js";
-import { tagList } from "./tags.js";
+import { found } from "./tags.js";
 
 const SHOWN = 60;
 let current = null;
@@ -16,6 +16,7 @@ let known = new Map();
 function asked() {
   const form = new FormData();
   const vocabulary = $("vocabulary").value;
+  if (vocabulary === NOTHING_NAMED) return form;
   if (vocabulary) form.append("vocabulary", vocabulary);
   else form.append("labels", $("labels").value);
   return form;
@@ -40,8 +41,8 @@ async function tag(photograph) {
     const other = besides(fields);
     photograph.columns = await Promise.all([fields, ...(other ? [other] : [])].map((each) => column(photograph.file, each)));
     photograph.maps.clear();
-    const [{ tags, answer }] = photograph.columns;
-    const accepted = tags.filter((each) => each.accepted).length;
+    const [{ tags, implied, answer }] = photograph.columns;
+    const accepted = [...tags, ...implied].filter((each) => each.accepted).length;
     tell($("status"), `${accepted} of ${answer.vocabulary.size} labels hold (${Math.round(performance.now() - began)} ms)`);
     if (photograph === current) list();
   });
@@ -52,9 +53,12 @@ async function column(file, fields) {
   const form = new FormData();
   for (const [name, value] of fields) form.append(name, value);
   form.append("image", file, file.name);
-  form.append("top_k", String(SHOWN));
+  // Who names labels may want another threshold for them, and needs those below it.
+  const isBrief = !fields.has("labels") && !fields.has("vocabulary");
+  if (!isBrief) form.append("top_k", String(SHOWN));
   const answer = await ask("v1/tag", form);
-  return { fields, answer, tags: answer.images[0].tags };
+  const { tags, implied, guesses } = answer.images[0];
+  return { fields, answer, isBrief, tags: isBrief ? [...tags, ...guesses] : tags, implied };
 }
 
 function list() {
@@ -62,7 +66,9 @@ function list() {
   $("result").hidden = columns.length === 0;
   $("view-tag").classList.toggle("comparing", columns.length > 1);
   if (columns.length === 0) return;
-  const chosen = Number($("threshold").value);
+  const isBrief = columns.every((each) => each.isBrief);
+  $("thresholds").hidden = isBrief;
+  const chosen = isBrief ? -1 : Number($("threshold").value);
   $("threshold-value").textContent = chosen < 0 ? "each label's own" : `${chosen} %`;
   const fails = (each) => (chosen < 0 ? !each.accepted : each.probability * 100 < chosen);
   const failing = columns.map(({ tags }) => new Set(tags.filter(fails).map((each) => each.label)));
@@ -74,7 +80,7 @@ function list() {
         "section",
         { "aria-label": titleOf(each) },
         ...(several ? [make("h3", { textContent: titleOf(each) })] : []),
-        tagList(each.tags, {
+        ...found(each, {
           title: several ? `Tags: ${titleOf(each)}` : "Tags",
           chosen,
           see: (label) => explain(each, label),

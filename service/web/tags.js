@@ -1,32 +1,56 @@
-// A list of tags: bars with probability and threshold, and what may be marked on them.
+// Lists of tags: bars with probability and threshold, and what may be marked on them.
 
 import { make, percent } from "./dom.js";
 
+const GUESSES = 3;
+// Whether the labels that do not hold were unfolded: they stay so while the threshold moves.
+let unfolded = false;
+
+// What is found, as elements: the tags that hold, or else that none does and the best three as guesses; what goes
+// without saying; the other labels, folded away; and what is to be known of labels that cannot be judged.
+//
 // `chosen`: percent from which a tag counts, negative for each label's own. `see(label)` and `leave()` follow
 // the pointer and the focus; `marks`: a Map from label to whether it is right, or null for no marking; `failing`:
 // labels that do not hold in the list beside this one.
-export function tagList(tags, { title, chosen, see, leave, marks, failing }) {
-  const rows = tags.map((each) => {
-    const holds = chosen < 0 ? each.accepted : each.probability * 100 >= chosen;
-    const mark = make("i");
-    mark.style.left = `${chosen < 0 ? each.threshold * 100 : chosen}%`;
-    const bar = make("progress", { max: 1, value: each.probability });
-    const isOnlyHere = holds && failing.has(each.label);
-    const row = make(
-      "button",
-      {
-        type: "button",
-        className: holds ? "yes" : "no",
-        title: `holds from ${percent(each.threshold)} on`,
-        on: { pointerenter: () => see(each.label), focus: () => see(each.label), click: () => see(each.label), pointerleave: leave },
-      },
-      make("span", {}, each.label, ...(isOnlyHere ? [" ", make("small", { textContent: "only here" })] : [])),
-      make("span", { className: "bar", "aria-hidden": "true" }, bar, mark),
-      make("span", { className: "share", textContent: percent(each.probability) }),
-    );
-    return make("li", {}, row, ...(marks ? [verdicts(each.label, marks)] : []));
-  });
-  return make("ol", { className: "tags", "aria-label": title }, ...rows);
+export function found({ tags, implied, answer }, { title, chosen, see, leave, marks, failing }) {
+  const holds = (each) => (chosen < 0 ? each.accepted : each.probability * 100 >= chosen);
+  const holding = tags.filter(holds);
+  const guesses = holding.length ? [] : tags.slice(0, GUESSES);
+  const others = tags.filter((each) => !holding.includes(each) && !guesses.includes(each));
+  const rows = (of, guessed = false) =>
+    of.map((each) => row(each, { holds: holds(each), guessed, chosen, see, leave, marks, onlyHere: holds(each) && failing.has(each.label) }));
+  const list = (name, of) => make("ol", { className: "tags", "aria-label": name }, ...of);
+  const parts = holding.length
+    ? [list(title, rows(holding))]
+    : [make("p", { className: "nothing", textContent: "Nothing recognised with confidence. It may be:" }), list(`${title}, guesses`, rows(guesses, true))];
+  if (implied.length) parts.push(make("p", { className: "note", textContent: `also: ${implied.map((each) => each.label).join(", ")}` }));
+  if (others.length) {
+    const summary = make("summary", { textContent: `${others.length} more that ${others.length === 1 ? "does" : "do"} not hold` });
+    const remember = (event) => (unfolded = event.target.open);
+    parts.push(make("details", { open: unfolded || marks !== null, className: "others", on: { toggle: remember } }, summary, list(`${title}, what does not hold`, rows(others))));
+  }
+  for (const { label, message } of answer.warnings) parts.push(make("p", { className: "note warning" }, make("strong", { textContent: label }), `: ${message}.`));
+  return parts;
+}
+
+function row(tag, { holds, guessed, chosen, see, leave, marks, onlyHere }) {
+  const mark = make("i");
+  mark.style.left = `${chosen < 0 ? tag.threshold * 100 : chosen}%`;
+  const bar = make("progress", { max: 1, value: tag.probability });
+  const remark = guessed ? "a guess" : onlyHere ? "only here" : null;
+  const shown = make(
+    "button",
+    {
+      type: "button",
+      className: holds ? "yes" : "no",
+      title: `holds from ${percent(tag.threshold)} on`,
+      on: { pointerenter: () => see(tag.label), focus: () => see(tag.label), click: () => see(tag.label), pointerleave: leave },
+    },
+    make("span", {}, tag.label, ...(remark ? [" ", make("small", { textContent: remark })] : [])),
+    make("span", { className: "bar", "aria-hidden": "true" }, bar, mark),
+    make("span", { className: "share", textContent: percent(tag.probability) }),
+  );
+  return make("li", guessed ? { className: "guess" } : {}, shown, ...(marks ? [verdicts(tag.label, marks)] : []));
 }
 
 function verdicts(label, marks) {

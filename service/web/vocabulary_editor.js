@@ -8,6 +8,9 @@ import { onShow } from "./views.js";
 let opened = null; // { from, etag, lines }; etag is null for what is not saved yet
 const path = (name) => `v1/vocabularies/${encodeURIComponent(name)}`;
 
+// What a vocabulary says of all its labels: it is not edited here, and stays.
+const settingsOf = ({ precision, recall }) => ({ precision, recall });
+
 const names = () => $("lines").value.split("\n").map((line) => line.trim().replace(/\s+/g, " ")).filter(Boolean);
 
 const isChanged = () => opened !== null && ($("lines").value !== opened.lines || finer.isChanged());
@@ -32,8 +35,8 @@ async function leave(then) {
   if (!isChanged() || (await confirmed("Leave it unsaved?", text, "Leave"))) await then();
 }
 
-function show({ from, name, etag, labels, builtIn = false }) {
-  opened = { from, etag, lines: labels.map((each) => each.name).join("\n") };
+function show({ from, name, etag, labels, settings = {}, builtIn = false }) {
+  opened = { from, etag, settings, lines: labels.map((each) => each.name).join("\n") };
   $("name").value = name;
   $("name").readOnly = etag !== null;
   $("lines").value = opened.lines;
@@ -50,7 +53,7 @@ async function load(name) {
   await telling($("editor-status"), async () => {
     const { content, etag } = await send("GET", path(name));
     const builtIn = Boolean(content.built_in);
-    show({ from: name, name: builtIn ? `my-${name}` : name, etag: builtIn ? null : etag, labels: content.labels, builtIn });
+    show({ from: name, name: builtIn ? `my-${name}` : name, etag: builtIn ? null : etag, labels: content.labels, settings: settingsOf(content), builtIn });
     // On a phone it is below the list; and whoever hears the page is told what was opened.
     $("editor-heading").focus();
   });
@@ -67,11 +70,11 @@ async function save(etag) {
   const headers = etag === null ? { "If-None-Match": "*" } : { "If-Match": etag };
   $("conflict").hidden = true;
   try {
-    const saved = await send("PUT", path(name), { labels: finer.labels(names()) }, headers);
+    const saved = await send("PUT", path(name), { labels: finer.labels(names()), ...opened.settings }, headers);
     const { version, size } = saved.content;
     tell($("editor-status"), `Saved ${name}: version ${version}, ${size} labels.`);
     const { content } = await send("GET", path(name));
-    show({ from: name, name, etag: saved.etag, labels: content.labels });
+    show({ from: name, name, etag: saved.etag, labels: content.labels, settings: settingsOf(content) });
     document.dispatchEvent(new CustomEvent("vocabularies-changed"));
     await list();
   } catch (error) {

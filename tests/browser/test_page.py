@@ -67,6 +67,37 @@ def test_own_words_a_vocabulary_and_a_threshold(open_page: OpenPage) -> None:
     assert """client.tag("coffee.jpg", vocabulary="voc20")""" in page.text_content("#python")
 
 
+def test_who_names_nothing_sees_what_is_sure_and_else_guesses(open_page: OpenPage, address: str) -> None:
+    import httpx
+    from playwright.sync_api import expect
+
+    page = open_page()
+    page.wait_for_selector("#vocabulary option[value='*']", state="attached")
+    page.select_option("#vocabulary", "*")
+    page.set_input_files("#files", EXAMPLES / "cat.jpg")
+    page.wait_for_selector("#lists .tags li")
+    with httpx.Client(base_url=address, timeout=60) as client:
+        files = {"image": (EXAMPLES / "cat.jpg").read_bytes()}
+        (image,) = client.post("/v1/tag", files=files).json()["images"]
+    expect(page.locator("#lists .tags button.yes")).to_have_count(len(image["tags"]))
+    expect(page.locator("#lists .guess")).to_have_count(len(image["guesses"]))
+    assert page.is_hidden("#threshold")
+    assert 'client.tag("cat.jpg")' in page.text_content("#python")
+
+
+def test_guesses_and_warnings_are_marked(open_page: OpenPage, check_view: CheckView) -> None:
+    page = open_page()
+    page.fill("#labels", "no dog, submarine, giraffe, violin")
+    page.set_input_files("#files", EXAMPLES / "coffee.jpg")
+    page.wait_for_selector("#lists .guess")
+    assert "Nothing recognised with confidence" in page.inner_text("#lists .nothing")
+    assert page.locator("#lists .guess").count() == 3
+    assert all("a guess" in text for text in page.locator("#lists .guess").all_inner_texts())
+    assert "no dog: it names what is absent" in page.inner_text("#lists .warning")
+    page.click("#lists .others summary")
+    check_view(page)
+
+
 def test_what_is_copied_from_the_page_runs(open_page: OpenPage, monkeypatch: Any, capsys: Any) -> None:
     page = open_page()
     _tagged(page, "cat.jpg")

@@ -71,5 +71,6 @@ def _is_beyond_schemas(case: Case, response: Response) -> bool:
         return True
     query, form = {*case.query}, {*case.body} if isinstance(case.body, dict) else set()
     given = query | form
-    excluding = {"labels", "vocabulary"} <= given or {"threshold", "false_positive_rate"} <= given
+    thresholds = given & {"threshold", "false_positive_rate", "precision", "recall"}
+    excluding = {"labels", "vocabulary"} <= given or len(thresholds) > 1
     return bool(query & form) or excluding or bool({"goal", "value"} & given)

@@ -114,3 +114,24 @@ def test_hierarchies_are_deep_within_reason():
         Vocabulary.from_json(chain(MAX_LEVELS + 1))
     with pytest.raises(VocabularyError, match="more than 32 levels"):
         Vocabulary.from_json(chain(20_000))
+
+
+@given(vocabularies(), st.data())
+def test_the_narrowest_are_those_with_nothing_accepted_below_them(
+    vocabulary: Vocabulary, data: st.DataObject
+):
+    count = len(vocabulary.labels)
+    numbers = st.lists(st.floats(0, 1, width=32), min_size=count, max_size=count)
+    probabilities = np.array(data.draw(st.lists(numbers, min_size=1, max_size=3)), np.float32)
+    hierarchy = vocabulary.hierarchy
+    settled = hierarchy.settle(probabilities)
+    thresholds = np.full(count, 0.5)
+    accepted = hierarchy.accept(settled, thresholds)
+    narrowest = hierarchy.narrowest(accepted)
+    for found, left, reached in zip(accepted, narrowest, settled >= thresholds, strict=True):
+        above = {vocabulary.labels[row].parent for row in np.flatnonzero(found)}
+        assert left.tolist() == [
+            bool(found[row]) and name not in above for row, name in enumerate(vocabulary.names)
+        ]
+        # Whoever is accepted for another's sake is not among them.
+        assert (reached >= left).all()

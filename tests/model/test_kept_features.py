@@ -17,7 +17,8 @@ def test_photographs_are_scored_a_few_at_a_time_and_in_order(features):
     kept = keep(*features)
     batches = []
 
-    def score(embeddings, tokens):
+    def score(embeddings, tokens, words):
+        assert words is None
         batches.append(len(embeddings))
         return np.concatenate([embeddings, tokens.reshape(len(tokens), -1)], axis=1)
 
@@ -31,7 +32,7 @@ def test_photographs_are_scored_a_few_at_a_time_and_in_order(features):
 def test_an_int8_token_points_where_it_did(features):
     tokens = features[1]
     tokens[0, 0] = 0
-    kept = keep(*features).logits(lambda _, tokens: tokens)
+    kept = keep(*features).logits(lambda _embeddings, tokens, _words: tokens)
     assert (kept[0, 0] == 0).all()
     norms = np.linalg.norm(tokens, axis=2) * np.linalg.norm(kept, axis=2)
     assert ((tokens * kept).sum(2)[norms > 0] / norms[norms > 0] > 0.9999).all()
@@ -70,3 +71,10 @@ def test_what_they_are_not_is_refused(features, change, message):
 def test_bytes_of_something_else_are_refused():
     with pytest.raises(ValueError, match="safetensors"):
         KeptFeatures.from_bytes(b"no tensors")
+
+
+def test_word_logits_are_kept_with_the_photographs(features):
+    words = np.random.default_rng(1).standard_normal((50, 5)).astype(np.float32)
+    kept = join([keep(*features, words).take(slice(0, 20)), keep(*features, words).take(slice(20, 50))])
+    again = KeptFeatures.from_bytes(kept.to_bytes())
+    np.testing.assert_allclose(again.logits(lambda _e, _t, words: words), words, atol=2e-3)

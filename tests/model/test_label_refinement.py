@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.calibration import THRESHOLD, probabilities
-from model.label_refinement import BestF1, TargetPrecision, refine
+from model.label_refinement import BestF1, TargetPrecision, TargetRecall, refine
 
 BEFORE = np.array([[-1.0, 0.8, 0.3], [0.0, 1.0, 0.4]], np.float32)
 
@@ -66,6 +66,18 @@ def test_the_threshold_reaches_the_precision_asked_for(precision):
     lower = probabilities(logits[:, None], "context", refined)[:, 0]
     below = np.sort(lower[lower < refined[0, THRESHOLD]])[::-1]
     assert all((labels[lower >= cut] > 0).mean() < precision for cut in below)
+
+
+@pytest.mark.parametrize("recall", [0.1, 0.7, 0.95])
+def test_the_highest_threshold_that_reaches_the_recall_asked_for(recall):
+    logits, labels = draw(400)
+    refined = refine(BEFORE[:1], logits[:, None], labels[:, None], TargetRecall(recall))
+    shown = probabilities(logits[:, None], "context", refined)[labels > 0, 0]
+    threshold = refined[0, THRESHOLD]
+    assert (shown >= threshold).mean() >= recall - 1e-9
+    assert (shown > threshold).mean() < recall
+    absent = refine(BEFORE[:1], logits[:, None], np.full_like(labels[:, None], -1), TargetRecall(recall))
+    assert absent[0, THRESHOLD] == BEFORE[0, THRESHOLD]
 
 
 def test_a_precision_out_of_reach_tags_nothing():

@@ -157,6 +157,20 @@ def test_only_what_a_text_tower_sees_changes_the_hash_of_the_texts() -> None:
         assert changed.texts_hash != plain.texts_hash
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"precision": 0.8, "recall": 0.8}, "both a precision and a recall"),
+        ({"precision": 0}, "greater than 0"),
+        ({"recall": 1}, "less than 1"),
+        ({"precision": "high"}, "valid number"),
+    ],
+)
+def test_a_precision_or_a_recall_is_a_share(settings: dict[str, object], says: str) -> None:
+    with pytest.raises(VocabularyError, match=says):
+        Vocabulary.from_json(json.dumps({"labels": ["dog"], **settings}))
+
+
 @given(vocabularies())
 def test_json_gives_back_the_same_vocabulary(vocabulary: Vocabulary) -> None:
     for text in (vocabulary.model_dump_json(), vocabulary.model_dump_json(exclude_defaults=True)):

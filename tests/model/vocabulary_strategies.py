@@ -17,7 +17,7 @@ _languages = st.sampled_from(["de", "fr", "pt-BR", "zh-Hant", "haw"])
 
 @st.composite
 def vocabularies(draw: st.DrawFn, max_size: int = 8) -> Vocabulary:
-    """With parents, exclusive groups and every other field, each set or left out."""
+    """With parents, exclusive groups, a precision or a recall and every other field, each set or left out."""
     names = draw(st.lists(_names, min_size=1, max_size=max_size, unique_by=str.casefold))
     above = [draw(st.none() | st.integers(0, row - 1)) if row else None for row in range(len(names))]
     siblings: dict[int | None, list[int]] = {}
@@ -43,4 +43,7 @@ def vocabularies(draw: st.DrawFn, max_size: int = 8) -> Vocabulary:
         for row, name in enumerate(names)
     ]
     order = draw(st.permutations(labels))
-    return Vocabulary(name=draw(texts), labels=tuple(order))
+    shares = st.floats(0, 1, exclude_min=True, exclude_max=True)
+    settings = draw(st.sampled_from(["precision", "recall"]).map(lambda name: (name,)) | st.just(()))
+    said = {name: draw(shares) for name in settings}
+    return Vocabulary(name=draw(texts), labels=tuple(order), **said)

@@ -71,8 +71,18 @@ def test_any_vocabulary_survives_the_database(
     reader = VocabularyRegistry.open(stored)
     again = reader.get("any")
     reader.close()
-    assert again.labels == vocabulary.labels
+    assert (again.labels, again.goal) == (vocabulary.labels, vocabulary.goal)
     assert again.content_hash == vocabulary.content_hash
+
+
+def test_another_precision_is_another_version(registry: VocabularyRegistry) -> None:
+    assert registry.put("pets", PETS)[0].version == 1
+    precise = Vocabulary(labels=PETS.labels, precision=0.8)
+    entry, _ = registry.put("pets", precise)
+    assert (entry.version, registry.put("pets", precise)[0].version) == (2, 2)
+    assert (registry.get("pets").precision, registry.get("pets", 1).precision) == (0.8, None)
+    assert PETS.content_hash != precise.content_hash
+    assert PETS.texts_hash == precise.texts_hash
 
 
 def test_a_restart_keeps_all(stored: Settings) -> None:

@@ -4,11 +4,13 @@ from fake_engine import FakeEngine
 from PIL import Image
 
 from model.engine import Engine
+from model.label_warnings import ABSENCE, UNKNOWN
 from model.preprocess import preprocess
-from model.vocabulary import Vocabulary
-from service.errors import ModelError
-from service.scoring import Question, Scored, Work, score_batch
-from service.selection import Selection
+from model.vocabulary import Label, Vocabulary
+from service import vocabularies
+from service.errors import ModelError, ParameterError
+from service.scoring import MOST_DOUBTFUL, Question, Scored, Scores, Work, score_batch
+from service.selection import SURE, Selection
 
 COLOURS = ("red", "blue", "white", "black", "magenta")
 
@@ -71,3 +73,61 @@ def test_scores_that_are_no_numbers_fail_their_photograph_alone(monkeypatch: pyt
         assert isinstance(scored, Scored)
         assert question.answer(scored.scores[0]).labels == ("red",)
     assert score_batch([]) == []
+
+
+def _asked(engine: Engine, vocabulary: Vocabulary, selection: Selection) -> Question:
+    return Question(engine, vocabulary, engine.encode_labels(vocabulary), selection)
+
+
+def test_who_names_nothing_is_told_what_is_more_likely_than_not() -> None:
+    engine = FakeEngine(has_background=True, default_threshold=0.2)
+    colours = Vocabulary(labels=(Label(name="red"), Label(name="blue", threshold=0.9)))
+    assert _asked(engine, colours, Selection(brief=True)).thresholds.tolist() == [SURE, 0.9]
+    # Labels that are named keep the checkpoint's own, and so does all of a checkpoint without a calibration.
+    assert _asked(engine, colours, Selection()).thresholds.tolist() == [0.2, 0.9]
+    engine.has_background = False
+    assert _asked(engine, colours, Selection(brief=True)).thresholds.tolist() == [0.2, 0.9]
+
+
+def test_a_vocabularys_precision_holds_where_the_request_sets_nothing() -> None:
+    engine = FakeEngine(has_background=True, default_threshold=0.2)
+    sure = Vocabulary(labels=(Label(name="dog"), Label(name="blue", threshold=0.9)), precision=0.8)
+    # No photograph of the background set comes near.
+    for selection in (Selection(), Selection(brief=True), Selection(top_k=1)):
+        assert _asked(engine, sure, selection).thresholds.tolist() == pytest.approx([0.8, 0.9])
+    assert _asked(engine, sure, Selection(threshold=0.3)).thresholds.tolist() == [0.3, 0.9]
+    assert _asked(engine, sure, Selection(precision=0.7)).thresholds[0] == pytest.approx(0.7)
+    engine.has_background = False
+    with pytest.raises(ParameterError, match="precision cannot be kept"):
+        _ = _asked(engine, sure, Selection()).thresholds
+
+
+def _answered(question: Question, *logits: float) -> dict[str, tuple[float, bool]]:
+    scores = np.array([logits], np.float32)
+    found = question.engine.probabilities(scores, question.features)
+    tagging = question.answer(Scores(scores[0], found[0]))
+    return {tag.label: (tag.probability, tag.accepted) for tag in (*tagging.tags, *tagging.guesses)}
+
+
+def test_a_label_that_cannot_be_judged_never_fires_by_default() -> None:
+    engine = FakeEngine(unknown=("blorf",), has_background=True, default_threshold=0.2)
+    odd = Vocabulary.from_names(["no dog", "blorf", "red"])
+    question = _asked(engine, odd, Selection())
+    told = {each.label: each.message for each in question.warnings}
+    assert told == {"no dog": ABSENCE, "blorf": UNKNOWN}
+    doubtful = (pytest.approx(MOST_DOUBTFUL), False)
+    assert _answered(question, 9, 9, 9) == {"red": (pytest.approx(1, abs=1e-3), True)}
+    assert _answered(question, 9, 9, -9)["blorf"] == doubtful
+    assert _answered(_asked(engine, odd, Selection(recall=0.99)), 9, 9, -9)["no dog"] == doubtful
+    # Who sets a low threshold has it.
+    assert _answered(_asked(engine, odd, Selection(threshold=0.2)), 9, 9, -9)["no dog"][1]
+    assert not question.verdicts(Scores(np.zeros(3, np.float32), np.ones(3, np.float32)))[1][0]
+
+
+def test_built_in_vocabularies_and_those_with_examples_do_not_warn() -> None:
+    engine = FakeEngine(unknown=tuple(vocabularies.builtin("voc20").names))
+    assert _asked(engine, vocabularies.builtin("voc20"), Selection()).warnings == ()
+    copy = Vocabulary(name="mine", labels=vocabularies.builtin("voc20").labels)
+    assert len(_asked(engine, copy, Selection()).warnings) == 20
+    shown = copy.model_copy(update={"calibration": 1})
+    assert _asked(engine, shown, Selection()).warnings == ()

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vocabulary_strategies import vocabularies
 
 from model.vocabulary import Label, Vocabulary
 from service.errors import ParameterError
-from service.selection import DEFAULT_TOP_K, Selection
+from service.selection import DEFAULT_TOP_K, GUESSES, SURE, Chosen, Selection
 
 VOCABULARY = Vocabulary(
     labels=(Label(name="a"), Label(name="b"), Label(name="c", threshold=0.9), Label(name="d", threshold=0.1))
@@ -79,9 +82,97 @@ def test_an_accepted_label_brings_its_parents_and_keeps_out_what_it_excludes() -
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"top_k": 0}, {"top_k": -1}, {"threshold": -0.1}, {"threshold": 1.1}, {"threshold": float("nan")}],
+    [
+        {"top_k": 0},
+        {"top_k": -1},
+        {"threshold": -0.1},
+        {"threshold": 1.1},
+        {"threshold": float("nan")},
+        {"precision": 0},
+        {"recall": 1},
+        {"recall": float("nan")},
+        {"precision": 0.9, "recall": 0.9},
+        {"threshold": 0.5, "recall": 0.9},
+    ],
 )
 def test_out_of_range(arguments: dict[str, float]) -> None:
     with pytest.raises(ParameterError, match=next(iter(arguments))) as caught:
         Selection(**arguments)
     assert caught.value.hint
+
+
+CLOTHES = Vocabulary(
+    labels=(
+        Label(name="clothing"),
+        Label(name="shirt", parent="clothing"),
+        Label(name="shoe", parent="clothing"),
+        Label(name="sneaker", parent="shoe"),
+        Label(name="cat"),
+    )
+)
+
+
+def _chosen(selection: Selection, *probabilities: float) -> Chosen:
+    found = np.array(probabilities, np.float32)
+    logits = np.log(found / (1 - found))
+    return selection.choose(CLOTHES, logits, found, np.full(len(found), SURE))
+
+
+def test_a_brief_answer_has_the_narrowest_of_a_branch_and_tells_what_they_imply() -> None:
+    chosen = _chosen(Selection(brief=True), 0.2, 0.6, 0.55, 0.9, 0.1)
+    assert [tag.label for tag in chosen.tags] == ["sneaker", "shirt"]
+    assert [tag.label for tag in chosen.implied] == ["shoe", "clothing"]
+    # A parent stands for itself only where no child is sure.
+    chosen = _chosen(Selection(brief=True), 0.8, 0.4, 0.7, 0.45, 0.1)
+    assert [tag.label for tag in chosen.tags] == ["shoe"]
+    assert chosen.guesses == ()
+
+
+def test_whoever_says_what_to_look_for_gets_all_of_it() -> None:
+    for selection in (Selection(), Selection(threshold=0.5), Selection(threshold=0.5, brief=True)):
+        chosen = _chosen(selection, 0.2, 0.6, 0.55, 0.9, 0.1)
+        assert len(chosen.tags) == 4
+        assert chosen.implied == ()
+
+
+def test_where_nothing_is_accepted_there_are_three_guesses() -> None:
+    for selection in (Selection(), Selection(brief=True)):
+        chosen = _chosen(selection, 0.2, 0.1, 0.15, 0.05, 0.4)
+        assert chosen.tags == chosen.implied == ()
+        assert [tag.label for tag in chosen.guesses] == ["cat", "clothing", "shoe"]
+        assert not any(tag.accepted for tag in chosen.guesses)
+    assert _chosen(Selection(top_k=2), 0.2, 0.1, 0.1, 0.1, 0.4).guesses == ()
+
+
+@given(vocabularies(max_size=14), st.data())
+def test_what_a_brief_answer_holds_whatever_the_vocabulary(
+    vocabulary: Vocabulary, data: st.DataObject
+) -> None:
+    count = len(vocabulary.labels)
+    numbers = st.lists(st.floats(0, 1, width=32), min_size=count, max_size=count)
+    found = np.array(data.draw(numbers), np.float32)
+    selection = Selection(brief=True)
+    thresholds = selection.thresholds(vocabulary, np.full(count, SURE, np.float32))
+    chosen = selection.choose(vocabulary, found, found, thresholds)
+    labels = {label.name: label for label in vocabulary.labels}
+    shown, implied = ({tag.label for tag in tags} for tags in (chosen.tags, chosen.implied))
+
+    def above(name: str | None) -> set[str]:
+        parent = labels[name].parent if name is not None else None
+        return set() if parent is None else {parent} | above(parent)
+
+    assert all(tag.probability >= tag.threshold and tag.accepted for tag in chosen.tags)
+    assert len(chosen.tags) <= DEFAULT_TOP_K
+    assert not any(above(name) & shown for name in shown)
+    everything = Selection().choose(vocabulary, found, found, thresholds)
+    accepted = {tag.label for tag in everything.tags}
+    assert implied == {name for each in accepted for name in above(each)}
+    assert shown <= accepted - implied
+    assert len(shown) == min(DEFAULT_TOP_K, len(accepted - implied))
+    groups = [
+        (labels[name].parent, labels[name].exclusive_group)
+        for name in shown | implied
+        if labels[name].exclusive_group is not None
+    ]
+    assert len(groups) == len(set(groups))
+    assert len(chosen.guesses) == (0 if accepted else min(GUESSES, count))

@@ -31,7 +31,15 @@ def _tag(client: TestClient, headers: dict[str, str] | None = None, files: Any =
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"top_k": "2"}, {"threshold": "0.1"}, {"false_positive_rate": "0.3"}]
+    "options",
+    [
+        {},
+        {"top_k": "2"},
+        {"threshold": "0.1"},
+        {"false_positive_rate": "0.3"},
+        {"precision": "0.8"},
+        {"recall": "0.8"},
+    ],
 )
 def test_each_answers_as_it_would_alone(
     client: TestClient, engine: FakeEngine, options: dict[str, str]
@@ -47,7 +55,8 @@ def test_each_answers_as_it_would_alone(
         assert (image["filename"], image["status"]) == (f"{number}.jpg", 200)
         assert [result["vocabulary"] for result in image["results"]] == names
         for result, each in zip(image["results"], alone, strict=True):
-            assert result["tags"] == each["images"][number]["tags"]
+            for field in ("tags", "implied", "guesses"):
+                assert result[field] == each["images"][number][field]
 
 
 def test_lines_say_the_same(client: TestClient) -> None:
@@ -82,6 +91,11 @@ def test_the_same_key_means_the_same_vocabularies(client: TestClient) -> None:
         {"false_positive_rate": "0"},
         {"false_positive_rate": "1"},
         {"false_positive_rate": "0.1", "threshold": "0.5"},
+        {"false_positive_rate": "0.1", "precision": "0.5"},
+        {"precision": "0.5", "recall": "0.5"},
+        {"precision": "0"},
+        {"recall": "1"},
+        {"recall": "all"},
     ],
 )
 def test_what_cannot_be_asked_is_refused(client: TestClient, data: dict[str, Any]) -> None:

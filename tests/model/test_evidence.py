@@ -1,0 +1,134 @@
+"""The evidence head: what its parts say, and that no label's score depends on the others asked for."""
+
+import numpy as np
+import pytest
+
+from model.config import EvidenceConfig, HeadConfig
+from model.evidence import FEATURES, GAINS, Evidence, Photographs, pool_tokens, shapes
+from model.kept_features import keep
+from model.vocabulary import Label
+
+DIM, CLASSES = 16, 5
+CONFIG = EvidenceConfig(
+    known_words=(("dog", "hound"), ("cat",), ("hound dog", "cat")), class_texts=7, lexicon=6
+)
+HEAD = HeadConfig(kind="evidence", top_k=2, evidence=CONFIG)
+WORDS = len(CONFIG.known_words) + CLASSES
+
+
+def unit(rng, *shape):
+    made = rng.standard_normal(shape).astype(np.float32)
+    return made / np.linalg.norm(made, axis=-1, keepdims=True)
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    made = {
+        name: (0.1 * rng.standard_normal(shape)).astype(np.float32)
+        for name, shape in shapes(CONFIG, DIM).items()
+    }
+    made |= {name: unit(rng, *made[name].shape) for name in ("known_labels", "class_labels", "lexicon")}
+    made["class_rows"] = np.array([0, 0, 1, 2, 3, 4, 4], np.float32)
+    made["known_slope"] = np.array([1, 2, 1], np.float32)
+    made["feature_deviation"] = np.ones(len(FEATURES), np.float32)
+    made["gains"] = np.array([0.3, 0.4, 1.0, 0.4, 0.9, 0.2, 0.8], np.float32)
+    assert len(made["gains"]) == len(GAINS)
+    scalars = {"log_global_scale": 1.0, "log_local_scale": 0.5, "bias": -1.0}
+    return made | {name: np.float32(value) for name, value in scalars.items()}
+
+
+@pytest.fixture
+def background():
+    rng = np.random.default_rng(1)
+    logits = rng.standard_normal((40, WORDS)).astype(np.float32)
+    tokens = rng.standard_normal((40, 4, DIM)).astype(np.float32)
+    return keep(rng.standard_normal((40, DIM)).astype(np.float32), tokens, logits)
+
+
+@pytest.fixture
+def photographs():
+    rng = np.random.default_rng(2)
+    made = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, DIM), (3, 4, DIM), (3, WORDS)))
+    return Photographs(*made)
+
+
+LABELS = [Label(name=name) for name in ("Dog", "zebra", "cat", "a red car")]
+
+
+def test_no_score_depends_on_the_company(arrays, background, photographs):
+    evidence, embeddings = Evidence(HEAD, arrays), unit(np.random.default_rng(3), 4, DIM)
+    rows = evidence.describe(LABELS, embeddings, background)
+    together = evidence.score(photographs, embeddings, rows)
+    for place in (3, 1, 0, 2):
+        alone = evidence.describe([LABELS[place]], embeddings[[place]], background)
+        scores = evidence.score(photographs, embeddings[[place]], alone)
+        np.testing.assert_allclose(scores[:, 0], together[:, place], atol=1e-5)
+
+
+def test_a_known_word_has_its_own_logit(arrays, background, photographs):
+    arrays["graph_query"] = np.zeros_like(arrays["graph_query"])
+    arrays["gains"] = np.array([0, 0.4, 1.0, 0.4, 0.9, 0.2, 0.8], np.float32)
+    evidence, embeddings = Evidence(HEAD, arrays), unit(np.random.default_rng(3), 3, DIM)
+    labels = [Label(name="DOG"), Label(name="Cat"), Label(name="beast", synonyms=("hound",))]
+    scores = evidence.score(photographs, embeddings, evidence.describe(labels, embeddings, background))
+    known = photographs.word_logits[:, :3] * arrays["known_slope"] + arrays["known_offset"]
+    # "hound" is a synonym of the first word; "cat" is a word, so that the third word's synonym is not it.
+    np.testing.assert_allclose(scores, known[:, [0, 1, 0]], atol=1e-5)
+
+
+def test_a_prompt_of_the_label_s_own_makes_it_another_word(arrays, background, photographs):
+    evidence, embeddings = Evidence(HEAD, arrays), unit(np.random.default_rng(3), 1, DIM)
+    plain = evidence.describe([Label(name="dog")], embeddings, background)
+    prompted = evidence.describe([Label(name="dog", prompts=("a hot dog",))], embeddings, background)
+    assert not np.allclose(
+        evidence.score(photographs, embeddings, plain), evidence.score(photographs, embeddings, prompted)
+    )
+
+
+def test_the_graph_carries_what_a_photograph_shows_of_known_words(arrays, background, photographs):
+    silent = arrays | {"graph_query": np.zeros_like(arrays["graph_query"])}
+    embeddings = unit(np.random.default_rng(3), 1, DIM)
+    label = [Label(name="dog")]
+    with_graph, without = (
+        made.score(photographs, embeddings, made.describe(label, embeddings, background))
+        for made in (Evidence(HEAD, arrays), Evidence(HEAD, silent))
+    )
+    known = photographs.word_logits[:, :3] * arrays["known_slope"] + arrays["known_offset"]
+    context = 1 / (1 + np.exp(-known)) - arrays["known_prior"]
+    query = embeddings @ arrays["graph_query"]
+    message = context @ (arrays["known_labels"] @ arrays["graph_key"]) @ query.T
+    np.testing.assert_allclose(with_graph - without, message, atol=1e-5)
+
+
+def test_familiar_texts_are_those_that_training_met(arrays, background):
+    evidence = Evidence(HEAD, arrays)
+    strange = unit(np.random.default_rng(9), 1, DIM) * 0
+    embeddings = np.concatenate([arrays["lexicon"][[2]], strange])
+    labels = [Label(name="met"), Label(name="unheard of")]
+    rows = evidence.describe(labels, embeddings, background)
+    np.testing.assert_allclose(evidence.familiarity(rows), [1, 0])
+
+
+def test_photographs_of_another_checkpoint_are_refused(arrays, background, photographs):
+    evidence, embeddings = Evidence(HEAD, arrays), unit(np.random.default_rng(3), 1, DIM)
+    rows = evidence.describe([Label(name="dog")], embeddings, background)
+    other = keep(photographs.embeddings, photographs.tokens)
+    with pytest.raises(ValueError, match="another checkpoint"):
+        evidence.score_kept(other, embeddings, rows)
+
+
+def test_tokens_are_averaged_by_squares():
+    tokens = np.arange(2 * 3 * 5, dtype=np.float32).reshape(1, 2 * 15, 1)[:, :15]
+    pooled = pool_tokens(tokens, (3, 5))
+    assert pooled.shape == (1, 2, 1)
+    np.testing.assert_array_equal(pooled[0, :, 0], [(0 + 1 + 5 + 6) / 4, (2 + 3 + 7 + 8) / 4])
+
+
+def test_an_evidence_head_needs_its_configuration():
+    with pytest.raises(ValueError, match="belongs to the kind"):
+        HeadConfig(kind="evidence")
+    with pytest.raises(ValueError, match="belongs to the kind"):
+        HeadConfig(kind="mkt", evidence=CONFIG)
+    with pytest.raises(ValueError, match="context"):
+        HeadConfig(kind="evidence", form="published", evidence=CONFIG)

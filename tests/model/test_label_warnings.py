@@ -1,0 +1,58 @@
+"""What is said of labels that no checkpoint, or this one, can judge."""
+
+import numpy as np
+import pytest
+
+from model.label_warnings import ABSENCE, UNKNOWN, names_an_absence, warnings
+from model.vocabulary import Label, Vocabulary
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no dog",
+        "No people",
+        "not a cat",
+        "without people",
+        "a street without cars",
+        "non-smoking",
+        "the dog isn't there",
+        "the dog isn\u2019t there",
+        "neither cat nor dog",
+    ],
+)
+def test_a_name_of_what_is_absent(name):
+    assert names_an_absence(Label(name=name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dog",
+        "knot",
+        "notebook",
+        "nose",
+        "forget-me-not",
+        "no parking sign",
+        "noodles",
+        "nonfiction",
+        "northern lights",
+    ],
+)
+def test_a_name_of_what_is_there(name):
+    assert not names_an_absence(Label(name=name))
+
+
+def test_prompts_and_synonyms_count_as_the_text_tower_sees_them():
+    assert not names_an_absence(Label(name="no people", prompts=("an empty street",)))
+    assert names_an_absence(Label(name="empty street", prompts=("a {label} without people",)))
+    assert names_an_absence(Label(name="empty", synonyms=("no people",)))
+
+
+def test_each_label_has_one_warning_in_the_vocabularys_order():
+    labels = Vocabulary.from_names(["dog", "no dog", "blorf", "no blorf"])
+    assert labels.absences == (1, 3)
+    assert warnings(labels.absences, None) == {1: ABSENCE, 3: ABSENCE}
+    told = warnings(labels.absences, np.array([0.9, 0.9, 0.19, 0.0]))
+    assert list(told.items()) == [(1, ABSENCE), (2, UNKNOWN), (3, ABSENCE)]
+    assert warnings((), np.array([0.2, 1.0])) == {}
