@@ -1,0 +1,107 @@
+"""A word tower with an evidence head as a bundle: both engines, what they keep, and what travels with labels."""
+
+import numpy as np
+import pytest
+import torch
+
+from model.bundle import TaggingModel
+from model.bundle_files import read_files, write_files
+from model.config import EvidenceConfig, HeadConfig, WordTowerConfig
+from model.evidence import FEATURES, pool_tokens, shapes
+from model.kept_features import join, keep
+from model.onnx_engine import OnnxEngine
+from model.torch_engine import TorchEngine
+from model.vocabulary import Label, Vocabulary
+from training.tasks.everyday.assemble import assemble
+from training.tasks.export import export
+
+CONFIG = EvidenceConfig(known_words=(("dog", "hound"), ("cat",), ("tree",)), class_texts=9, lexicon=6, rank=4)
+VOCABULARY = Vocabulary(
+    labels=(Label(name="dog"), Label(name="zebra"), Label(name="red car", synonyms=("car", "auto")))
+)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, tiny_description, tokenizer_definition):
+    backbone = tiny_description.backbone.model_copy(
+        update={"words": WordTowerConfig(words=3, classes=8, hidden=16), "prompts": ("{label}",)}
+    )
+    rng = np.random.default_rng(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = TaggingModel(backbone, HeadConfig(kind="mkt", top_k=2), tokenizer_definition).eval()
+    arrays = {
+        name: (0.3 * rng.standard_normal(shape)).astype(np.float32)
+        for name, shape in shapes(CONFIG, backbone.embed_dim).items()
+    }
+    arrays["class_rows"] = np.array([0, 1, 2, 3, 4, 5, 6, 7, 7], np.float32)
+    arrays["feature_deviation"] = np.ones(len(FEATURES), np.float32)
+    with torch.inference_mode():
+        images = torch.from_numpy(rng.standard_normal((40, 3, 64, 64), dtype=np.float32))
+        found = model.backbone.encode_images(images)
+    tokens = pool_tokens(found.patch_tokens.numpy(), found.grid)
+    background = keep(found.image_embeddings.numpy(), tokens, found.word_logits.numpy())
+    files = assemble(
+        model, backbone, tokenizer_definition, CONFIG, arrays, background, tiny_description.preprocessing, {}
+    )
+    directory = tmp_path_factory.mktemp("bundles") / "evidence"
+    write_files(directory, files)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def onnx_bundle(bundle, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("bundles") / "evidence-onnx"
+    write_files(directory, export(bundle, lambda *_: None))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def pixel_values():
+    return np.random.default_rng(4).standard_normal((3, 3, 64, 64), dtype=np.float32)
+
+
+def test_both_engines_say_the_same(onnx_bundle, pixel_values):
+    engines = TorchEngine.load(onnx_bundle, "cpu", precision="float32"), OnnxEngine.load(onnx_bundle, "cpu")
+    scores, kept = [], []
+    for engine in engines:
+        labels, images = engine.encode_labels(VOCABULARY), engine.encode_images(pixel_values)
+        scores.append(engine.score(images, labels))
+        kept.append(engine.score_kept(engine.keep_images(images), labels))
+        assert engine.thresholds(labels).tolist() == [0.5, 0.5, 0.5]
+        assert engine.familiarity(labels).shape == (3,)
+        assert engine.explain(images, labels).shape == (3, 3, 4, 4)
+        probabilities = engine.probabilities(scores[-1], labels)
+        np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-scores[-1])), atol=1e-5)
+    np.testing.assert_allclose(*scores, atol=1e-3)
+    np.testing.assert_allclose(kept[0], scores[0], atol=0.1)
+
+
+def test_packed_labels_score_the_same(bundle, pixel_values):
+    engine = TorchEngine.load(bundle, "cpu", precision="float32")
+    labels, images = engine.encode_labels(VOCABULARY), engine.encode_images(pixel_values)
+    again = engine.unpack_labels(engine.pack_labels(labels))
+    np.testing.assert_array_equal(engine.score(images, again), engine.score(images, labels))
+
+
+def test_kept_photographs_can_be_joined(bundle, pixel_values):
+    engine = TorchEngine.load(bundle, "cpu", precision="float32")
+    labels, kept = engine.encode_labels(VOCABULARY), engine.keep_images(engine.encode_images(pixel_values))
+    halves = join([kept.take(slice(0, 1)), kept.take(slice(1, 3))])
+    np.testing.assert_array_equal(engine.score_kept(halves, labels), engine.score_kept(kept, labels))
+
+
+def test_bfloat16_leaves_the_linear_maps_in_float32(bundle, pixel_values):
+    exact = TorchEngine.load(bundle, "cpu", precision="float32")
+    fast = TorchEngine.load(bundle, "cpu", precision="bfloat16")
+    expected, found = exact.encode_images(pixel_values), fast.encode_images(pixel_values)
+    assert found.word_logits.dtype == torch.float32
+    largest = expected.word_logits.abs().max()
+    torch.testing.assert_close(found.word_logits / largest, expected.word_logits / largest, atol=0.05, rtol=0)
+
+
+def test_a_bundle_without_background_is_refused(bundle):
+    manifest = read_files(bundle).manifest
+    described = manifest.model_dump() | {"calibration": None}
+    with pytest.raises(ValueError, match="background set"):
+        type(manifest).model_validate(described)
