@@ -4,14 +4,14 @@ All of it after the towers is here, in NumPy, so that every engine gives the sam
 embedding e, patch tokens, logits k of the known words and class probabilities q, the score of a label c is a
 calibrated logit:
 
-    s_c = a_c z_c + b_c + g_c log(q . M_c + 0.001) + sum_j w_cj k_j
+    s_c = a_c z_c + b_c + g_c logit(q . M_c) + sum_j w_cj k_j
           + m_c sum_j <Q v_c, K v_j> (sigmoid(k_j) - p_j)
 
 z is global and local matching, e and tokens against the label's embedding v. M_c spreads the label over the
-classifier's classes by their names. w_c is 1 at the label's own known word, or small at words near to it. The
-last sum is GMC on scores: what a photograph shows of all known words speaks for or against c. a_c, b_c, g_c,
-w_c and m_c make up the label's row (`describe`); they depend on the label and the checkpoint alone, so
-that no label's score depends on the other labels asked for. docs/method.md has the whole of it.
+classifier's classes by their names; g_c is 0 for a known word. w_c names the label's own known word, or words
+near to it. The last sum is GMC on scores: what a photograph shows of all known words speaks for or against c.
+a_c, b_c, g_c, w_c and m_c make up the label's row (`describe`). They depend on the label and the checkpoint
+alone, so that no score depends on the other labels asked for. docs/method.md has the whole of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ POOL = 2
 _CLASS_TEMPERATURE = 0.04
 _NEAR_TEMPERATURE = 0.05
 _FLOOR = 0.001
-"""Added to a class probability: below it, nothing is learned from how small it is."""
+"""A class probability below it, or as near to one, says no more than that."""
 _GATE = 40.0
 """How sharply a cosine decides whether a class or a word is near enough to count."""
 _CLIP = 4.0
@@ -66,10 +66,21 @@ FEATURES = (
 """What is known of a label that nobody labelled: how it scores on the background set, and where its text
 lies among the texts that training met."""
 
-GAINS = ("known_class", "new_class", "own_class", "class_cut", "own_class_cut", "near", "near_cut")
-"""What the log of the class probability counts for known words, for new ones, and for those that are a class
-themselves; from which cosine of the nearest class on it counts at all, and from which on a label is that
-class. What the scores of near known words count, and from which cosine on."""
+GAINS = (
+    "known_word",  # of a known word: its own logit, matching, and a constant
+    "known_open",
+    "known_offset",
+    "new_class",  # of a new word: the log odds of the classes that are like it
+    "class_cut",  # cosine of the nearest class from which on these count
+    "own_class",  # of a new word that is a class: the log odds of that class, matching, and a constant
+    "own_open",
+    "own_offset",
+    "own_cut",  # cosine of the nearest class from which on a label is that class
+    "near_words",  # of a new word: the logits of known words near to it
+    "near_cut",  # cosine of the nearest known word from which on these count
+    "graph",  # of both: what a photograph shows of all known words
+)
+"""How much each piece of evidence counts in a calibrated logit."""
 FAMILIAR = (0.45, 0.75)
 """Cosine to the nearest text that training met at which a label is unknown, and known well."""
 
@@ -79,8 +90,6 @@ def shapes(config: EvidenceConfig, embed_dim: int) -> dict[str, tuple[int, ...]]
     words = len(config.known_words)
     return {
         "known_labels": (words, embed_dim),  # unit norm
-        "known_slope": (words,),  # from a word's logit to its calibrated one
-        "known_offset": (words,),
         "known_prior": (words,),  # mean probability on photographs as people take them
         "class_labels": (config.class_texts, embed_dim),  # unit norm
         "class_rows": (config.class_texts,),  # the class that each name is of
@@ -140,9 +149,9 @@ class Evidence:
     def score(self, photographs: Photographs, unit: Array, rows: Array | None) -> Array:
         """Calibrated logits [B, C] of labels with embeddings `unit` [C, D] and `rows` [C, width]."""
         rows = _some(rows)
-        known = self._known(photographs.word_logits)
+        known = photographs.word_logits[:, : len(self._keys)]
         scores = rows[:, _SCALE] * self._open_scores(photographs, unit) + rows[:, _OFFSET]
-        scores += rows[:, _CLASS_GAIN] * self._log_classes(photographs.word_logits, rows)
+        scores += rows[:, _CLASS_GAIN] * self._class_log_odds(photographs.word_logits, rows)
         of_words = known[:, rows[:, _WORD_ROWS].astype(np.int64)]
         scores += np.einsum("bcj,cj->bc", of_words, rows[:, _WORD_SHARES])
         messages = (sigmoid(known) - self._arrays["known_prior"]) @ self._keys
@@ -167,35 +176,35 @@ class Evidence:
         to_known = unit @ arrays["known_labels"].T
         to_lexicon = unit @ arrays["lexicon"].T
         nearest_class = self._spread_over_classes(unit, rows)
-        own = np.array([self._row(label) for label in labels])
-        known = own >= 0
+        own_word = np.array([self._row(label) for label in labels])
+        known = own_word >= 0
         nearest = np.where(known, 1.0, to_known.max(axis=1)).astype(np.float32)
-        _share_of_words(to_known, own, rows)
+        _share_of_words(to_known, own_word, rows)
 
         open_scores = background.logits(
             lambda embeddings, tokens, words: self._open_scores(_photographs(embeddings, tokens, words), unit)
         )
         classes = background.logits(
-            lambda _embeddings, _tokens, words: self._log_classes(_some(words), rows)
+            lambda _embeddings, _tokens, words: self._class_log_odds(_some(words), rows)
         ).mean(axis=0)
-        of_words = background.logits(lambda _embeddings, _tokens, words: self._known(_some(words))).mean(
-            axis=0
-        )
+        of_words = background.logits(lambda _embeddings, _tokens, words: _some(words)).mean(axis=0)
         mean, deviation = open_scores.mean(axis=0), open_scores.std(axis=0) + 1e-6
         features = self._features(labels, open_scores, nearest, nearest_class, to_lexicon)
 
         near_gate = _gate(nearest, gains["near_cut"])
-        class_gate = _gate(nearest_class, gains["class_cut"])
-        own_class = _gate(nearest_class, gains["own_class_cut"])
-        new_class = gains["new_class"] + (gains["own_class"] - gains["new_class"]) * own_class
-        slope = np.exp(features @ arrays["slope"]) / deviation
-        rows[:, _SCALE] = np.where(known, 0, slope)
-        rows[:, _CLASS_GAIN] = class_gate * np.where(known, gains["known_class"], new_class)
-        rows[:, _WORD_SHARES] *= np.where(known, 1, gains["near"] * near_gate)[:, None]
+        own = np.where(known, 0, _gate(nearest_class, gains["own_cut"]))
+        class_gain = gains["new_class"] * _gate(nearest_class, gains["class_cut"])
+        slope = np.exp(features @ arrays["slope"])
+        near_words = (1 - own) * gains["near_words"] * near_gate
+        rows[:, _WORD_SHARES] *= np.where(known, gains["known_word"], near_words)[:, None]
         part_of_words = (of_words[rows[:, _WORD_ROWS].astype(np.int64)] * rows[:, _WORD_SHARES]).sum(axis=1)
-        offset = features @ arrays["offset"] - slope * mean - part_of_words
-        rows[:, _OFFSET] = np.where(known, 0, offset) - rows[:, _CLASS_GAIN] * classes
-        rows[:, _GRAPH_GATE] = np.where(known, 1, near_gate)
+        new_offset = features @ arrays["offset"] - class_gain * classes
+        new_scale = ((1 - own) * slope + own * gains["own_open"]) / deviation
+        offset = (1 - own) * new_offset + own * gains["own_offset"] - new_scale * mean - part_of_words
+        rows[:, _SCALE] = np.where(known, gains["known_open"], new_scale)
+        rows[:, _OFFSET] = np.where(known, gains["known_offset"], offset)
+        rows[:, _CLASS_GAIN] = np.where(known, 0, (1 - own) * class_gain + own * gains["own_class"])
+        rows[:, _GRAPH_GATE] = gains["graph"] * np.where(known, 1, near_gate)
         rows[:, _QUERY:] = unit @ arrays["graph_query"]
         low, high = FAMILIAR
         best = np.maximum(np.maximum(nearest, nearest_class), to_lexicon.max(axis=1))
@@ -266,20 +275,15 @@ class Evidence:
         matched: Array = scores + local_scale * best.mean(axis=1)
         return matched
 
-    def _known(self, word_logits: Array) -> Array:
-        """Calibrated logits of the known words [B, K]."""
-        slope, offset = self._arrays["known_slope"], self._arrays["known_offset"]
-        calibrated: Array = word_logits[:, : len(slope)] * slope + offset
-        return calibrated
-
-    def _log_classes(self, word_logits: Array, rows: Array) -> Array:
-        """Log of the probability of each label's classes [B, C]."""
-        logits = word_logits[:, len(self._arrays["known_slope"]) :]
+    def _class_log_odds(self, word_logits: Array, rows: Array) -> Array:
+        """Log odds of each label's classes [B, C]."""
+        logits = word_logits[:, len(self._keys) :]
         exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
         classes = exponents / exponents.sum(axis=1, keepdims=True)
         of_classes = classes[:, rows[:, _CLASS_ROWS].astype(np.int64)]
-        found: Array = np.log(np.einsum("bcj,cj->bc", of_classes, rows[:, _CLASS_SHARES]) + _FLOOR)
-        return found
+        found = np.einsum("bcj,cj->bc", of_classes, rows[:, _CLASS_SHARES]).clip(_FLOOR, 1 - _FLOOR)
+        log_odds: Array = np.log(found) - np.log1p(-found)
+        return log_odds
 
 
 def evidence_of(head: HeadConfig, arrays: Mapping[str, Array]) -> Evidence | None:

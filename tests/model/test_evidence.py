@@ -30,9 +30,8 @@ def arrays():
     }
     made |= {name: unit(rng, *made[name].shape) for name in ("known_labels", "class_labels", "lexicon")}
     made["class_rows"] = np.array([0, 0, 1, 2, 3, 4, 4], np.float32)
-    made["known_slope"] = np.array([1, 2, 1], np.float32)
     made["feature_deviation"] = np.ones(len(FEATURES), np.float32)
-    made["gains"] = np.array([0.3, 0.4, 1.0, 0.4, 0.9, 0.2, 0.8], np.float32)
+    made["gains"] = np.array([0.7, 0.5, 0.1, 0.4, 0.4, 1.0, 0.2, -1.0, 0.9, 0.2, 0.8, 0.3], np.float32)
     assert len(made["gains"]) == len(GAINS)
     scalars = {"log_global_scale": 1.0, "log_local_scale": 0.5, "bias": -1.0}
     return made | {name: np.float32(value) for name, value in scalars.items()}
@@ -67,12 +66,12 @@ def test_no_score_depends_on_the_company(arrays, background, photographs):
 
 
 def test_a_known_word_has_its_own_logit(arrays, background, photographs):
-    arrays["graph_query"] = np.zeros_like(arrays["graph_query"])
-    arrays["gains"] = np.array([0, 0.4, 1.0, 0.4, 0.9, 0.2, 0.8], np.float32)
+    # Its own logit alone: no matching, no graph.
+    arrays["gains"] = np.array([0.7, 0, 0.1, 0.4, 0.4, 1.0, 0.2, -1.0, 0.9, 0.2, 0.8, 0], np.float32)
     evidence, embeddings = Evidence(HEAD, arrays), unit(np.random.default_rng(3), 3, DIM)
     labels = [Label(name="DOG"), Label(name="Cat"), Label(name="beast", synonyms=("hound",))]
     scores = evidence.score(photographs, embeddings, evidence.describe(labels, embeddings, background))
-    known = photographs.word_logits[:, :3] * arrays["known_slope"] + arrays["known_offset"]
+    known = 0.7 * photographs.word_logits[:, :3] + 0.1
     # "hound" is a synonym of the first word; "cat" is a word, so that the third word's synonym is not it.
     np.testing.assert_allclose(scores, known[:, [0, 1, 0]], atol=1e-5)
 
@@ -94,11 +93,10 @@ def test_the_graph_carries_what_a_photograph_shows_of_known_words(arrays, backgr
         made.score(photographs, embeddings, made.describe(label, embeddings, background))
         for made in (Evidence(HEAD, arrays), Evidence(HEAD, silent))
     )
-    known = photographs.word_logits[:, :3] * arrays["known_slope"] + arrays["known_offset"]
-    context = 1 / (1 + np.exp(-known)) - arrays["known_prior"]
+    context = 1 / (1 + np.exp(-photographs.word_logits[:, :3])) - arrays["known_prior"]
     query = embeddings @ arrays["graph_query"]
     message = context @ (arrays["known_labels"] @ arrays["graph_key"]) @ query.T
-    np.testing.assert_allclose(with_graph - without, message, atol=1e-5)
+    np.testing.assert_allclose(with_graph - without, 0.3 * message, atol=1e-5)
 
 
 def test_familiar_texts_are_those_that_training_met(arrays, background):
