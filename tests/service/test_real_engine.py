@@ -65,6 +65,7 @@ def test_an_unusable_checkpoint_is_told_in_one_line(sigrl, tmp_path: Path) -> No
 def test_the_bundled_checkpoint_knows_the_examples() -> None:
     tagger = Tagger()
     assert "cat" in tagger.tag(EXAMPLES / "cat.jpg").labels
-    assert "cup" in tagger.tag(EXAMPLES / "coffee.jpg", top_k=10, threshold=0.0).labels
+    # Some of the first are what others of them are kinds of: table, furniture, food.
+    assert "cup" in tagger.tag(EXAMPLES / "coffee.jpg", top_k=15, threshold=0.0).labels
     assert tagger.tag(EXAMPLES / "cat.jpg", ["cat", "dog"]).labels == ("cat",)
     assert tagger.tag(EXAMPLES / "cat.jpg", ["dog"]).labels == ()
