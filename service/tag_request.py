@@ -190,7 +190,10 @@ def _tag_request(
         **{name: _number(values, name, float, "a number") for name in THRESHOLDS},
         brief=not asked,
     )
-    return TagRequest(tuple(uploads), asked, selection, _single(values, "checkpoint"))
+    checkpoint = _single(values, "checkpoint")
+    if checkpoint == "":
+        raise ParameterError("checkpoint is empty", "give an id, or leave the field out")
+    return TagRequest(tuple(uploads), asked, selection, checkpoint)
 
 
 def _vocabularies(values: dict[str, list[str]], registry: VocabularyRegistry) -> tuple[Vocabulary, ...]:
