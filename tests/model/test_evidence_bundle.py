@@ -76,7 +76,8 @@ def test_both_engines_say_the_same(onnx_bundle, pixel_values):
         probabilities = engine.probabilities(scores[-1], labels)
         np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-scores[-1])), atol=1e-5)
     np.testing.assert_allclose(*scores, atol=1e-3)
-    np.testing.assert_allclose(kept[0], scores[0], atol=0.1)
+    # Of the known word; to a random tower all photographs are alike, and new words are measured in deviations.
+    np.testing.assert_allclose(kept[0][:, 0], scores[0][:, 0], atol=0.1)
 
 
 def test_packed_labels_score_the_same(bundle, pixel_values):
