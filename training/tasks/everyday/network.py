@@ -22,7 +22,7 @@ _UNLIKELY = -4.0
 
 def tokens(feature_map: Tensor) -> Tensor:
     """[B, F, h, w] -> [B, T, F]: means of 2 x 2 places."""
-    return functional.avg_pool2d(feature_map, _POOL).flatten(2).mT
+    return functional.avg_pool2d(feature_map, _POOL).flatten(2).transpose(1, 2)
 
 
 def pooled(feature_map: Tensor) -> Tensor:
