@@ -1,7 +1,5 @@
 """What a run reads: photographs, names, and what is known, for training and for `sigrl-train check`."""
 
-import dataclasses
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,9 +16,6 @@ from training.tasks.everyday.photographs import Photograph
 from training.tasks.everyday.sources import read_everyday, read_names, read_sources
 from training.tasks.everyday.targets import Targets, make_targets
 
-_CAPTIONS = 2
-"""Of a photograph that are used: more cost time, and teach little."""
-
 
 @dataclass(frozen=True, eq=False)
 class EverydayData:
@@ -30,7 +25,7 @@ class EverydayData:
     photographs: tuple[Photograph, ...]
     """As their data sets describe them."""
     told: tuple[Photograph, ...]
-    """Without what is hidden, and with few captions each."""
+    """Without what is hidden."""
     targets: Targets
     """Of `told`."""
     hidden: tuple[str, ...]
@@ -43,7 +38,7 @@ def load_data(config: EverydayConfig) -> EverydayData:
     names = ClassNames(read_names(config.everyday), vocabulary)
     hidden = Hidden(config, names)
     photographs = read_sources(config)
-    told = [_with_few_captions(hidden.remove(one), config.draw_seed) for one in photographs]
+    told = [hidden.remove(one) for one in photographs]
     listed = unique(word for path in config.label_lists for word in read_label_list(path))
     targets = make_targets(told, names, hidden, listed)
     return EverydayData(
@@ -53,13 +48,6 @@ def load_data(config: EverydayConfig) -> EverydayData:
         targets=targets,
         hidden=tuple(word for word in targets.known_words if word in hidden.names | hidden.coco),
     )
-
-
-def _with_few_captions(photograph: Photograph, seed: int) -> Photograph:
-    if len(photograph.captions) <= _CAPTIONS:
-        return photograph
-    drawn = random.Random(f"{seed} {photograph.place}").sample(photograph.captions, _CAPTIONS)
-    return dataclasses.replace(photograph, captions=tuple(drawn))
 
 
 def check_everyday(config: EverydayConfig) -> dict[str, DataReport]:

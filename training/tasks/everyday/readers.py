@@ -38,7 +38,7 @@ _COURSE_LABELS = {
 FIRST_LABELS = frozenset(_COURSE_LABELS.values())
 """The labels of COCO that its annotators' own files give on every photograph here; the others were
 recovered by a model, which misses some."""
-_NO_CLASS = frozenset({"Not sure", "Other", "Skip", "BACKGROUND_Google"})
+_NO_CLASS = frozenset({"Not sure", "Other", "Skip", "BACKGROUND_Google", "."})
 """Folders and labels that say nothing of what a photograph shows."""
 
 

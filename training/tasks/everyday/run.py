@@ -1,7 +1,8 @@
 """`task: everyday`, stage by stage; what a stage made is found again when the run is repeated."""
 
 import platform
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from training.tasks.everyday.duplicates import may_be_trained_on
 from training.tasks.everyday.evaluation import measure
 from training.tasks.everyday.frozen_features import FrozenFeatures, frozen_features
 from training.tasks.everyday.network import EverydayNetwork, Heads, LastStage
+from training.tasks.everyday.photographs import Photograph
 from training.tasks.everyday.sources import source_table
 from training.tasks.everyday.start import Start, fingerprint
 from training.tasks.everyday.teacher import keep_logits, kept_logits, teach
@@ -32,6 +34,8 @@ from training.tasks.everyday.training import train_network
 TEACHER = "teacher.safetensors"
 _SAMPLE = 12_000
 """Photographs that the embedding's start is fitted to."""
+_CAPTIONS = 2
+"""Of a photograph that are embedded: more cost time, and teach little."""
 _ROWS = 4000
 _OF_THE_RUN = {"training", "teacher", "preprocessing", "backbone", "source_weights"}
 """What of a configuration makes a run another one, beside the data that it names."""
@@ -128,7 +132,7 @@ def _supervision(
     texts: list[str] = []
     captions: dict[int, npt.NDArray[np.integer]] = {}
     for row in np.flatnonzero(trained_on).tolist():
-        if own := data.told[row].captions:
+        if own := few_captions(data.told[row], config.draw_seed):
             captions[row] = np.arange(len(texts), len(texts) + len(own))
             texts += own
     by_source: Mapping[str, float] = dict(config.source_weights)
@@ -145,6 +149,13 @@ def _supervision(
         captions=captions,
         caption_embeddings=start.text_embeddings(texts, config.cache, "captions", half=True),
     )
+
+
+def few_captions(photograph: Photograph, seed: int) -> Sequence[str]:
+    """The captions that are embedded: all, or some that are drawn."""
+    if len(photograph.captions) <= _CAPTIONS:
+        return photograph.captions
+    return random.Random(f"{seed} {photograph.place}").sample(photograph.captions, _CAPTIONS)
 
 
 def _statistics(

@@ -17,7 +17,8 @@ from training.tasks.everyday.batches import endless_permutation
 from training.tasks.everyday.config import EverydayConfig
 from training.tasks.everyday.data import check_everyday, held_out_photographs
 from training.tasks.everyday.losses import known_loss, mention_loss
-from training.tasks.everyday.run import run
+from training.tasks.everyday.photographs import Photograph
+from training.tasks.everyday.run import few_captions, run
 from training.tasks.everyday.start import Start
 from training.tasks.everyday.trained import PARTS, Trained, read_parts
 
@@ -168,6 +169,14 @@ def test_all_rows_come_before_one_comes_again() -> None:
     assert len(set(np.concatenate(drawn[:3]).tolist())) == 9
     assert not np.array_equal(drawn[0], drawn[3])
     assert set(endless_permutation(rows, 48, 0, 5).tolist()) == set(range(10))
+
+
+def test_of_many_captions_few_are_embedded() -> None:
+    photograph = Photograph(Path("1.jpg"), "coco", "owner/name", "1.jpg", captions=tuple("abcde"))
+    few = few_captions(photograph, seed=0)
+    assert len(few) == 2
+    assert few == few_captions(photograph, seed=0)
+    assert any(few != few_captions(photograph, seed) for seed in range(1, 9))
 
 
 def test_losses_count_what_is_known() -> None:
