@@ -1,5 +1,6 @@
 """What a run is not told: words that it is later measured on as ones that nobody labelled."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from training.data.dataset import DataError
@@ -25,7 +26,7 @@ class Hidden:
         narrower = {below for name in meant for below in names.descendants[name]}
         self.names = frozenset(config.hidden_words) | meant | narrower
         """Names of `everyday`."""
-        other_names = {name: names.synonyms[name] for name in self.names}
+        other_names: dict[str, Sequence[str]] = {name: names.synonyms[name] for name in self.names}
         for label, others in config.other_names.items():
             other_names[label] = (*other_names.get(label, ()), *others)
         coco = sorted(self.coco | meant | narrower)

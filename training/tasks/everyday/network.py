@@ -5,7 +5,7 @@ ImageNet's classifier goes on reading them.
 """
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class LastStage(nn.Sequential):
     """[B, C, h, w] -> [B, F, h', w']: a timm EfficientNet's last stage and what comes after it, with batch
     norms folded into the convolutions. As it comes it computes what the trunk does."""
 
-    def __init__(self, trunk: nn.Module) -> None:
+    def __init__(self, trunk: Any) -> None:
         trunk = copy.deepcopy(trunk).eval()
         for block in trunk.blocks[-1]:
             for convolution, norm in (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")):

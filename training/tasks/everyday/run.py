@@ -135,7 +135,7 @@ def _supervision(
         if own := few_captions(data.told[row], config.draw_seed):
             captions[row] = np.arange(len(texts), len(texts) + len(own))
             texts += own
-    by_source: Mapping[str, float] = dict(config.source_weights)
+    by_source = {str(name): weight for name, weight in config.source_weights.items()}
     weights = np.array([by_source.get(data.told[row].source, 1.0) for row in others])
     return Supervision(
         features=features,

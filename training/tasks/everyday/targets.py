@@ -74,7 +74,7 @@ def _fill(row: npt.NDArray[np.int8], photograph: Photograph, names: ClassNames, 
             row[number] = 1 if label in photograph.coco_holds else -1
     for name in photograph.holds:
         row[names.column[name]] = 1
-    means = {label: name for label in photograph.coco_known if (name := names.of_coco(label)) is not None}
+    means = {label: meant for label in photograph.coco_known if (meant := names.of_coco(label)) is not None}
     _hold(row, (means[label] for label in photograph.coco_holds if label in means), names)
     vague = names.tables["coco_vague"]
     for label, name in means.items():
