@@ -10,6 +10,9 @@ from training.data.check import DataReport
 from training.data.dataset import DataError, LabelledPhotographs
 from training.results import Outcome
 from training.tasks import bundled, nuswide, nuswide_data, photographs_data, single_positive_data
+from training.tasks.everyday import data as everyday_data
+from training.tasks.everyday.config import EverydayConfig
+from training.tasks.everyday.run import fit_everyday
 from training.tasks.photographs import fit_photographs
 from training.tasks.photographs_config import PhotographsConfig
 from training.tasks.prompt_tuning import PromptTuningConfig, fit_prompt
@@ -51,6 +54,13 @@ CATALOGUE: dict[str, TaskKind] = {
     ),
     "bundled": TaskKind(
         TrainingConfig, bundled.fit_bundled, bundled.check_bundled, bundled.held_out_photographs, "fit"
+    ),
+    "everyday": TaskKind(
+        EverydayConfig,
+        fit_everyday,
+        everyday_data.check_everyday,
+        everyday_data.held_out_photographs,
+        "training",
     ),
     "single_positive": TaskKind(
         SinglePositiveConfig,

@@ -10,11 +10,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 
-def half_cosine(warm_up: int, total: int) -> Callable[[int], float]:
-    """Factor by step: linear warm-up, then half a cosine down to zero."""
+def half_cosine(warm_up: int, total: int, floor: float = 0.0) -> Callable[[int], float]:
+    """Factor by step: linear warm-up, then half a cosine from one down to `floor`."""
 
     def factor(step: int) -> float:
-        return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+        return min(1.0, (step + 1) / warm_up) * (floor + (1 - floor) * cosine)
 
     return factor
 

@@ -1,0 +1,189 @@
+"""The whole task on tiny data: it can be interrupted, repeated, and handed on."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from training.catalogue import load_run
+from training.data.dataset import DataError
+from training.results import read_results
+from training.run_state import read_state
+from training.tasks.everyday import training
+from training.tasks.everyday.batches import endless_permutation
+from training.tasks.everyday.config import EverydayConfig
+from training.tasks.everyday.data import check_everyday, held_out_photographs
+from training.tasks.everyday.losses import known_loss, mention_loss
+from training.tasks.everyday.photographs import Photograph
+from training.tasks.everyday.run import few_captions, run
+from training.tasks.everyday.start import Start
+from training.tasks.everyday.trained import PARTS, Trained, read_parts
+
+CONFIGS = Path(__file__).parents[4] / "training" / "configs"
+Config = Callable[..., EverydayConfig]
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    return read_state(directory / PARTS)[0]
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def test_the_configuration_that_ships_is_valid() -> None:
+    loaded = load_run(CONFIGS / "everyday.yaml", seed=3)
+    assert loaded.config.training.seed == 3
+    assert loaded.config.preprocessing.mean == (0.5, 0.5, 0.5)
+    assert set(loaded.config.source_weights) < set(loaded.config.sources)
+
+
+def test_a_run_leaves_parts_numbers_and_where_they_come_from(
+    everyday: Config, start: Start, tmp_path: Path
+) -> None:
+    outcome = run(everyday(), tmp_path, start)
+    assert outcome.measured.keys() == {"known words, mAP", "embedding, mAP"}
+    assert read_results(tmp_path).measured == outcome.measured
+    network, content = read_parts(tmp_path / PARTS, start)
+    assert content["known_words"][:2] == ["person", "man"]
+    assert len(network.heads.known_words.bias) == len(content["known_words"])
+    sources = [(row["source"], row["photographs"]) for row in content["provenance"]["sources"]]
+    everyday_sources = [("everyday", 1), ("everyday", 3)]
+    assert sorted(sources) == [
+        *(("coco", 6), ("coco_course", 11), *everyday_sources, ("labels of coco", 6), ("scenes", 6))
+    ]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_same_seed_gives_the_same_parts_and_another_others(
+    everyday: Config, start: Start, tmp_path: Path
+) -> None:
+    config = everyday()
+    for name in ("one", "two"):
+        run(config, tmp_path / name, start)
+    assert_equal(weights(tmp_path / "one"), weights(tmp_path / "two"))
+    settings = config.training.model_copy(update={"seed": 1})
+    run(everyday(training=settings), tmp_path / "three", start)
+    assert not torch.equal(
+        weights(tmp_path / "one")["heads.hidden.weight"], weights(tmp_path / "three")["heads.hidden.weight"]
+    )
+
+
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
+    everyday: Config, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(everyday(), tmp_path / "whole", start)
+    write_state = training.write_state
+
+    def write_and_stop(*arguments: Any) -> None:
+        write_state(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "write_state", write_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(everyday(), tmp_path / "parted", start)
+    assert read_state(tmp_path / "parted" / training.STATE)[1]["step"] == 2
+    assert not (tmp_path / "parted" / PARTS).exists()
+    run(everyday(), tmp_path / "parted", start)
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "parted"))
+    assert len((tmp_path / "parted" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_finished_run_is_taken_as_it_is(everyday: Config, start: Start, tmp_path: Path) -> None:
+    run(everyday(), tmp_path, start)
+    before = weights(tmp_path)
+    run(everyday(), tmp_path, start)
+    assert_equal(before, weights(tmp_path))
+
+
+def test_a_directory_with_another_run_is_refused(everyday: Config, start: Start, tmp_path: Path) -> None:
+    run(everyday(), tmp_path, start)
+    with pytest.raises(DataError, match="another configuration or other data"):
+        run(everyday(hidden_words=("dog",)), tmp_path, start)
+
+
+def test_hidden_words_get_no_gradient_in_the_head_of_known_words(
+    everyday: Config, start: Start, tmp_path: Path
+) -> None:
+    outcome = run(everyday(hidden_words=("dog", "airplane")), tmp_path, start)
+    tensors, content = read_state(tmp_path / PARTS)
+    assert content["hidden"] == ["dog", "airplane"]
+    bias = dict(zip(content["known_words"], tensors["heads.known_words.bias"].tolist(), strict=True))
+    # All start alike and decay alike: what differs, gradients did.
+    assert bias["dog"] == bias["airplane"] != bias["person"]
+    assert "embedding, hidden words, mAP" in outcome.measured
+
+
+def test_what_comes_after_is_handed_all_that_was_made(everyday: Config, start: Start, tmp_path: Path) -> None:
+    seen: list[Trained] = []
+
+    def assemble(trained: Trained) -> Path:
+        seen.append(trained)
+        return trained.directory / "bundle"
+
+    def calibrate(trained: Trained, bundle: Path) -> Path:
+        seen.append(trained)
+        return bundle.with_name("calibrated")
+
+    outcome = run(everyday(), tmp_path, start, assemble, calibrate)
+    assert outcome.bundle == tmp_path / "calibrated"
+    trained, again = seen
+    assert again is trained
+    assert not trained.network.training
+    assert trained.trained_on.sum() == 27
+    assert_equal(trained.network.state_dict(), weights(tmp_path))
+
+
+def test_parts_of_another_tower_are_refused(everyday: Config, start: Start, tmp_path: Path) -> None:
+    run(everyday(), tmp_path, start)
+    with pytest.raises(DataError, match="no parts of this tower"):
+        read_parts(tmp_path / training.STATE, start)
+
+
+def test_data_are_checked_by_source(everyday: Config, folders: Path) -> None:
+    (folders / "scenes" / "data" / "train" / "kitchen" / "0.jpg").write_bytes(b"no photograph")
+    reports = check_everyday(everyday())
+    assert {name: report.photographs for name, report in reports.items()} == {
+        "everyday": 11,
+        "coco": 12,
+        "coco_course": 11,
+        "scenes": 6,
+    }
+    assert [len(report.problems) for report in reports.values()] == [0, 0, 0, 1]
+
+
+def test_bundles_are_measured_on_the_test_photographs(everyday: Config) -> None:
+    photographs = held_out_photographs(everyday())
+    assert photographs.ids == tuple(f"T{number}" for number in range(6))
+    assert (photographs.labels[:, photographs.label_names.index("dog")] == 1).sum() == 3
+
+
+def test_all_rows_come_before_one_comes_again() -> None:
+    rows = np.arange(10)
+    drawn = [endless_permutation(rows, 3, 0, step) for step in range(6)]
+    assert len(set(np.concatenate(drawn[:3]).tolist())) == 9
+    assert not np.array_equal(drawn[0], drawn[3])
+    assert set(endless_permutation(rows, 48, 0, 5).tolist()) == set(range(10))
+
+
+def test_of_many_captions_few_are_embedded() -> None:
+    photograph = Photograph(Path("1.jpg"), "coco", "owner/name", "1.jpg", captions=tuple("abcde"))
+    few = few_captions(photograph, seed=0)
+    assert len(few) == 2
+    assert few == few_captions(photograph, seed=0)
+    assert any(few != few_captions(photograph, seed) for seed in range(1, 9))
+
+
+def test_losses_count_what_is_known() -> None:
+    logits = torch.zeros(2, 3)
+    counted = torch.tensor([[1.0, 0, 0], [1, 1, 0]])
+    assert known_loss(logits, torch.ones(2, 3), counted).item() == pytest.approx(1.5 * np.log(2), rel=1e-6)
+    mentioned = torch.tensor([[1.0, 0, 0], [1, 0, 0]])
+    # A caption's silence counts 0.3 each, a class's nothing.
+    loss = mention_loss(logits, mentioned, torch.tensor([1.0, 0.0]))
+    assert loss.item() == pytest.approx((1.6 + 1) / 2 * np.log(2), rel=1e-6)

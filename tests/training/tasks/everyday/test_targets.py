@@ -1,0 +1,149 @@
+"""From what data sets say to matrices, and what is hidden of it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.vocabulary import Vocabulary
+from training.data.dataset import DataError
+from training.tasks.everyday.config import EverydayConfig
+from training.tasks.everyday.data import EverydayData, load_data
+from training.tasks.everyday.names import ClassNames, Mentions
+
+SHIPPED = Path(__file__).parents[4] / "service" / "vocabularies" / "everyday.json"
+Config = Callable[..., EverydayConfig]
+
+
+def known(data: EverydayData, source: str, name: str) -> dict[str, int]:
+    """The known words that are known of a photograph."""
+    row = next(n for n, one in enumerate(data.told) if (one.source, one.path.name) == (source, name))
+    values = zip(data.targets.known_words, data.targets.known[row].tolist(), strict=True)
+    return {word: value for word, value in values if value}
+
+
+def mentioned(data: EverydayData, source: str, name: str) -> set[str]:
+    row = next(n for n, one in enumerate(data.told) if (one.source, one.path.name) == (source, name))
+    return {data.targets.words[place] for place in data.targets.mentions[row]}
+
+
+@pytest.fixture(scope="module")
+def shipped() -> ClassNames:
+    vocabulary = Vocabulary.load(SHIPPED)
+    return ClassNames(vocabulary.names, vocabulary)
+
+
+@pytest.mark.parametrize("table", ["coco", "also", "folders", "caption_words"])
+def test_what_the_tables_say_are_names(shipped: ClassNames, table: str) -> None:
+    meant = set(shipped.tables[table].values())
+    assert {word for word in meant if shipped.find(word) is None} == set()
+
+
+def test_classes_are_found_by_their_path(shipped: ClassNames) -> None:
+    assert shipped.of_folder("grocery", "Packages/Juice/Bravo-Apple-Juice") == {"food", "juice"}
+    assert shipped.of_folder("places", "c/church/outdoor") == {"church"}
+    assert shipped.of_folder("clothing", "T-Shirt") == {"t-shirt", "clothing"}
+    assert shipped.class_words("b/bakery/shop") == ["bakery", "shop"]
+    assert shipped.class_words("c/church/outdoor") == ["church"]
+
+
+def test_captions_are_read_by_the_longest_words(shipped: ClassNames) -> None:
+    finder = Mentions(shipped.caption_forms())
+    assert finder.find("A hot dog beside two men in T-shirts") == {"hot dog", "man", "t-shirt"}
+    assert finder.find("a train of people") == {"person"}
+
+
+def test_a_vocabulary_without_the_names_is_refused() -> None:
+    with pytest.raises(DataError, match="zebra"):
+        ClassNames(["zebra"], Vocabulary.from_names(["dog"]))
+
+
+def test_dense_labels_are_all_known_but_the_unsure(everyday: Config) -> None:
+    data = load_data(everyday())
+    found = known(data, "everyday", "D0.jpg")
+    assert {word for word, value in found.items() if value > 0} == {"person", "man", "tree"}
+    assert "car" not in found
+    # Labels of COCO that no name means were never labelled there.
+    assert found.keys().isdisjoint({"sports ball", "mouse", "keyboard"})
+
+
+def test_exact_labels_and_captions_fill_in_parents(everyday: Config) -> None:
+    data = load_data(everyday())
+    assert known(data, "coco", "100.jpg") == {
+        "person": 1,
+        "airplane": 1,
+        "vehicle": 1,
+        "car": -1,
+        "cat": -1,
+        "dog": -1,
+        "puppy": -1,
+        "man": 1,
+    }
+    # Without exact labels a caption's words are all that is known.
+    assert known(data, "coco_course", "9.jpg") == {"airplane": 1, "vehicle": 1}
+    # What labels deny, a caption does not make true.
+    assert known(data, "coco_course", "2.jpg")["dog"] == -1
+    assert known(data, "scenes", "0.jpg") == {"kitchen": 1}
+
+
+def test_other_words_are_those_of_captions_and_classes(everyday: Config) -> None:
+    data = load_data(everyday())
+    assert set(data.targets.words) == {"bridge", "wing", "cloud", "airplanes", "cat tree", "old bridge"}
+    assert mentioned(data, "coco", "101.jpg") == {"bridge"}
+    assert mentioned(data, "scenes", "2.jpg") == {"old bridge"}
+
+
+def test_mentions_that_dense_labels_belie_are_not_believed(everyday: Config, folders: Path) -> None:
+    lines, rows = [], ["ImageID,Labels,Caption"]
+    source = "Mike0429/COMP5329DeepLearningA2_ViT"
+    for number in range(8):
+        lines.append({"id": f"D{number}", "split": "train", "labels": ["animal"], "unsure": []})
+        lines[-1] |= {"source": source, "path": f"data/{number}.jpg"}
+        rows.append(f'{number}.jpg,1,"a tree and an animal"')
+    (folders / "everyday" / "labels.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (folders / "course" / "train.csv").write_text("\n".join(rows))
+    assert load_data(everyday()).targets.doubtful == ("tree",)
+
+
+def test_hidden_words_are_in_no_target(everyday: Config) -> None:
+    data = load_data(everyday(hidden_words=("airplane", "cat")))
+    assert data.hidden == ("cat", "airplane")
+    columns = [data.targets.known_words.index(word) for word in data.hidden]
+    assert not data.targets.known[:, columns].any()
+    # An unhidden word stays, and so do captions.
+    assert known(data, "everyday", "D2.jpg")["vehicle"] == 1
+    assert any("plane" in text for one in data.told for text in one.captions)
+    assert set(data.targets.words) == {"bridge", "wing", "cloud", "old bridge"}
+    # Nor does a label of COCO tell of them by what it implies.
+    assert "vehicle" not in known(data, "coco", "100.jpg")
+
+
+def test_hidden_labels_of_coco_take_captions_and_narrower_names_along(everyday: Config) -> None:
+    data = load_data(everyday(hidden_coco=("dog", "airplane"), other_names={"airplane": ("plane",)}))
+    assert set(data.hidden) == {"dog", "puppy", "airplane"}
+    columns = [data.targets.known_words.index(word) for word in data.hidden]
+    assert not data.targets.known[:, columns].any()
+    assert {text for one in data.told for text in one.captions} == {"a cat under a bridge"}
+    assert all(not one.coco_holds & {"dog", "airplane"} for one in data.told)
+    # What photographs show is still known where they are measured.
+    assert any("dog" in one.holds for one in data.photographs)
+
+
+def test_a_folder_that_names_a_hidden_word_says_nothing(everyday: Config) -> None:
+    data = load_data(everyday(hidden_words=("kitchen",)))
+    assert known(data, "scenes", "0.jpg") == {}
+    assert known(data, "scenes", "1.jpg") == {"forest": 1}
+
+
+def test_a_hidden_word_that_is_no_name_is_refused(everyday: Config) -> None:
+    with pytest.raises(DataError, match="zebra"):
+        load_data(everyday(hidden_words=("zebra",)))
+
+
+def test_nothing_hidden_leaves_all_as_it_is(everyday: Config) -> None:
+    data = load_data(everyday())
+    assert data.hidden == ()
+    assert data.told == data.photographs
+    assert np.abs(data.targets.known).sum() > 0

@@ -1,0 +1,8 @@
+"""`task: everyday`: the recipe of the bundled checkpoint, from folders of photographs to trained parts.
+
+sources, targets     what each data set says of its photographs
+frozen_features      the untouched image tower, once over all of them
+teacher              a first guess at every known word, from dense labels alone
+network, training    a tuned last stage with heads for known words and for any word
+run                  one after another, each taken up where it was left
+"""

@@ -1,0 +1,142 @@
+"""What a training step sees, as a function of the seed and its number: nothing of it is state."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from training.data.batches import derive_seed
+from training.data.dataset import DataError
+from training.tasks.everyday.config import Batch
+from training.tasks.everyday.frozen_features import FrozenFeatures
+from training.tasks.everyday.targets import Targets
+
+
+def endless_permutation(
+    rows: npt.NDArray[np.integer], count: int, seed: int, step: int
+) -> npt.NDArray[np.integer]:
+    """The `step`-th `count` of `rows` in random order: all come before one comes again, save what is left of
+    an order. Of fewer rows than that, all."""
+    count = min(count, len(rows))
+    epoch, place = divmod(step, len(rows) // count)
+    order = np.random.default_rng([seed, epoch]).permutation(rows)
+    return order[place * count : (place + 1) * count]
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """All that batches are drawn from; N photographs."""
+
+    features: FrozenFeatures
+    targets: Targets
+    teacher: Tensor
+    """[N, K] float16 logits."""
+    dense: npt.NDArray[np.integer]
+    """Rows of photographs with dense labels that are trained on."""
+    others: npt.NDArray[np.integer]
+    """Rows of the others that are."""
+    weights: npt.NDArray[np.floating]
+    """Probability of each of `others` to be drawn; they sum to 1."""
+    known_embeddings: Tensor
+    """[K, E]: sentence embeddings of the known words."""
+    word_embeddings: Tensor
+    """[V, E]: of the other words."""
+    captions: Mapping[int, npt.NDArray[np.integer]]
+    """Photograph -> its captions' rows in `caption_embeddings`; those without captions are left out."""
+    caption_embeddings: Tensor
+    """[M, E] float16."""
+
+    def __post_init__(self) -> None:
+        if not len(self.dense) or not len(self.others):
+            raise DataError(
+                "no photograph is left to train on, with dense labels or without: name more sources, or hide "
+                "fewer words"
+            )
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """B photographs, the first `dense` of them with dense labels."""
+
+    dense: int
+    maps: Tensor
+    """[B, C, h, w]"""
+    untouched: Tensor
+    """[B, 2 F]"""
+    known: Tensor
+    """[B, K]: +1, -1, 0."""
+    teacher: Tensor
+    """[B - dense, K]: logits for the others."""
+    word_embeddings: Tensor
+    """[W, E]: of the words that this step asks for."""
+    mentioned: Tensor
+    """[B, W], 0 or 1."""
+    described: Tensor
+    """[B], 0 or 1: whether there is a caption."""
+    captioned: Tensor
+    """[n] places in the batch."""
+    caption_embeddings: Tensor
+    """[n, E]: one caption for each of those."""
+
+
+class Batches:
+    """Draws and gathers batches."""
+
+    def __init__(self, supervision: Supervision, config: Batch, seed: int) -> None:
+        self._from = supervision
+        self._config = config
+        self._seed = seed
+
+    def between(self, first: int, last: int) -> Iterator[TrainingBatch]:
+        """Those of the steps `first` to `last` - 1; each is gathered while the one before is trained on."""
+        with ThreadPoolExecutor(1) as pool:
+            following = pool.submit(self.at, first)
+            for step in range(first, last):
+                batch = following.result()
+                if step + 1 < last:
+                    following = pool.submit(self.at, step + 1)
+                yield batch
+
+    def at(self, step: int) -> TrainingBatch:
+        """The batch of a step, counted from 0."""
+        draw = np.random.default_rng(derive_seed(self._seed, step))
+        source, targets = self._from, self._from.targets
+        dense = endless_permutation(source.dense, self._config.dense, self._seed, step)
+        count = min(self._config.others, int((source.weights > 0).sum()))
+        others = draw.choice(source.others, count, replace=False, p=source.weights)
+        rows = np.concatenate([dense, others])
+        words = self._words(rows, draw)
+        place = {word: number for number, word in enumerate(words.tolist())}
+        mentioned = torch.zeros(len(rows), len(words))
+        for number, row in enumerate(rows.tolist()):
+            for word in targets.mentions[row]:
+                if word in place:
+                    mentioned[number, place[word]] = 1
+        captioned = [number for number, row in enumerate(rows.tolist()) if row in source.captions]
+        captions = [draw.choice(source.captions[int(rows[number])]) for number in captioned]
+        described = torch.zeros(len(rows))
+        described[captioned] = 1
+        return TrainingBatch(
+            dense=len(dense),
+            maps=source.features.maps(rows),
+            untouched=torch.from_numpy(source.features.pooled[rows].astype(np.float32)),
+            known=torch.from_numpy(targets.known[rows]),
+            teacher=source.teacher[others].float(),
+            word_embeddings=source.word_embeddings[words],
+            mentioned=mentioned,
+            described=described,
+            captioned=torch.tensor(captioned, dtype=torch.long),
+            caption_embeddings=source.caption_embeddings[np.array(captions, dtype=np.int64)].float(),
+        )
+
+    def _words(self, rows: npt.NDArray[np.integer], draw: np.random.Generator) -> npt.NDArray[np.int64]:
+        mentions, count = self._from.targets.mentions, len(self._from.targets.words)
+        of_batch = np.unique([word for row in rows.tolist() for word in mentions[row]]).astype(np.int64)
+        if len(of_batch) > self._config.words:
+            of_batch = draw.choice(of_batch, self._config.words, replace=False)
+        anything = draw.integers(count, size=self._config.random_words if count else 0)
+        return np.union1d(of_batch, anything)

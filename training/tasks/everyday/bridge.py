@@ -1,0 +1,50 @@
+"""From the untouched tower's features into the sentence encoder's space, by way of ImageNet's names."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.initialisation import ImageNetBridge
+from training.tasks.everyday.network import Heads
+
+_RIDGE = 0.02
+"""Of the regression that the embedding starts from, as a share of the features' variance."""
+
+
+class Bridge:
+    """Bridge embeddings, centred: what is common to all photographs says nothing of one."""
+
+    def __init__(self, bridge: ImageNetBridge, sample: Tensor) -> None:
+        """`sample` [n, 2 F] are pooled features of photographs whose mean is the centre."""
+        self._bridge = bridge
+        self._centre = bridge.embed(self._mean(sample)).mean(0)
+
+    def __call__(self, untouched: Tensor) -> Tensor:
+        """Pooled features [B, 2 F] of the untouched tower -> [B, E]."""
+        with torch.no_grad():
+            return self._bridge.embed(self._mean(untouched)) - self._centre
+
+    @staticmethod
+    def _mean(features: Tensor) -> Tensor:
+        return features[:, : features.shape[1] // 2]
+
+
+@torch.no_grad()
+def initialise(heads: Heads, bridge: Bridge, sample: Tensor, known_embeddings: Tensor) -> None:
+    """Starts the embedding, for photographs and their parts, as a ridge regression of the mean features onto
+    the bridge, and the text map as the identity about the known words' mean.
+
+    `sample` [n, 2 F] are pooled features of the untouched tower, `known_embeddings` [K, E].
+    """
+    features = sample.shape[1] // 2
+    inputs = heads.standardised(sample)[:, :features]
+    targets = functional.normalize(bridge(sample), dim=-1)
+    penalty = _RIDGE * len(inputs) * inputs.var(0).mean() * torch.eye(features)
+    weight = torch.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ targets).T
+    heads.embedding.weight.zero_()
+    heads.embedding.weight[:, :features].copy_(weight)
+    heads.tokens.weight.copy_(weight)
+    heads.embedding.bias.zero_()
+    heads.tokens.bias.zero_()
+    heads.text_map.weight.copy_(torch.eye(len(heads.text_map.weight)))
+    heads.text_map.bias.copy_(-known_embeddings.mean(0))

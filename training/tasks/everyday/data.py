@@ -1,0 +1,82 @@
+"""What a run reads: photographs, names, and what is known, for training and for `sigrl-train check`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.vocabulary import Vocabulary
+from training.data.check import DataReport, check
+from training.data.dataset import LabelledPhotographs
+from training.data.label_lists import read_label_list, unique
+from training.tasks.everyday.config import EverydayConfig
+from training.tasks.everyday.hidden import Hidden
+from training.tasks.everyday.names import ClassNames
+from training.tasks.everyday.photographs import Photograph
+from training.tasks.everyday.sources import read_everyday, read_names, read_sources
+from training.tasks.everyday.targets import Targets, make_targets
+
+
+@dataclass(frozen=True, eq=False)
+class EverydayData:
+    """N photographs, and what a run is told of them."""
+
+    vocabulary: Vocabulary
+    photographs: tuple[Photograph, ...]
+    """As their data sets describe them."""
+    told: tuple[Photograph, ...]
+    """Without what is hidden."""
+    targets: Targets
+    """Of `told`."""
+    hidden: tuple[str, ...]
+    """Known words that are hidden."""
+
+
+def load_data(config: EverydayConfig) -> EverydayData:
+    """Reads all folders and lists of the configuration. Raises DataError, and VocabularyError."""
+    vocabulary = Vocabulary.load(config.vocabulary)
+    names = ClassNames(read_names(config.everyday), vocabulary)
+    hidden = Hidden(config, names)
+    photographs = read_sources(config)
+    told = [hidden.remove(one) for one in photographs]
+    listed = unique(word for path in config.label_lists for word in read_label_list(path))
+    targets = make_targets(told, names, hidden, listed)
+    return EverydayData(
+        vocabulary=vocabulary,
+        photographs=tuple(photographs),
+        told=tuple(told),
+        targets=targets,
+        hidden=tuple(word for word in targets.known_words if word in hidden.names | hidden.coco),
+    )
+
+
+def check_everyday(config: EverydayConfig) -> dict[str, DataReport]:
+    """What is wrong with the photographs of each source, and how much is known of the known words."""
+    data = load_data(config)
+    sources = np.array([one.source for one in data.photographs])
+    known = LabelledPhotographs(
+        tuple(one.path for one in data.photographs), data.targets.known_words, data.targets.known
+    )
+    return {str(source): check(known.select(sources == source)) for source in dict.fromkeys(sources)}
+
+
+def held_out_photographs(config: EverydayConfig) -> LabelledPhotographs:
+    """The test photographs of `everyday`, with all their labels."""
+    names = read_names(config.everyday)
+    photographs = [one for one in read_everyday(config.everyday) if one.role == "test"]
+    return LabelledPhotographs(
+        tuple(one.path for one in photographs),
+        names,
+        dense_labels(photographs, names),
+        tuple(one.path.stem for one in photographs),
+    )
+
+
+def dense_labels(photographs: Sequence[Photograph], names: Sequence[str]) -> np.ndarray:
+    """[n, K] int8 of densely labelled photographs: +1 a name holds, 0 it may hold, -1 it does not."""
+    column = {name: number for number, name in enumerate(names)}
+    labels = np.full((len(photographs), len(names)), -1, dtype=np.int8)
+    for row, photograph in zip(labels, photographs, strict=True):
+        for value, holding in ((0, photograph.unsure), (1, photograph.holds)):
+            row[[column[name] for name in holding]] = value
+    return labels

@@ -1,0 +1,207 @@
+"""The untouched image tower, once over all photographs, in parts that are kept on disk."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from model.config import Preprocessing
+from model.preprocess import preprocess
+from training.data.dataset import DataError, Problem
+from training.data.opening import open_photograph
+from training.features import progress_bar
+from training.tasks.everyday.duplicates import HASH_BYTES, difference_hash
+from training.tasks.everyday.network import pooled
+from training.tasks.everyday.photographs import Photograph
+from training.tasks.everyday.start import fingerprint, write_array
+from training.towers import split_trunk
+
+_SHARD = 1024
+"""Photographs of a part: what an interrupted run computes again at most."""
+_BATCH = 8
+_READERS = 2
+Tower = Callable[[npt.NDArray[np.float32]], tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]]
+"""Pixel values [8, 3, S, S] -> what the last stage takes [8, C, h, w], pooled features [8, 2 F]."""
+
+
+class FrozenTower(nn.Module):
+    """Pixel values -> what the last stage takes, and mean and maximum of what it gives."""
+
+    def __init__(self, trunk: Any) -> None:
+        """`trunk` is timm's EfficientNet."""
+        super().__init__()
+        self.stem, self.stage = split_trunk(trunk, len(trunk.blocks) - 1)
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, S, S] -> [B, C, h, w] and [B, 2 F]."""
+        before = self.stem(pixel_values)
+        return before, pooled(self.stage(before))
+
+
+class FrozenFeatures:
+    """Features of N photographs."""
+
+    def __init__(self, shards: Sequence[Path]) -> None:
+        """`shards` are the files of `frozen_features`, in the photographs' order."""
+        maps = [np.load(shard.with_suffix(".maps.npy"), mmap_mode="r") for shard in shards]
+        small = [np.load(shard) for shard in shards]
+        self._maps = maps
+        self._first = np.cumsum([0, *map(len, maps)])
+        self.pooled: npt.NDArray[np.float16] = np.concatenate([one["pooled"] for one in small])
+        """[N, 2 F]: mean over the last map, maximum over 2 x 2 means of it."""
+        self.hashes: npt.NDArray[np.uint8] = np.concatenate([one["hash"] for one in small])
+        """[N, 32]"""
+        self.readable: npt.NDArray[np.bool_] = np.concatenate([one["readable"] for one in small])
+        """[N]: what could not be read has zeros for features."""
+
+    def maps(self, rows: npt.NDArray[np.integer]) -> Tensor:
+        """What the last stage takes of some photographs, [n, C, h, w] float32."""
+        shard = np.searchsorted(self._first, rows, side="right") - 1
+        parts = [self._maps[s][row - self._first[s]] for s, row in zip(shard, rows, strict=True)]
+        return torch.from_numpy(np.stack(parts).astype(np.float32))
+
+
+def frozen_features(
+    photographs: Sequence[Photograph], preprocessing: Preprocessing, trunk: nn.Module, cache: Path
+) -> tuple[FrozenFeatures, list[Problem]]:
+    """Features of all photographs, those in `cache` as they are there; and which could not be read.
+
+    OpenVINO computes them where it is installed, three times as fast as PyTorch, both in bfloat16 where the
+    processor knows it; their last bits differ. Raises DataError when no photograph can be read.
+    """
+    tower = FrozenTower(trunk).eval()
+    weights = fingerprint(tower, preprocessing.model_dump(mode="json"))
+    compute: Tower | None = None
+    shards = []
+    with progress_bar() as progress, ThreadPoolExecutor(_READERS) as readers:
+        bar = progress.add_task("frozen image tower", total=len(photographs), note="")
+        for source, members in _shards(photographs):
+            names = [(one.repository, one.place) for one in members]
+            path = cache / f"{source}-{fingerprint(weights, names)}.npy"
+            shards.append(path)
+            if path.is_file():
+                progress.update(bar, advance=len(members))
+                continue
+            compute = compute or fastest(tower, preprocessing.image_size)
+            batches = _prepared(members, preprocessing, readers)
+            _compute_shard(path, batches, preprocessing.image_size, compute, partial(progress.advance, bar))
+    features = FrozenFeatures(shards)
+    problems = [
+        Problem("unreadable file", str(one.path), f"{one.path} cannot be read: it is left out")
+        for one, readable in zip(photographs, features.readable, strict=True)
+        if not readable
+    ]
+    if len(problems) == len(photographs):
+        raise DataError(f"none of {len(photographs)} photographs can be read, {photographs[0].path} for one")
+    return features, problems
+
+
+def _shards(photographs: Sequence[Photograph]) -> Iterator[tuple[str, list[Photograph]]]:
+    """By source: one that is added leaves the parts of the others as they are."""
+    for source, group in groupby(photographs, lambda one: one.source):
+        members = list(group)
+        for first in range(0, len(members), _SHARD):
+            yield source, members[first : first + _SHARD]
+
+
+Prepared = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]] | None
+
+
+def _prepared(
+    members: Sequence[Photograph], preprocessing: Preprocessing, readers: ThreadPoolExecutor
+) -> Iterator[list[Prepared]]:
+    """Batches of pixel values and hashes; None for what cannot be read. Two batches are read ahead."""
+
+    def read(photograph: Photograph) -> Prepared:
+        try:
+            image = open_photograph(photograph.path)
+        except DataError:
+            return None
+        return preprocess(image, preprocessing), difference_hash(image)
+
+    ahead: deque[list[Future[Prepared]]] = deque()
+    for first in range(0, len(members), _BATCH):
+        ahead.append([readers.submit(read, one) for one in members[first : first + _BATCH]])
+        if len(ahead) > 2:
+            yield [future.result() for future in ahead.popleft()]
+    for batch in ahead:
+        yield [future.result() for future in batch]
+
+
+def _compute_shard(
+    path: Path, batches: Iterator[list[Prepared]], size: int, compute: Tower, done: Callable[[int], None]
+) -> None:
+    maps, features, hashes, readable = [], [], [], []
+    for batch in batches:
+        before, small = compute(_stacked(batch, size))
+        is_readable = np.array([one is not None for one in batch])
+        maps.append(_only(before, is_readable))
+        features.append(_only(small, is_readable))
+        hashes += [np.zeros(HASH_BYTES, np.uint8) if one is None else one[1] for one in batch]
+        readable.append(is_readable)
+        done(len(batch))
+    # The large file first: a part counts when the small one is there.
+    write_array(path.with_suffix(".maps.npy"), np.concatenate(maps))
+    columns = np.concatenate(features), np.stack(hashes), np.concatenate(readable)
+    kinds = [("pooled", np.float16, columns[0].shape[1:]), ("hash", np.uint8, HASH_BYTES), ("readable", bool)]
+    table = np.empty(len(columns[0]), dtype=kinds)
+    table["pooled"], table["hash"], table["readable"] = columns
+    write_array(path, table)
+
+
+def _stacked(batch: Sequence[Prepared], size: int) -> npt.NDArray[np.float32]:
+    """[8, 3, S, S], zeros where there is nothing: a compiled tower takes one shape."""
+    stacked = np.zeros((_BATCH, 3, size, size), np.float32)
+    for number, one in enumerate(batch):
+        if one is not None:
+            stacked[number] = one[0]
+    return stacked
+
+
+def _only(values: npt.NDArray[np.floating], readable: npt.NDArray[np.bool_]) -> npt.NDArray[np.float16]:
+    kept = values[: len(readable)].astype(np.float16)
+    kept[~readable] = 0
+    return kept
+
+
+def fastest(tower: FrozenTower, size: int) -> Tower:
+    """The tower in OpenVINO, or in PyTorch where that is not installed."""
+    try:
+        import openvino
+    except ModuleNotFoundError:
+        return torch_tower(tower)
+    shape = (_BATCH, 3, size, size)
+    model = openvino.convert_model(tower, example_input=torch.zeros(shape), input=list(shape))
+    compiled = openvino.Core().compile_model(
+        model,
+        "CPU",
+        {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": torch.get_num_threads()},
+    )
+
+    def compute(pixel_values: npt.NDArray[np.float32]) -> tuple[np.ndarray, np.ndarray]:
+        outputs = compiled(pixel_values)
+        return outputs[0], outputs[1]
+
+    return compute
+
+
+def torch_tower(tower: FrozenTower) -> Tower:
+    """The tower in PyTorch."""
+    tower = tower.to(memory_format=torch.channels_last)
+
+    def compute(pixel_values: npt.NDArray[np.float32]) -> tuple[np.ndarray, np.ndarray]:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            before, small = tower(
+                torch.from_numpy(pixel_values).contiguous(memory_format=torch.channels_last)
+            )
+        return before.float().numpy(), small.float().numpy()
+
+    return compute

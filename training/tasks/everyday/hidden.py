@@ -1,0 +1,69 @@
+"""What a run is not told: words that it is later measured on as ones that nobody labelled."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from training.data.dataset import DataError
+from training.data.label_lists import naming_pattern
+from training.tasks.everyday.config import EverydayConfig
+from training.tasks.everyday.names import ClassNames
+from training.tasks.everyday.photographs import Photograph
+
+
+class Hidden:
+    """Takes hidden words out of what data sets say, before anything is made of it."""
+
+    def __init__(self, config: EverydayConfig, names: ClassNames) -> None:
+        """Raises DataError where `hidden_words` holds a word that is no name."""
+        if unknown := [word for word in config.hidden_words if word not in names.column]:
+            raise DataError(
+                f"`hidden_words` has {unknown[0]!r}, which is no name of {config.everyday / 'names.txt'}: "
+                "write it as it stands there"
+            )
+        self._names = names
+        self.coco = frozenset(config.hidden_coco)
+        meant = {name for label in config.hidden_coco if (name := names.of_coco(label)) is not None}
+        narrower = {below for name in meant for below in names.descendants[name]}
+        self.names = frozenset(config.hidden_words) | meant | narrower
+        """Names of `everyday`."""
+        other_names: dict[str, Sequence[str]] = {name: names.synonyms[name] for name in self.names}
+        for label, others in config.other_names.items():
+            other_names[label] = (*other_names.get(label, ()), *others)
+        coco = sorted(self.coco | meant | narrower)
+        self._in_captions = naming_pattern(coco, other_names)
+        self._in_words = naming_pattern(sorted(self.coco | self.names), other_names)
+
+    def allows(self, word: str) -> bool:
+        """Whether a word may be a target: it names nothing that is hidden."""
+        return self._in_words is None or self._in_words.search(word) is None
+
+    def remove(self, photograph: Photograph) -> Photograph:
+        """The photograph without its hidden labels: of those nothing is known. A class folder and a caption
+        that name one are dropped; a caption may name one of `hidden_words`, which only its words tell."""
+        folder = photograph.folder
+        if folder is not None and not self._allows_folder(photograph.source, folder):
+            folder = None
+        captions = photograph.captions
+        if self._in_captions is not None:
+            captions = tuple(text for text in captions if self._in_captions.search(text) is None)
+        return replace(
+            photograph,
+            holds=photograph.holds - self.names,
+            unsure=photograph.unsure | self.names if photograph.dense else photograph.unsure,
+            coco_holds=photograph.coco_holds - self._coco_labels(photograph.coco_holds),
+            coco_known=photograph.coco_known - self._coco_labels(photograph.coco_known),
+            captions=captions,
+            folder=folder,
+        )
+
+    def _coco_labels(self, labels: frozenset[str]) -> frozenset[str]:
+        if not self.names and not self.coco:
+            return frozenset()
+        return frozenset(
+            label for label in labels if label in self.coco or self._names.of_coco(label) in self.names
+        )
+
+    def _allows_folder(self, source: str, folder: str) -> bool:
+        return not self._names.of_folder(source, folder) & self.names and all(
+            map(self.allows, self._names.class_words(folder))
+        )

@@ -1,0 +1,138 @@
+"""What is trained: a copy of the image tower's last stage, and heads on what it and the untouched one see.
+
+The untouched last stage stays beside the tuned one: its features are half of what the heads are given, and
+ImageNet's classifier goes on reading them.
+"""
+
+import copy
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+_POOL = 2
+"""Side, in places of the feature map, of the square whose mean is a token."""
+_BEST_TOKENS = 4
+"""Tokens whose mean says how well a word fits some part of the photograph."""
+_UNLIKELY = -4.0
+"""Where logits of known words start: most words hold on few photographs."""
+
+
+def tokens(feature_map: Tensor) -> Tensor:
+    """[B, F, h, w] -> [B, T, F]: means of 2 x 2 places."""
+    return functional.avg_pool2d(feature_map, _POOL).flatten(2).transpose(1, 2)
+
+
+def pooled(feature_map: Tensor) -> Tensor:
+    """[B, F, h, w] -> [B, 2 F]: mean over all places, and maximum over the tokens."""
+    return torch.cat([feature_map.mean((2, 3)), tokens(feature_map).amax(1)], dim=1)
+
+
+class LastStage(nn.Sequential):
+    """[B, C, h, w] -> [B, F, h', w']: a timm EfficientNet's last stage and what comes after it, with batch
+    norms folded into the convolutions. As it comes it computes what the trunk does."""
+
+    def __init__(self, trunk: Any) -> None:
+        trunk = copy.deepcopy(trunk).eval()
+        for block in trunk.blocks[-1]:
+            for convolution, norm in (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")):
+                _fold(block, convolution, norm)
+        _fold(trunk, "conv_head", "bn2")
+        super().__init__(*trunk.blocks[-1], trunk.conv_head, trunk.bn2)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps as the stage before gives them."""
+        output: Tensor = super().forward(maps.contiguous(memory_format=torch.channels_last))
+        return output
+
+
+def _fold(module: nn.Module, convolution: str, norm: str) -> None:
+    theirs = getattr(module, norm)
+    # timm's has the activation in it, which PyTorch's fusion would drop.
+    plain = nn.BatchNorm2d(theirs.num_features, theirs.eps).eval()
+    plain.load_state_dict(theirs.state_dict())
+    setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution).eval(), plain))
+    setattr(module, norm, theirs.act)
+
+
+class Seen(NamedTuple):
+    """What the heads make of B photographs."""
+
+    known: Tensor
+    """[B, K]: logits of the known words."""
+    embedding: Tensor
+    """[B, E], not normalised, in the space that `text_map` maps into."""
+    tokens: Tensor
+    """[B, T, E]: the same for parts of the photograph."""
+
+
+class Heads(nn.Module):
+    """Known words by a classifier, all others by an embedding in the sentence encoder's space."""
+
+    feature_mean: Tensor
+    feature_deviation: Tensor
+
+    def __init__(self, mean: Tensor, deviation: Tensor, known_words: int, hidden: int, width: int) -> None:
+        """`mean` and `deviation` [2 F] standardise pooled features; `width` E is the sentence encoder's."""
+        super().__init__()
+        features = len(mean) // 2
+        self.register_buffer("feature_mean", mean.clone())
+        self.register_buffer("feature_deviation", deviation.clone())
+        self.input_dropout = nn.Dropout(0.3)
+        self.hidden = nn.Linear(4 * features, hidden)
+        self.hidden_dropout = nn.Dropout(0.5)
+        self.known_words = nn.Linear(hidden, known_words)
+        self.embedding = nn.Linear(2 * features, width)
+        self.residual = nn.Linear(hidden, width)
+        self.tokens = nn.Linear(features, width)
+        self.text_map = nn.Linear(width, width)
+        self.log_global_scale = nn.Parameter(torch.tensor(2.3))
+        self.log_local_scale = nn.Parameter(torch.tensor(2.0))
+        self.bias = nn.Parameter(torch.tensor(-6.0))
+        self.mention_bias = nn.Parameter(torch.tensor(-1.0))
+        """Added for words of captions, which leave out most of what is there."""
+        self.log_caption_scale = nn.Parameter(torch.tensor(2.5))
+        nn.init.constant_(self.known_words.bias, _UNLIKELY)
+        nn.init.zeros_(self.residual.weight)
+        nn.init.zeros_(self.residual.bias)
+
+    def forward(self, feature_map: Tensor, untouched: Tensor) -> Seen:
+        """`feature_map` [B, F, h, w] of the tuned stage, `untouched` [B, 2 F] pooled by the frozen one."""
+        features = len(self.feature_mean) // 2
+        tuned = self.standardised(pooled(feature_map))
+        both = torch.cat([self.standardised(untouched), tuned], dim=1)
+        shared = self.hidden_dropout(functional.gelu(self.hidden(self.input_dropout(both))))
+        parts = (tokens(feature_map) - self.feature_mean[:features]) / self.feature_deviation[:features]
+        return Seen(
+            self.known_words(shared), self.embedding(tuned) + self.residual(shared), self.tokens(parts)
+        )
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Pooled features [B, 2 F], standardised."""
+        return (features - self.feature_mean) / self.feature_deviation
+
+    def word_logits(self, seen: Seen, words: Tensor) -> Tensor:
+        """Logits [B, V] of words with sentence embeddings [V, E]: how well they fit the whole photograph, and
+        the parts that they fit best."""
+        mapped = functional.normalize(self.text_map(words), dim=-1)
+        whole = functional.normalize(seen.embedding, dim=-1) @ mapped.T
+        parts = functional.normalize(seen.tokens, dim=-1) @ mapped.T
+        best = parts.topk(min(_BEST_TOKENS, parts.shape[1]), dim=1).values.mean(1)
+        return self.log_global_scale.exp() * whole + self.log_local_scale.exp() * best + self.bias
+
+
+class EverydayNetwork(nn.Module):
+    """The tuned stage with its heads: all that is trained, and all that a checkpoint of it holds."""
+
+    def __init__(self, stage: LastStage, heads: Heads) -> None:
+        super().__init__()
+        self.stage = stage
+        self.heads = heads
+
+    def forward(self, maps: Tensor, untouched: Tensor) -> Seen:
+        """`maps` [B, C, h, w] as the frozen stages give them, `untouched` [B, 2 F] pooled features."""
+        seen: Seen = self.heads(self.stage(maps), untouched)
+        return seen

@@ -1,0 +1,88 @@
+"""What a run starts from: ImageNet's tower and classifier, and a sentence encoder, none of which changes."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.backbone import Backbone
+from training.features import text_features
+from training.initialisation import ImageNetBridge
+from training.teachers import make_bridge, sentence_embeddings
+
+_TEXTS = 8192
+"""Texts of a cached part."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The frozen towers, as `training.initialisation.starting_point` gives them."""
+
+    backbone: Backbone
+    classifier: tuple[Tensor, Tensor]
+    """Of the image tower: weight [1000, F], bias [1000]."""
+
+    @property
+    def trunk(self) -> nn.Module:
+        """timm's EfficientNet without classifier."""
+        trunk: nn.Module = self.backbone.visual.trunk
+        return trunk
+
+    @cached_property
+    def bridge(self) -> ImageNetBridge:
+        """From pooled features of the untouched tower to the sentence encoder's space."""
+        with torch.inference_mode():
+            bridge = make_bridge(self.backbone, self.classifier)
+        # What inference mode made takes no part in training.
+        return ImageNetBridge(*self.classifier, bridge.class_embeddings.clone())
+
+    def text_embeddings(
+        self, texts: Sequence[str], cache: Path, description: str, half: bool = False
+    ) -> Tensor:
+        """Sentence embeddings [N, width], unit norm, of texts; computed once, in parts that are kept in
+        `cache`. `half`: computed and kept in half precision, for many texts of which each counts little."""
+        if not texts:
+            return torch.zeros(0, self.bridge.class_embeddings.shape[1])
+        encoder = fingerprint(self.backbone.text)
+        parts = []
+        for first in range(0, len(texts), _TEXTS):
+            part = list(texts[first : first + _TEXTS])
+            path = cache / f"texts-{fingerprint(encoder, part, half)}.npy"
+            if not path.is_file():
+                with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                    embeddings = text_features(partial(sentence_embeddings, self.backbone), part, description)
+                write_array(path, embeddings.to(torch.float16 if half else torch.float32).numpy())
+            parts.append(torch.from_numpy(np.load(path)))
+        return torch.cat(parts)
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Puts an array on disk under `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as file:
+        np.save(file, array)
+    unfinished.rename(path)
+
+
+def fingerprint(*parts: Any) -> str:
+    """Sixteen hex digits that change with any of `parts`: the weights of modules, arrays, JSON content."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, nn.Module):
+            for name, tensor in part.state_dict().items():
+                digest.update(name.encode())
+                digest.update(tensor.contiguous().numpy().tobytes())
+        elif isinstance(part, np.ndarray):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        else:
+            digest.update(json.dumps(part, sort_keys=True).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:16]

@@ -1,0 +1,84 @@
+"""The first guess at known words: classifiers on frozen features, from the dense labels alone."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from training.data.batches import derive_seed, seeded
+from training.features import progress_bar
+from training.optim import half_cosine
+from training.run_state import read_state, write_state
+from training.tasks.everyday.batches import endless_permutation
+from training.tasks.everyday.config import TeacherConfig
+from training.tasks.everyday.losses import known_loss
+
+_WARM_UP = 50
+_ROWS = 4000
+
+
+def teach(
+    features: npt.NDArray[np.float16],
+    known: npt.NDArray[np.int8],
+    dense: npt.NDArray[np.integer],
+    config: TeacherConfig,
+    seed: int,
+) -> Tensor:
+    """Logits [N, K] float16 of all photographs: the mean of the classifiers.
+
+    Args:
+        features: standardised, [N, F].
+        known: [N, K]: +1, -1, and 0 for what is left out of the loss.
+        dense: rows that are trained on.
+    """
+    total = torch.zeros(known.shape)
+    with progress_bar() as progress:
+        bar = progress.add_task("teacher", total=config.members * config.steps, note="")
+        for member in range(config.members):
+            with seeded(derive_seed(seed, member)):
+                classifier = _classifier(features.shape[1], known.shape[1], config.hidden)
+                optimizer = torch.optim.AdamW(
+                    classifier.parameters(), config.learning_rate, weight_decay=config.weight_decay
+                )
+                schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, half_cosine(_WARM_UP, config.steps))
+                for step in range(config.steps):
+                    rows = endless_permutation(dense, config.batch_size, seed + member, step)
+                    labels = torch.from_numpy(known[rows])
+                    logits = classifier(torch.from_numpy(features[rows]).float())
+                    loss = known_loss(logits, (labels > 0).float(), (labels != 0).float())
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    schedule.step()
+                    progress.update(bar, advance=1, note=f"loss {loss.item():.2f}")
+            total += _logits(classifier, features)
+    return (total / config.members).half()
+
+
+def _classifier(features: int, words: int, hidden: int) -> nn.Sequential:
+    output = nn.Linear(hidden, words)
+    nn.init.constant_(output.bias, -4.0)
+    return nn.Sequential(nn.Dropout(0.3), nn.Linear(features, hidden), nn.GELU(), nn.Dropout(0.5), output)
+
+
+@torch.inference_mode()
+def _logits(classifier: nn.Module, features: npt.NDArray[np.float16]) -> Tensor:
+    classifier.eval()
+    parts = np.split(features, range(_ROWS, len(features), _ROWS))
+    return torch.cat([classifier(torch.from_numpy(part).float()) for part in parts])
+
+
+def kept_logits(path: Path, identity: dict[str, Any]) -> Tensor | None:
+    """Logits that `keep_logits` wrote in a run of this identity; None where there are none."""
+    if not path.is_file():
+        return None
+    tensors, content = read_state(path)
+    return tensors["logits"] if content["identity"] == identity else None
+
+
+def keep_logits(path: Path, logits: Tensor, identity: dict[str, Any]) -> None:
+    """Puts a teacher's logits on disk."""
+    write_state(path, {"logits": logits}, {"identity": identity})

@@ -1,0 +1,116 @@
+"""What a run has made, for what comes after it: putting it into a bundle, and calibrating that.
+
+assemble    `Assemble`, tensors of `Trained.network` -> the classes that `model` serves
+calibrate   `Calibrate`, scores on photographs that nothing was trained on -> probabilities
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from model.vocabulary import Vocabulary
+from training.data.dataset import DataError
+from training.run_state import read_state, write_state
+from training.tasks.everyday.config import EverydayConfig
+from training.tasks.everyday.frozen_features import FrozenFeatures
+from training.tasks.everyday.network import EverydayNetwork, Heads, LastStage
+from training.tasks.everyday.photographs import Photograph
+from training.tasks.everyday.start import Start
+from training.tasks.everyday.targets import Targets
+
+PARTS = "parts.safetensors"
+"""The trained parts in a run's directory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A finished training; N photographs."""
+
+    config: EverydayConfig
+    directory: Path
+    start: Start
+    """The frozen towers: the tower's early stages, ImageNet's classifier, the sentence encoder."""
+    vocabulary: Vocabulary
+    photographs: tuple[Photograph, ...]
+    """As their data sets describe them, nothing hidden: also those that nothing was trained on."""
+    trained_on: npt.NDArray[np.bool_]
+    """[N]"""
+    features: FrozenFeatures
+    """Of the untouched tower, in the photographs' order."""
+    targets: Targets
+    """What training was told: hidden words are not in it."""
+    hidden: tuple[str, ...]
+    """Known words that nothing was told of."""
+    network: EverydayNetwork
+    """In evaluation mode, with the averaged weights."""
+    provenance: Mapping[str, Any]
+    """For the manifest; `sources` is the table for the model card."""
+
+
+class Assemble(Protocol):
+    """Puts the trained parts into a bundle."""
+
+    def __call__(self, trained: Trained) -> Path:
+        """Writes the bundle, in a directory that is not there yet, and says where."""
+        ...
+
+
+class Calibrate(Protocol):
+    """Makes probabilities of a bundle's scores, with what labels tell of one another."""
+
+    def __call__(self, trained: Trained, bundle: Path) -> Path:
+        """Writes the bundle that `Assemble` made anew, calibrated, and says where."""
+        ...
+
+
+def write_parts(path: Path, network: EverydayNetwork, content: Mapping[str, Any]) -> None:
+    """Puts the trained parts on disk: safetensors, with `content` as JSON in the header."""
+    write_state(path, network.state_dict(), content)
+
+
+def read_parts(path: Path, start: Start) -> tuple[EverydayNetwork, dict[str, Any]]:
+    """The network that `write_parts` wrote of a run that started from `start`, and the content beside it.
+
+    Raises DataError for another file, or for another tower's parts.
+    """
+    tensors, content = read_state(path)
+    try:
+        hidden = tensors["heads.known_words.weight"].shape[1]
+        known_words, width = len(tensors["heads.known_words.bias"]), len(tensors["heads.text_map.bias"])
+        mean, deviation = tensors["heads.feature_mean"], tensors["heads.feature_deviation"]
+        network = EverydayNetwork(LastStage(start.trunk), Heads(mean, deviation, known_words, hidden, width))
+        network.load_state_dict(tensors)
+    except (KeyError, RuntimeError) as error:
+        raise DataError(f"{path} holds no parts of this tower ({error}): name a run of this task") from error
+    return network.eval(), content
+
+
+@torch.inference_mode()
+def known_logits(trained: Trained, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+    """Logits [n, K] of the known words on some photographs, parents not yet filled in."""
+    return _logits(trained, rows, None)
+
+
+@torch.inference_mode()
+def open_logits(
+    trained: Trained, rows: npt.NDArray[np.integer], embeddings: torch.Tensor
+) -> npt.NDArray[np.float32]:
+    """Logits [n, V] of words with sentence embeddings [V, E] on some photographs."""
+    return _logits(trained, rows, embeddings)
+
+
+def _logits(
+    trained: Trained, rows: npt.NDArray[np.integer], embeddings: torch.Tensor | None
+) -> npt.NDArray[np.float32]:
+    parts = []
+    for part in np.split(rows, range(200, len(rows), 200)):
+        untouched = torch.from_numpy(trained.features.pooled[part].astype(np.float32))
+        seen = trained.network(trained.features.maps(part), untouched)
+        logits = seen.known if embeddings is None else trained.network.heads.word_logits(seen, embeddings)
+        parts.append(logits.numpy())
+    return np.concatenate(parts)
