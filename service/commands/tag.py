@@ -113,7 +113,7 @@ def tag_command(
 ) -> None:
     """Tags photographs.
 
-    With nothing but photographs: what is more likely there than not, of the everyday words, at most
+    With nothing but photographs: what is surely there, of the everyday words, at most
     ten; where nothing is, three guesses. With --labels or --vocabulary: all of these that reach their
     threshold. --threshold sets another one, or --precision, --recall or --false-positive-rate what it follows
     from; --top-k shows that many in any case, both together show at most so many that reach it. Of several

@@ -33,7 +33,7 @@ async def tag(request: Request, state: Annotated[ServiceState, Depends(service_s
     and `vocabulary` the service's own vocabulary is looked for. Parameters may stand in form or query.
 
     Which tags are given: with nothing said, those that reach their threshold. Where neither labels nor a
-    vocabulary are named that is one half, at most ten are given, and what a narrower one among them implies
+    vocabulary are named that is 0.7, at most ten are given, and what a narrower one among them implies
     stands in `implied`. Where no label reaches its threshold `guesses` has the three most probable ones. With
     `threshold`, all that reach it; with `false_positive_rate`, `precision` or `recall`, all that reach the
     threshold at which everyday photographs are expected to keep it; with `top_k`, that many, where `accepted`
