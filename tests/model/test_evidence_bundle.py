@@ -76,7 +76,7 @@ def test_both_engines_say_the_same(onnx_bundle, pixel_values):
         probabilities = engine.probabilities(scores[-1], labels)
         np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-scores[-1])), atol=1e-5)
     np.testing.assert_allclose(*scores, atol=1e-3)
-    # Of the known word; to a random tower all photographs are alike, and new words are measured in deviations.
+    # To a random tower all photographs are alike, and new words are measured in deviations from that.
     np.testing.assert_allclose(kept[0][:, 0], scores[0][:, 0], atol=0.1)
 
 

@@ -37,7 +37,7 @@ EMBED_DIM = 384
 
 @dataclass(frozen=True)
 class TrainedParts:
-    """What training leaves, for features standardised by `mean` and `deviation` [2 F] (means, then maxima)."""
+    """What training leaves, for features standardised by `mean` and `deviation` [2 F]: means, then maxima."""
 
     stage: Mapping[str, Tensor]
     """`model.word_tower.TunedStage`'s."""
@@ -98,9 +98,10 @@ def assemble(
     preprocessing: Preprocessing,
     provenance: dict[str, object],
 ) -> BundleFiles:
-    """The bundle: `arrays` as `model.evidence.shapes` names them. Raises ValueError where parts do not fit."""
+    """The bundle, of `arrays` that `model.evidence.shapes` names. Raises ValueError where parts do not fit."""
     head = HeadConfig(kind="evidence", form="context", top_k=TOP_K, evidence=evidence)
-    state = model.state_dict() | {f"head.{name}": torch.from_numpy(array) for name, array in arrays.items()}
+    tensors = {f"head.{name}": torch.from_numpy(array) for name, array in arrays.items()}
+    state = model.state_dict() | tensors
     description = Description(
         name="sigrl-everyday",
         backbone=config,
