@@ -98,7 +98,7 @@ def assemble(
     preprocessing: Preprocessing,
     provenance: dict[str, object],
 ) -> BundleFiles:
-    """The bundle, of `arrays` that `model.evidence.shapes` names. Raises ValueError where parts do not fit."""
+    """The bundle, of `arrays` by the names of `model.evidence.shapes`. Raises ValueError for a misfit."""
     head = HeadConfig(kind="evidence", form="context", top_k=TOP_K, evidence=evidence)
     tensors = {f"head.{name}": torch.from_numpy(array) for name, array in arrays.items()}
     state = model.state_dict() | tensors
