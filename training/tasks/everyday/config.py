@@ -21,6 +21,16 @@ SourceName = Literal[
 ]
 """The data sets beside `everyday` and `coco`; origin and terms of each stand in `origins.yaml`."""
 
+_BACKGROUND: dict[SourceName, int] = {
+    "coco_course": 420,
+    "flickr8k": 150,
+    "caltech101": 80,
+    "scenes": 60,
+    "nyu_rooms": 50,
+    "houses": 40,
+}
+"""800 photographs as people take them: outdoors, people, things, rooms."""
+
 
 class TeacherConfig(Frozen):
     """Classifiers over the dense labels alone, whose mean is the first guess at every photograph."""
@@ -179,16 +189,7 @@ class EverydayConfig(Frozen):
     """None: there is no second training, and new words are weighed by default numbers."""
     known_words: KnownWordsConfig = KnownWordsConfig()
     graph: GraphConfig = GraphConfig()
-    background: dict[SourceName, int] = Field(
-        default_factory=lambda: {
-            "coco_course": 420,
-            "flickr8k": 150,
-            "caltech101": 80,
-            "scenes": 60,
-            "nyu_rooms": 50,
-            "houses": 40,
-        }
-    )
+    background: dict[SourceName, int] = _BACKGROUND
     """Source -> photographs drawn from it for the background set, all where it has fewer."""
     cache: Path = Path("cache/everyday")
     """Folder for the features of the frozen tower (4 GB for 88,000 photographs) and of texts."""

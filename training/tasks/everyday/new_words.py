@@ -196,7 +196,8 @@ def _logits(slope: Tensor, offset: Tensor, gains: Tensor, given: _Given) -> Tens
     scale = (given.features @ slope).exp()
     new = scale * given.matching + given.features @ offset + classes + words
     as_class = own_class * given.classes + own_open * given.matching + own_offset
-    return (1 - own) * new + own * as_class
+    logits: Tensor = (1 - own) * new + own * as_class
+    return logits
 
 
 def _gate(cosines: Tensor, cut: Tensor) -> Tensor:
