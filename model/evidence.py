@@ -16,6 +16,7 @@ alone, so that no score depends on the other labels asked for. docs/method.md ha
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,24 +24,28 @@ import numpy.typing as npt
 from model.calibration import sigmoid
 from model.config import EvidenceConfig, HeadConfig
 from model.kept_features import KeptFeatures
+from model.label_facts import (
+    FEATURES,
+    NEAR_WORDS,
+    TOP_CLASSES,
+    LabelFacts,
+    gate,
+    label_features,
+    near_classes,
+    near_words,
+    own_row,
+    rows_of_names,
+    spread,
+    standardised,
+)
 from model.vocabulary import Label
 
 Array = npt.NDArray[np.float32]
 
-TOP_CLASSES = 8
-"""Classes that a label is spread over."""
-NEAR_WORDS = 4
-"""Known words that a label takes a part of its score from."""
 POOL = 2
 """Positions along each side of the patch grid that make one token of local matching."""
-_CLASS_TEMPERATURE = 0.04
-_NEAR_TEMPERATURE = 0.05
 _FLOOR = 0.001
 """A class probability below it, or as near to one, says no more than that."""
-_GATE = 40.0
-"""How sharply a cosine decides whether a class or a word is near enough to count."""
-_CLIP = 4.0
-"""Features of a label are taken for at most so many deviations from their mean."""
 _BLOCK = 2048
 
 _SCALE, _OFFSET, _CLASS_GAIN, _GRAPH_GATE, _FAMILIARITY = range(5)
@@ -49,22 +54,6 @@ _CLASS_SHARES = slice(_CLASS_ROWS.stop, _CLASS_ROWS.stop + TOP_CLASSES)
 _WORD_ROWS = slice(_CLASS_SHARES.stop, _CLASS_SHARES.stop + NEAR_WORDS)
 _WORD_SHARES = slice(_WORD_ROWS.stop, _WORD_ROWS.stop + NEAR_WORDS)
 _QUERY = _WORD_SHARES.stop
-
-FEATURES = (
-    "mean",
-    "log_deviation",
-    "quantile_90",
-    "quantile_99",
-    "quantile_999",
-    "skewness",
-    "nearest_known",
-    "nearest_class",
-    "nearest_lexicon",
-    "log_count",
-    "words",
-)
-"""What is known of a label that nobody labelled: how it scores on the background set, and where its text
-lies among the texts that training met."""
 
 GAINS = (
     "known_word",  # of a known word: its own logit, matching, and a constant
@@ -81,8 +70,6 @@ GAINS = (
     "graph",  # of both: what a photograph shows of all known words
 )
 """How much each piece of evidence counts in a calibrated logit."""
-FAMILIAR = (0.38, 0.68)
-"""Cosine to the nearest text that training met at which a label is unknown, and known well."""
 
 
 def shapes(config: EvidenceConfig, embed_dim: int) -> dict[str, tuple[int, ...]]:
@@ -117,16 +104,26 @@ class Photographs:
     """[B, K + classes]"""
 
 
+class Pieces(NamedTuple):
+    """What B photographs say of C labels, [B, C] each, piece by piece."""
+
+    matching: Array
+    """Global and local matching, not calibrated."""
+    classes: Array
+    """Log odds of the label's classes."""
+    words: Array
+    """Logits of its known words, by their shares."""
+    graph: Array
+    """What the photograph shows of all known words, for or against it."""
+
+
 class Evidence:
     """The head of one checkpoint."""
 
     def __init__(self, head: HeadConfig, arrays: Mapping[str, Array]) -> None:
         """`arrays` as in `shapes`, and the three scales that every head in the context form has."""
         assert head.evidence is not None
-        known_words = head.evidence.known_words
-        # A word's own name goes before the same name as a synonym of another.
-        self._rows = {name.casefold(): row for row, names in enumerate(known_words) for name in names[1:]}
-        self._rows |= {names[0].casefold(): row for row, names in enumerate(known_words)}
+        self._rows = rows_of_names(head.evidence.known_words)
         self._arrays = arrays
         self._scales = (
             float(np.exp(arrays["log_global_scale"])),
@@ -143,19 +140,16 @@ class Evidence:
         rows = np.zeros((len(labels), self.width), np.float32)
         for start in range(0, len(labels), _BLOCK):
             block = slice(start, start + _BLOCK)
-            rows[block] = self._describe(labels[block], unit[block], background)
+            rows[block] = self._weighed(self.facts(labels[block], unit[block], background))
         return rows
 
     def score(self, photographs: Photographs, unit: Array, rows: Array | None) -> Array:
         """Calibrated logits [B, C] of labels with embeddings `unit` [C, D] and `rows` [C, width]."""
         rows = _some(rows)
-        known = photographs.word_logits[:, : len(self._keys)]
-        scores = rows[:, _SCALE] * self._open_scores(photographs, unit) + rows[:, _OFFSET]
-        scores += rows[:, _CLASS_GAIN] * self._class_log_odds(photographs.word_logits, rows)
-        of_words = known[:, rows[:, _WORD_ROWS].astype(np.int64)]
-        scores += np.einsum("bcj,cj->bc", of_words, rows[:, _WORD_SHARES])
-        messages = (sigmoid(known) - self._arrays["known_prior"]) @ self._keys
-        scores += rows[:, _GRAPH_GATE] * (messages @ rows[:, _QUERY:].T)
+        found = self.pieces(photographs, unit, rows)
+        scores = rows[:, _SCALE] * found.matching + rows[:, _OFFSET]
+        scores += rows[:, _CLASS_GAIN] * found.classes + found.words
+        scores += rows[:, _GRAPH_GATE] * found.graph
         calibrated: Array = scores.astype(np.float32)
         return calibrated
 
@@ -170,102 +164,89 @@ class Evidence:
         known: Array = rows[:, _FAMILIARITY].copy()
         return known
 
-    def _describe(self, labels: Sequence[Label], unit: Array, background: KeptFeatures) -> Array:
-        arrays, gains = self._arrays, self._gains
+    def pieces(self, photographs: Photographs, unit: Array, rows: Array) -> Pieces:
+        """What `score` adds up, for labels with embeddings `unit` [C, D] and `rows` [C, width], of which only
+        shares and query are read here."""
+        known = photographs.word_logits[:, : len(self._keys)]
+        of_words = known[:, rows[:, _WORD_ROWS].astype(np.int64)]
+        messages = (sigmoid(known) - self._arrays["known_prior"]) @ self._keys
+        return Pieces(
+            self._matching(photographs, unit),
+            self._class_log_odds(photographs.word_logits, rows),
+            np.einsum("bcj,cj->bc", of_words, rows[:, _WORD_SHARES]),
+            messages @ rows[:, _QUERY:].T,
+        )
+
+    def pieces_of_kept(self, photographs: KeptFeatures, unit: Array, rows: Array) -> Pieces:
+        """The same of photographs that an engine kept."""
+
+        def stacked(embeddings: Array, tokens: Array, words: Array | None) -> Array:
+            return np.stack(self.pieces(_photographs(embeddings, tokens, words), unit, rows), axis=2)
+
+        return Pieces(*np.moveaxis(photographs.logits(stacked), 2, 0))
+
+    def facts(self, labels: Sequence[Label], unit: Array, background: KeptFeatures) -> LabelFacts:
+        """What is known of labels with embeddings `unit` [C, D] of unit norm. It depends on the arrays of
+        texts and of the graph, not on slope, offset, features' scale and gains."""
+        arrays = self._arrays
         rows = np.zeros((len(labels), self.width), np.float32)
         to_known = unit @ arrays["known_labels"].T
         to_lexicon = unit @ arrays["lexicon"].T
-        nearest_class = self._spread_over_classes(unit, rows)
-        own_word = np.array([self._row(label) for label in labels])
+        class_rows, class_shares, nearest_class = near_classes(
+            unit, arrays["class_labels"], arrays["class_rows"]
+        )
+        own_word = np.array([own_row(label, self._rows) for label in labels])
+        word_rows, word_shares = near_words(to_known, own_word)
+        for columns, filled in (
+            (_CLASS_ROWS, class_rows),
+            (_CLASS_SHARES, class_shares),
+            (_WORD_ROWS, word_rows),
+            (_WORD_SHARES, word_shares),
+        ):
+            rows[:, columns][:, : filled.shape[1]] = filled
+        rows[:, _QUERY:] = unit @ arrays["graph_query"]
         known = own_word >= 0
         nearest = np.where(known, 1.0, to_known.max(axis=1)).astype(np.float32)
-        _share_of_words(to_known, own_word, rows)
-
-        open_scores = background.logits(
-            lambda embeddings, tokens, words: self._open_scores(_photographs(embeddings, tokens, words), unit)
+        found = self.pieces_of_kept(background, unit, rows)
+        mean, deviation = spread(found.matching)
+        return LabelFacts(
+            rows=rows,
+            known=known,
+            nearest_known=nearest,
+            nearest_class=nearest_class,
+            nearest_lexicon=to_lexicon.max(axis=1),
+            mean=mean,
+            deviation=deviation,
+            classes=found.classes.mean(axis=0),
+            words=found.words.mean(axis=0),
+            features=label_features(
+                labels, found.matching, nearest, nearest_class, to_lexicon, arrays["lexicon_counts"]
+            ),
         )
-        classes = background.logits(
-            lambda _embeddings, _tokens, words: self._class_log_odds(_some(words), rows)
-        ).mean(axis=0)
-        of_words = background.logits(lambda _embeddings, _tokens, words: _some(words)).mean(axis=0)
-        mean, deviation = open_scores.mean(axis=0), open_scores.std(axis=0) + 1e-6
-        features = self._features(labels, open_scores, nearest, nearest_class, to_lexicon)
 
-        near_gate = _gate(nearest, gains["near_cut"])
-        own = np.where(known, 0, _gate(nearest_class, gains["own_cut"]))
-        class_gain = gains["new_class"] * _gate(nearest_class, gains["class_cut"])
+    def _weighed(self, facts: LabelFacts) -> Array:
+        """The rows [C, width] of labels: facts with all weights."""
+        arrays, gains = self._arrays, self._gains
+        rows, known = facts.rows.copy(), facts.known
+        features = standardised(facts.features, arrays["feature_mean"], arrays["feature_deviation"])
+        near_gate = gate(facts.nearest_known, gains["near_cut"])
+        own = np.where(known, 0, gate(facts.nearest_class, gains["own_cut"]))
+        class_gain = gains["new_class"] * gate(facts.nearest_class, gains["class_cut"])
         slope = np.exp(features @ arrays["slope"])
-        near_words = (1 - own) * gains["near_words"] * near_gate
-        rows[:, _WORD_SHARES] *= np.where(known, gains["known_word"], near_words)[:, None]
-        part_of_words = (of_words[rows[:, _WORD_ROWS].astype(np.int64)] * rows[:, _WORD_SHARES]).sum(axis=1)
-        new_offset = features @ arrays["offset"] - class_gain * classes
-        new_scale = ((1 - own) * slope + own * gains["own_open"]) / deviation
-        offset = (1 - own) * new_offset + own * gains["own_offset"] - new_scale * mean - part_of_words
+        word_gain = np.where(known, gains["known_word"], (1 - own) * gains["near_words"] * near_gate)
+        rows[:, _WORD_SHARES] *= word_gain[:, None]
+        new_offset = features @ arrays["offset"] - class_gain * facts.classes
+        new_scale = ((1 - own) * slope + own * gains["own_open"]) / facts.deviation
+        offset = (1 - own) * new_offset + own * gains["own_offset"]
+        offset = offset - new_scale * facts.mean - word_gain * facts.words
         rows[:, _SCALE] = np.where(known, gains["known_open"], new_scale)
         rows[:, _OFFSET] = np.where(known, gains["known_offset"], offset)
         rows[:, _CLASS_GAIN] = np.where(known, 0, (1 - own) * class_gain + own * gains["own_class"])
         rows[:, _GRAPH_GATE] = gains["graph"] * np.where(known, 1, near_gate)
-        rows[:, _QUERY:] = unit @ arrays["graph_query"]
-        low, high = FAMILIAR
-        best = np.maximum(np.maximum(nearest, nearest_class), to_lexicon.max(axis=1))
-        rows[:, _FAMILIARITY] = np.clip((best - low) / (high - low), 0, 1)
+        rows[:, _FAMILIARITY] = facts.familiarity
         return rows
 
-    def _row(self, label: Label) -> int:
-        """The known word that the label is, or -1. A prompt of the label's own may mean something else."""
-        if label.prompts:
-            return -1
-        found = (self._rows.get(name.casefold(), -1) for name in (label.name, *label.synonyms))
-        return next((row for row in found if row >= 0), -1)
-
-    def _spread_over_classes(self, unit: Array, rows: Array) -> Array:
-        """Fills in the label's classes and their shares; gives the cosine of the nearest class [C]."""
-        of_names = unit @ self._arrays["class_labels"].T
-        class_rows = self._arrays["class_rows"].astype(np.int64)
-        similarity = np.full((len(unit), int(class_rows.max()) + 1), -1, np.float32)
-        np.maximum.at(similarity.T, class_rows, of_names.T)
-        best = np.argsort(-similarity, axis=1)[:, :TOP_CLASSES]
-        found = np.take_along_axis(similarity, best, axis=1)
-        nearest: Array = found[:, 0]
-        shares = np.exp((found - found[:, :1]) / _CLASS_TEMPERATURE)
-        width = best.shape[1]
-        rows[:, _CLASS_ROWS][:, :width] = best
-        rows[:, _CLASS_SHARES][:, :width] = nearest[:, None] * shares / shares.sum(axis=1, keepdims=True)
-        return nearest
-
-    def _features(
-        self,
-        labels: Sequence[Label],
-        open_scores: Array,
-        nearest: Array,
-        nearest_class: Array,
-        to_lexicon: Array,
-    ) -> Array:
-        """`FEATURES` of each label, standardised, behind a one: [C, 1 + F]."""
-        mean, deviation = open_scores.mean(axis=0), open_scores.std(axis=0) + 1e-6
-        standard = (open_scores - mean) / deviation
-        closest = to_lexicon.argmax(axis=1)
-        counts = self._arrays["lexicon_counts"][closest] * np.maximum(to_lexicon.max(axis=1), 0)
-        features = np.stack(
-            [
-                mean,
-                np.log(deviation),
-                *np.quantile(standard, (0.9, 0.99, 0.999), axis=0),
-                (standard**3).mean(axis=0),
-                nearest,
-                nearest_class,
-                to_lexicon.max(axis=1),
-                counts,
-                [len(label.name.split()) for label in labels],
-            ],
-            axis=1,
-        )
-        scaled = (features - self._arrays["feature_mean"]) / self._arrays["feature_deviation"]
-        ones = np.ones((len(labels), 1))
-        standardised: Array = np.hstack([ones, np.clip(scaled, -_CLIP, _CLIP)]).astype(np.float32)
-        return standardised
-
-    def _open_scores(self, photographs: Photographs, unit: Array) -> Array:
+    def _matching(self, photographs: Photographs, unit: Array) -> Array:
         """Global and local matching [B, C], not calibrated."""
         global_scale, local_scale, bias = self._scales
         scores = global_scale * (_unit(photographs.embeddings) @ unit.T) + bias
@@ -299,25 +280,6 @@ def pool_tokens(tokens: Array, grid: tuple[int, int]) -> Array:
     squares = maps.reshape(len(tokens), height, POOL, width, POOL, tokens.shape[2])
     pooled: Array = squares.mean(axis=(2, 4)).reshape(len(tokens), height * width, tokens.shape[2])
     return pooled
-
-
-def _share_of_words(to_known: Array, own: npt.NDArray[np.int64], rows: Array) -> None:
-    """Fills in the known words near to each label and their shares; of a known word that one alone."""
-    count = min(NEAR_WORDS, to_known.shape[1])
-    best = np.argsort(-to_known, axis=1)[:, :count]
-    found = np.take_along_axis(to_known, best, axis=1)
-    shares = np.exp((found - found[:, :1]) / _NEAR_TEMPERATURE)
-    shares /= shares.sum(axis=1, keepdims=True)
-    known = own >= 0
-    best[known, 0] = own[known]
-    shares[known] = np.eye(1, count)
-    rows[:, _WORD_ROWS][:, :count] = best
-    rows[:, _WORD_SHARES][:, :count] = shares
-
-
-def _gate(cosines: Array, cut: float) -> Array:
-    """From 0 below `cut` to 1 above it."""
-    return sigmoid(np.float32(_GATE) * (cosines - np.float32(cut)))
 
 
 def _photographs(embeddings: Array, tokens: Array, words: Array | None) -> Photographs:

@@ -12,7 +12,7 @@ from training.results import Outcome
 from training.tasks import bundled, nuswide, nuswide_data, photographs_data, single_positive_data
 from training.tasks.everyday import data as everyday_data
 from training.tasks.everyday.config import EverydayConfig
-from training.tasks.everyday.run import fit_everyday
+from training.tasks.everyday.fit import fit_everyday
 from training.tasks.photographs import fit_photographs
 from training.tasks.photographs_config import PhotographsConfig
 from training.tasks.prompt_tuning import PromptTuningConfig, fit_prompt

@@ -50,7 +50,7 @@ def fit_new_words(scores: Logits, labels: Labels, background: Logits, expected: 
     raised = (scores - lower_quartile(background))[known].astype(np.float64)
     features = np.stack([np.ones_like(raised), expected.slope * raised], axis=1)
     start = np.array([expected.offset, 1.0])
-    offset, factor = _logistic(features, labels[known] > 0, start, _DEVIATIONS)
+    offset, factor = logistic(features, labels[known] > 0, start, _DEVIATIONS)
     # The order of scores is never turned, whatever the labels say.
     return NewWords(float(offset), max(float(factor), 0.1) * expected.slope)
 
@@ -82,7 +82,7 @@ def _error(logits: Logits, labels: Labels) -> float:
     return float(np.nanmean(error.per_label))
 
 
-def _logistic(features: Wide, targets: npt.NDArray[np.bool_], start: Wide, deviations: Wide) -> Wide:
+def logistic(features: Wide, targets: npt.NDArray[np.bool_], start: Wide, deviations: Wide) -> Wide:
     """Coefficients [F] of a logistic regression on `features` [M, F], by Newton's method, with a normal prior
     around `start` [F]."""
     coefficients = start.copy()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from model.config import EvidenceConfig, HeadConfig
-from model.evidence import FEATURES, GAINS, Evidence, Photographs, pool_tokens, shapes
+from model.evidence import GAINS, Evidence, Photographs, pool_tokens, shapes
 from model.kept_features import keep
+from model.label_facts import FEATURES
 from model.vocabulary import Label
 
 DIM, CLASSES = 16, 5

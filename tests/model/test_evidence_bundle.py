@@ -7,8 +7,9 @@ import torch
 from model.bundle import TaggingModel
 from model.bundle_files import read_files, write_files
 from model.config import EvidenceConfig, HeadConfig, WordTowerConfig
-from model.evidence import FEATURES, pool_tokens, shapes
+from model.evidence import pool_tokens, shapes
 from model.kept_features import join, keep
+from model.label_facts import FEATURES
 from model.onnx_engine import OnnxEngine
 from model.torch_engine import TorchEngine
 from model.vocabulary import Label, Vocabulary
@@ -76,7 +77,7 @@ def test_both_engines_say_the_same(onnx_bundle, pixel_values):
         probabilities = engine.probabilities(scores[-1], labels)
         np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-scores[-1])), atol=1e-5)
     np.testing.assert_allclose(*scores, atol=1e-3)
-    # To a random tower all photographs are alike, and new words are measured in deviations from that.
+    # Of the known word; to a random tower all photographs are alike, new words are measured in deviations.
     np.testing.assert_allclose(kept[0][:, 0], scores[0][:, 0], atol=0.1)
 
 

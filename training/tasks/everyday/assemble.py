@@ -1,91 +1,96 @@
-"""Trained parts and fitted numbers become a bundle with an evidence head."""
+"""Trained parts and a fitted head become a bundle."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.background import make_background, save_background
 from model.bundle import TaggingModel
 from model.bundle_files import BundleFiles, make_files
 from model.calibration import CalibrationConfig
-from model.config import (
-    BackboneConfig,
-    EvidenceConfig,
-    HeadConfig,
-    Preprocessing,
-    SentenceEncoderConfig,
-    WordTowerConfig,
-)
+from model.config import BackboneConfig, EvidenceConfig, HeadConfig, Preprocessing, WordTowerConfig
 from model.kept_features import KeptFeatures
 from model.manifest import CALIBRATION, TOKENIZER, WEIGHTS, Description
 from model.storage import pack
-from training.initialisation import load_efficientnet_lite2, minilm_tokenizer, minilm_weights
+from training.tasks.everyday.network import BEST_TOKENS, Heads, LastStage
+from training.tasks.everyday.trained import Trained
 
 Array = npt.NDArray[np.float32]
 
-TRUNK = "tf_efficientnet_lite2"
-TOP_K = 4
-"""Of the 25 pooled tokens, averaged into the local score."""
-EMBED_DIM = 384
-"""The sentence encoder's own width: its map into the joint space starts as the identity."""
+_STAGE = {"expand": "0.conv_pw", "depthwise": "0.conv_dw", "reduce": "0.conv_pwl", "features": "1"}
+"""`model.word_tower.TunedStage`'s names -> those of `LastStage`."""
 
 
-@dataclass(frozen=True)
-class TrainedParts:
-    """What training leaves, for features standardised by `mean` and `deviation` [2 F]: means, then maxima."""
-
-    stage: Mapping[str, Tensor]
-    """`model.word_tower.TunedStage`'s."""
-    heads: Mapping[str, Tensor]
-    """`hidden`, `words`, `embedding`, `embedding_residual`, `tokens`, `text_map` (weight and bias each), and
-    the scalars `log_global_scale`, `log_local_scale`, `bias`."""
-    mean: Tensor
-    deviation: Tensor
-
-
-def towers(
-    parts: TrainedParts, known_words: int, image_size: int
-) -> tuple[TaggingModel, BackboneConfig, bytes]:
-    """The model with its towers' weights and a matching head, its configuration, and the tokenizer."""
+@torch.no_grad()
+def towers(trained: Trained, words: npt.NDArray[np.int64]) -> tuple[TaggingModel, BackboneConfig]:
+    """The model with its towers' weights and a matching head, and its configuration. The image tower gives
+    logits of the known words `words` and of no others."""
+    start, heads = trained.start, trained.network.heads
+    given = start.backbone.config
     config = BackboneConfig(
-        embed_dim=EMBED_DIM,
-        vision={"timm_model_name": TRUNK, "image_size": image_size},
-        sentence_encoder=SentenceEncoderConfig(),
-        words=WordTowerConfig(words=known_words, hidden=len(parts.heads["hidden.bias"])),
+        embed_dim=len(heads.text_map.bias),
+        vision={key: given.vision[key] for key in ("timm_model_name", "image_size")},
+        sentence_encoder=given.sentence_encoder,
+        words=WordTowerConfig(
+            words=len(words), classes=len(start.classifier[1]), hidden=len(heads.hidden.bias)
+        ),
         prompts=("{label}",),
     )
-    tokenizer = minilm_tokenizer()
-    model = TaggingModel(config, HeadConfig(kind="mkt", top_k=TOP_K), tokenizer).eval()
-    visual = model.backbone.visual
-    weight, bias = load_efficientnet_lite2(visual.trunk)
-    visual.tuned.load_state_dict(parts.stage)
-    mean, deviation = parts.mean, parts.deviation
+    model = TaggingModel(config, HeadConfig(kind="mkt", top_k=BEST_TOKENS), start.tokenizer).eval()
+    visual: Any = model.backbone.visual
+    visual.trunk.load_state_dict(start.trunk.state_dict())
+    visual.tuned.load_state_dict(stage_weights(trained.network.stage))
+    weight, bias = start.classifier
+    _load(visual.classes, weight, bias)
+    _load_heads(visual, heads, words)
+    encoder = {
+        name: tensor
+        for name, tensor in start.backbone.text.state_dict().items()
+        if not name.startswith("projection.")
+    }
+    projection = {f"projection.{name}": tensor for name, tensor in heads.text_map.state_dict().items()}
+    model.backbone.text.load_state_dict(encoder | projection)
+    for name in ("log_global_scale", "log_local_scale", "bias"):
+        getattr(model.head, name).copy_(getattr(heads, name))
+    return model, config
+
+
+def stage_weights(stage: LastStage) -> dict[str, Tensor]:
+    """The weights of a last stage as those of `model.word_tower.TunedStage`, which computes the same for an
+    EfficientNet-Lite."""
+    given = stage.state_dict()
+    return {
+        f"{ours}.{kind}": given[f"{theirs}.{kind}"]
+        for ours, theirs in _STAGE.items()
+        for kind in ("weight", "bias")
+    }
+
+
+def _load_heads(visual: Any, heads: Heads, words: npt.NDArray[np.int64]) -> None:
+    """Maps of standardised features become maps of the features themselves."""
+    mean, deviation = heads.feature_mean, heads.feature_deviation
     features = len(mean) // 2
-    heads = parts.heads
-    with torch.no_grad():
-        visual.classes.weight.copy_(weight)
-        visual.classes.bias.copy_(bias)
-        both = torch.cat([mean, mean]), torch.cat([deviation, deviation])
-        _load_standardised(visual.hidden, heads, "hidden", *both)
-        _load_standardised(visual.embedding, heads, "embedding", mean, deviation)
-        _load_standardised(visual.tokens, heads, "tokens", mean[:features], deviation[:features])
-        for name in ("words", "embedding_residual"):
-            getattr(visual, name).weight.copy_(heads[f"{name}.weight"])
-            getattr(visual, name).bias.copy_(heads[f"{name}.bias"])
-        encoder = config.sentence_encoder
-        assert encoder is not None
-        model.backbone.text.load_state_dict(
-            minilm_weights(encoder)
-            | {f"projection.{kind}": heads[f"text_map.{kind}"] for kind in ("weight", "bias")}
-        )
-        for name in ("log_global_scale", "log_local_scale", "bias"):
-            getattr(model.head, name).copy_(heads[name])
-    return model, config, tokenizer
+    both = torch.cat([mean, mean]), torch.cat([deviation, deviation])
+    _load_standardised(visual.hidden, heads.hidden, *both)
+    _load_standardised(visual.embedding, heads.embedding, mean, deviation)
+    _load_standardised(visual.tokens, heads.tokens, mean[:features], deviation[:features])
+    _load(visual.words, heads.known_words.weight[words], heads.known_words.bias[words])
+    _load(visual.embedding_residual, heads.residual.weight, heads.residual.bias)
+
+
+def _load_standardised(linear: nn.Linear, trained: nn.Linear, mean: Tensor, deviation: Tensor) -> None:
+    weight = trained.weight / deviation
+    _load(linear, weight, trained.bias - weight @ mean)
+
+
+def _load(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    linear.weight.copy_(weight)
+    linear.bias.copy_(bias)
 
 
 def assemble(
@@ -98,10 +103,9 @@ def assemble(
     preprocessing: Preprocessing,
     provenance: dict[str, object],
 ) -> BundleFiles:
-    """The bundle, of `arrays` by the names of `model.evidence.shapes`. Raises ValueError for a misfit."""
-    head = HeadConfig(kind="evidence", form="context", top_k=TOP_K, evidence=evidence)
-    tensors = {f"head.{name}": torch.from_numpy(array) for name, array in arrays.items()}
-    state = model.state_dict() | tensors
+    """The bundle: `arrays` as `model.evidence.shapes` names them. Raises ValueError for other parts."""
+    head = HeadConfig(kind="evidence", form="context", top_k=BEST_TOKENS, evidence=evidence)
+    state = model.state_dict() | {f"head.{name}": torch.from_numpy(array) for name, array in arrays.items()}
     description = Description(
         name="sigrl-everyday",
         backbone=config,
@@ -120,24 +124,5 @@ def assemble(
     return make_files(description, contents)
 
 
-def known_word_names(
-    names: Sequence[str], synonyms: Mapping[str, Sequence[str]]
-) -> tuple[tuple[str, ...], ...]:
-    """As `EvidenceConfig.known_words` has them: a synonym that is another word's name is left out."""
-    own = {name.casefold() for name in names}
-    return tuple(
-        (name, *(other for other in synonyms.get(name, ()) if other.casefold() not in own)) for name in names
-    )
-
-
 def _sentence_weights(name: str, _tensor: Tensor) -> bool:
     return name.startswith("backbone.text.") and name.endswith("weight")
-
-
-def _load_standardised(
-    linear: torch.nn.Linear, heads: Mapping[str, Tensor], name: str, mean: Tensor, deviation: Tensor
-) -> None:
-    """A map of standardised features as one of the features themselves."""
-    weight = heads[f"{name}.weight"] / deviation
-    linear.weight.copy_(weight)
-    linear.bias.copy_(heads[f"{name}.bias"] - weight @ mean)

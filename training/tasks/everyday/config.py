@@ -21,6 +21,16 @@ SourceName = Literal[
 ]
 """The data sets beside `everyday` and `coco`; origin and terms of each stand in `origins.yaml`."""
 
+_BACKGROUND: dict[SourceName, int] = {
+    "coco_course": 420,
+    "flickr8k": 150,
+    "caltech101": 80,
+    "scenes": 60,
+    "nyu_rooms": 50,
+    "houses": 40,
+}
+"""800 photographs as people take them: outdoors, people, things, rooms."""
+
 
 class TeacherConfig(Frozen):
     """Classifiers over the dense labels alone, whose mean is the first guess at every photograph."""
@@ -101,6 +111,44 @@ class TrainingSettings(Frozen):
     seed: int = Field(0, ge=0)
 
 
+class LeftOutConfig(Frozen):
+    """A second training without some words: what it makes of them tells how to weigh words that nobody
+    labelled."""
+
+    count: int = Field(150, ge=1)
+    """Names of `everyday` that are drawn."""
+    most_frequent: float = Field(0.06, gt=0, le=1)
+    """Share of the densely labelled photographs that show a name, from which on it is not drawn: who asks for
+    new words asks for rarer things."""
+    coco: tuple[str, ...] = ()
+    """COCO's labels left out too, as `hidden_coco`."""
+    other_names: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Other names of these labels."""
+    steps: int = Field(500, ge=1)
+    """Of the training, in place of `training.steps`."""
+    seed: int = Field(7, ge=0)
+    """Of the draw."""
+
+
+class KnownWordsConfig(Frozen):
+    """Which words get a logit of their own: of fewer photographs nothing is learned that lasts."""
+
+    dense: int = Field(5, ge=0)
+    """Densely labelled photographs that show a word, or"""
+    others: int = Field(20, ge=0)
+    """other photographs that do; a word with fewer of both is a new word."""
+
+
+class GraphConfig(Frozen):
+    """What known words say of one another, learned from scores of photographs that were not trained on."""
+
+    rank: int = Field(64, ge=1)
+    teacher_steps: int = Field(320, ge=1)
+    """Of each of the two classifiers that give these scores."""
+    steps: int = Field(600, ge=1)
+    weight_decay: float = 0.5
+
+
 class EverydayConfig(Frozen):
     """Folders, what is kept from training, and how it is trained."""
 
@@ -137,6 +185,12 @@ class EverydayConfig(Frozen):
     )
     teacher: TeacherConfig = TeacherConfig()
     training: TrainingSettings = TrainingSettings()
+    left_out: LeftOutConfig | None = None
+    """None: there is no second training, and new words are weighed by default numbers."""
+    known_words: KnownWordsConfig = KnownWordsConfig()
+    graph: GraphConfig = GraphConfig()
+    background: dict[SourceName, int] = _BACKGROUND
+    """Source -> photographs drawn from it for the background set, all where it has fewer."""
     cache: Path = Path("cache/everyday")
     """Folder for the features of the frozen tower (4 GB for 88,000 photographs) and of texts."""
     threads: int = Field(2, ge=1)

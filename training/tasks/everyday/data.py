@@ -22,6 +22,8 @@ class EverydayData:
     """N photographs, and what a run is told of them."""
 
     vocabulary: Vocabulary
+    names: tuple[str, ...]
+    """Those that `everyday` was labelled with, the first of the known words."""
     photographs: tuple[Photograph, ...]
     """As their data sets describe them."""
     told: tuple[Photograph, ...]
@@ -43,6 +45,7 @@ def load_data(config: EverydayConfig) -> EverydayData:
     targets = make_targets(told, names, hidden, listed)
     return EverydayData(
         vocabulary=vocabulary,
+        names=names.names,
         photographs=tuple(photographs),
         told=tuple(told),
         targets=targets,

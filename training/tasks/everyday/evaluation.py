@@ -1,13 +1,18 @@
-"""How good the trained parts are on the densely labelled photographs that chose nothing."""
+"""How good the trained parts, and the head made of them, are on the photographs that chose nothing."""
 
 import numpy as np
+import numpy.typing as npt
 
-from training.metrics import average_precision_of_known
-from training.tasks.everyday.data import dense_labels
-from training.tasks.everyday.trained import Trained, known_logits, open_logits
+from model.calibration import sigmoid
+from model.vocabulary import Label
+from training.metrics import average_precision_of_known, expected_calibration_error
+from training.tasks.everyday.draft import Draft
+from training.tasks.everyday.seen import keep_photographs, text_vectors
+from training.tasks.everyday.trained import Trained, dense_rows, known_labels, known_logits, open_logits
 
 _LEAST = 3
 """Photographs that show a word from which on its precision says something."""
+_THRESHOLD = 0.5
 
 
 def measure(trained: Trained) -> dict[str, float]:
@@ -16,30 +21,67 @@ def measure(trained: Trained) -> dict[str, float]:
 
     Photographs where nobody is sure are left out, name by name. What cannot be measured is left out.
     """
-    rows = np.array(
-        [
-            number
-            for number, one in enumerate(trained.photographs)
-            if one.dense and one.role == "test" and trained.features.readable[number]
-        ],
-        dtype=np.int64,
-    )
+    rows = dense_rows(trained, "test", sought=True)
     if not len(rows):
         return {}
     names = trained.targets.known_words
-    labels = dense_labels([trained.photographs[number] for number in rows], names)
+    labels = known_labels(trained, rows)
     embeddings = trained.start.text_embeddings(names, trained.config.cache, "known words")
     known = known_logits(trained, rows)
     embedded = open_logits(trained, rows, embeddings)
-    frequent = (labels == 1).sum(axis=0) >= _LEAST
     hidden = np.isin(names, trained.hidden)
     measured = {}
     for title, scores, chosen in (
-        ("known words, mAP", known, frequent & ~hidden),
-        ("embedding, mAP", embedded, frequent & ~hidden),
-        ("embedding, hidden words, mAP", embedded, frequent & hidden),
+        ("known words, mAP", known, ~hidden),
+        ("embedding, mAP", embedded, ~hidden),
+        ("embedding, hidden words, mAP", embedded, hidden),
     ):
-        if chosen.any():
-            precision = average_precision_of_known(scores[:, chosen], labels[:, chosen])
-            measured[title] = float(precision.mean())
+        precision = _mean_average_precision(scores[:, chosen], labels[:, chosen])
+        if precision is not None:
+            measured[title] = precision
     return measured
+
+
+def measure_head(draft: Draft) -> dict[str, float]:
+    """The same photographs by the head that a bundle holds, over all names of `everyday`, each by its name
+    alone: those with a logit of their own, and those that had too few photographs for one."""
+    trained = draft.trained
+    rows = dense_rows(trained, "test", sought=True)
+    if not len(rows):
+        return {}
+    unit = text_vectors(trained, trained.names, "names")
+    described = draft.evidence.describe([Label(name=name) for name in trained.names], unit, draft.background)
+    kept = keep_photographs(trained, rows, draft.words)
+    logits = draft.evidence.score_kept(kept, unit, described)
+    return measure_logits("head", logits, known_labels(trained, rows)[:, : len(trained.names)])
+
+
+def measure_logits(
+    title: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int8]
+) -> dict[str, float]:
+    """In percent, of calibrated logits [N, C] and labels (+1, -1, 0 unknown): mean average precision over
+    words that photographs enough show; over all pairs precision, recall and F1 at a probability of 0.5, and
+    the expected calibration error."""
+    probabilities = sigmoid(logits)
+    known, holds = labels != 0, labels > 0
+    decided = (probabilities >= _THRESHOLD) & known
+    right = float((decided & holds).sum())
+    precision, recall = right / max(decided.sum(), 1), right / max(holds.sum(), 1)
+    measured = {
+        "precision": 100 * precision,
+        "recall": 100 * recall,
+        "F1": 200 * precision * recall / max(precision + recall, 1e-9),
+    }
+    mean = _mean_average_precision(logits, labels)
+    if mean is not None:
+        measured = {"mAP": mean, **measured}
+    if known.any():
+        measured["ECE"] = expected_calibration_error(probabilities, holds, known=known).overall
+    return {f"{title}, {name}": float(value) for name, value in measured.items()}
+
+
+def _mean_average_precision(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.int8]) -> float | None:
+    frequent = (labels == 1).sum(axis=0) >= _LEAST
+    if not frequent.any():
+        return None
+    return float(average_precision_of_known(scores[:, frequent], labels[:, frequent]).mean())

@@ -27,6 +27,7 @@ from training.towers import split_trunk
 _SHARD = 1024
 """Photographs of a part: what an interrupted run computes again at most."""
 _BATCH = 8
+_ROWS = 4000
 _READERS = 2
 Tower = Callable[[npt.NDArray[np.float32]], tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]]
 """Pixel values [8, 3, S, S] -> what the last stage takes [8, C, h, w], pooled features [8, 2 F]."""
@@ -102,6 +103,21 @@ def frozen_features(
     if len(problems) == len(photographs):
         raise DataError(f"none of {len(photographs)} photographs can be read, {photographs[0].path} for one")
     return features, problems
+
+
+def statistics(
+    pooled: npt.NDArray[np.float16], rows: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Mean and deviation [2 F] of pooled features of `rows`; what hardly varies is not blown up."""
+    of_rows = pooled[rows].astype(np.float32)
+    return of_rows.mean(axis=0), 1.5 * of_rows.std(axis=0) + np.float32(0.05)
+
+
+def standardised(pooled: npt.NDArray[np.float16], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float16]:
+    """Pooled features [N, 2 F] by the `statistics` of some rows."""
+    mean, deviation = statistics(pooled, rows)
+    parts = np.split(pooled, range(_ROWS, len(pooled), _ROWS))
+    return np.concatenate([((part - mean) / deviation).astype(np.float16) for part in parts])
 
 
 def _shards(photographs: Sequence[Photograph]) -> Iterator[tuple[str, list[Photograph]]]:

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 _POOL = 2
 """Side, in places of the feature map, of the square whose mean is a token."""
-_BEST_TOKENS = 4
+BEST_TOKENS = 4
 """Tokens whose mean says how well a word fits some part of the photograph."""
 _UNLIKELY = -4.0
 """Where logits of known words start: most words hold on few photographs."""
@@ -120,7 +120,7 @@ class Heads(nn.Module):
         mapped = functional.normalize(self.text_map(words), dim=-1)
         whole = functional.normalize(seen.embedding, dim=-1) @ mapped.T
         parts = functional.normalize(seen.tokens, dim=-1) @ mapped.T
-        best = parts.topk(min(_BEST_TOKENS, parts.shape[1]), dim=1).values.mean(1)
+        best = parts.topk(min(BEST_TOKENS, parts.shape[1]), dim=1).values.mean(1)
         return self.log_global_scale.exp() * whole + self.log_local_scale.exp() * best + self.bias
 
 

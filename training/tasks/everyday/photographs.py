@@ -33,6 +33,8 @@ class Photograph:
     """COCO's labels."""
     coco_known: frozenset[str] = frozenset()
     """COCO's labels of which it is known whether they hold: what is not in `coco_holds` does not."""
+    sought: bool = False
+    """Whether it was searched for because of what it shows: then it says nothing of how common that is."""
     captions: tuple[str, ...] = ()
     folder: str | None = None
     """The class that the data set files it under, as it is written there, for instance `Fruit/Lemon`."""

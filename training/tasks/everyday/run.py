@@ -1,4 +1,4 @@
-"""`task: everyday`, stage by stage; what a stage made is found again when the run is repeated."""
+"""The training of `task: everyday`, stage by stage; what a stage made is found again when it is repeated."""
 
 import platform
 import random
@@ -13,22 +13,19 @@ import torch
 from torch import Tensor
 
 from training.data.batches import seeded
-from training.initialisation import starting_point
 from training.provenance import commit
-from training.results import Outcome, Results, write_results
 from training.tasks.everyday.batches import Supervision
 from training.tasks.everyday.bridge import Bridge, initialise
 from training.tasks.everyday.config import EverydayConfig
 from training.tasks.everyday.data import EverydayData, load_data
 from training.tasks.everyday.duplicates import may_be_trained_on
-from training.tasks.everyday.evaluation import measure
-from training.tasks.everyday.frozen_features import FrozenFeatures, frozen_features
+from training.tasks.everyday.frozen_features import FrozenFeatures, frozen_features, standardised, statistics
 from training.tasks.everyday.network import EverydayNetwork, Heads, LastStage
 from training.tasks.everyday.photographs import Photograph
 from training.tasks.everyday.sources import source_table
 from training.tasks.everyday.start import Start, fingerprint
 from training.tasks.everyday.teacher import keep_logits, kept_logits, teach
-from training.tasks.everyday.trained import PARTS, Assemble, Calibrate, Trained, write_parts
+from training.tasks.everyday.trained import PARTS, Trained, write_parts
 from training.tasks.everyday.training import train_network
 
 TEACHER = "teacher.safetensors"
@@ -36,31 +33,20 @@ _SAMPLE = 12_000
 """Photographs that the embedding's start is fitted to."""
 _CAPTIONS = 2
 """Of a photograph that are embedded: more cost time, and teach little."""
-_ROWS = 4000
 _OF_THE_RUN = {"training", "teacher", "preprocessing", "backbone", "source_weights"}
 """What of a configuration makes a run another one, beside the data that it names."""
+_OF_THE_CHECKPOINT = {*_OF_THE_RUN, "left_out", "known_words", "graph", "background", "draw_seed", "threads"}
 
 
-def fit_everyday(config: EverydayConfig, directory: Path) -> Outcome:
+def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
     """Trains last stage and heads from the photographs of `config`; `directory/parts.safetensors` holds them.
 
     Raises DataError, and VocabularyError.
     """
-    return run(config, directory, Start(*starting_point(config.backbone)))
-
-
-def run(
-    config: EverydayConfig,
-    directory: Path,
-    start: Start,
-    assemble: Assemble | None = None,
-    calibrate: Calibrate | None = None,
-) -> Outcome:
-    """`fit_everyday` from any start; `assemble` and `calibrate` make a bundle of what was trained."""
     torch.set_num_threads(config.threads)
     data = load_data(config)
     directory.mkdir(parents=True, exist_ok=True)
-    features, problems = frozen_features(data.photographs, config.preprocessing, start.trunk, config.cache)
+    features, _ = frozen_features(data.photographs, config.preprocessing, start.trunk, config.cache)
     trained_on = may_be_trained_on(data.photographs, features.hashes) & features.readable
     identity = _identity(config, data, trained_on)
     supervision = _supervision(config, directory, start, data, features, trained_on, identity)
@@ -72,11 +58,12 @@ def run(
         network,
         {"known_words": data.targets.known_words, "hidden": data.hidden, "provenance": provenance},
     )
-    trained = Trained(
+    return Trained(
         config=config,
         directory=directory,
         start=start,
         vocabulary=data.vocabulary,
+        names=data.names,
         photographs=data.photographs,
         trained_on=trained_on,
         features=features,
@@ -85,19 +72,6 @@ def run(
         network=network,
         provenance=provenance,
     )
-    bundle = None if assemble is None else assemble(trained)
-    if bundle is not None and calibrate is not None:
-        bundle = calibrate(trained, bundle)
-    skipped = {"unreadable file": len(problems)} if problems else {}
-    outcome = Outcome(measure(trained), None, bundle, skipped)
-    results = Results(
-        task=config.task,
-        measured=dict(outcome.measured),
-        skipped=dict(skipped),
-        configuration=config.model_dump(mode="json"),
-    )
-    write_results(directory, results)
-    return outcome
 
 
 def _identity(
@@ -126,8 +100,8 @@ def _supervision(
     dense, others = np.flatnonzero(trained_on & is_dense), np.flatnonzero(trained_on & ~is_dense)
     teacher = kept_logits(directory / TEACHER, identity)
     if teacher is None:
-        standardised = _standardised(features.pooled, dense)
-        teacher = teach(standardised, data.targets.known, dense, config.teacher, config.training.seed)
+        of_all = standardised(features.pooled, dense)
+        teacher = teach(of_all, data.targets.known, dense, config.teacher, config.training.seed)
         keep_logits(directory / TEACHER, teacher, identity)
     texts: list[str] = []
     captions: dict[int, npt.NDArray[np.integer]] = {}
@@ -158,25 +132,11 @@ def few_captions(photograph: Photograph, seed: int) -> Sequence[str]:
     return random.Random(f"{seed} {photograph.place}").sample(photograph.captions, _CAPTIONS)
 
 
-def _statistics(
-    pooled: npt.NDArray[np.float16], dense: npt.NDArray[np.integer]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean and deviation [2 F] of the untouched tower's features; what hardly varies is not blown up."""
-    of_dense = pooled[dense].astype(np.float32)
-    return of_dense.mean(axis=0), 1.5 * of_dense.std(axis=0) + np.float32(0.05)
-
-
-def _standardised(pooled: npt.NDArray[np.float16], dense: npt.NDArray[np.integer]) -> npt.NDArray[np.float16]:
-    mean, deviation = _statistics(pooled, dense)
-    parts = np.split(pooled, range(_ROWS, len(pooled), _ROWS))
-    return np.concatenate([((part - mean) / deviation).astype(np.float16) for part in parts])
-
-
 def _network(
     config: EverydayConfig, start: Start, supervision: Supervision
 ) -> tuple[EverydayNetwork, Bridge]:
     pooled, seed = supervision.features.pooled, config.training.seed
-    mean, deviation = map(torch.from_numpy, _statistics(pooled, supervision.dense))
+    mean, deviation = map(torch.from_numpy, statistics(pooled, supervision.dense))
     embeddings: Tensor = supervision.known_embeddings
     with seeded(seed):
         stage = LastStage(start.trunk)
@@ -197,7 +157,7 @@ def _provenance(
         "sources": source_table(used),
         "hidden_words": list(data.hidden),
         "commands": ["sigrl-train fit"],
-        "configuration": config.model_dump(mode="json", include={*_OF_THE_RUN, "draw_seed", "threads"}),
+        "configuration": config.model_dump(mode="json", include=_OF_THE_CHECKPOINT),
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, torch {torch.__version__}, {config.threads} threads",

@@ -27,6 +27,8 @@ _CAPTIONS = {"RlNZLER/Image-Text-Matching": "quantumnaan/sic_translator"}
 """Repository of photographs -> the one that their captions come from, where it is another."""
 _LABELS = {"coco": "PengtaoJiang/L2G"}
 """Source -> the repository that labels were added from."""
+_SOUGHT = ("Y", "Z", "M", "R")
+"""How ids of photographs of `everyday` begin that were sought because a model saw something rare in them."""
 _ORIGINS = Path(__file__).with_name("origins.yaml")
 
 
@@ -62,6 +64,7 @@ def read_everyday(folder: Path) -> list[Photograph]:
                     entry["path"],
                     entry["split"],
                     dense=True,
+                    sought=entry["id"].startswith(_SOUGHT),
                     holds=frozenset(entry["labels"]),
                     unsure=frozenset(entry["unsure"]),
                 )

@@ -28,6 +28,8 @@ class Start:
     backbone: Backbone
     classifier: tuple[Tensor, Tensor]
     """Of the image tower: weight [1000, F], bias [1000]."""
+    tokenizer: bytes
+    """Of the sentence encoder: content of its `tokenizer.json`."""
 
     @property
     def trunk(self) -> nn.Module:

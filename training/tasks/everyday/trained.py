@@ -1,13 +1,9 @@
-"""What a run has made, for what comes after it: putting it into a bundle, and calibrating that.
-
-assemble    `Assemble`, tensors of `Trained.network` -> the classes that `model` serves
-calibrate   `Calibrate`, scores on photographs that nothing was trained on -> probabilities
-"""
+"""What a training has made, for what comes after it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +13,10 @@ from model.vocabulary import Vocabulary
 from training.data.dataset import DataError
 from training.run_state import read_state, write_state
 from training.tasks.everyday.config import EverydayConfig
+from training.tasks.everyday.data import dense_labels
 from training.tasks.everyday.frozen_features import FrozenFeatures
 from training.tasks.everyday.network import EverydayNetwork, Heads, LastStage
-from training.tasks.everyday.photographs import Photograph
+from training.tasks.everyday.photographs import Photograph, Role
 from training.tasks.everyday.start import Start
 from training.tasks.everyday.targets import Targets
 
@@ -36,6 +33,8 @@ class Trained:
     start: Start
     """The frozen towers: the tower's early stages, ImageNet's classifier, the sentence encoder."""
     vocabulary: Vocabulary
+    names: tuple[str, ...]
+    """Those that `everyday` was labelled with, the first of the known words."""
     photographs: tuple[Photograph, ...]
     """As their data sets describe them, nothing hidden: also those that nothing was trained on."""
     trained_on: npt.NDArray[np.bool_]
@@ -52,20 +51,26 @@ class Trained:
     """For the manifest; `sources` is the table for the model card."""
 
 
-class Assemble(Protocol):
-    """Puts the trained parts into a bundle."""
+def dense_rows(trained: Trained, *roles: Role, sought: bool) -> npt.NDArray[np.int64]:
+    """Densely labelled photographs of some roles that can be read; `sought`: also those that were searched
+    for because of what they show."""
+    rows = [
+        number
+        for number, one in enumerate(trained.photographs)
+        if one.dense
+        and one.role in roles
+        and (sought or not one.sought)
+        and trained.features.readable[number]
+    ]
+    return np.array(rows, dtype=np.int64)
 
-    def __call__(self, trained: Trained) -> Path:
-        """Writes the bundle, in a directory that is not there yet, and says where."""
-        ...
 
-
-class Calibrate(Protocol):
-    """Makes probabilities of a bundle's scores, with what labels tell of one another."""
-
-    def __call__(self, trained: Trained, bundle: Path) -> Path:
-        """Writes the bundle that `Assemble` made anew, calibrated, and says where."""
-        ...
+def known_labels(trained: Trained, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.int8]:
+    """What densely labelled photographs show of the known words, hidden ones too [n, K]: +1, -1, 0 for
+    unknown."""
+    labels = np.zeros((len(rows), len(trained.targets.known_words)), np.int8)
+    labels[:, : len(trained.names)] = dense_labels([trained.photographs[row] for row in rows], trained.names)
+    return labels
 
 
 def write_parts(path: Path, network: EverydayNetwork, content: Mapping[str, Any]) -> None:

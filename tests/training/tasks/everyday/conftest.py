@@ -16,6 +16,8 @@ from training.tasks.everyday import frozen_features
 from training.tasks.everyday.config import (
     Batch,
     EverydayConfig,
+    GraphConfig,
+    KnownWordsConfig,
     TeacherConfig,
     TrainingSettings,
 )
@@ -35,6 +37,7 @@ DENSE = [
     ("D2", "train", ["vehicle", "airplane"], [], "Sisso16/ssn_pytorch", "a/2.jpg"),
     ("D3", "train", ["kitchen", "person"], [], "Sisso16/ssn_pytorch", "a/3.jpg"),
     ("D4", "val", ["tree", "forest"], [], "Sisso16/ssn_pytorch", "a/4.jpg"),
+    ("Y5", "val", ["tree"], [], "Sisso16/ssn_pytorch", "a/5.jpg"),
     *(
         (f"T{n}", "test", labels, [], "Sisso16/ssn_pytorch", f"t/{n}.jpg")
         for n, labels in enumerate(3 * [["vehicle", "airplane"], ["animal", "dog"]])
@@ -110,6 +113,9 @@ def everyday(folders: Path) -> Callable[..., EverydayConfig]:
         "training": TrainingSettings(
             steps=4, batch=Batch(dense=2, others=4, words=3, random_words=2), hidden=8, save_every=2
         ),
+        "known_words": KnownWordsConfig(dense=1, others=1),
+        "graph": GraphConfig(rank=4, teacher_steps=3, steps=3),
+        "background": {"coco_course": 5, "scenes": 100, "houses": 3},
         "cache": folders / "cache",
         "threads": 1,
     }
@@ -117,12 +123,12 @@ def everyday(folders: Path) -> Callable[..., EverydayConfig]:
 
 
 @pytest.fixture
-def start(tiny_model: TaggingModel) -> Start:
+def start(tiny_model: TaggingModel, tokenizer_definition: bytes) -> Start:
     """Random towers, and a random classifier of ImageNet's names."""
     backbone = copy.deepcopy(tiny_model.backbone)
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(1000, backbone.visual.trunk.num_features, generator=generator)
-    return Start(backbone, (weight, torch.zeros(1000)))
+    return Start(backbone, (weight, torch.zeros(1000)), tokenizer_definition)
 
 
 @pytest.fixture(autouse=True)

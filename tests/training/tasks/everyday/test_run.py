@@ -1,4 +1,4 @@
-"""The whole task on tiny data: it can be interrupted, repeated, and handed on."""
+"""The training on tiny data: it can be interrupted and repeated."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +10,17 @@ import torch
 
 from training.catalogue import load_run
 from training.data.dataset import DataError
-from training.results import read_results
 from training.run_state import read_state
 from training.tasks.everyday import training
 from training.tasks.everyday.batches import endless_permutation
 from training.tasks.everyday.config import EverydayConfig
 from training.tasks.everyday.data import check_everyday, held_out_photographs
+from training.tasks.everyday.evaluation import measure
 from training.tasks.everyday.losses import known_loss, mention_loss
 from training.tasks.everyday.photographs import Photograph
-from training.tasks.everyday.run import few_captions, run
+from training.tasks.everyday.run import few_captions, train
 from training.tasks.everyday.start import Start
-from training.tasks.everyday.trained import PARTS, Trained, read_parts
+from training.tasks.everyday.trained import PARTS, read_parts
 
 CONFIGS = Path(__file__).parents[4] / "training" / "configs"
 Config = Callable[..., EverydayConfig]
@@ -40,14 +40,18 @@ def test_the_configuration_that_ships_is_valid() -> None:
     assert loaded.config.training.seed == 3
     assert loaded.config.preprocessing.mean == (0.5, 0.5, 0.5)
     assert set(loaded.config.source_weights) < set(loaded.config.sources)
+    assert set(loaded.config.background) < set(loaded.config.sources)
+    assert len(loaded.config.left_out.coco) == 15
 
 
-def test_a_run_leaves_parts_numbers_and_where_they_come_from(
+def test_a_training_leaves_parts_and_where_they_come_from(
     everyday: Config, start: Start, tmp_path: Path
 ) -> None:
-    outcome = run(everyday(), tmp_path, start)
-    assert outcome.measured.keys() == {"known words, mAP", "embedding, mAP"}
-    assert read_results(tmp_path).measured == outcome.measured
+    trained = train(everyday(), tmp_path, start)
+    assert measure(trained).keys() == {"known words, mAP", "embedding, mAP"}
+    assert not trained.network.training
+    assert trained.trained_on.sum() == 27
+    assert_equal(dict(trained.network.state_dict()), weights(tmp_path))
     network, content = read_parts(tmp_path / PARTS, start)
     assert content["known_words"][:2] == ["person", "man"]
     assert len(network.heads.known_words.bias) == len(content["known_words"])
@@ -64,10 +68,10 @@ def test_the_same_seed_gives_the_same_parts_and_another_others(
 ) -> None:
     config = everyday()
     for name in ("one", "two"):
-        run(config, tmp_path / name, start)
+        train(config, tmp_path / name, start)
     assert_equal(weights(tmp_path / "one"), weights(tmp_path / "two"))
     settings = config.training.model_copy(update={"seed": 1})
-    run(everyday(training=settings), tmp_path / "three", start)
+    train(everyday(training=settings), tmp_path / "three", start)
     assert not torch.equal(
         weights(tmp_path / "one")["heads.hidden.weight"], weights(tmp_path / "three")["heads.hidden.weight"]
     )
@@ -76,7 +80,7 @@ def test_the_same_seed_gives_the_same_parts_and_another_others(
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     everyday: Config, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(everyday(), tmp_path / "whole", start)
+    train(everyday(), tmp_path / "whole", start)
     write_state = training.write_state
 
     def write_and_stop(*arguments: Any) -> None:
@@ -86,61 +90,41 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     with monkeypatch.context() as patched:
         patched.setattr(training, "write_state", write_and_stop)
         with pytest.raises(KeyboardInterrupt):
-            run(everyday(), tmp_path / "parted", start)
+            train(everyday(), tmp_path / "parted", start)
     assert read_state(tmp_path / "parted" / training.STATE)[1]["step"] == 2
     assert not (tmp_path / "parted" / PARTS).exists()
-    run(everyday(), tmp_path / "parted", start)
+    train(everyday(), tmp_path / "parted", start)
     assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "parted"))
     assert len((tmp_path / "parted" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_finished_run_is_taken_as_it_is(everyday: Config, start: Start, tmp_path: Path) -> None:
-    run(everyday(), tmp_path, start)
+    train(everyday(), tmp_path, start)
     before = weights(tmp_path)
-    run(everyday(), tmp_path, start)
+    train(everyday(), tmp_path, start)
     assert_equal(before, weights(tmp_path))
 
 
 def test_a_directory_with_another_run_is_refused(everyday: Config, start: Start, tmp_path: Path) -> None:
-    run(everyday(), tmp_path, start)
+    train(everyday(), tmp_path, start)
     with pytest.raises(DataError, match="another configuration or other data"):
-        run(everyday(hidden_words=("dog",)), tmp_path, start)
+        train(everyday(hidden_words=("dog",)), tmp_path, start)
 
 
 def test_hidden_words_get_no_gradient_in_the_head_of_known_words(
     everyday: Config, start: Start, tmp_path: Path
 ) -> None:
-    outcome = run(everyday(hidden_words=("dog", "airplane")), tmp_path, start)
+    trained = train(everyday(hidden_words=("dog", "airplane")), tmp_path, start)
     tensors, content = read_state(tmp_path / PARTS)
     assert content["hidden"] == ["dog", "airplane"]
     bias = dict(zip(content["known_words"], tensors["heads.known_words.bias"].tolist(), strict=True))
     # All start alike and decay alike: what differs, gradients did.
     assert bias["dog"] == bias["airplane"] != bias["person"]
-    assert "embedding, hidden words, mAP" in outcome.measured
-
-
-def test_what_comes_after_is_handed_all_that_was_made(everyday: Config, start: Start, tmp_path: Path) -> None:
-    seen: list[Trained] = []
-
-    def assemble(trained: Trained) -> Path:
-        seen.append(trained)
-        return trained.directory / "bundle"
-
-    def calibrate(trained: Trained, bundle: Path) -> Path:
-        seen.append(trained)
-        return bundle.with_name("calibrated")
-
-    outcome = run(everyday(), tmp_path, start, assemble, calibrate)
-    assert outcome.bundle == tmp_path / "calibrated"
-    trained, again = seen
-    assert again is trained
-    assert not trained.network.training
-    assert trained.trained_on.sum() == 27
-    assert_equal(trained.network.state_dict(), weights(tmp_path))
+    assert "embedding, hidden words, mAP" in measure(trained)
 
 
 def test_parts_of_another_tower_are_refused(everyday: Config, start: Start, tmp_path: Path) -> None:
-    run(everyday(), tmp_path, start)
+    train(everyday(), tmp_path, start)
     with pytest.raises(DataError, match="no parts of this tower"):
         read_parts(tmp_path / training.STATE, start)
 
@@ -149,7 +133,7 @@ def test_data_are_checked_by_source(everyday: Config, folders: Path) -> None:
     (folders / "scenes" / "data" / "train" / "kitchen" / "0.jpg").write_bytes(b"no photograph")
     reports = check_everyday(everyday())
     assert {name: report.photographs for name, report in reports.items()} == {
-        "everyday": 11,
+        "everyday": 12,
         "coco": 12,
         "coco_course": 11,
         "scenes": 6,

@@ -98,7 +98,7 @@ def test_everyday_that_is_missing_or_damaged_is_named(everyday: Config, folders:
         read_names(folders / "absent")
     with (folders / "everyday" / "labels.jsonl").open("a") as file:
         file.write('{"id": "X"}\n')
-    with pytest.raises(DataError, match="line 12"):
+    with pytest.raises(DataError, match="line 13"):
         read_sources(everyday())
 
 

@@ -1,0 +1,174 @@
+"""What is known of labels before any of it is weighed: how they match the background set, and what texts they
+lie near to. `model.evidence` weighs it; so does whoever fits the weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model.calibration import sigmoid
+from model.vocabulary import Label
+
+Array = npt.NDArray[np.float32]
+
+TOP_CLASSES = 8
+"""Classes that a label is spread over."""
+NEAR_WORDS = 4
+"""Known words that a label takes a part of its score from."""
+GATE = 40.0
+"""How sharply a cosine decides whether a class or a word is near enough to count."""
+_CLASS_TEMPERATURE = 0.04
+_NEAR_TEMPERATURE = 0.05
+_CLIP = 4.0
+"""Features of a label are taken for at most so many deviations from their mean."""
+_LEAST_DEVIATION = 1e-6
+
+FEATURES = (
+    "mean",
+    "log_deviation",
+    "quantile_90",
+    "quantile_99",
+    "quantile_999",
+    "skewness",
+    "nearest_known",
+    "nearest_class",
+    "nearest_lexicon",
+    "log_count",
+    "words",
+)
+"""What is known of a label that nobody labelled: how it scores on the background set, and where its text
+lies among the texts that training met."""
+
+FAMILIAR = (0.38, 0.68)
+"""Cosine to the nearest text that training met at which a label is unknown, and known well."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFacts:
+    """Of C labels."""
+
+    rows: Array
+    """[C, width]: as `model.evidence.Evidence.pieces` takes them, shares of classes and words and the graph's
+    query filled in, weights not."""
+    known: npt.NDArray[np.bool_]
+    """[C]: whether the label is a known word."""
+    nearest_known: Array
+    """[C]: cosine of the nearest known word; 1 for a known word."""
+    nearest_class: Array
+    """[C]: cosine of the nearest class."""
+    nearest_lexicon: Array
+    """[C]: cosine of the nearest word that training met."""
+    mean: Array
+    """[C]: of matching, on the background."""
+    deviation: Array
+    """[C]: of matching, on the background; above 0."""
+    classes: Array
+    """[C]: mean log odds of its classes on the background."""
+    words: Array
+    """[C]: mean logit of the words near to it on the background."""
+    features: Array
+    """[C, F]: `FEATURES`, as they come."""
+
+    @property
+    def familiarity(self) -> Array:
+        """How well each label's text is known, in 0..1 [C]."""
+        low, high = FAMILIAR
+        best = np.maximum(np.maximum(self.nearest_known, self.nearest_class), self.nearest_lexicon)
+        familiar: Array = np.clip((best - low) / (high - low), 0, 1)
+        return familiar
+
+
+def rows_of_names(known_words: Sequence[Sequence[str]]) -> dict[str, int]:
+    """Name, as `own_row` compares it -> its place among the known words, each a word and its synonyms."""
+    rows = {name.casefold(): row for row, names in enumerate(known_words) for name in names[1:]}
+    # A word's own name goes before the same name as a synonym of another.
+    return rows | {names[0].casefold(): row for row, names in enumerate(known_words)}
+
+
+def own_row(label: Label, rows: Mapping[str, int]) -> int:
+    """The known word that the label is, or -1. A prompt of the label's own may mean something else."""
+    if label.prompts:
+        return -1
+    found = (rows.get(name.casefold(), -1) for name in (label.name, *label.synonyms))
+    return next((row for row in found if row >= 0), -1)
+
+
+def near_classes(unit: Array, class_labels: Array, class_rows: Array) -> tuple[Array, Array, Array]:
+    """The classes nearest to each label [C, n], its share in each [C, n], and the cosine of the nearest [C].
+
+    `unit` [C, D] are the labels' embeddings, `class_labels` [T, D] those of the classes' names, of unit norm;
+    `class_rows` [T] is the class that each name is of.
+    """
+    of_names = unit @ class_labels.T
+    rows = class_rows.astype(np.int64)
+    similarity = np.full((len(unit), int(rows.max()) + 1), -1, np.float32)
+    np.maximum.at(similarity.T, rows, of_names.T)
+    best = np.argsort(-similarity, axis=1)[:, :TOP_CLASSES]
+    found = np.take_along_axis(similarity, best, axis=1)
+    nearest: Array = found[:, 0]
+    shares = np.exp((found - found[:, :1]) / _CLASS_TEMPERATURE)
+    return best.astype(np.float32), nearest[:, None] * shares / shares.sum(axis=1, keepdims=True), nearest
+
+
+def near_words(to_known: Array, own: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+    """The known words nearest to each label [C, n] and their shares [C, n], by cosines `to_known` [C, K]; of
+    a label that is the known word `own` [C] that one alone (-1: it is none)."""
+    best = np.argsort(-to_known, axis=1)[:, :NEAR_WORDS]
+    found = np.take_along_axis(to_known, best, axis=1)
+    shares = np.exp((found - found[:, :1]) / _NEAR_TEMPERATURE)
+    shares /= shares.sum(axis=1, keepdims=True)
+    known = own >= 0
+    best[known, 0] = own[known]
+    shares[known] = np.eye(1, best.shape[1])
+    return best.astype(np.float32), shares
+
+
+def spread(matching: Array) -> tuple[Array, Array]:
+    """Mean [C] and deviation [C], which is above 0, of matching scores [N, C]."""
+    mean: Array = matching.mean(axis=0)
+    deviation: Array = matching.std(axis=0) + np.float32(_LEAST_DEVIATION)
+    return mean, deviation
+
+
+def label_features(
+    labels: Sequence[Label],
+    matching: Array,
+    nearest_known: Array,
+    nearest_class: Array,
+    to_lexicon: Array,
+    lexicon_counts: Array,
+) -> Array:
+    """`FEATURES` of labels [C, F]: of matching on the background [N, C], cosines [C], and cosines to the
+    words that training met [C, W]."""
+    mean, deviation = spread(matching)
+    standard = (matching - mean) / deviation
+    nearest = to_lexicon.max(axis=1)
+    counts = lexicon_counts[to_lexicon.argmax(axis=1)] * np.maximum(nearest, 0)
+    features: Array = np.stack(
+        [
+            mean,
+            np.log(deviation),
+            *np.quantile(standard, (0.9, 0.99, 0.999), axis=0),
+            (standard**3).mean(axis=0),
+            nearest_known,
+            nearest_class,
+            nearest,
+            counts,
+            [len(label.name.split()) for label in labels],
+        ],
+        axis=1,
+    ).astype(np.float32)
+    return features
+
+
+def standardised(features: Array, mean: Array, deviation: Array) -> Array:
+    """Features [C, F] of deviation 1 about 0, none of them far out, behind a one: [C, 1 + F]."""
+    scaled = np.clip((features - mean) / deviation, -_CLIP, _CLIP)
+    behind_one: Array = np.hstack([np.ones((len(features), 1)), scaled]).astype(np.float32)
+    return behind_one
+
+
+def gate(cosines: Array, cut: float) -> Array:
+    """From 0 below `cut` to 1 above it."""
+    return sigmoid(np.float32(GATE) * (cosines - np.float32(cut)))

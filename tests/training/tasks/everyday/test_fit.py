@@ -1,0 +1,211 @@
+"""The whole task on tiny data: it ends in a bundle that the engine loads."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from model.backbone import Backbone
+from model.bundle import load_bundle
+from model.config import BackboneConfig
+from model.evidence import pool_tokens
+from model.manifest import Description
+from model.torch_engine import TorchEngine
+from model.vocabulary import Label, Vocabulary
+from model.word_tower import TunedStage
+from training.data.dataset import DataError
+from training.features import read_photograph
+from training.results import RESULTS, read_results
+from training.tasks.everyday.assemble import stage_weights
+from training.tasks.everyday.config import EverydayConfig, LeftOutConfig
+from training.tasks.everyday.draft import background_rows, frequent_words, lexicon, make_draft
+from training.tasks.everyday.fit import BUNDLE, fit
+from training.tasks.everyday.left_out import LEFT_OUT, draw_words
+from training.tasks.everyday.network import LastStage
+from training.tasks.everyday.run import train
+from training.tasks.everyday.seen import keep_photographs
+from training.tasks.everyday.start import Start
+from training.tasks.everyday.trained import PARTS, known_labels, read_parts
+
+Config = Callable[..., EverydayConfig]
+TRUNK = "tf_efficientnet_lite0"
+
+
+@pytest.fixture
+def start(tiny_description: Description, tokenizer_definition: bytes) -> Start:
+    """An EfficientNet-Lite with random weights: a word tower stands on no other."""
+    config = BackboneConfig(
+        embed_dim=16,
+        vision={"timm_model_name": TRUNK, "image_size": 64},
+        sentence_encoder=tiny_description.backbone.sentence_encoder,
+    )
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        backbone = Backbone(config, tokenizer_definition).eval()
+        torch.nn.init.normal_(backbone.text.position_embedding)
+        weight = torch.randn(1000, backbone.visual.trunk.num_features)
+    return Start(backbone, (weight, torch.zeros(1000)), tokenizer_definition)
+
+
+@pytest.fixture
+def left_out() -> LeftOutConfig:
+    return LeftOutConfig(count=3, most_frequent=1.0, coco=("dog",), steps=2)
+
+
+def test_a_run_ends_in_a_bundle_that_tags(
+    everyday: Config, start: Start, left_out: LeftOutConfig, tmp_path: Path, folders: Path
+) -> None:
+    config = everyday(left_out=left_out)
+    outcome = fit(config, tmp_path, start)
+    assert outcome.bundle == tmp_path / BUNDLE
+    assert {"known words, mAP", "left-out words, mAP", "left-out words, ECE", "head, F1"} <= set(
+        outcome.measured
+    )
+    assert read_results(tmp_path).measured == outcome.measured
+
+    engine = TorchEngine.load(outcome.bundle, precision="float32")
+    provenance = engine.manifest.provenance
+    assert provenance["metrics"] == outcome.measured
+    # "puppy" is narrower than a label of COCO that is left out.
+    assert {"dog", "puppy"} < set(provenance["new_words"]["left_out"])
+    assert provenance["background"] == {"coco_course": 5, "scenes": 6}
+    assert {row["source"] for row in provenance["sources"]} >= {"everyday", "coco", "scenes"}
+    assert provenance["configuration"]["left_out"]["seed"] == 7
+    vocabulary = Vocabulary(labels=tuple(Label(name=name) for name in ("person", "tree", "red bridge")))
+    labels = engine.encode_labels(vocabulary)
+    photograph = folders / "everyday" / "photographs" / "T0.jpg"
+    pixel_values = read_photograph(photograph, config.preprocessing)[None]
+    scores = engine.score(engine.encode_images(pixel_values), labels)
+    assert scores.shape == (1, 3)
+    assert np.isfinite(scores).all()
+
+
+def test_the_bundles_tower_sees_what_was_kept_for_the_fits(
+    everyday: Config, start: Start, tmp_path: Path
+) -> None:
+    config = everyday()
+    bundle = fit(config, tmp_path, start).bundle
+    assert bundle is not None
+    trained = train(config, tmp_path, start)
+    draft = make_draft(trained)
+    row = next(n for n, one in enumerate(trained.photographs) if one.path.name == "T0.jpg")
+    kept = keep_photographs(trained, np.array([row]), draft.words)
+    model = load_bundle(bundle).model
+    pixel_values = read_photograph(trained.photographs[row].path, config.preprocessing)[None]
+    with torch.inference_mode():
+        seen = model.backbone.encode_images(torch.from_numpy(pixel_values))
+    embeddings, tokens, logits = kept.restored(slice(None))
+    pooled = pool_tokens(seen.patch_tokens.numpy(), seen.grid)
+    for found, expected in (
+        (seen.word_logits.numpy(), logits),
+        (seen.image_embeddings.numpy(), embeddings),
+        (pooled, tokens),
+    ):
+        assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_without_a_second_training_default_numbers_weigh_new_words(
+    everyday: Config, start: Start, tmp_path: Path
+) -> None:
+    outcome = fit(everyday(), tmp_path, start)
+    assert not (tmp_path / LEFT_OUT).exists()
+    manifest = json.loads((tmp_path / BUNDLE / "manifest.json").read_text())
+    assert "default numbers" in manifest["provenance"]["new_words"]
+    assert not any(name.startswith("left-out") for name in outcome.measured)
+
+
+def test_a_finished_run_is_left_as_it_is(
+    everyday: Config, start: Start, left_out: LeftOutConfig, tmp_path: Path
+) -> None:
+    first = fit(everyday(), tmp_path, start)
+    written = (tmp_path / BUNDLE / "manifest.json").stat().st_mtime_ns
+    assert fit(everyday(threads=2), tmp_path, start) == first
+    assert (tmp_path / BUNDLE / "manifest.json").stat().st_mtime_ns == written
+    with pytest.raises(DataError, match="another configuration"):
+        fit(everyday(left_out=left_out), tmp_path, start)
+
+
+def test_a_run_interrupted_before_its_bundle_gives_the_same_one(
+    everyday: Config, start: Start, left_out: LeftOutConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = everyday(left_out=left_out)
+    whole = fit(config, tmp_path / "whole", start).bundle
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.tasks.everyday.fit.fit_left_out", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, tmp_path / "parted", start)
+    assert not (tmp_path / "parted" / RESULTS).exists()
+    state = tmp_path / "parted" / LEFT_OUT / "state.safetensors"
+    before = state.stat().st_mtime_ns
+    parted = fit(config, tmp_path / "parted", start).bundle
+    assert state.stat().st_mtime_ns == before
+    assert whole is not None
+    assert parted is not None
+    assert (whole / "manifest.json").read_bytes() == (parted / "manifest.json").read_bytes()
+
+
+def test_left_out_words_are_in_no_target_and_in_no_text(
+    everyday: Config, start: Start, left_out: LeftOutConfig, tmp_path: Path
+) -> None:
+    fit(everyday(left_out=left_out), tmp_path, start)
+    _, content = read_parts(tmp_path / LEFT_OUT / PARTS, start)
+    hidden = set(content["hidden"])
+    trained = train(everyday(), tmp_path / "again", start)
+    assert hidden == {"dog", "puppy", *draw_words(trained, left_out)}
+    config = everyday(hidden_words=tuple(hidden - {"dog", "puppy"}), hidden_coco=("dog",))
+    second = train(config, tmp_path / "second", start)
+    names = np.array(second.targets.known_words)
+    assert not hidden & set(names[frequent_words(second)])
+    assert not hidden & set(lexicon(second)[0])
+    # What they are measured by still knows them.
+    rows = np.array([n for n, one in enumerate(second.photographs) if one.path.name == "T1.jpg"])
+    assert known_labels(second, rows)[0, names.tolist().index("dog")] == 1
+
+
+def test_too_few_rare_names_are_an_error(everyday: Config, start: Start, tmp_path: Path) -> None:
+    trained = train(everyday(), tmp_path, start)
+    with pytest.raises(DataError, match="rare enough"):
+        draw_words(trained, LeftOutConfig(count=12))
+
+
+def test_words_with_few_photographs_have_no_logit(everyday: Config, start: Start, tmp_path: Path) -> None:
+    trained = train(everyday(), tmp_path, start)
+    names = np.array(trained.targets.known_words)
+    few = {"dense": 2, "others": 9}
+    counted = trained.targets.known[trained.trained_on] > 0
+    dense = np.array([one.dense for one in trained.photographs])[trained.trained_on]
+    expected = (counted[dense].sum(0) >= 2) | (counted[~dense].sum(0) >= 9)
+    config = everyday(known_words=few)
+    found = frequent_words(train(config, tmp_path, start))
+    assert set(names[found]) == set(names[expected])
+    assert 0 < len(found) < len(names)
+
+
+def test_the_background_is_drawn_from_what_was_trained_on(
+    everyday: Config, start: Start, tmp_path: Path
+) -> None:
+    trained = train(everyday(), tmp_path, start)
+    rows = background_rows(trained)
+    assert len(rows) == 5 + 6
+    assert trained.trained_on[rows].all()
+    with pytest.raises(DataError, match="background"):
+        background_rows(train(everyday(background={"houses": 3}), tmp_path, start))
+
+
+def test_the_tuned_stage_is_the_trained_one() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        trunk = timm.create_model(TRUNK, num_classes=0).eval()
+        maps = torch.randn(2, 192, 4, 4)
+    stage, tuned = LastStage(trunk), TunedStage((192, 1152, 320, 1280))
+    tuned.load_state_dict(stage_weights(stage))
+    with torch.inference_mode():
+        torch.testing.assert_close(tuned(maps), stage(maps), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,156 @@
+"""An evidence head of trained parts, whose weights are default numbers until they are fitted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from model.config import EvidenceConfig, HeadConfig
+from model.evidence import GAINS, Evidence, shapes
+from model.kept_features import KeptFeatures
+from training.data.dataset import DataError
+from training.initialisation import imagenet_class_names
+from training.tasks.everyday.network import BEST_TOKENS
+from training.tasks.everyday.seen import keep_photographs, text_vectors
+from training.tasks.everyday.trained import Trained
+
+Array = npt.NDArray[np.float32]
+
+LEAST_MENTIONS = 3
+"""Photographs that a word is mentioned with, from which on training has met it."""
+DEFAULT_GAINS: dict[str, float] = {
+    "known_word": 0.7,
+    "known_open": 0.45,
+    "known_offset": 0.2,
+    "new_class": 0.35,
+    "class_cut": 0.45,
+    "own_class": 0.7,
+    "own_open": 0.8,
+    "own_offset": 0.5,
+    "own_cut": 0.9,
+    "near_words": 0.3,
+    "near_cut": 0.7,
+    "graph": 0.18,
+}
+DEFAULT_SLOPE, DEFAULT_OFFSET = 0.3, -4.5
+"""Of a new word, whatever is known of it: logarithm of what a deviation of its matching counts, and the logit
+at the mean."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """All that scores but the towers."""
+
+    trained: Trained
+    words: npt.NDArray[np.int64]
+    """[n]: the known words that have a logit of their own."""
+    head: HeadConfig
+    arrays: Mapping[str, Array]
+    """As `model.evidence.shapes` names them."""
+    background: KeptFeatures
+    background_rows: npt.NDArray[np.int64]
+    """[N]: the photographs of the background set."""
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """The head."""
+        heads = self.trained.network.heads
+        scales = {
+            name: getattr(heads, name).detach().numpy()
+            for name in ("log_global_scale", "log_local_scale", "bias")
+        }
+        return Evidence(self.head, {**self.arrays, **scales})
+
+    def fitted(self, arrays: Mapping[str, Array], gains: dict[str, float]) -> "Draft":
+        """The same with other arrays, and other gains."""
+        values = dict(zip(GAINS, self.arrays["gains"].tolist(), strict=True)) | gains
+        made = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+        made["gains"] = np.array([values[name] for name in GAINS], np.float32)
+        return replace(self, arrays={**self.arrays, **made})
+
+
+def make_draft(trained: Trained) -> Draft:
+    """The head with default numbers and a graph that says nothing. Raises DataError where no word has
+    photographs enough, or the background set has none."""
+    words = frequent_words(trained)
+    if not len(words):
+        raise DataError("no word has enough photographs: name more sources, or lower `known_words`")
+    names = [trained.targets.known_words[word] for word in words]
+    drawn = background_rows(trained)
+    background = keep_photographs(trained, drawn, words)
+    classes = imagenet_class_names()
+    met, counts = lexicon(trained)
+    config = EvidenceConfig(
+        known_words=known_word_names(
+            names, {label.name: label.synonyms for label in trained.vocabulary.labels}
+        ),
+        class_texts=sum(map(len, classes)),
+        lexicon=len(met),
+        rank=trained.config.graph.rank,
+    )
+    known = text_vectors(trained, names, "known words")
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes(config, known.shape[1]).items()}
+    _, _, word_logits = background.restored(slice(None))
+    assert word_logits is not None
+    arrays |= {
+        "known_labels": known,
+        "known_prior": (1 / (1 + np.exp(-word_logits[:, : len(words)]))).mean(axis=0),
+        "class_labels": text_vectors(trained, [name for of in classes for name in of], "ImageNet's names"),
+        "class_rows": np.repeat(np.arange(len(classes)), [len(of) for of in classes]).astype(np.float32),
+        "lexicon": text_vectors(trained, met, "words that training met"),
+        "lexicon_counts": counts,
+    }
+    arrays["feature_deviation"][:] = 1
+    arrays["slope"][0], arrays["offset"][0] = DEFAULT_SLOPE, DEFAULT_OFFSET
+    head = HeadConfig(kind="evidence", form="context", top_k=BEST_TOKENS, evidence=config)
+    return Draft(trained, words, head, arrays, background, drawn).fitted({}, DEFAULT_GAINS)
+
+
+def frequent_words(trained: Trained) -> npt.NDArray[np.int64]:
+    """The known words that photographs enough were labelled with."""
+    is_dense = np.array([one.dense for one in trained.photographs])
+    holds = trained.targets.known > 0
+    dense = holds[trained.trained_on & is_dense].sum(axis=0)
+    others = holds[trained.trained_on & ~is_dense].sum(axis=0)
+    least = trained.config.known_words
+    told = ~np.isin(trained.targets.known_words, trained.hidden)
+    return np.flatnonzero(told & ((dense >= least.dense) | (others >= least.others)))
+
+
+def background_rows(trained: Trained) -> npt.NDArray[np.int64]:
+    """The photographs of the background set, some of those that were trained on. Raises DataError."""
+    sources = np.array([one.source for one in trained.photographs])
+    draw = np.random.default_rng(trained.config.draw_seed)
+    drawn = []
+    for source, count in trained.config.background.items():
+        members = np.flatnonzero(trained.trained_on & (sources == source))
+        drawn.append(draw.choice(members, min(count, len(members)), replace=False))
+    rows = np.sort(np.concatenate(drawn)) if drawn else np.zeros(0, np.int64)
+    if not len(rows):
+        raise DataError("the background set has no photographs: name sources in `background` that are there")
+    return rows
+
+
+def lexicon(trained: Trained) -> tuple[list[str], Array]:
+    """The words that training met, and the logarithm of one plus how many photographs each was said of."""
+    targets = trained.targets
+    held = (targets.known[trained.trained_on] > 0).sum(axis=0)
+    mentioned = np.zeros(len(targets.words), np.int64)
+    for row in np.flatnonzero(trained.trained_on):
+        mentioned[list(targets.mentions[row])] += 1
+    counts = np.concatenate([held, mentioned])
+    words = (*targets.known_words, *targets.words)
+    met = np.flatnonzero(counts >= LEAST_MENTIONS)
+    return [words[place] for place in met], np.log1p(counts[met]).astype(np.float32)
+
+
+def known_word_names(
+    names: list[str], synonyms: Mapping[str, tuple[str, ...]]
+) -> tuple[tuple[str, ...], ...]:
+    """As `EvidenceConfig.known_words` has them: a synonym that is another word's name is left out."""
+    own = {name.casefold() for name in names}
+    return tuple(
+        (name, *(other for other in synonyms.get(name, ()) if other.casefold() not in own)) for name in names
+    )

@@ -1,0 +1,119 @@
+"""`task: everyday`: from photographs to a bundle."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from model.bundle_files import BundleError, write_files
+from training.data.dataset import DataError
+from training.initialisation import minilm_tokenizer, starting_point
+from training.results import Outcome, Results, read_results, write_results
+from training.tasks.everyday.assemble import assemble, towers
+from training.tasks.everyday.config import EverydayConfig
+from training.tasks.everyday.draft import Draft, make_draft
+from training.tasks.everyday.evaluation import measure, measure_head
+from training.tasks.everyday.graph import graph_arrays
+from training.tasks.everyday.known_words import known_word_gains
+from training.tasks.everyday.left_out import train_left_out
+from training.tasks.everyday.new_words import fit_left_out
+from training.tasks.everyday.run import train
+from training.tasks.everyday.start import Start
+from training.tasks.everyday.trained import Trained
+
+BUNDLE = "bundle"
+"""Folder of the bundle in a run's directory."""
+_ELSEWHERE = {"cache", "threads"}
+"""What of a configuration leaves a finished run as it is."""
+_LICENCES = {
+    "image tower": "EfficientNet-Lite2, ImageNet weights (Apache-2.0), its last stage a second time, tuned",
+    "text tower": "all-MiniLM-L6-v2 (Apache-2.0), stored in int8, with a trained linear map",
+    "photographs": "under the terms named with each source; none is in the bundle",
+    "checkpoint": "Apache-2.0",
+}
+
+
+def fit_everyday(config: EverydayConfig, directory: Path) -> Outcome:
+    """Trains and fits all parts of a checkpoint; `directory/bundle` can be served.
+
+    Raises DataError, VocabularyError, and BundleError.
+    """
+    return fit(config, directory, Start(*starting_point(config.backbone), minilm_tokenizer()))
+
+
+def fit(config: EverydayConfig, directory: Path, start: Start) -> Outcome:
+    """`fit_everyday` from any start. An interrupted run goes on, a finished one is left as it is."""
+    bundle = directory / BUNDLE
+    if bundle.exists():
+        return _finished(config, directory, bundle)
+    trained = train(config, directory, start)
+    draft, measured, how = _fit_head(trained)
+    measured = measure(trained) | measured | measure_head(draft)
+    unreadable = int((~trained.features.readable).sum())
+    skipped = {"unreadable file": unreadable} if unreadable else {}
+    model, backbone = towers(trained, draft.words)
+    provenance = {
+        "data": "densely labelled everyday photographs, captions, sets of classes",
+        **trained.provenance,
+        "new_words": how,
+        "known_words": "weighed on val of everyday, photographs that nobody sought",
+        "background": _counts(draft),
+        "metrics": measured,
+        "licences": _LICENCES,
+    }
+    assert draft.head.evidence is not None
+    try:
+        files = assemble(
+            model,
+            backbone,
+            start.tokenizer,
+            draft.head.evidence,
+            draft.arrays,
+            draft.background,
+            config.preprocessing,
+            provenance,
+        )
+    except ValueError as error:
+        raise BundleError(f"the bundle cannot be made: {error}") from error
+    results = Results(
+        task=config.task,
+        measured=measured,
+        skipped=skipped,
+        configuration=config.model_dump(mode="json"),
+    )
+    # The bundle last: what has one is finished.
+    write_results(directory, results)
+    write_files(bundle, files)
+    return Outcome(measured, None, bundle, skipped)
+
+
+def _fit_head(trained: Trained) -> tuple[Draft, dict[str, float], Mapping[str, Any] | str]:
+    """The head with all weights, what was measured of left-out words, and how new words are weighed."""
+    draft = make_draft(trained)
+    draft = draft.fitted(graph_arrays(draft), {})
+    draft = draft.fitted({}, known_word_gains(draft))
+    if trained.config.left_out is None:
+        return draft, {}, "weighed by default numbers: no words were left out of a training"
+    second, words = train_left_out(trained, trained.config.left_out)
+    fitted = fit_left_out(make_draft(second), words)
+    how = {
+        "left_out": list(words),
+        "steps": trained.config.left_out.steps,
+        "chosen_on": "train and val of everyday, photographs that nobody sought",
+    }
+    return draft.fitted(fitted.arrays, fitted.gains), fitted.measured, how
+
+
+def _counts(draft: Draft) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for row in draft.background_rows:
+        source = draft.trained.photographs[row].source
+        counts[source] = counts.get(source, 0) + 1
+    return counts
+
+
+def _finished(config: EverydayConfig, directory: Path, bundle: Path) -> Outcome:
+    results = read_results(directory)
+    made = {name: value for name, value in results.configuration.items() if name not in _ELSEWHERE}
+    if made != config.model_dump(mode="json", exclude=_ELSEWHERE):
+        raise DataError(f"{directory} holds a run with another configuration: name a new directory")
+    return Outcome(results.measured, results.best_epoch, bundle, results.skipped)

@@ -1,0 +1,92 @@
+"""The graph over known words: what a photograph shows of some speaks for or against others.
+
+On photographs that it was trained on, a classifier's scores leave a graph nothing to add. So two classifiers
+learn from one half of the densely labelled photographs each, and score the other.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.data.batches import seeded
+from training.features import progress_bar
+from training.tasks.everyday.config import GraphConfig
+from training.tasks.everyday.draft import Draft
+from training.tasks.everyday.frozen_features import standardised
+from training.tasks.everyday.teacher import teach
+
+Array = npt.NDArray[np.float32]
+
+_RATE = 3e-3
+_BATCH = 256
+_KEY_DEVIATION = 0.3
+"""Of the keys at the start; queries start at 0, so that the graph says nothing at first."""
+_KEEP = 5.0
+"""How strongly scale and shift of the scores are held, per photograph of a batch."""
+
+
+def graph_arrays(draft: Draft) -> dict[str, Array]:
+    """`graph_query` and `graph_key` [E, rank] for an evidence head. Too few photographs leave it as it is."""
+    trained = draft.trained
+    is_dense = np.array([one.dense for one in trained.photographs])
+    rows = np.flatnonzero(trained.trained_on & is_dense)
+    if len(rows) < 2:
+        return {}
+    labels = trained.targets.known[rows][:, draft.words]
+    features = standardised(trained.features.pooled[rows], np.arange(len(rows)))
+    logits = crosswise_logits(draft, features, labels)
+    config, seed = trained.config.graph, trained.config.training.seed
+    query, key = fit_graph(logits, labels, draft.arrays["known_labels"], config, seed)
+    return {"graph_query": query, "graph_key": key}
+
+
+def crosswise_logits(draft: Draft, features: npt.NDArray[np.float16], labels: npt.NDArray[np.int8]) -> Array:
+    """Logits [n, K] of photographs with features [n, F] and labels [n, K], each by a classifier that did not
+    learn from it."""
+    config, seed = draft.trained.config, draft.trained.config.training.seed
+    teacher = config.teacher.model_copy(update={"members": 1, "steps": config.graph.teacher_steps})
+    halves = np.array_split(np.random.default_rng(seed).permutation(len(labels)), 2)
+    logits = np.zeros(labels.shape, np.float32)
+    for learned, scored in (halves, halves[::-1]):
+        logits[scored] = teach(features, labels, learned, teacher, seed)[scored].float().numpy()
+    return logits
+
+
+def fit_graph(
+    logits: Array, labels: npt.NDArray[np.int8], embeddings: Array, config: GraphConfig, seed: int
+) -> tuple[Array, Array]:
+    """Query and key [E, rank] of words with embeddings [K, E], from logits and labels [n, K]."""
+    width, words = embeddings.shape[1], torch.from_numpy(embeddings)
+    given, known = torch.from_numpy(logits), torch.from_numpy(labels)
+    prior = torch.sigmoid(given).mean(0)
+    with seeded(seed), progress_bar() as progress:
+        bar = progress.add_task("graph", total=config.steps, note="")
+        query = torch.zeros(width, config.rank, requires_grad=True)
+        key = (_KEY_DEVIATION * torch.randn(width, config.rank)).requires_grad_()
+        scale = torch.ones(len(words), requires_grad=True)
+        shift = torch.zeros(len(words), requires_grad=True)
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": [query, key], "weight_decay": config.weight_decay},
+                {"params": [scale, shift], "weight_decay": 0.0},
+            ],
+            lr=_RATE,
+        )
+        for _ in range(config.steps):
+            rows = torch.randint(len(given), (_BATCH,))
+            scores = given[rows] * scale + shift
+            refined = scores + (torch.sigmoid(scores) - prior) @ (words @ key) @ (words @ query).T
+            loss = _loss(refined, known[rows])
+            held = (scale - 1).square().sum() + shift.square().sum()
+            optimizer.zero_grad()
+            (loss + _KEEP / _BATCH * held).backward()
+            optimizer.step()
+            progress.update(bar, advance=1, note=f"loss {loss.item():.2f}")
+    return query.detach().numpy(), key.detach().numpy()
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    losses = functional.binary_cross_entropy_with_logits(logits, (labels > 0).float(), reduction="none")
+    return (losses * (labels != 0)).sum(1).mean()

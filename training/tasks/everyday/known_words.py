@@ -1,0 +1,42 @@
+"""How a known word is weighed: its own logit, its matching, the graph and a constant, the same for all."""
+
+import numpy as np
+import numpy.typing as npt
+
+from model.evidence import Pieces
+from model.vocabulary import Label
+from training.new_words import logistic
+from training.tasks.everyday.draft import DEFAULT_GAINS, Draft
+from training.tasks.everyday.seen import keep_photographs
+from training.tasks.everyday.trained import dense_rows, known_labels
+
+GAINS = ("known_word", "known_open", "graph", "known_offset")
+"""Those of `model.evidence.GAINS` that are fitted here."""
+_DEVIATION = 1.0
+"""How far each may well be from its default: that decides where there are few photographs, not elsewhere."""
+
+
+def known_word_gains(draft: Draft) -> dict[str, float]:
+    """The likeliest gains on the photographs of `everyday`'s val that nobody sought: nothing was trained on
+    them, and they show things as often as they are. Without such photographs, the default ones."""
+    trained = draft.trained
+    rows = dense_rows(trained, "val", sought=False)
+    if not len(rows):
+        return {name: DEFAULT_GAINS[name] for name in GAINS}
+    words = trained.targets.known_words
+    names = [words[word] for word in draft.words]
+    unit = draft.arrays["known_labels"]
+    facts = draft.evidence.facts([Label(name=name) for name in names], unit, draft.background)
+    kept = keep_photographs(trained, rows, draft.words)
+    labels = known_labels(trained, rows)[:, draft.words]
+    return fit(draft.evidence.pieces_of_kept(kept, unit, facts.rows), labels)
+
+
+def fit(pieces: Pieces, labels: npt.NDArray[np.int8]) -> dict[str, float]:
+    """The likeliest gains, from the pieces of known words and labels [N, K] (+1, -1, 0 unknown)."""
+    known = labels != 0
+    columns = [pieces.words[known], pieces.matching[known], pieces.graph[known], np.ones(known.sum())]
+    start = np.array([DEFAULT_GAINS[name] for name in GAINS])
+    features = np.stack(columns, axis=1).astype(np.float64)
+    found = logistic(features, labels[known] > 0, start, np.full(len(GAINS), _DEVIATION))
+    return dict(zip(GAINS, found.tolist(), strict=True))

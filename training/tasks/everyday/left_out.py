@@ -1,0 +1,58 @@
+"""The second training, which is not told of some words."""
+
+import numpy as np
+
+from training.data.dataset import DataError
+from training.tasks.everyday.config import EverydayConfig, LeftOutConfig
+from training.tasks.everyday.names import ClassNames
+from training.tasks.everyday.run import train
+from training.tasks.everyday.trained import Trained, dense_rows, known_labels
+
+LEFT_OUT = "left_out"
+"""Folder of the second training in a run's directory."""
+
+
+def train_left_out(trained: Trained, left_out: LeftOutConfig) -> tuple[Trained, tuple[str, ...]]:
+    """Trains as `trained` was, without some of the words that it was told of, in a folder of its own; and
+    which words. Raises DataError."""
+    words = draw_words(trained, left_out)
+    second = train(
+        left_out_config(trained.config, left_out, words), trained.directory / LEFT_OUT, trained.start
+    )
+    return second, tuple(name for name in second.hidden if name not in trained.hidden)
+
+
+def draw_words(trained: Trained, left_out: LeftOutConfig) -> tuple[str, ...]:
+    """The names that are left out beside COCO's labels. Raises DataError where there are fewer."""
+    dense = dense_rows(trained, "train", sought=True)
+    share = (known_labels(trained, dense) > 0).mean(axis=0)
+    names = ClassNames(trained.names, trained.vocabulary)
+    meant = {name for label in left_out.coco if (name := names.of_coco(label)) is not None}
+    apart = meant.union(trained.hidden, *(names.descendants[name] for name in meant))
+    rare = [
+        name
+        for name, shown in zip(trained.names, share, strict=False)
+        if shown < left_out.most_frequent and name not in apart
+    ]
+    if len(rare) < left_out.count:
+        raise DataError(
+            f"only {len(rare)} names are rare enough to be left out: lower `left_out.count`, or raise "
+            "`left_out.most_frequent`"
+        )
+    drawn = np.random.default_rng(left_out.seed).choice(len(rare), left_out.count, replace=False)
+    return tuple(rare[place] for place in sorted(drawn.tolist()))
+
+
+def left_out_config(
+    config: EverydayConfig, left_out: LeftOutConfig, words: tuple[str, ...]
+) -> EverydayConfig:
+    """The second training's: the same but for its words and its steps."""
+    training = config.training.model_copy(update={"steps": left_out.steps})
+    changes = {
+        "hidden_words": (*config.hidden_words, *words),
+        "hidden_coco": (*config.hidden_coco, *left_out.coco),
+        "other_names": {**config.other_names, **left_out.other_names},
+        "training": training,
+        "left_out": None,
+    }
+    return config.model_copy(update=changes)

@@ -1,0 +1,205 @@
+"""How words that nobody labelled are weighed, learned from words that were left out of a training."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.label_facts import GATE, standardised
+from model.vocabulary import Label
+from training.features import progress_bar
+from training.tasks.everyday.draft import DEFAULT_GAINS, DEFAULT_OFFSET, DEFAULT_SLOPE, Draft
+from training.tasks.everyday.evaluation import measure_logits
+from training.tasks.everyday.seen import keep_photographs, text_vectors
+from training.tasks.everyday.trained import dense_rows, known_labels
+
+Array = npt.NDArray[np.float32]
+
+GAINS = ("new_class", "class_cut", "own_class", "own_open", "own_offset", "near_words", "near_cut")
+"""Those of `model.evidence.GAINS` that are fitted here."""
+_LEAST_FEATURE_DEVIATION = 1e-3
+_STEPS = 800
+_RATE = 0.02
+_LOSS_SCALE = 100.0
+_DECAY = 0.02
+"""Of what features do to slope and offset: there are few words to learn it from."""
+_FOLDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What N photographs show of W words, on a background of their own; all pieces [N, W]."""
+
+    matching: Array
+    """Deviations from the background's mean."""
+    classes: Array
+    """Log odds."""
+    words: Array
+    """Logits of words that are near, less the background's mean."""
+    background_classes: Array
+    """[W]: mean log odds on the background."""
+    features: Array
+    """[W, 1 + F], standardised, behind a one."""
+    nearest_known: Array
+    """[W]: cosine."""
+    nearest_class: Array
+    """[W]: cosine."""
+    labels: npt.NDArray[np.int8]
+    """[N, W]: +1, -1, and 0 for unknown."""
+
+    def of(self, words: npt.NDArray[np.integer]) -> "Shown":
+        """Of some of the words alone."""
+        return Shown(
+            self.matching[:, words],
+            self.classes[:, words],
+            self.words[:, words],
+            self.background_classes[words],
+            self.features[words],
+            self.nearest_known[words],
+            self.nearest_class[words],
+            self.labels[:, words],
+        )
+
+
+class NewWords(NamedTuple):
+    """As the arrays and gains of an evidence head."""
+
+    slope: Array
+    """[1 + F]"""
+    offset: Array
+    """[1 + F]"""
+    gains: dict[str, float]
+
+    def logits(self, shown: Shown) -> Array:
+        """Calibrated logits [N, W], as `model.evidence` gives them when the graph says nothing."""
+        gains = torch.tensor([self.gains[name] for name in GAINS])
+        with torch.inference_mode():
+            found: Array = _logits(
+                torch.from_numpy(self.slope), torch.from_numpy(self.offset), gains, _tensors(shown)
+            ).numpy()
+        return found
+
+
+class Fitted(NamedTuple):
+    """What comes of the left-out words."""
+
+    arrays: dict[str, Array]
+    """For an evidence head."""
+    gains: dict[str, float]
+    measured: dict[str, float]
+    """In percent, on the test photographs, each word by weights that were fitted without it."""
+
+
+def fit_left_out(draft: Draft, names: tuple[str, ...]) -> Fitted:
+    """From the head of a training that was not told of `names`, and the photographs of `everyday`: those of
+    train and val, without the sought ones, fit; those of test measure."""
+    fitting, mean, deviation = _shown(draft, names, dense_rows(draft.trained, "train", "val", sought=False))
+    fitted = fit(fitting)
+    test_rows = dense_rows(draft.trained, "test", sought=True)
+    measured = {}
+    if len(test_rows):
+        test, _, _ = _shown(draft, names, test_rows)
+        logits = crosswise(fitting, test, draft.trained.config.training.seed)
+        measured = measure_logits("left-out words", logits, test.labels)
+    arrays = {
+        "slope": fitted.slope,
+        "offset": fitted.offset,
+        "feature_mean": mean,
+        "feature_deviation": deviation,
+    }
+    return Fitted(arrays, fitted.gains, measured)
+
+
+def fit(shown: Shown) -> NewWords:
+    """The likeliest weights, those of features near to 0."""
+    slope, offset = (torch.zeros(shown.features.shape[1]) for _ in range(2))
+    slope[0], offset[0] = DEFAULT_SLOPE, DEFAULT_OFFSET
+    gains = torch.tensor([DEFAULT_GAINS[name] for name in GAINS])
+    parameters = [one.requires_grad_() for one in (slope, offset, gains)]
+    given = _tensors(shown)
+    labels = torch.from_numpy(shown.labels)
+    known, holds = (labels != 0).float(), (labels > 0).float()
+    optimizer = torch.optim.Adam(parameters, _RATE)
+    with progress_bar() as progress:
+        bar = progress.add_task("weights of new words", total=_STEPS, note="")
+        for _ in range(_STEPS):
+            logits = _logits(slope, offset, gains, given)
+            losses = functional.binary_cross_entropy_with_logits(logits, holds, reduction="none")
+            loss = _LOSS_SCALE * (losses * known).sum() / known.sum().clamp(min=1)
+            loss = loss + _DECAY * (slope[1:].square().sum() + offset[1:].square().sum())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            progress.update(bar, advance=1, note=f"loss {loss.item():.2f}")
+    values = dict(zip(GAINS, gains.tolist(), strict=True))
+    return NewWords(slope.detach().numpy(), offset.detach().numpy(), values)
+
+
+def crosswise(fitting: Shown, other: Shown, seed: int) -> Array:
+    """Logits [M, W] of the same words on other photographs, each by weights that were fitted without it."""
+    words = fitting.labels.shape[1]
+    logits = np.zeros(other.labels.shape, np.float32)
+    order = np.random.default_rng(seed).permutation(words)
+    for fold in np.array_split(order, min(_FOLDS, words)):
+        rest = np.setdiff1d(order, fold)
+        if len(fold) and len(rest):
+            logits[:, fold] = fit(fitting.of(rest)).logits(other.of(fold))
+    return logits
+
+
+def _shown(draft: Draft, names: tuple[str, ...], rows: npt.NDArray[np.int64]) -> tuple[Shown, Array, Array]:
+    """What photographs show of words, and mean and deviation [F] of the words' features."""
+    trained, evidence = draft.trained, draft.evidence
+    unit = text_vectors(trained, names, "left-out words")
+    facts = evidence.facts([Label(name=name) for name in names], unit, draft.background)
+    kept = keep_photographs(trained, rows, draft.words)
+    found = evidence.pieces_of_kept(kept, unit, facts.rows)
+    mean = facts.features.mean(axis=0)
+    deviation = facts.features.std(axis=0) + np.float32(_LEAST_FEATURE_DEVIATION)
+    known_words = trained.targets.known_words
+    shown = Shown(
+        matching=(found.matching - facts.mean) / facts.deviation,
+        classes=found.classes,
+        words=found.words - facts.words,
+        background_classes=facts.classes,
+        features=standardised(facts.features, mean, deviation),
+        nearest_known=facts.nearest_known,
+        nearest_class=facts.nearest_class,
+        labels=known_labels(trained, rows)[:, [known_words.index(name) for name in names]],
+    )
+    return shown, mean, deviation
+
+
+class _Given(NamedTuple):
+    matching: Tensor
+    classes: Tensor
+    words: Tensor
+    background_classes: Tensor
+    features: Tensor
+    nearest_known: Tensor
+    nearest_class: Tensor
+
+
+def _tensors(shown: Shown) -> _Given:
+    return _Given(*(torch.from_numpy(np.asarray(getattr(shown, name))) for name in _Given._fields))
+
+
+def _logits(slope: Tensor, offset: Tensor, gains: Tensor, given: _Given) -> Tensor:
+    new_class, class_cut, own_class, own_open, own_offset, near_words, near_cut = gains
+    own = _gate(given.nearest_class, torch.tensor(DEFAULT_GAINS["own_cut"]))
+    classes = new_class * _gate(given.nearest_class, class_cut) * (given.classes - given.background_classes)
+    words = near_words * _gate(given.nearest_known, near_cut) * given.words
+    scale = (given.features @ slope).exp()
+    new = scale * given.matching + given.features @ offset + classes + words
+    as_class = own_class * given.classes + own_open * given.matching + own_offset
+    logits: Tensor = (1 - own) * new + own * as_class
+    return logits
+
+
+def _gate(cosines: Tensor, cut: Tensor) -> Tensor:
+    open_to: Tensor = torch.sigmoid(GATE * (cosines - cut))
+    return open_to
