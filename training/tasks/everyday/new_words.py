@@ -19,7 +19,7 @@ from training.tasks.everyday.trained import dense_rows, known_labels
 
 Array = npt.NDArray[np.float32]
 
-GAINS = ("new_class", "class_cut", "own_class", "own_open", "own_offset", "near_words", "near_cut")
+GAINS = ("new_class", "class_cut", "near_words", "near_cut")
 """Those of `model.evidence.GAINS` that are fitted here."""
 _LEAST_FEATURE_DEVIATION = 1e-3
 _STEPS = 800
@@ -189,7 +189,11 @@ def _tensors(shown: Shown) -> _Given:
 
 
 def _logits(slope: Tensor, offset: Tensor, gains: Tensor, given: _Given) -> Tensor:
-    new_class, class_cut, own_class, own_open, own_offset, near_words, near_cut = gains
+    new_class, class_cut, near_words, near_cut = gains
+    # Not fitted: the left-out words are broad ones, and would let a fine kind pass for its siblings.
+    own_class, own_open, own_offset = (
+        DEFAULT_GAINS[name] for name in ("own_class", "own_open", "own_offset")
+    )
     own = _gate(given.nearest_class, torch.tensor(DEFAULT_GAINS["own_cut"]))
     classes = new_class * _gate(given.nearest_class, class_cut) * (given.classes - given.background_classes)
     words = near_words * _gate(given.nearest_known, near_cut) * given.words

@@ -46,9 +46,6 @@ TRUE = NewWords(
     {
         "new_class": 0.6,
         "class_cut": 0.6,
-        "own_class": 1.1,
-        "own_open": 0.5,
-        "own_offset": -1.0,
         "near_words": 0.8,
         "near_cut": 0.75,
     },
