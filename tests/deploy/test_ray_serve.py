@@ -72,7 +72,11 @@ def client(
     finally:
         client.close()
         process.send_signal(signal.SIGINT)
-        process.wait(LONG)
+        try:
+            process.wait(LONG)
+        except subprocess.TimeoutExpired:
+            # Ray's command may outlive its signal on a busy machine; how it ends is not what is tested.
+            process.kill()
 
 
 def test_load_adds_a_replica_and_what_one_registers_or_activates_holds_on_both(client: httpx.Client) -> None:
