@@ -115,8 +115,7 @@ class Comparison:
 
     def _refined(self, count: int, goal: Goal) -> tuple[Array, Array]:
         order = np.random.default_rng(0).permutation(len(self.halves[0]))[:count]
-        whole = self.halves[0]
-        drawn = KeptFeatures(whole.image_embeddings[order], whole.patch_tokens[order], whole.scales[order])
+        drawn = self.halves[0].take(order)
         return self._decisions(self.engine.refine_labels(self.features, drawn, self.shown[0][order], goal))
 
     def _decisions(self, features: LabelFeatures) -> tuple[Array, Array]:
@@ -140,9 +139,7 @@ def main(
     kept = join([engine.keep_images(batch) for batch in encode_photographs(engine, split.image_paths)])
     order = np.random.default_rng(0).permutation(len(kept))
     rows = order[: len(order) // 2], order[len(order) // 2 :]
-    halves = [
-        KeptFeatures(kept.image_embeddings[half], kept.patch_tokens[half], kept.scales[half]) for half in rows
-    ]
+    halves = [kept.take(half) for half in rows]
     shown = np.where(split.labels > 0, 1, -1).astype(np.int8)
     places = [split.label_names.index(name) for name in OTHER_WORDS]
     header = ["", "ECE, all", "ECE, per label", "micro F1", "macro F1", "precision", "false positives"]

@@ -61,7 +61,7 @@ def save_bundle(
     Raises BundleError when the parts do not fit one another, or the directory holds anything else already.
     """
     if quantize is None:
-        quantize = _sentence_weights if description.backbone.sentence_encoder else _nothing
+        quantize = sentence_weights if description.backbone.sentence_encoder else _nothing
     try:
         contents = {WEIGHTS: save_tensors(pack(state_dict, quantize))}
         if tokenizer is not None:
@@ -91,7 +91,8 @@ def _nothing(_name: str, _tensor: Tensor) -> bool:
     return False
 
 
-def _sentence_weights(name: str, _tensor: Tensor) -> bool:
+def sentence_weights(name: str, _tensor: Tensor) -> bool:
+    """Whether a tensor is a weight of a sentence encoder, which a bundle stores in int8."""
     return name.startswith("backbone.text.") and name.endswith("weight")
 
 

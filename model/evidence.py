@@ -165,8 +165,8 @@ class Evidence:
         return known
 
     def pieces(self, photographs: Photographs, unit: Array, rows: Array) -> Pieces:
-        """What `score` adds up, for labels with embeddings `unit` [C, D] and `rows` [C, width], of which only
-        shares and query are read here."""
+        """What `score` adds up, for labels with embeddings `unit` [C, D] and `rows` [C, width]. It reads
+        only the shares and the query of these rows."""
         known = photographs.word_logits[:, : len(self._keys)]
         of_words = known[:, rows[:, _WORD_ROWS].astype(np.int64)]
         messages = (sigmoid(known) - self._arrays["known_prior"]) @ self._keys

@@ -29,7 +29,7 @@ out or edited. The photographs are not ours to show: a heading names the main su
 Written by `python -m benchmarks.everyday --page docs/photographs.md` with the checkpoint
 `{checkpoint}`.
 
-A plain tag holds. ✗ does not hold. ? may hold: the labeller was not sure. · is a tag that the labels do not
+A plain tag is right. ✗ is wrong. ? may be right: the labeller was not sure. · is a tag that the labels do not
 judge. *Missed* are labels that hold and are neither shown nor implied; most photographs have more labels than
 a brief answer has room for.
 """

@@ -113,11 +113,11 @@ def tag_command(
 ) -> None:
     """Tags photographs.
 
-    With nothing but photographs: what is surely there, of the everyday words, at most
-    ten; where nothing is, three guesses. With --labels or --vocabulary: all of these that reach their
-    threshold. --threshold sets another one, or --precision, --recall or --false-positive-rate what it follows
-    from; --top-k shows that many in any case, both together show at most so many that reach it. Of several
-    vocabularies this holds for each.
+    With nothing but photographs: what is surely there, of the everyday words, at most ten; where nothing is,
+    three guesses. With --labels or --vocabulary: all of these that reach their threshold. --threshold sets
+    another one; --precision, --recall or --false-positive-rate compute it. --top-k shows that many labels
+    whether they reach it or not, and together with one of these at most that many which do. With several
+    vocabularies this applies to each.
 
     --out writes the tags of folders of any size into a file. It may be stopped at any moment, and the same
     command goes on where it was. Photographs that cannot be tagged are listed in a file beside it.

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from model.background import make_background, save_background
-from model.bundle import TaggingModel
+from model.bundle import TaggingModel, sentence_weights
 from model.bundle_files import BundleFiles, make_files
 from model.calibration import CalibrationConfig
 from model.config import BackboneConfig, EvidenceConfig, HeadConfig, Preprocessing, WordTowerConfig
@@ -117,12 +117,8 @@ def assemble(
     )
     kept = make_background(background, np.zeros((0, config.embed_dim), np.float32))
     contents = {
-        WEIGHTS: save(pack(state, _sentence_weights)),
+        WEIGHTS: save(pack(state, sentence_weights)),
         TOKENIZER: tokenizer,
         CALIBRATION: save_background(kept),
     }
     return make_files(description, contents)
-
-
-def _sentence_weights(name: str, _tensor: Tensor) -> bool:
-    return name.startswith("backbone.text.") and name.endswith("weight")

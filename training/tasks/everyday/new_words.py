@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.label_facts import GATE, standardised
+from model.evidence import Pieces
+from model.label_facts import GATE, LabelFacts, standardised
 from model.vocabulary import Label
 from training.features import progress_bar
 from training.tasks.everyday.draft import DEFAULT_GAINS, DEFAULT_OFFSET, DEFAULT_SLOPE, Draft
@@ -50,6 +51,20 @@ class Shown:
     """[W]: cosine."""
     labels: npt.NDArray[np.int8]
     """[N, W]: +1, -1, and 0 for unknown."""
+
+    @classmethod
+    def made(cls, facts: LabelFacts, found: Pieces, features: Array, labels: npt.NDArray[np.int8]) -> "Shown":
+        """Of what is known of the words and what the photographs say of them, piece by piece."""
+        return cls(
+            matching=(found.matching - facts.mean) / facts.deviation,
+            classes=found.classes,
+            words=found.words - facts.words,
+            background_classes=facts.classes,
+            features=features,
+            nearest_known=facts.nearest_known,
+            nearest_class=facts.nearest_class,
+            labels=labels,
+        )
 
     def of(self, words: npt.NDArray[np.integer]) -> "Shown":
         """Of some of the words alone."""
@@ -161,16 +176,8 @@ def _shown(draft: Draft, names: tuple[str, ...], rows: npt.NDArray[np.int64]) ->
     mean = facts.features.mean(axis=0)
     deviation = facts.features.std(axis=0) + np.float32(_LEAST_FEATURE_DEVIATION)
     known_words = trained.targets.known_words
-    shown = Shown(
-        matching=(found.matching - facts.mean) / facts.deviation,
-        classes=found.classes,
-        words=found.words - facts.words,
-        background_classes=facts.classes,
-        features=standardised(facts.features, mean, deviation),
-        nearest_known=facts.nearest_known,
-        nearest_class=facts.nearest_class,
-        labels=known_labels(trained, rows)[:, [known_words.index(name) for name in names]],
-    )
+    labels = known_labels(trained, rows)[:, [known_words.index(name) for name in names]]
+    shown = Shown.made(facts, found, standardised(facts.features, mean, deviation), labels)
     return shown, mean, deviation
 
 

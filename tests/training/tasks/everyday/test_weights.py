@@ -117,16 +117,8 @@ def test_the_head_gives_the_logits_that_were_fitted() -> None:
     arrays["gains"] = np.array([gains[name] for name in GAINS], np.float32)
     evidence = Evidence(head, arrays | scales)
     found = evidence.pieces(seen, words, facts.rows)
-    given = Shown(
-        matching=(found.matching - facts.mean) / facts.deviation,
-        classes=found.classes,
-        words=found.words - facts.words,
-        background_classes=facts.classes,
-        features=standardised(facts.features, mean, deviation),
-        nearest_known=facts.nearest_known,
-        nearest_class=facts.nearest_class,
-        labels=np.zeros((5, 3), np.int8),
-    )
+    features = standardised(facts.features, mean, deviation)
+    given = Shown.made(facts, found, features, np.zeros((5, 3), np.int8))
     scores = evidence.score(seen, words, evidence.describe(labels, words, kept))
     np.testing.assert_allclose(weights.logits(given), scores, atol=1e-4)
 
