@@ -107,11 +107,13 @@ def test_answers_of_a_calibrated_vocabulary_follow_from_the_versions_they_name(s
         wait_until(lambda: client.get(f"{shadow}/drift").json()["calibration_error"] is not None)
         assert 0 <= client.get(f"{shadow}/drift").json()["calibration_error_active"] <= 1
         client.post(f"{shadow}/shadow", json={"share": 0})
-        swaps, end = 5, time.monotonic() + 5.5
+        swaps, swapped = 5, threading.Event()
 
         def ask(_: int) -> None:
             with httpx.Client(base_url=client.base_url, timeout=60) as own:
-                while time.monotonic() < end:
+                last = False
+                while not last:
+                    last = swapped.is_set()
                     answer = own.post("/v1/tag", files=files, data={"vocabulary": "mine", "top_k": "4"})
                     assert answer.status_code == 200, answer.text
                     answers.append(answer.json())
@@ -122,6 +124,7 @@ def test_answers_of_a_calibrated_vocabulary_follow_from_the_versions_they_name(s
             assert client.post(f"/v1/checkpoints/{ids[(swap + 1) % 2]}/activate").status_code == 200
             if swap in (1, 3):
                 calibrate(LABELS[swap])
+        swapped.set()
         for each in asking:
             each.result()
     expected = _recomputed(store, settings, (1, 2, 3))
