@@ -71,6 +71,8 @@ class WordTowerConfig(Frozen):
     """Classes of the classifier that it keeps."""
     hidden: int = Field(1024, ge=1)
     """Hidden size between the pooled features and the words."""
+    tuned_blocks: int = Field(1, ge=1)
+    """Last blocks of the classifier that exist twice: as it was trained, and tuned for words."""
 
 
 class BackboneConfig(Frozen):

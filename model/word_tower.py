@@ -1,9 +1,9 @@
 """An image tower that keeps a classifier's knowledge and learns words beside it.
 
-The stages of a convolutional classifier run as they were trained. Its last stage stands twice: as it was, for
-the classifier's own classes, and tuned, for words. Both read the same stages before, so that the second costs
-a tenth of the tower. What is pooled from both feeds three things: logits of the words that training knew, an
-embedding in the joint space for every other word, and the classifier's logits.
+The blocks of a convolutional classifier run as they were trained. The last few exist twice: as they were, for
+the classifier's own classes, and tuned, for words. Both read the same blocks before them, so that the second
+copy costs a fraction of the tower. What is pooled from both feeds three things: logits of the words that
+training knew, an embedding in the joint space for every other word, and the classifier's logits.
 """
 
 from typing import Any
@@ -20,45 +20,65 @@ _POOL = 2
 """Positions along each side that are averaged before the maximum is taken: a single one is noise."""
 
 
-class TunedStage(nn.Module):
-    """The last stage of an EfficientNet-Lite, its batch norms merged into the convolutions."""
+class TunedBlock(nn.Module):
+    """An inverted residual block of an EfficientNet-Lite, its batch norms merged into the convolutions."""
 
-    def __init__(self, widths: tuple[int, int, int, int]) -> None:
-        """`widths`: channels of the input, within the block, after it, and of the feature map."""
+    def __init__(self, block: Any) -> None:
+        """`block` is timm's, of which the shapes are taken. Raises ValueError for one with a stride."""
         super().__init__()
-        given, inner, out, features = widths
+        if block.conv_dw.stride != (1, 1):
+            raise ValueError("a block that makes the map smaller cannot be tuned: lower `tuned_blocks`")
+        given, inner, out = block.conv_pw.in_channels, block.conv_pw.out_channels, block.conv_pwl.out_channels
+        side = block.conv_dw.kernel_size[0]
         self.expand = nn.Conv2d(given, inner, 1)
-        self.depthwise = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
+        self.depthwise = nn.Conv2d(inner, inner, side, padding=side // 2, groups=inner)
         self.reduce = nn.Conv2d(inner, out, 1)
-        self.features = nn.Conv2d(out, features, 1)
+        self._has_skip = bool(block.has_skip)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, C', h, w]."""
+        relu = functional.relu6
+        output: Tensor = self.reduce(relu(self.depthwise(relu(self.expand(maps)))))
+        return maps + output if self._has_skip else output
+
+
+class TunedBlocks(nn.Module):
+    """The last blocks of an EfficientNet-Lite, up to its feature map."""
+
+    def __init__(self, trunk: Any, count: int) -> None:
+        """`trunk` is timm's, of which the shapes of the last `count` blocks are taken."""
+        super().__init__()
+        self.blocks = nn.ModuleList(TunedBlock(block) for block in trunk_blocks(trunk)[-count:])
+        head = trunk.conv_head
+        self.features = nn.Conv2d(head.in_channels, head.out_channels, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
         """[B, C, h, w] -> [B, F, h, w]."""
-        relu = functional.relu6
-        return relu(self.features(self.reduce(relu(self.depthwise(relu(self.expand(maps)))))))
+        for block in self.blocks:
+            maps = block(maps)
+        return functional.relu6(self.features(maps))
+
+
+def trunk_blocks(trunk: Any) -> list[nn.Module]:
+    """The blocks of all stages of a timm EfficientNet, first to last."""
+    return [block for stage in trunk.blocks for block in stage]
 
 
 class WordTower(nn.Module):
     """Pixels to `ImageFeatures` with `word_logits`."""
 
     def __init__(self, config: BackboneConfig, words: WordTowerConfig) -> None:
-        """Raises ValueError for an architecture whose last stage is not one inverted residual block."""
+        """Raises ValueError for an architecture whose last blocks are not inverted residual blocks."""
         super().__init__()
         name = str(config.vision["timm_model_name"])
         self.trunk: Any
         try:
             self.trunk = timm.create_model(name, num_classes=0)
-            block: Any = self.trunk.blocks[-1][0]
-            widths = (
-                block.conv_pw.in_channels,
-                block.conv_pw.out_channels,
-                block.conv_pwl.out_channels,
-                self.trunk.conv_head.out_channels,
-            )
+            self.tuned = TunedBlocks(self.trunk, words.tuned_blocks)
         except (AttributeError, RuntimeError, TypeError) as error:
             raise ValueError(f"a word tower needs an EfficientNet-Lite of timm's, not {name!r}") from error
-        self.tuned = TunedStage(widths)
-        features, embed_dim = widths[-1], config.embed_dim
+        features, embed_dim = self.trunk.conv_head.out_channels, config.embed_dim
+        self._shared = len(trunk_blocks(self.trunk)) - words.tuned_blocks
         self.classes = nn.Linear(features, words.classes)
         self.hidden = nn.Linear(4 * features, words.hidden)
         self.words = nn.Linear(words.hidden, words.words)
@@ -75,10 +95,13 @@ class WordTower(nn.Module):
         """[B, 3, S, S] -> features; see `Backbone.encode_images`."""
         trunk = self.trunk
         maps = trunk.bn1(trunk.conv_stem(pixel_values))
-        for stage in trunk.blocks[:-1]:
-            maps = stage(maps)
-        kept = trunk.bn2(trunk.conv_head(trunk.blocks[-1](maps))).float()
+        blocks = trunk_blocks(trunk)
+        for block in blocks[: self._shared]:
+            maps = block(maps)
         tuned = self.tuned(maps).float()
+        for block in blocks[self._shared :]:
+            maps = block(maps)
+        kept = trunk.bn2(trunk.conv_head(maps)).float()
         kept_pooled, tuned_pooled = _pooled(kept), _pooled(tuned)
         hidden = functional.gelu(self.hidden(torch.cat([kept_pooled, tuned_pooled], dim=1)))
         embeddings = self.embedding(tuned_pooled) + self.embedding_residual(hidden)

@@ -17,13 +17,13 @@ from model.config import BackboneConfig, EvidenceConfig, HeadConfig, Preprocessi
 from model.kept_features import KeptFeatures
 from model.manifest import CALIBRATION, TOKENIZER, WEIGHTS, Description
 from model.storage import pack
-from training.tasks.everyday.network import BEST_TOKENS, Heads, LastStage
+from training.tasks.everyday.network import BEST_TOKENS, Heads, LastBlocks
 from training.tasks.everyday.trained import Trained
 
 Array = npt.NDArray[np.float32]
 
-_STAGE = {"expand": "0.conv_pw", "depthwise": "0.conv_dw", "reduce": "0.conv_pwl", "features": "1"}
-"""`model.word_tower.TunedStage`'s names -> those of `LastStage`."""
+_CONVOLUTIONS = {"expand": "conv_pw", "depthwise": "conv_dw", "reduce": "conv_pwl"}
+"""`model.word_tower.TunedBlock`'s names -> timm's."""
 
 
 @torch.no_grad()
@@ -37,14 +37,17 @@ def towers(trained: Trained, words: npt.NDArray[np.int64]) -> tuple[TaggingModel
         vision={key: given.vision[key] for key in ("timm_model_name", "image_size")},
         sentence_encoder=given.sentence_encoder,
         words=WordTowerConfig(
-            words=len(words), classes=len(start.classifier[1]), hidden=len(heads.hidden.bias)
+            words=len(words),
+            classes=len(start.classifier[1]),
+            hidden=len(heads.hidden.bias),
+            tuned_blocks=trained.config.training.tuned_blocks,
         ),
         prompts=("{label}",),
     )
     model = TaggingModel(config, HeadConfig(kind="mkt", top_k=BEST_TOKENS), start.tokenizer).eval()
     visual: Any = model.backbone.visual
     visual.trunk.load_state_dict(start.trunk.state_dict())
-    visual.tuned.load_state_dict(stage_weights(trained.network.stage))
+    visual.tuned.load_state_dict(tuned_weights(trained.network.blocks))
     weight, bias = start.classifier
     _load(visual.classes, weight, bias)
     _load_heads(visual, heads, words)
@@ -60,13 +63,20 @@ def towers(trained: Trained, words: npt.NDArray[np.int64]) -> tuple[TaggingModel
     return model, config
 
 
-def stage_weights(stage: LastStage) -> dict[str, Tensor]:
-    """The weights of a last stage as those of `model.word_tower.TunedStage`, which computes the same for an
+def tuned_weights(blocks: LastBlocks) -> dict[str, Tensor]:
+    """The weights of tuned blocks as those of `model.word_tower.TunedBlocks`, which compute the same for an
     EfficientNet-Lite."""
-    given = stage.state_dict()
+    given = blocks.state_dict()
+    count = len(blocks) - 2
+    names = {
+        f"blocks.{number}.{ours}": f"{number}.{theirs}"
+        for number in range(count)
+        for ours, theirs in _CONVOLUTIONS.items()
+    }
+    names["features"] = str(count)
     return {
         f"{ours}.{kind}": given[f"{theirs}.{kind}"]
-        for ours, theirs in _STAGE.items()
+        for ours, theirs in names.items()
         for kind in ("weight", "bias")
     }
 

@@ -61,9 +61,9 @@ class Batch(Frozen):
 class Rates(Frozen):
     """Highest learning rates of AdamW, each with its weight decay."""
 
-    stage: float = 2e-4
-    """Of the tower's last stage."""
-    stage_decay: float = 0.01
+    tower: float = 2e-4
+    """Of the tower's tuned blocks."""
+    tower_decay: float = 0.01
     known_words: float = 5e-4
     """Of the hidden layer and the head of known words."""
     known_words_decay: float = 0.1
@@ -90,8 +90,11 @@ class LossWeights(Frozen):
 
 
 class TrainingSettings(Frozen):
-    """The tuned last stage and the heads on it."""
+    """The tuned blocks and the heads on them."""
 
+    tuned_blocks: int = Field(3, ge=1)
+    """Last blocks of the image tower that exist twice, as they were trained and tuned. Each costs the tower a
+    twentieth of its time."""
     steps: int = Field(900, ge=1)
     batch: Batch = Batch()
     hidden: int = Field(1024, ge=1)

@@ -25,7 +25,7 @@ BUNDLE = "bundle"
 _ELSEWHERE = {"cache", "threads"}
 """What of a configuration leaves a finished run as it is."""
 _LICENCES = {
-    "image tower": "EfficientNet-Lite2, ImageNet weights (Apache-2.0), its last stage a second time, tuned",
+    "image tower": "EfficientNet-Lite2, ImageNet weights (Apache-2.0), its last blocks a second time, tuned",
     "text tower": "all-MiniLM-L6-v2 (Apache-2.0), stored in int8, with a trained linear map",
     "photographs": "under the terms named with each source; none is in the bundle",
     "checkpoint": "Apache-2.0",

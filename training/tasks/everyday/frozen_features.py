@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from model.config import Preprocessing
 from model.preprocess import preprocess
+from model.word_tower import trunk_blocks
 from training.data.dataset import DataError, Problem
 from training.data.opening import open_photograph
 from training.features import progress_bar
+from training.tasks.everyday.config import EverydayConfig
 from training.tasks.everyday.duplicates import HASH_BYTES, difference_hash
 from training.tasks.everyday.network import pooled
 from training.tasks.everyday.photographs import Photograph
 from training.tasks.everyday.start import fingerprint, write_array
-from training.towers import split_trunk
 
 _SHARD = 1024
 """Photographs of a part: what an interrupted run computes again at most."""
@@ -30,21 +31,23 @@ _BATCH = 8
 _ROWS = 4000
 _READERS = 2
 Tower = Callable[[npt.NDArray[np.float32]], tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]]
-"""Pixel values [8, 3, S, S] -> what the last stage takes [8, C, h, w], pooled features [8, 2 F]."""
+"""Pixel values [8, 3, S, S] -> what the tuned blocks take [8, C, h, w], pooled features [8, 2 F]."""
 
 
 class FrozenTower(nn.Module):
-    """Pixel values -> what the last stage takes, and mean and maximum of what it gives."""
+    """Pixel values -> what the tuned blocks take, and mean and maximum of what it gives."""
 
-    def __init__(self, trunk: Any) -> None:
-        """`trunk` is timm's EfficientNet."""
+    def __init__(self, trunk: Any, tuned_blocks: int) -> None:
+        """`trunk` is timm's EfficientNet, of which the last `tuned_blocks` blocks are tuned elsewhere."""
         super().__init__()
-        self.stem, self.stage = split_trunk(trunk, len(trunk.blocks) - 1)
+        blocks = trunk_blocks(trunk)
+        self.stem = nn.Sequential(trunk.conv_stem, trunk.bn1, *blocks[:-tuned_blocks])
+        self.last = nn.Sequential(*blocks[-tuned_blocks:], trunk.conv_head, trunk.bn2)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, S, S] -> [B, C, h, w] and [B, 2 F]."""
         before = self.stem(pixel_values)
-        return before, pooled(self.stage(before))
+        return before, pooled(self.last(before))
 
 
 class FrozenFeatures:
@@ -64,21 +67,22 @@ class FrozenFeatures:
         """[N]: what could not be read has zeros for features."""
 
     def maps(self, rows: npt.NDArray[np.integer]) -> Tensor:
-        """What the last stage takes of some photographs, [n, C, h, w] float32."""
+        """What the tuned blocks take of some photographs, [n, C, h, w] float32."""
         shard = np.searchsorted(self._first, rows, side="right") - 1
         parts = [self._maps[s][row - self._first[s]] for s, row in zip(shard, rows, strict=True)]
         return torch.from_numpy(np.stack(parts).astype(np.float32))
 
 
 def frozen_features(
-    photographs: Sequence[Photograph], preprocessing: Preprocessing, trunk: nn.Module, cache: Path
+    photographs: Sequence[Photograph], config: EverydayConfig, trunk: nn.Module
 ) -> tuple[FrozenFeatures, list[Problem]]:
-    """Features of all photographs, those in `cache` as they are there; and which could not be read.
+    """Features of all photographs, those in `config.cache` as they are there; and which could not be read.
 
     OpenVINO computes them where it is installed, three times as fast as PyTorch, both in bfloat16 where the
     processor knows it; their last bits differ. Raises DataError when no photograph can be read.
     """
-    tower = FrozenTower(trunk).eval()
+    preprocessing = config.preprocessing
+    tower = FrozenTower(trunk, config.training.tuned_blocks).eval()
     weights = fingerprint(tower, preprocessing.model_dump(mode="json"))
     compute: Tower | None = None
     shards = []
@@ -86,7 +90,7 @@ def frozen_features(
         bar = progress.add_task("frozen image tower", total=len(photographs), note="")
         for source, members in _shards(photographs):
             names = [(one.repository, one.place) for one in members]
-            path = cache / f"{source}-{fingerprint(weights, names)}.npy"
+            path = config.cache / f"{source}-{fingerprint(weights, names)}.npy"
             shards.append(path)
             if path.is_file():
                 progress.update(bar, advance=len(members))

@@ -1,6 +1,6 @@
-"""What is trained: a copy of the image tower's last stage, and heads on what it and the untouched one see.
+"""What is trained: a copy of the image tower's last blocks, and heads on both of them.
 
-The untouched last stage stays beside the tuned one: its features are half of what the heads are given, and
+The untouched blocks stay beside the tuned ones: their features are half of what the heads are given, and
 ImageNet's classifier goes on reading them.
 """
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from model.word_tower import trunk_blocks
 
 _POOL = 2
 """Side, in places of the feature map, of the square whose mean is a token."""
@@ -30,17 +32,18 @@ def pooled(feature_map: Tensor) -> Tensor:
     return torch.cat([feature_map.mean((2, 3)), tokens(feature_map).amax(1)], dim=1)
 
 
-class LastStage(nn.Sequential):
-    """[B, C, h, w] -> [B, F, h', w']: a timm EfficientNet's last stage and what comes after it, with batch
+class LastBlocks(nn.Sequential):
+    """[B, C, h, w] -> [B, F, h', w']: a timm EfficientNet's last blocks and what comes after them, with batch
     norms folded into the convolutions. As it comes it computes what the trunk does."""
 
-    def __init__(self, trunk: Any) -> None:
+    def __init__(self, trunk: Any, count: int) -> None:
         trunk = copy.deepcopy(trunk).eval()
-        for block in trunk.blocks[-1]:
+        blocks = trunk_blocks(trunk)[-count:]
+        for block in blocks:
             for convolution, norm in (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")):
                 _fold(block, convolution, norm)
         _fold(trunk, "conv_head", "bn2")
-        super().__init__(*trunk.blocks[-1], trunk.conv_head, trunk.bn2)
+        super().__init__(*blocks, trunk.conv_head, trunk.bn2)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -100,7 +103,7 @@ class Heads(nn.Module):
         nn.init.zeros_(self.residual.bias)
 
     def forward(self, feature_map: Tensor, untouched: Tensor) -> Seen:
-        """`feature_map` [B, F, h, w] of the tuned stage, `untouched` [B, 2 F] pooled by the frozen one."""
+        """`feature_map` [B, F, h, w] of the tuned blocks, `untouched` [B, 2 F] pooled by the frozen one."""
         features = len(self.feature_mean) // 2
         tuned = self.standardised(pooled(feature_map))
         both = torch.cat([self.standardised(untouched), tuned], dim=1)
@@ -125,14 +128,14 @@ class Heads(nn.Module):
 
 
 class EverydayNetwork(nn.Module):
-    """The tuned stage with its heads: all that is trained, and all that a checkpoint of it holds."""
+    """The tuned blocks with their heads: all that is trained, and all that a checkpoint of it holds."""
 
-    def __init__(self, stage: LastStage, heads: Heads) -> None:
+    def __init__(self, blocks: LastBlocks, heads: Heads) -> None:
         super().__init__()
-        self.stage = stage
+        self.blocks = blocks
         self.heads = heads
 
     def forward(self, maps: Tensor, untouched: Tensor) -> Seen:
-        """`maps` [B, C, h, w] as the frozen stages give them, `untouched` [B, 2 F] pooled features."""
-        seen: Seen = self.heads(self.stage(maps), untouched)
+        """`maps` [B, C, h, w] as the frozen blocks give them, `untouched` [B, 2 F] pooled features."""
+        seen: Seen = self.heads(self.blocks(maps), untouched)
         return seen

@@ -20,7 +20,7 @@ from training.tasks.everyday.config import EverydayConfig
 from training.tasks.everyday.data import EverydayData, load_data
 from training.tasks.everyday.duplicates import may_be_trained_on
 from training.tasks.everyday.frozen_features import FrozenFeatures, frozen_features, standardised, statistics
-from training.tasks.everyday.network import EverydayNetwork, Heads, LastStage
+from training.tasks.everyday.network import EverydayNetwork, Heads, LastBlocks
 from training.tasks.everyday.photographs import Photograph
 from training.tasks.everyday.sources import source_table
 from training.tasks.everyday.start import Start, fingerprint
@@ -39,14 +39,15 @@ _OF_THE_CHECKPOINT = {*_OF_THE_RUN, "left_out", "known_words", "graph", "backgro
 
 
 def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
-    """Trains last stage and heads from the photographs of `config`; `directory/parts.safetensors` holds them.
+    """Trains the last blocks and the heads from the photographs of `config`, into
+    `directory/parts.safetensors`.
 
     Raises DataError, and VocabularyError.
     """
     torch.set_num_threads(config.threads)
     data = load_data(config)
     directory.mkdir(parents=True, exist_ok=True)
-    features, _ = frozen_features(data.photographs, config.preprocessing, start.trunk, config.cache)
+    features, _ = frozen_features(data.photographs, config, start.trunk)
     trained_on = may_be_trained_on(data.photographs, features.hashes) & features.readable
     identity = _identity(config, data, trained_on)
     supervision = _supervision(config, directory, start, data, features, trained_on, identity)
@@ -139,14 +140,14 @@ def _network(
     mean, deviation = map(torch.from_numpy, statistics(pooled, supervision.dense))
     embeddings: Tensor = supervision.known_embeddings
     with seeded(seed):
-        stage = LastStage(start.trunk)
+        blocks = LastBlocks(start.trunk, config.training.tuned_blocks)
         heads = Heads(mean, deviation, len(embeddings), config.training.hidden, embeddings.shape[1])
     count = min(_SAMPLE, len(supervision.others))
     rows = np.random.default_rng(seed).choice(supervision.others, count, replace=False)
     sample = torch.from_numpy(pooled[np.sort(rows)].astype(np.float32))
     bridge = Bridge(start.bridge, sample)
     initialise(heads, bridge, sample, embeddings)
-    return EverydayNetwork(stage, heads), bridge
+    return EverydayNetwork(blocks, heads), bridge
 
 
 def _provenance(

@@ -15,7 +15,7 @@ from training.run_state import read_state, write_state
 from training.tasks.everyday.config import EverydayConfig
 from training.tasks.everyday.data import dense_labels
 from training.tasks.everyday.frozen_features import FrozenFeatures
-from training.tasks.everyday.network import EverydayNetwork, Heads, LastStage
+from training.tasks.everyday.network import EverydayNetwork, Heads, LastBlocks
 from training.tasks.everyday.photographs import Photograph, Role
 from training.tasks.everyday.start import Start
 from training.tasks.everyday.targets import Targets
@@ -88,7 +88,9 @@ def read_parts(path: Path, start: Start) -> tuple[EverydayNetwork, dict[str, Any
         hidden = tensors["heads.known_words.weight"].shape[1]
         known_words, width = len(tensors["heads.known_words.bias"]), len(tensors["heads.text_map.bias"])
         mean, deviation = tensors["heads.feature_mean"], tensors["heads.feature_deviation"]
-        network = EverydayNetwork(LastStage(start.trunk), Heads(mean, deviation, known_words, hidden, width))
+        tuned_blocks = sum(name.endswith(".conv_pw.weight") for name in tensors)
+        heads = Heads(mean, deviation, known_words, hidden, width)
+        network = EverydayNetwork(LastBlocks(start.trunk, tuned_blocks), heads)
         network.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
         raise DataError(f"{path} holds no parts of this tower ({error}): name a run of this task") from error

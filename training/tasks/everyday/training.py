@@ -1,4 +1,4 @@
-"""The training of last stage and heads, taken up where it was left."""
+"""The training of the last blocks and the heads, taken up where it was left."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ from training.tasks.everyday.batches import Batches, Supervision, TrainingBatch
 from training.tasks.everyday.bridge import Bridge
 from training.tasks.everyday.config import LossWeights, Rates, TrainingSettings
 from training.tasks.everyday.losses import guess, known_loss, mention_loss
-from training.tasks.everyday.network import EverydayNetwork
+from training.tasks.everyday.network import EverydayNetwork, Seen
 
 STATE = "state.safetensors"
 _WARM_UP = 50
@@ -113,7 +113,7 @@ class _Trainer:
         if own_share > 0:
             self._network.eval()
             with self._averages.applied():
-                own = self._network(batch.maps[batch.dense :], batch.untouched[batch.dense :]).known
+                own = self._seen(batch.maps[batch.dense :], batch.untouched[batch.dense :]).known
         is_known = batch.known != 0
         targets, counted = (batch.known > 0).float(), is_known.float()
         guesses = guess(batch.teacher, own, own_share)
@@ -122,9 +122,16 @@ class _Trainer:
         counted[others] = torch.maximum(counted[others], self._guessed.float())
         return targets, counted
 
+    def _seen(self, maps: Tensor, untouched: Tensor) -> Seen:
+        """As `EverydayNetwork.forward`, with the convolutions in bfloat16."""
+        with torch.autocast("cpu", torch.bfloat16):
+            feature_map = self._network.blocks(maps)
+        seen: Seen = self._network.heads(feature_map.float(), untouched)
+        return seen
+
     def _losses(self, batch: TrainingBatch, targets: Tensor, counted: Tensor) -> dict[str, Tensor]:
         heads = self._network.heads
-        seen = self._network(batch.maps, batch.untouched)
+        seen = self._seen(batch.maps, batch.untouched)
         known = len(self._known_embeddings)
         words = torch.cat([self._known_embeddings, batch.word_embeddings])
         logits = heads.word_logits(seen, words)
@@ -185,7 +192,7 @@ def _groups(network: EverydayNetwork, rates: Rates) -> list[dict[str, Any]]:
     ]
     known = [*heads.hidden.parameters(), *heads.known_words.parameters()]
     parts = [
-        ([*network.stage.parameters()], rates.stage, rates.stage_decay),
+        ([*network.blocks.parameters()], rates.tower, rates.tower_decay),
         (known, rates.known_words, rates.known_words_decay),
         (embedding, rates.embedding, rates.embedding_decay),
         ([*heads.text_map.parameters()], rates.text_map, 0.0),

@@ -16,16 +16,16 @@ from model.evidence import pool_tokens
 from model.manifest import Description
 from model.torch_engine import TorchEngine
 from model.vocabulary import Label, Vocabulary
-from model.word_tower import TunedStage
+from model.word_tower import TunedBlocks
 from training.data.dataset import DataError
 from training.features import read_photograph
 from training.results import RESULTS, read_results
-from training.tasks.everyday.assemble import stage_weights
+from training.tasks.everyday.assemble import tuned_weights
 from training.tasks.everyday.config import EverydayConfig, LeftOutConfig
 from training.tasks.everyday.draft import background_rows, frequent_words, lexicon, make_draft
 from training.tasks.everyday.fit import BUNDLE, fit
 from training.tasks.everyday.left_out import LEFT_OUT, draw_words
-from training.tasks.everyday.network import LastStage
+from training.tasks.everyday.network import LastBlocks
 from training.tasks.everyday.run import train
 from training.tasks.everyday.seen import keep_photographs
 from training.tasks.everyday.start import Start
@@ -200,12 +200,13 @@ def test_the_background_is_drawn_from_what_was_trained_on(
         background_rows(train(everyday(background={"houses": 3}), tmp_path, start))
 
 
-def test_the_tuned_stage_is_the_trained_one() -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_tuned_blocks_are_the_trained_ones(count: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         trunk = timm.create_model(TRUNK, num_classes=0).eval()
         maps = torch.randn(2, 192, 4, 4)
-    stage, tuned = LastStage(trunk), TunedStage((192, 1152, 320, 1280))
-    tuned.load_state_dict(stage_weights(stage))
+    blocks, tuned = LastBlocks(trunk, count), TunedBlocks(trunk, count)
+    tuned.load_state_dict(tuned_weights(blocks))
     with torch.inference_mode():
-        torch.testing.assert_close(tuned(maps), stage(maps), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(tuned(maps), blocks(maps), rtol=1e-4, atol=1e-5)

@@ -15,7 +15,7 @@ from training.tasks.everyday import frozen_features
 from training.tasks.everyday.config import EverydayConfig
 from training.tasks.everyday.duplicates import difference_hash, may_be_trained_on
 from training.tasks.everyday.frozen_features import FrozenTower, torch_tower
-from training.tasks.everyday.network import LastStage, pooled
+from training.tasks.everyday.network import LastBlocks, pooled
 from training.tasks.everyday.photographs import Photograph
 from training.tasks.everyday.sources import read_sources
 from training.tasks.everyday.start import Start
@@ -27,9 +27,7 @@ FASTEST = frozen_features.fastest
 def compute(
     config: EverydayConfig, start: Start, photographs: list[Photograph]
 ) -> tuple[frozen_features.FrozenFeatures, list[str]]:
-    features, problems = frozen_features.frozen_features(
-        photographs, config.preprocessing, start.trunk, config.cache
-    )
+    features, problems = frozen_features.frozen_features(photographs, config, start.trunk)
     return features, [problem.subject for problem in problems]
 
 
@@ -37,9 +35,9 @@ def test_the_last_stage_starts_as_the_trunks(start: Start) -> None:
     trunk = copy.deepcopy(start.trunk).eval()
     pixel_values = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        before, small = FrozenTower(trunk)(pixel_values)
+        before, small = FrozenTower(trunk, 2)(pixel_values)
         expected = trunk.forward_features(pixel_values)
-        torch.testing.assert_close(LastStage(trunk)(before), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(LastBlocks(trunk, 2)(before), expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(small, pooled(expected))
 
 
@@ -52,7 +50,7 @@ def test_features_are_the_towers(everyday: Config, start: Start) -> None:
     rows = np.array([len(photographs) - 1, 0])
     pixel_values = np.stack([read_photograph(photographs[row].path, config.preprocessing) for row in rows])
     with torch.inference_mode():
-        maps, small = FrozenTower(start.trunk)(torch.from_numpy(pixel_values))
+        maps, small = FrozenTower(start.trunk, config.training.tuned_blocks)(torch.from_numpy(pixel_values))
     assert torch.cosine_similarity(features.maps(rows).flatten(1), maps.flatten(1)).min() > 0.995
     assert torch.cosine_similarity(torch.from_numpy(features.pooled[rows]).float(), small).min() > 0.995
 
