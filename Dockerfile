@@ -19,6 +19,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
 # /opt/app: our three packages and the bundled checkpoint. A change of code changes nothing below it.
 FROM builder AS project
 COPY pyproject.toml README.md LICENSE ./
+COPY sigrl sigrl
 COPY model model
 COPY service service
 COPY training training
@@ -57,9 +58,9 @@ COPY deploy/locks/export.txt deploy/locks/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     /opt/build/bin/pip --python /opt/sigrl/bin/python install --require-hashes --no-deps -r deploy/locks/export.txt
 COPY --from=project /opt/app /opt/app
-RUN /opt/app/bin/sigrl-train export /opt/app/model/bundled -o /opt/exported --onnx \
-    && rm -r /opt/app/model/bundled /opt/app/bin/sigrl-train \
-    && mv /opt/exported /opt/app/model/bundled
+RUN /opt/app/bin/sigrl-train export /opt/app/sigrl/model/bundled -o /opt/exported --onnx \
+    && rm -r /opt/app/sigrl/model/bundled /opt/app/bin/sigrl-train \
+    && mv /opt/exported /opt/app/sigrl/model/bundled
 
 FROM ${BASE} AS runtime
 LABEL org.opencontainers.image.title="SigRL Tagger" \

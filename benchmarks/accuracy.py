@@ -10,12 +10,12 @@ import numpy as np
 import typer
 
 from benchmarks.measuring import markdown_table
-from model.engine import Engine, LabelFeatures
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
-from training.data.coco import load_coco
-from training.features import progress_bar, read_photograph
-from training.metrics import average_precision
+from sigrl.model.engine import Engine, LabelFeatures
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.backbones.features import progress_bar, read_photograph
+from sigrl.training.data.coco import load_coco
+from sigrl.training.measures.metrics import average_precision
 
 BATCH = 8
 MINIMUM_POSITIVES = 10
@@ -29,7 +29,7 @@ def engines(checkpoint: Path | None, onnx: Path | None) -> dict[str, Engine]:
             name = f"{precision}, {'compiled' if compiled else 'eager'}"
             paths[name] = TorchEngine.load(checkpoint, "cpu", precision=precision, compiled=compiled)
     if onnx is not None:
-        from model.onnx_engine import OnnxEngine
+        from sigrl.model.onnx_engine import OnnxEngine
 
         paths["ONNX Runtime, float32"] = OnnxEngine.load(onnx, "cpu")
     return paths

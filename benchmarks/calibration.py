@@ -13,14 +13,14 @@ import numpy.typing as npt
 import typer
 
 from benchmarks.measuring import markdown_table
-from model.engine import Engine, LabelFeatures
-from model.kept_features import KeptFeatures, join
-from model.label_refinement import BestF1, FalsePositiveRate, Goal, TargetPrecision
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
-from training.data.coco import load_coco
-from training.evaluation import encode_photographs
-from training.metrics import expected_calibration_error, f1_of_decisions, f1_threshold
+from sigrl.model.engine import Engine, LabelFeatures
+from sigrl.model.kept_features import KeptFeatures, join
+from sigrl.model.label_calibration import BestF1, FalsePositiveRate, Goal, TargetPrecision
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.data.coco import load_coco
+from sigrl.training.measures.evaluation import encode_photographs
+from sigrl.training.measures.metrics import expected_calibration_error, f1_of_decisions, f1_threshold
 
 EXAMPLES = (50, 200, 1000)
 PRECISION = 0.8
@@ -116,7 +116,9 @@ class Comparison:
     def _refined(self, count: int, goal: Goal) -> tuple[Array, Array]:
         order = np.random.default_rng(0).permutation(len(self.halves[0]))[:count]
         drawn = self.halves[0].take(order)
-        return self._decisions(self.engine.refine_labels(self.features, drawn, self.shown[0][order], goal))
+        return self._decisions(
+            self.engine.calibrate_by_examples(self.features, drawn, self.shown[0][order], goal)
+        )
 
     def _decisions(self, features: LabelFeatures) -> tuple[Array, Array]:
         return self.engine.probabilities(self.logits[1], features), self.engine.thresholds(features)

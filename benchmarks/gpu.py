@@ -23,8 +23,8 @@ from benchmarks.cuda_measuring import (
     peak_megabytes,
 )
 from benchmarks.measuring import markdown_table
-from model import svfr
-from model.svfr import Steps, StreamedSteps
+from sigrl.model import svfr
+from sigrl.model.svfr import Steps, StreamedSteps
 
 PATCHES, DIM = 196, 512
 LABEL_COUNTS, BATCHES = (80, 256, 1006), (1, 8, 32)
@@ -88,7 +88,7 @@ class SvfrCase:
 
 
 def svfr_tables(nominal: int | None) -> str:
-    from model.kernels.triton_steps import TritonSteps
+    from sigrl.model.kernels.triton_steps import TritonSteps
 
     fused, bare = TritonSteps(), bare_product()
     forward_rows, training_rows = [], []

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from benchmarks.cuda_measuring import Action, measure, peak_megabytes
 from benchmarks.measuring import markdown_table
-from model.backbone import Backbone
-from model.config import BackboneConfig
+from sigrl.model.backbone import Backbone
+from sigrl.model.config import BackboneConfig
 
 BATCHES = (1, 32)
 GFLOP = 35.1

@@ -17,20 +17,28 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.measuring import markdown_table
-from model.bundle import Bundle
-from model.config import HeadConfig
-from model.heads import MatchingHead, SigRLHead, create_head, unit_rms
-from training.config import FitConfig, TrainingConfig, load_config
-from training.data.coco import load_coco
-from training.features import text_features
-from training.initialisation import starting_point
-from training.tasks.ablate import HEADS, HeldOut, Row, bridge_scores, encode_test_split, fitted_row, with_head
-from training.tasks.bundled import load_towers
-from training.tasks.evaluate import MINIMUM_POSITIVES
-from training.tasks.fit import Prepared, image_batch, new_head, prepare, train_head
-from training.tasks.single_positive_ladder import ladder_table, single_positive_ladder
-from training.teachers import label_texts, make_bridge, sentence_embeddings
-from training.towers import feature_maps
+from sigrl.model.bundle import Bundle
+from sigrl.model.config import HeadConfig
+from sigrl.model.heads import MatchingHead, SigRLHead, create_head, unit_rms
+from sigrl.training.backbones.features import text_features
+from sigrl.training.backbones.initialisation import starting_point
+from sigrl.training.backbones.towers import feature_maps
+from sigrl.training.config import FitConfig, TrainingConfig, load_config
+from sigrl.training.data.coco import load_coco
+from sigrl.training.tasks.bundled.ablate import (
+    HEADS,
+    HeldOut,
+    Row,
+    bridge_scores,
+    encode_test_split,
+    fitted_row,
+    with_head,
+)
+from sigrl.training.tasks.bundled.evaluate import MINIMUM_POSITIVES
+from sigrl.training.tasks.bundled.fit import Prepared, image_batch, new_head, prepare, train_head
+from sigrl.training.tasks.bundled.recipe import load_towers
+from sigrl.training.tasks.bundled.teachers import label_texts, make_bridge, sentence_embeddings
+from sigrl.training.tasks.single_positive.ladder import ladder_table, single_positive_ladder
 
 SIGRL: dict[str, object] = {"kind": "sigrl"}
 GRAPH_ALONE: dict[str, object] = {"kind": "sigrl", "svfr": False}

@@ -17,15 +17,15 @@ import typer
 from torch import Tensor
 
 from benchmarks.measuring import markdown_table, peak_extra_mebibytes
-from model.acceleration import accelerate
-from model.bundle import TaggingModel, load_bundle
-from model.bundle_files import bundled_path
-from model.config import HeadConfig
-from model.features import ImageFeatures, LabelFeatures
-from model.heads import MktHead, SigRLHead, unit_rms
-from model.vocabulary import Vocabulary
-from training.data.coco import load_coco
-from training.features import progress_bar, read_photograph
+from sigrl.model.acceleration import accelerate
+from sigrl.model.bundle import TaggingModel, load_bundle
+from sigrl.model.bundle_files import bundled_path
+from sigrl.model.config import HeadConfig
+from sigrl.model.features import ImageFeatures, LabelFeatures
+from sigrl.model.heads import MktHead, SigRLHead, unit_rms
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.backbones.features import progress_bar, read_photograph
+from sigrl.training.data.coco import load_coco
 
 Row = tuple[int, str]
 """Number of labels, and `spaced` or `best`."""

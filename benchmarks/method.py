@@ -25,9 +25,9 @@ from benchmarks.subjects import (
     vit_model,
     vit_subject,
 )
-from model.acceleration import PrecisionChoice, accelerate
-from model.features import ImageFeatures
-from model.heads import SigRLHead
+from sigrl.model.acceleration import PrecisionChoice, accelerate
+from sigrl.model.features import ImageFeatures
+from sigrl.model.heads import SigRLHead
 
 BATCH = 8
 LABEL_COUNTS = (20, 80, 256, 1006, 4585, 10000)

@@ -8,8 +8,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from benchmarks.measuring import Function
 from benchmarks.subjects import vit_description
-from model.bundle import TaggingModel, save_bundle
-from training.tasks.export import export
+from sigrl.model.bundle import TaggingModel, save_bundle
+from sigrl.training.bundles.export import export
 
 
 def outside_towers(model: TaggingModel, pixel_values: torch.Tensor, scratch: Path) -> dict[str, Function]:

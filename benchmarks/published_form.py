@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.features import ImageFeatures
-from model.gmc import NEGATIVE_SLOPE, GraphAttention, LabelGraph
-from model.heads import SigRLHead
-from model.svfr import SemanticFeatureReconstruction, affinity
+from sigrl.model.features import ImageFeatures
+from sigrl.model.gmc import NEGATIVE_SLOPE, GraphAttention, LabelGraph
+from sigrl.model.heads import SigRLHead
+from sigrl.model.svfr import SemanticFeatureReconstruction, affinity
 
 
 def score(head: SigRLHead, image_features: ImageFeatures, label_embeddings: Tensor) -> Tensor:

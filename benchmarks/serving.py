@@ -28,8 +28,8 @@ from benchmarks.load import Outcome, Target, as_form
 from benchmarks.measuring import markdown_table
 from benchmarks.servers import ROOT, START_SECONDS, environment, free_port, ray_replicas, running, wait
 from benchmarks.subjects import vit_description, vit_model
-from model.bundle import TaggingModel, save_bundle
-from model.config import HeadConfig
+from sigrl.model.bundle import TaggingModel, save_bundle
+from sigrl.model.config import HeadConfig
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Server:
 
 
 def _ours(bundle: str, **variables: str) -> Server:
-    command = (sys.executable, "-c", "from service.cli import main; main()", "serve", "--port")
+    command = (sys.executable, "-c", "from sigrl.service.cli import main; main()", "serve", "--port")
     return Server(command, "/v1/tag", bundle=bundle, variables=variables)
 
 

@@ -10,17 +10,17 @@ import torch
 from torch.nn import functional
 
 from benchmarks.measuring import Function
-from model.acceleration import PrecisionChoice
-from model.bundle import TaggingModel, save_bundle
-from model.bundle_files import bundled_path, write_files
-from model.config import BackboneConfig, HeadConfig, Preprocessing
-from model.engine import Engine, LabelFeatures
-from model.features import ImageFeatures
-from model.manifest import Description
-from model.onnx_engine import LabelArrays, OnnxEngine
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
-from training.tasks.export import export
+from sigrl.model.acceleration import PrecisionChoice
+from sigrl.model.bundle import TaggingModel, save_bundle
+from sigrl.model.bundle_files import bundled_path, write_files
+from sigrl.model.config import BackboneConfig, HeadConfig, Preprocessing
+from sigrl.model.engine import Engine, LabelFeatures
+from sigrl.model.features import ImageFeatures
+from sigrl.model.manifest import Description
+from sigrl.model.onnx_engine import LabelArrays, OnnxEngine
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.bundles.export import export
 
 EMBED_DIM, GRID = 512, (14, 14)
 TOWER_FLOP = 35.1e9

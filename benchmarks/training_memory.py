@@ -21,19 +21,19 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks import published_form
 from benchmarks.measuring import Allocations, SavedBytes, markdown_table
-from model import blocks
-from model.backbone import Backbone
-from model.blocks import even_slices
-from model.config import BackboneConfig, HeadConfig
-from model.features import ImageFeatures
-from model.heads import SigRLHead, create_head
-from model.kernels import attention_gradients, triton_launch
-from model.kernels.triton_steps import TritonSteps
-from training.acceleration import fit_to_device
-from training.losses.open_vocabulary import distillation_loss
-from training.optim import WarmUpCosine
-from training.task import LoopConfig
-from training.tasks.open_vocabulary import OpenVocabularyModel, OpenVocabularyTask
+from sigrl.model import blocks
+from sigrl.model.backbone import Backbone
+from sigrl.model.blocks import even_slices
+from sigrl.model.config import BackboneConfig, HeadConfig
+from sigrl.model.features import ImageFeatures
+from sigrl.model.heads import SigRLHead, create_head
+from sigrl.model.kernels import attention_gradients, triton_launch
+from sigrl.model.kernels.triton_steps import TritonSteps
+from sigrl.training.loop.acceleration import fit_to_device
+from sigrl.training.loop.schedules import WarmUpCosine
+from sigrl.training.loop.task import LoopConfig
+from sigrl.training.losses.open_vocabulary import distillation_loss
+from sigrl.training.tasks.nuswide.task import OpenVocabularyModel, OpenVocabularyTask
 
 DIM, PATCHES, SIZE = 512, 196, 224
 TOWERS = BackboneConfig(
@@ -63,7 +63,7 @@ class Memory(NamedTuple):
 
 
 def make_task(kind: str, labels: int, frozen_layers: int) -> OpenVocabularyTask:
-    """As `training.tasks.nuswide` makes it, with random weights."""
+    """As `sigrl.training.tasks.nuswide.run` makes it, with random weights."""
     backbone = Backbone(TOWERS)
     head = create_head(HeadConfig(kind=kind, form="published"), DIM)  # type: ignore[arg-type]
     return OpenVocabularyTask(

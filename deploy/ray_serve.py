@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
-from service.app import create_app
-from service.settings import Settings, load_settings
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings, load_settings
 
 # More than a replica ever has in hand: it queues and refuses by its own measure, in pixels.
 _MOST_IN_HAND = 1000

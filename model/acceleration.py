@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from model.backbone import Backbone
-from model.bundle import TaggingModel
-from model.gmc import fused_pair_logits
-from model.heads import SigRLHead
-from model.kernels.cpu_steps import CpuSteps, Precision
-from model.kernels.int8_layers import int8_layers, multiplies_in_int8
-from model.svfr import Steps, StreamedSteps
+from sigrl.model.backbone import Backbone
+from sigrl.model.bundle import TaggingModel
+from sigrl.model.gmc import fused_pair_logits
+from sigrl.model.heads import SigRLHead
+from sigrl.model.kernels.cpu_steps import CpuSteps, Precision
+from sigrl.model.kernels.int8_layers import int8_layers, multiplies_in_int8
+from sigrl.model.svfr import Steps, StreamedSteps
 
 PrecisionChoice = Literal["auto", "float32", "bfloat16", "int8"]
 """`int8` takes SVFR's products and the linear layers of a ViT in int8, the rest of the image tower in
@@ -92,14 +92,14 @@ def _choose_steps(device: torch.device, precision: Precision, embed_dim: int, *,
     if device.type == "cpu":
         return CpuSteps(precision, compiled=compiled)
     if device.type == "cuda" and precision == "bfloat16" and embed_dim % 16 == 0:
-        from model.kernels.triton_steps import TritonSteps
+        from sigrl.model.kernels.triton_steps import TritonSteps
 
         return TritonSteps()
     return StreamedSteps()
 
 
 def _sorted_top_k_mean(scores: Tensor, k: int) -> Tensor:
-    """As `model.heads.top_k_mean`: NumPy sorts all patches of a label in a third of the time that torch takes
+    """As `sigrl.model.heads.top_k_mean`: NumPy sorts all patches of a label in a third of the time that torch takes
     to find the best of them."""
     ordered = np.sort(scores.mT.numpy(), axis=-1)
     return torch.from_numpy(ordered[..., -k:]).mean(dim=-1)

@@ -1,6 +1,6 @@
 """An image tower and a text tower with one joint space, built of open_clip's and timm's parts."""
 
-import model.torchvision_cure  # noqa: F401 (before open_clip, which imports torchvision)
+import sigrl.model.torchvision_cure  # noqa: F401 (before open_clip, which imports torchvision)
 
 # isort: split
 import math
@@ -17,14 +17,14 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.config import BackboneConfig
-from model.features import ImageFeatures
-from model.label_texts import text_batches
-from model.prompt_tokens import PromptTokens, Tokenize
-from model.sentence_encoder import SentenceEncoder
-from model.tokenizer import SentenceTokenizer
-from model.vocabulary import Label
-from model.word_tower import WordTower
+from sigrl.model.config import BackboneConfig
+from sigrl.model.features import ImageFeatures
+from sigrl.model.label_texts import text_batches
+from sigrl.model.prompt_tokens import PromptTokens, Tokenize
+from sigrl.model.sentence_encoder import SentenceEncoder
+from sigrl.model.tokenizer import SentenceTokenizer
+from sigrl.model.vocabulary import Label
+from sigrl.model.word_tower import WordTower
 
 
 class Backbone(nn.Module):

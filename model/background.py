@@ -1,7 +1,7 @@
 """The background set: what everyday photographs look like to a checkpoint, kept in its bundle. Imports
 without torch.
 
-A vocabulary's labels are scored on its features once, and `model.calibration` makes of the scores what each
+A vocabulary's labels are scored on its features once, and `sigrl.model.calibration` makes of the scores what each
 label needs.
 """
 
@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
-from model.bundle_files import BundleFiles
-from model.calibration import CalibrationConfig, LabelCalibration, calibrate_labels, familiarity
-from model.kept_features import KeptFeatures, check_tensor, read_tensors
-from model.manifest import CALIBRATION
+from sigrl.model.bundle_files import BundleFiles
+from sigrl.model.calibration import CalibrationConfig, LabelCalibration, calibrate_labels, familiarity
+from sigrl.model.kept_features import KeptFeatures, check_tensor, read_tensors
+from sigrl.model.manifest import CALIBRATION
 
 Array = npt.NDArray[np.float32]
 

@@ -10,13 +10,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from model.backbone import Backbone
-from model.background import Calibrator, calibrator_of
-from model.bundle_files import BundleError, BundleFiles, make_files, read_files, write_files
-from model.config import BackboneConfig, HeadConfig
-from model.heads import create_head
-from model.manifest import TOKENIZER, WEIGHTS, Description, Manifest
-from model.storage import pack, unpack
+from sigrl.model.backbone import Backbone
+from sigrl.model.background import Calibrator, calibrator_of
+from sigrl.model.bundle_files import BundleError, BundleFiles, make_files, read_files, write_files
+from sigrl.model.config import BackboneConfig, HeadConfig
+from sigrl.model.heads import create_head
+from sigrl.model.manifest import TOKENIZER, WEIGHTS, Description, Manifest
+from sigrl.model.storage import pack, unpack
 
 
 class TaggingModel(nn.Module):

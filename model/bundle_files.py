@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
-from model.manifest import Description, Manifest, read_manifest, sha256, write_manifest
+from sigrl.model.manifest import Description, Manifest, read_manifest, sha256, write_manifest
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 16 * 2**20
@@ -100,7 +100,7 @@ def write_files(directory: Path, files: BundleFiles) -> None:
 
 def bundled_path() -> Path:
     """The directory of the checkpoint that ships with the package. Raises BundleError when there is none."""
-    path = Path(str(resources.files("model").joinpath("bundled")))
+    path = Path(str(resources.files("sigrl.model").joinpath("bundled")))
     if not (path / MANIFEST).is_file():
         raise BundleError(
             "the package was installed without a checkpoint: install the wheel of a release, or name the "

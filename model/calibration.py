@@ -1,7 +1,7 @@
 """From scores to probabilities and thresholds, whatever computed the scores. Imports without torch.
 
 A word that nobody labelled still has a distribution of scores on unrelated photographs: a bundle's background
-set (`model.background`). Three facts were measured and are used here. The logits of labels that a checkpoint
+set (`sigrl.model.background`). Three facts were measured and are used here. The logits of labels that a checkpoint
 was trained with are probabilities already. Those of other words lie too high or too low by an amount of the
 word's own, which the lower quartile of its background logits shows, even where three of four photographs show
 the thing. And the threshold that is best for F1 differs from label to label, but follows from the
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from model.config import Frozen
+from sigrl.model.config import Frozen
 
 Array: TypeAlias = npt.NDArray[np.float32]
 

@@ -63,7 +63,7 @@ class SentenceEncoderConfig(Frozen):
 
 
 class WordTowerConfig(Frozen):
-    """What `model.word_tower` puts on a convolutional classifier."""
+    """What `sigrl.model.word_tower` puts on a convolutional classifier."""
 
     words: int = Field(ge=1)
     """Words that it gives logits of: the evidence head's `known_words`."""
@@ -87,7 +87,7 @@ class BackboneConfig(Frozen):
     sentence_encoder: SentenceEncoderConfig | None = None
     """A sentence encoder followed by a linear map into the joint space."""
     words: WordTowerConfig | None = None
-    """The image tower is a `model.word_tower.WordTower` on timm's `vision["timm_model_name"]`; None: it is
+    """The image tower is a `sigrl.model.word_tower.WordTower` on timm's `vision["timm_model_name"]`; None: it is
     open_clip's."""
     quick_gelu: bool = False
     """x * sigmoid(1.702 x) in place of GELU: OpenAI's CLIP weights need it."""
@@ -95,7 +95,7 @@ class BackboneConfig(Frozen):
     """Templates of a label's texts; the features of several are averaged."""
     learned_prompt: bool = False
     """The one prompt's own tokens have learned vectors (prompt tuning), whatever the label; see
-    `model.prompt_tokens`."""
+    `sigrl.model.prompt_tokens`."""
 
     @property
     def token_rows(self) -> int:
@@ -129,7 +129,7 @@ class BackboneConfig(Frozen):
 
 
 class EvidenceConfig(Frozen):
-    """What an evidence head knows; see `model.evidence`."""
+    """What an evidence head knows; see `sigrl.model.evidence`."""
 
     known_words: tuple[tuple[str, ...], ...] = Field(min_length=1)
     """The names of each word that the image tower gives a logit of: the word, then its synonyms."""

@@ -6,10 +6,10 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from model.config import Preprocessing
-from model.kept_features import KeptFeatures
-from model.label_refinement import EverydayGoal, Goal
-from model.vocabulary import Vocabulary
+from sigrl.model.config import Preprocessing
+from sigrl.model.kept_features import KeptFeatures
+from sigrl.model.label_calibration import EverydayGoal, Goal
+from sigrl.model.vocabulary import Vocabulary
 
 ImageFeatures: TypeAlias = Any
 """What an engine knows of a batch of photographs. Only the engine that made it can read it."""
@@ -28,7 +28,7 @@ class Engine(Protocol):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What `model.preprocess.preprocess` does to a photograph for `encode_images`."""
+        """What `sigrl.model.preprocess.preprocess` does to a photograph for `encode_images`."""
         ...
 
     @property
@@ -73,7 +73,7 @@ class Engine(Protocol):
 
     def thresholds_for(self, label_features: LabelFeatures, goal: EverydayGoal) -> npt.NDArray[np.float32]:
         """Probabilities [C] from which on everyday photographs that get a label keep the goal: see
-        `model.label_refinement.everyday_thresholds`. Raises ValueError where the checkpoint has no background
+        `sigrl.model.label_calibration.everyday_thresholds`. Raises ValueError where the checkpoint has no background
         set."""
         ...
 
@@ -96,7 +96,7 @@ class Engine(Protocol):
         of `score`."""
         ...
 
-    def refine_labels(
+    def calibrate_by_examples(
         self,
         label_features: LabelFeatures,
         examples: KeptFeatures | None,
@@ -105,7 +105,7 @@ class Engine(Protocol):
     ) -> LabelFeatures:
         """The same labels with probabilities and thresholds fitted to N examples, of which `labels` [N, C]
         tells what they show: +1, -1, or 0 where nobody knows; there may be no examples at all. See
-        `model.label_refinement.refine`. For a false-positive rate it raises as
+        `sigrl.model.label_calibration.refine`. For a false-positive rate it raises as
         `thresholds_for` does."""
         ...
 

@@ -21,10 +21,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.calibration import sigmoid
-from model.config import EvidenceConfig, HeadConfig
-from model.kept_features import KeptFeatures
-from model.label_facts import (
+from sigrl.model.calibration import sigmoid
+from sigrl.model.config import EvidenceConfig, HeadConfig
+from sigrl.model.kept_features import KeptFeatures
+from sigrl.model.label_facts import (
     FEATURES,
     NEAR_WORDS,
     TOP_CLASSES,
@@ -38,7 +38,7 @@ from model.label_facts import (
     spread,
     standardised,
 )
-from model.vocabulary import Label
+from sigrl.model.vocabulary import Label
 
 Array = npt.NDArray[np.float32]
 

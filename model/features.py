@@ -36,8 +36,8 @@ class LabelFeatures:
     """[K, D]: the head's own context labels after GMC. It does not depend on the label set, and travels here
     so that GMC need not run for every photograph; None: the head computes it if it needs it."""
     calibration: npt.NDArray[np.float32] | None = None
-    """[C, 3]: see `model.calibration.LabelCalibration`. An engine adds it; no head looks at it."""
+    """[C, 3]: see `sigrl.model.calibration.LabelCalibration`. An engine adds it; no head looks at it."""
     background: npt.NDArray[np.float32] | None = None
     """[C, N]: logits on the checkpoint's background set of N photographs. So is this."""
     evidence: npt.NDArray[np.float32] | None = None
-    """[C, width]: what an evidence head knows of each label, see `model.evidence`."""
+    """[C, width]: what an evidence head knows of each label, see `sigrl.model.evidence`."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.blocks import block_slices, run_block
+from sigrl.model.blocks import block_slices, run_block
 
 NEGATIVE_SLOPE = 0.2
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model import evidence
-from model.biam import BiLevelAttention
-from model.config import HeadConfig
-from model.features import ImageFeatures, LabelFeatures
-from model.gmc import LabelGraph
-from model.svfr import SemanticFeatureReconstruction
+from sigrl.model import evidence
+from sigrl.model.biam import BiLevelAttention
+from sigrl.model.config import HeadConfig
+from sigrl.model.features import ImageFeatures, LabelFeatures
+from sigrl.model.gmc import LabelGraph
+from sigrl.model.svfr import SemanticFeatureReconstruction
 
 
 class Head(Protocol):
@@ -244,7 +244,7 @@ class SigRLHead(MatchingHead):
 
 
 class EvidenceHead(MatchingHead):
-    """Holds what `model.evidence` computes with. As a module it is the mkt head: what training matches."""
+    """Holds what `sigrl.model.evidence` computes with. As a module it is the mkt head: what training matches."""
 
     def __init__(self, config: HeadConfig, embed_dim: int) -> None:
         super().__init__(config)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from model.vocabulary import Label
+    from sigrl.model.vocabulary import Label
 
 MAX_LEVELS = 32
 """Labels on the way from the broadest to the narrowest; what is settled is settled level by level."""

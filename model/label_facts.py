@@ -1,5 +1,5 @@
 """What is known of labels before any of it is weighed: how they match the background set, and what texts they
-lie near to. `model.evidence` weighs it; so does whoever fits the weights."""
+lie near to. `sigrl.model.evidence` weighs it; so does whoever fits the weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.calibration import sigmoid
-from model.vocabulary import Label
+from sigrl.model.calibration import sigmoid
+from sigrl.model.vocabulary import Label
 
 Array = npt.NDArray[np.float32]
 
@@ -49,7 +49,7 @@ class LabelFacts:
     """Of C labels."""
 
     rows: Array
-    """[C, width]: as `model.evidence.Evidence.pieces` takes them, shares of classes and words and the graph's
+    """[C, width]: as `sigrl.model.evidence.Evidence.pieces` takes them, shares of classes and words and the graph's
     query filled in, weights not."""
     known: npt.NDArray[np.bool_]
     """[C]: whether the label is a known word."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.calibration import Array
+from sigrl.model.calibration import Array
 
 ALWAYS = 0.9
 """Share of everyday photographs from which on a label is one that always fires."""

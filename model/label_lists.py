@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
-from model.words import clean_text
+from sigrl.model.words import clean_text
 
 COLUMNS = (
     "name",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.vocabulary import Label
+from sigrl.model.vocabulary import Label
 
 TEXT_BATCH = 128
 

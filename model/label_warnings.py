@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from model.vocabulary import Label
+    from sigrl.model.vocabulary import Label
 
 LEAST_FAMILIARITY = 0.2
 """A checkpoint that knows a label less well than this says nothing of it."""

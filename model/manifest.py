@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from model.calibration import CalibrationConfig
-from model.config import BackboneConfig, Frozen, HeadConfig, Preprocessing
+from sigrl.model.calibration import CalibrationConfig
+from sigrl.model.config import BackboneConfig, Frozen, HeadConfig, Preprocessing
 
 FORMAT_VERSION = 1
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 ONNX_TOKENIZER = "onnx/tokenizer.json"
 """CLIP's tokenizer, which open_clip holds itself, for an engine without open_clip."""
 CALIBRATION = "calibration.safetensors"
-"""The background set; see `model.background`."""
+"""The background set; see `sigrl.model.background`."""
 
 
 class Description(Frozen):

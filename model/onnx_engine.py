@@ -12,18 +12,18 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load
 
-from model.background import calibrator_of
-from model.bundle_files import BundleError, BundleFiles, bundled_path, read_files
-from model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
-from model.evidence import Photographs, evidence_of, pool_tokens
-from model.kept_features import KeptFeatures, keep
-from model.label_refinement import EverydayGoal, Goal, everyday_thresholds, fit_labels
-from model.label_texts import check_label_arrays, packed_widths, text_batches
-from model.manifest import ONNX_TOKENIZER, TOKENIZER, WEIGHTS
-from model.onnx_graphs import GraphError, open_graphs
-from model.prompt_tokens import Tokenize, with_prompt
-from model.tokenizer import ClipTokenizer, SentenceTokenizer
-from model.vocabulary import Vocabulary
+from sigrl.model.background import calibrator_of
+from sigrl.model.bundle_files import BundleError, BundleFiles, bundled_path, read_files
+from sigrl.model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
+from sigrl.model.evidence import Photographs, evidence_of, pool_tokens
+from sigrl.model.kept_features import KeptFeatures, keep
+from sigrl.model.label_calibration import EverydayGoal, Goal, everyday_thresholds, fit_labels
+from sigrl.model.label_texts import check_label_arrays, packed_widths, text_batches
+from sigrl.model.manifest import ONNX_TOKENIZER, TOKENIZER, WEIGHTS
+from sigrl.model.onnx_graphs import GraphError, open_graphs
+from sigrl.model.prompt_tokens import Tokenize, with_prompt
+from sigrl.model.tokenizer import ClipTokenizer, SentenceTokenizer
+from sigrl.model.vocabulary import Vocabulary
 
 Array = npt.NDArray[np.float32]
 
@@ -35,7 +35,7 @@ ACCELERATOR_BLOCK_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class ImageArrays:
-    """A batch of photographs in the joint space; see `model.features.ImageFeatures`."""
+    """A batch of photographs in the joint space; see `sigrl.model.features.ImageFeatures`."""
 
     image_embeddings: Array
     """[B, D]"""
@@ -51,7 +51,7 @@ class ImageArrays:
 
 @dataclass(frozen=True)
 class LabelArrays:
-    """A label set as the head sees it; see `model.features.LabelFeatures`."""
+    """A label set as the head sees it; see `sigrl.model.features.LabelFeatures`."""
 
     label_embeddings: Array
     """[C, D]"""
@@ -187,7 +187,7 @@ class OnnxEngine:
         return mean
 
     def probabilities(self, logits: Array, label_features: LabelArrays) -> Array:
-        """See `Engine` and `model.calibration`."""
+        """See `Engine` and `sigrl.model.calibration`."""
         return probabilities(logits, self._head.form, label_features.calibration)
 
     def thresholds(self, label_features: LabelArrays) -> Array:
@@ -236,7 +236,7 @@ class OnnxEngine:
 
         return photographs.logits(score)
 
-    def refine_labels(
+    def calibrate_by_examples(
         self,
         label_features: LabelArrays,
         examples: KeptFeatures | None,
@@ -292,7 +292,7 @@ class OnnxEngine:
         return [np.concatenate(outputs, axis=1) for outputs in zip(*blocks, strict=True)]
 
     def _rebuild(self, tokens: Array, labels: Array, refined: Array) -> Array:
-        """SVFR: `tokens` [B, P, D], labels of both kinds [C, D] -> [B, P, D]; see `model.svfr`."""
+        """SVFR: `tokens` [B, P, D], labels of both kinds [C, D] -> [B, P, D]; see `sigrl.model.svfr`."""
         blocks = list(self._blocks(len(labels), tokens.size))
         decouple, query, gate = (self._graphs[name] for name in ("decouple", "query", "gate"))
         decoupled = np.concatenate(
@@ -305,7 +305,7 @@ class OnnxEngine:
         return tokens * gates
 
     def _refine(self, embeddings: Array) -> Array:
-        """What the graph over the labels makes of them: [C, D] -> [C, D]; see `model.gmc`."""
+        """What the graph over the labels makes of them: [C, D] -> [C, D]; see `sigrl.model.gmc`."""
         if "refine" in self._graphs:
             sources = max(1, len(self._head.context_labels)) * embeddings.shape[1]
             return self._by_rows("refine", embeddings, sources)

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model.config import Preprocessing
+from sigrl.model.config import Preprocessing
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
@@ -44,7 +44,9 @@ def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[
         ValueError: the image is not RGB.
     """
     if image.mode != "RGB":
-        raise ValueError(f"preprocess takes RGB images, not {image.mode}: decode with service.images")
+        raise ValueError(
+            f"preprocess takes RGB images, not {image.mode}: decode with sigrl.service.images.decoding"
+        )
     size = preprocessing.image_size
     box = None if preprocessing.resize == "squash" else _cut_box(*image.size, size)
     resized = image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box)

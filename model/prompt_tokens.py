@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from model.config import BackboneConfig
+from sigrl.model.config import BackboneConfig
 
 TokenIds = npt.NDArray[np.int64]
 Tokenize = Callable[[Sequence[str]], TokenIds]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.config import SentenceEncoderConfig
+from sigrl.model.config import SentenceEncoderConfig
 
 PADDING_TOKEN = 0
 

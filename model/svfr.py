@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.blocks import block_slices, run_block
+from sigrl.model.blocks import block_slices, run_block
 
 Reduction = Literal["sum", "mean"]
 

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.acceleration import PrecisionChoice, accelerate, choose_precision
-from model.blocks import block_slices
-from model.bundle import Bundle, load_bundle
-from model.bundle_files import bundled_path
-from model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
-from model.evidence import Photographs, evidence_of, pool_tokens
-from model.features import ImageFeatures, LabelFeatures
-from model.heads import SigRLHead
-from model.kept_features import KeptFeatures, keep
-from model.label_refinement import EverydayGoal, Goal, everyday_thresholds, fit_labels
-from model.label_texts import check_label_arrays, packed_widths
-from model.vocabulary import Vocabulary
+from sigrl.model.acceleration import PrecisionChoice, accelerate, choose_precision
+from sigrl.model.blocks import block_slices
+from sigrl.model.bundle import Bundle, load_bundle
+from sigrl.model.bundle_files import bundled_path
+from sigrl.model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
+from sigrl.model.evidence import Photographs, evidence_of, pool_tokens
+from sigrl.model.features import ImageFeatures, LabelFeatures
+from sigrl.model.heads import SigRLHead
+from sigrl.model.kept_features import KeptFeatures, keep
+from sigrl.model.label_calibration import EverydayGoal, Goal, everyday_thresholds, fit_labels
+from sigrl.model.label_texts import check_label_arrays, packed_widths
+from sigrl.model.vocabulary import Vocabulary
 
 
 class TorchEngine:
@@ -175,7 +175,7 @@ class TorchEngine:
     def probabilities(
         self, logits: npt.NDArray[np.float32], label_features: LabelFeatures
     ) -> npt.NDArray[np.float32]:
-        """See `Engine` and `model.calibration`."""
+        """See `Engine` and `sigrl.model.calibration`."""
         return probabilities(logits, self.manifest.head.form, label_features.calibration)
 
     def thresholds(self, label_features: LabelFeatures) -> npt.NDArray[np.float32]:
@@ -230,7 +230,7 @@ class TorchEngine:
 
         return photographs.logits(score)
 
-    def refine_labels(
+    def calibrate_by_examples(
         self,
         label_features: LabelFeatures,
         examples: KeptFeatures | None,

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from model.config import Frozen
-from model.hierarchy import Hierarchy
-from model.label_lists import read_labels
-from model.label_refinement import EverydayGoal, TargetPrecision, TargetRecall
-from model.label_warnings import names_an_absence
-from model.words import MAX_NAME_LENGTH, Language, Name, Prompt
+from sigrl.model.config import Frozen
+from sigrl.model.hierarchy import Hierarchy
+from sigrl.model.label_calibration import EverydayGoal, TargetPrecision, TargetRecall
+from sigrl.model.label_lists import read_labels
+from sigrl.model.label_warnings import names_an_absence
+from sigrl.model.words import MAX_NAME_LENGTH, Language, Name, Prompt
 
 MAX_LABELS = 20_000
 MAX_FILE_BYTES = 32 * 1024 * 1024

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.config import BackboneConfig, WordTowerConfig
-from model.features import ImageFeatures
+from sigrl.model.config import BackboneConfig, WordTowerConfig
+from sigrl.model.features import ImageFeatures
 
 _POOL = 2
 """Positions along each side that are averaged before the maximum is taken: a single one is noise."""

@@ -1,4 +1,4 @@
-"""The application: `uvicorn service.app:create_app --factory`, or `sigrl serve`."""
+"""The application: `uvicorn sigrl.service.app:create_app --factory`, or `sigrl serve`."""
 
 import os
 from collections.abc import AsyncIterator
@@ -9,11 +9,20 @@ from anyio import to_thread
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service import metrics, problems, version
-from service.errors import ParameterError
-from service.keys.guard import Guard
-from service.middleware import REQUEST_ID_HEADER, BodyLimit, CancelOnDisconnect, RequestContext, SameOrigin
-from service.routes import (
+from sigrl import version
+from sigrl.service.checkpoints.runtime import Runtime
+from sigrl.service.errors import ParameterError
+from sigrl.service.http import problems
+from sigrl.service.http.guard import Guard
+from sigrl.service.http.middleware import (
+    REQUEST_ID_HEADER,
+    BodyLimit,
+    CancelOnDisconnect,
+    RequestContext,
+    SameOrigin,
+)
+from sigrl.service.http.parameters import refuse_unknown_parameters
+from sigrl.service.http.routes import (
     calibration,
     checkpoints,
     dry_run,
@@ -25,12 +34,11 @@ from service.routes import (
     tag,
     vocabularies,
 )
-from service.routes.parameters import refuse_unknown_parameters
-from service.runtime import Runtime
-from service.settings import Settings
-from service.state import ServiceState
-from service.tagger import Tagger
-from service.vocabularies.registry import VocabularyRegistry
+from sigrl.service.http.state import ServiceState
+from sigrl.service.observability import metrics
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
+from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -110,7 +118,7 @@ def create_app(
         )
     app.add_middleware(RequestContext)
     if tracing is not None:
-        from service.tracing import Traces
+        from sigrl.service.observability.tracing import Traces
 
         app.add_middleware(Traces, provider=tracing)
     for router in _ROUTERS:
@@ -130,7 +138,7 @@ def _tracing() -> "TracerProvider | None":
     if wanted is None:
         return None
     try:
-        from service.tracing import otlp_provider
+        from sigrl.service.observability.tracing import otlp_provider
     except ModuleNotFoundError as error:
         raise ParameterError(
             f"{wanted} is set, and OpenTelemetry is not installed",

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from service import version
-from service.commands import checkpoint, doctor, feedback, key, vocab
-from service.commands.tag import CheckpointOption, tag_command
-from service.errors import TaggerError
-from service.rendering import complain
+from sigrl import version
+from sigrl.service.commands import checkpoint, doctor, feedback, key, vocab
+from sigrl.service.commands.tag import CheckpointOption, tag_command
+from sigrl.service.errors import TaggerError
+from sigrl.service.terminal import complain
 
 BAD_USAGE = 2
 
@@ -61,14 +61,14 @@ def serve(
     checkpoint: CheckpointOption = None,
 ) -> None:
     """Serves tagging over HTTP; the documentation is at /docs. Settings are environment variables SIGRL_*."""
-    from service import logs
-    from service.app import create_app
-    from service.checkpoints.opening import open_runtime
-    from service.keys.guard import needs_keys
-    from service.keys.store import KeyStore
-    from service.server import Server
-    from service.settings import load_settings
-    from service.vocabularies.registry import VocabularyRegistry
+    from sigrl.service.app import create_app
+    from sigrl.service.checkpoints.opening import open_runtime
+    from sigrl.service.http.guard import needs_keys
+    from sigrl.service.http.server import Server
+    from sigrl.service.keys.store import KeyStore
+    from sigrl.service.observability import logs
+    from sigrl.service.settings import load_settings
+    from sigrl.service.vocabularies.registry import VocabularyRegistry
 
     settings = load_settings(host=host, port=port, checkpoint=checkpoint)
     logs.configure(settings)

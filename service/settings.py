@@ -8,7 +8,7 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.errors import ParameterError
+from sigrl.service.errors import ParameterError
 
 
 def load_settings(**options: Any) -> "Settings":

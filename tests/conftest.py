@@ -12,10 +12,10 @@ if not torch.cuda.is_available():
     # The GPU's kernels run in Triton's interpreter. It reads this when it is imported, as some of ours do.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from model.bundle import TaggingModel, save_bundle
-from model.config import BackboneConfig, HeadConfig, Preprocessing, SentenceEncoderConfig
-from model.manifest import Description
-from model.vocabulary import Label
+from sigrl.model.bundle import TaggingModel, save_bundle
+from sigrl.model.config import BackboneConfig, HeadConfig, Preprocessing, SentenceEncoderConfig
+from sigrl.model.manifest import Description
+from sigrl.model.vocabulary import Label
 
 WORDS = ("there", "is", "in", "the", "scene", "photo", "of", "dog", "cat", "red", "blue")
 

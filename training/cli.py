@@ -6,10 +6,10 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from model.bundle_files import BundleError
-from model.vocabulary import VocabularyError
-from training.commands import bundles, own, runs, towers
-from training.data.dataset import DataError
+from sigrl.model.bundle_files import BundleError
+from sigrl.model.vocabulary import VocabularyError
+from sigrl.training.commands import bundles, own, runs, towers
+from sigrl.training.data.dataset import DataError
 
 USER_ERRORS = (BundleError, DataError, ValidationError, VocabularyError, OSError)
 

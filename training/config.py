@@ -6,8 +6,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from model.config import BackboneConfig, Frozen, HeadConfig, Preprocessing
-from training.data.dataset import DataError
+from sigrl.model.config import BackboneConfig, Frozen, HeadConfig, Preprocessing
+from sigrl.training.data.dataset import DataError
 
 
 class DataConfig(Frozen):

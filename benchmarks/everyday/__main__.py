@@ -31,11 +31,11 @@ from benchmarks.everyday.measures import Booleans, Decisions, Numbers
 from benchmarks.everyday.page import photographs_page
 from benchmarks.everyday.report import BRIEF, EVERYDAY, IMPLIED, section, section_text
 from benchmarks.measuring import markdown_table
-from model.vocabulary import Vocabulary
-from service import vocabularies
-from service.settings import load_settings
-from service.tagger import Tagger
-from training.data.dataset import DataError
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.settings import load_settings
+from sigrl.service.tagging.tagger import Tagger
+from sigrl.service.vocabularies import builtin as vocabularies
+from sigrl.training.data.dataset import DataError
 
 _DATA = Path(__file__).parents[3] / "shared" / "data" / "everyday"
 

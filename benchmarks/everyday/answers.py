@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.everyday.measures import Booleans, Decisions, Floats
-from model.vocabulary import Vocabulary
-from service.errors import ModelError
-from service.image_files import read
-from service.images import open_image
-from service.results import Tagging
-from service.scoring import Question, Work, pixel_values
-from service.selection import Selection
-from service.tagger import Tagger
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.errors import ModelError
+from sigrl.service.images.decoding import open_image
+from sigrl.service.images.files import read
+from sigrl.service.schemas.tagging import Tagging
+from sigrl.service.tagging.scoring import Question, Work, pixel_values
+from sigrl.service.tagging.selection import Selection
+from sigrl.service.tagging.tagger import Tagger
 
 _BATCH = 8
 Item = TypeVar("Item")

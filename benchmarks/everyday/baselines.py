@@ -1,6 +1,6 @@
 """What else could tag these photographs: a linear probe, ImageNet's own classifier, a constant guess."""
 
-import model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
+import sigrl.model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
 
 # isort: split
 import sys
@@ -17,10 +17,10 @@ from torch.nn import functional
 
 from benchmarks.everyday.labelled import Photographs
 from benchmarks.everyday.measures import Decisions, Floats, Labels, constant_guess
-from model.config import Preprocessing
-from service import vocabularies
-from training.features import image_features
-from training.initialisation import imagenet_class_names, load_efficientnet_lite2
+from sigrl.model.config import Preprocessing
+from sigrl.service.vocabularies import builtin as vocabularies
+from sigrl.training.backbones.features import image_features
+from sigrl.training.backbones.initialisation import imagenet_class_names, load_efficientnet_lite2
 
 # Fixed, whatever the measured checkpoint does, so that these rows are the same before and after.
 PREPROCESSING = Preprocessing(image_size=320, resize="squash", mean=(0.5,) * 3, std=(0.5,) * 3)

@@ -9,15 +9,15 @@ import numpy as np
 from benchmarks.everyday.answers import asked, name_probabilities, question, shown_labels, shown_names
 from benchmarks.everyday.baselines import FrozenTrunk, imagenet_synsets
 from benchmarks.everyday.measures import Numbers, pair_measures
-from model.vocabulary import Vocabulary
-from service import vocabularies
-from service.scoring import Question
-from service.selection import Selection
-from service.tagger import Tagger
-from training.data.coco import load_coco
-from training.data.dataset import DataError
-from training.evaluation import MINIMUM_POSITIVES
-from training.initialisation import imagenet_class_names
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.tagging.scoring import Question
+from sigrl.service.tagging.selection import Selection
+from sigrl.service.tagging.tagger import Tagger
+from sigrl.service.vocabularies import builtin as vocabularies
+from sigrl.training.backbones.initialisation import imagenet_class_names
+from sigrl.training.data.coco import load_coco
+from sigrl.training.data.dataset import DataError
+from sigrl.training.measures.evaluation import MINIMUM_POSITIVES
 
 _OF_A_CLASS = 60
 _FIRST = 5

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.everyday.measures import Booleans, Labels
-from training.data.dataset import DataError
+from sigrl.training.data.dataset import DataError
 
 # Ids of photographs that were sought because a model gave them a high score for a rare name.
 _SOUGHT = ("Y", "Z", "M", "R")

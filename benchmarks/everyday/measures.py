@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from model.calibration import calibration_error
-from training.metrics import average_precision_of_known
+from sigrl.model.calibration import calibration_error
+from sigrl.training.measures.metrics import average_precision_of_known
 
 LEAST_POSITIVES = 3
 """Photographs that must show a name for its average precision to count."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.everyday.answers import Verdict, judged_names
 from benchmarks.everyday.labelled import Photographs
-from model.vocabulary import Vocabulary
+from sigrl.model.vocabulary import Vocabulary
 
 SEED = 17
 _SHOWN = 50

@@ -1,6 +1,6 @@
 """The model of all peers: open_clip's ViT-B/16 with random weights, as fast as ours multiplies."""
 
-import model.torchvision_cure  # noqa: F401 (before open_clip, which imports torchvision)
+import sigrl.model.torchvision_cure  # noqa: F401 (before open_clip, which imports torchvision)
 
 # isort: split
 import io

@@ -5,8 +5,8 @@ from typing import Any
 
 from mkdocs.structure.pages import Page
 
-from service.app import create_app
-from service.settings import Settings
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
 
 MARK = "<!-- http reference -->"
 Schema = dict[str, Any]

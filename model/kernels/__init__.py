@@ -1,1 +1,1 @@
-"""Faster forms of SVFR's two attentions, each held against `model.svfr`."""
+"""Faster forms of SVFR's two attentions, each held against `sigrl.model.svfr`."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model.blocks import block_slices
+from sigrl.model.blocks import block_slices
 
 
 class AttentionGradients(NamedTuple):
@@ -24,7 +24,7 @@ class AttentionGradients(NamedTuple):
 def decoupling_gradients(
     patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor, cotangent: Tensor, dtype: torch.dtype
 ) -> AttentionGradients:
-    """Of `model.svfr.semantic_decoupling`, whose result has the gradient `cotangent` [B, C, D].
+    """Of `sigrl.model.svfr.semantic_decoupling`, whose result has the gradient `cotangent` [B, C, D].
 
     Matrix products take operands of `dtype` and are summed in float32. `label_embeddings` and its gradient
     are [C, D]. Besides the inputs' own size, memory is that of a few tensors of one chunk of labels.
@@ -42,7 +42,7 @@ def decoupling_gradients(
 def gate_gradients(
     patch_tokens: Tensor, label_queries: Tensor, weight: Tensor, cotangent: Tensor, dtype: torch.dtype
 ) -> AttentionGradients:
-    """Of `model.svfr.label_gate`, whose result has the gradient `cotangent` [B, P, D]; else as above."""
+    """Of `sigrl.model.svfr.label_gate`, whose result has the gradient `cotangent` [B, P, D]; else as above."""
 
     def of_attention(attention: Tensor, chunk: slice) -> tuple[Tensor, Tensor]:  # noqa: ARG001
         return cotangent[:, None].float(), torch.zeros((), device=cotangent.device)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.blocks import even_slices
-from model.storage import INT8_RANGE, quantize_rows
+from sigrl.model.blocks import even_slices
+from sigrl.model.storage import INT8_RANGE, quantize_rows
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -25,7 +25,7 @@ SAFE_LOGIT = 60.0
 
 
 class CpuSteps:
-    """`model.svfr.Steps` without gradients. Inputs and results are float32, products in `precision`.
+    """`sigrl.model.svfr.Steps` without gradients. Inputs and results are float32, products in `precision`.
 
     In `bfloat16` operands and logits are rounded to 8 bits, sums are float32. In `int8` operands have steps
     of 1/127, weights a scale per row, and logits are exact sums of the two.
@@ -44,7 +44,7 @@ class CpuSteps:
             self._attention = torch.compile(_attention)
 
     def decouple(self, patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor) -> Tensor:
-        """As `model.svfr.semantic_decoupling`."""
+        """As `sigrl.model.svfr.semantic_decoupling`."""
         product = _Product(weight, self.precision)
         chunks = _chunks(len(label_embeddings), patch_tokens)
         decoupled = patch_tokens.new_empty(len(patch_tokens), *label_embeddings.shape)
@@ -55,7 +55,7 @@ class CpuSteps:
         return decoupled
 
     def gate(self, patch_tokens: Tensor, label_queries: Tensor, weight: Tensor) -> Tensor:
-        """As `model.svfr.label_gate`."""
+        """As `sigrl.model.svfr.label_gate`."""
         product = _Product(weight, self.precision)
         chunks = _chunks(label_queries.shape[1], patch_tokens)
         gate = torch.zeros_like(patch_tokens)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from model.storage import INT8_RANGE, quantize_rows
+from sigrl.model.storage import INT8_RANGE, quantize_rows
 
 ZERO_POINT = 128
 """What comes in is made unsigned, which is what processors multiply with int8."""

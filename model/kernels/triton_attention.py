@@ -1,4 +1,4 @@
-"""Kernels of `model.kernels.triton_steps`: a program matches some labels with the patches of a photograph,
+"""Kernels of `sigrl.model.kernels.triton_steps`: a program matches some labels with the patches of a photograph,
 for one block of columns of the result. Nothing of the size of patches times labels leaves the chip.
 
 Logits are computed transposed, columns times patches: the weight and the matched block then both lie as the

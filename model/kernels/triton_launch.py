@@ -1,4 +1,4 @@
-"""Launches of the kernels in `model.kernels.triton_attention`: how the work is cut for a device.
+"""Launches of the kernels in `sigrl.model.kernels.triton_attention`: how the work is cut for a device.
 
 The sizes come from what the compiler reports for an H100 (sm_90): at most 255 registers a thread, and none
 spilled within a product. Other cards run the same cuts.
@@ -12,7 +12,7 @@ import torch
 import triton
 from torch import Tensor
 
-from model.kernels.triton_attention import decouple_kernel, gate_kernel
+from sigrl.model.kernels.triton_attention import decouple_kernel, gate_kernel
 
 INTERPRETED: bool = triton.knobs.runtime.interpret
 """Whether TRITON_INTERPRET=1 was set before triton was imported: kernels then run on CPU tensors, slowly."""
@@ -126,12 +126,12 @@ def _check(patch_tokens: Tensor) -> None:
     if dim % 16 or not 0 < patches <= MOST_PATCHES:
         raise ValueError(
             f"TritonSteps takes 1 to {MOST_PATCHES} patches of a dimension that 16 divides, not {patches} of "
-            f"{dim}: use model.svfr.StreamedSteps for these"
+            f"{dim}: use sigrl.model.svfr.StreamedSteps for these"
         )
 
 
 def decouple(patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """`model.svfr.semantic_decoupling` with operands of `dtype`, no gradients, float32. Raises ValueError."""
+    """`sigrl.model.svfr.semantic_decoupling` with operands of `dtype`, no gradients, float32. Raises ValueError."""
     _check(patch_tokens)
     batch, patches, dim = patch_tokens.shape
     label_blocks = math.ceil(len(label_embeddings) / LABELS)
@@ -156,7 +156,7 @@ def decouple(patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor, dty
 
 
 def label_gate(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """`model.svfr.label_gate` with operands of `dtype`, without gradients, float32. Raises ValueError."""
+    """`sigrl.model.svfr.label_gate` with operands of `dtype`, without gradients, float32. Raises ValueError."""
     _check(patch_tokens)
     batch, patches, dim = patch_tokens.shape
     label_count = label_queries.shape[1]

@@ -9,15 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.kernels import triton_launch
-from model.kernels.attention_gradients import AttentionGradients, decoupling_gradients, gate_gradients
+from sigrl.model.kernels import triton_launch
+from sigrl.model.kernels.attention_gradients import (
+    AttentionGradients,
+    decoupling_gradients,
+    gate_gradients,
+)
 
 Forward = Callable[[Tensor, Tensor, Tensor, torch.dtype], Tensor]
 Gradients = Callable[[Tensor, Tensor, Tensor, Tensor, torch.dtype], AttentionGradients]
 
 
 class TritonSteps:
-    """`model.svfr.Steps` in fused kernels, with gradients; results are float32.
+    """`sigrl.model.svfr.Steps` in fused kernels, with gradients; results are float32.
 
     Takes float32 or bfloat16 tensors on a CUDA device, D a multiple of 16, at most 1024 patches. Memory
     besides inputs and results does not grow with the number of labels. Equal inputs give equal results.
@@ -25,11 +29,11 @@ class TritonSteps:
 
     def __init__(self, dtype: torch.dtype = torch.bfloat16) -> None:
         """`dtype` of the operands of matrix products, the sums being float32 always. With float32 the results
-        are those of `model.svfr.StreamedSteps`, far slower: to check against."""
+        are those of `sigrl.model.svfr.StreamedSteps`, far slower: to check against."""
         self._dtype = dtype
 
     def decouple(self, patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor) -> Tensor:
-        """As `model.svfr.semantic_decoupling`. Raises ValueError for what the class does not take."""
+        """As `sigrl.model.svfr.semantic_decoupling`. Raises ValueError for what the class does not take."""
         return _apply(
             triton_launch.decouple,
             decoupling_gradients,
@@ -40,7 +44,7 @@ class TritonSteps:
         )
 
     def gate(self, patch_tokens: Tensor, label_queries: Tensor, weight: Tensor) -> Tensor:
-        """As `model.svfr.label_gate`. Raises ValueError for what the class does not take."""
+        """As `sigrl.model.svfr.label_gate`. Raises ValueError for what the class does not take."""
         return _apply(
             triton_launch.label_gate, gate_gradients, patch_tokens, label_queries, weight, self._dtype
         )

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.bulk.ledger import Ledger
-from service.bulk.sidecars import write_sidecar
-from service.bulk.writing import write_failures, writer
-from service.errors import ImageError, SidecarError, StoreError
-from service.rendering import Renderer
-from service.results import VocabularyInfo
-from service.tag_sources import TagSource
+from sigrl.service.bulk.ledger import Ledger
+from sigrl.service.bulk.sidecars import write_sidecar
+from sigrl.service.bulk.tag_sources import TagSource
+from sigrl.service.bulk.writing import write_failures, writer
+from sigrl.service.errors import ImageError, SidecarError, StoreError
+from sigrl.service.schemas.tagging import VocabularyInfo
+from sigrl.service.terminal import Renderer
 
 # So many may have to be tagged again after a kill.
 _AT_ONCE = 8
@@ -42,7 +42,7 @@ def tag_in_bulk(
     Args:
         source: of one vocabulary.
         photographs: read once, not held.
-        out: see `service.bulk.writing.writer`; a ledger of what is done lies beside it.
+        out: see `sigrl.service.bulk.writing.writer`; a ledger of what is done lies beside it.
         selection: which labels become tags, in words; tags that were chosen otherwise are not mixed in.
         sidecar: `xmp` or `json`, if there shall be any.
         renderer: shows how far it is.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from service.errors import ParameterError, TaggerError
+from sigrl.service.errors import ParameterError, TaggerError
 
 _AT_ONCE = 1000
 # The file is opened by one run at a time: two would do the same work.

@@ -18,16 +18,16 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
-from model.vocabulary import Vocabulary
-from service import vocabularies
-from service.checkpoints.bundles import BundleStore, configured
-from service.client.failures import of_problem
-from service.errors import ImageError, ParameterError, Problem
-from service.results import Tagging, VocabularyInfo
-from service.selection import Selection
-from service.settings import Settings
-from service.tag_sources import Tagged
-from service.tagger import Tagger
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.bulk.tag_sources import Tagged
+from sigrl.service.checkpoints.bundles import BundleStore, configured
+from sigrl.service.client.failures import of_problem
+from sigrl.service.errors import ImageError, ParameterError, Problem
+from sigrl.service.schemas.tagging import Tagging, VocabularyInfo
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.selection import Selection
+from sigrl.service.tagging.tagger import Tagger
+from sigrl.service.vocabularies import builtin as vocabularies
 
 # So many come back at a time, and are tagged again if their machine is lost.
 _BLOCK = 32

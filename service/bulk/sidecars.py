@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from service.errors import SidecarError
+from sigrl.service.errors import SidecarError
 
 _US = "sigrl-tagger"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from service.bulk.ledger import Failure
-from service.errors import ParameterError
+from sigrl.service.bulk.ledger import Failure
+from sigrl.service.errors import ParameterError
 
 Rows: TypeAlias = Iterable[tuple[Path, str]]
 """(photograph, its tags as JSON)."""

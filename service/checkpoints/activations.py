@@ -6,8 +6,8 @@ from typing import Protocol
 
 from sqlalchemy import insert, select
 
-from service.store import Database
-from service.tables import ActivationRow
+from sigrl.service.database.database import Database
+from sigrl.service.database.tables import ActivationRow
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.bundle_files import MANIFEST, MAX_MANIFEST_BYTES, BundleError, bundled_path
-from model.manifest import read_manifest
-from service.errors import CheckpointNotFoundError, UnusableBundleError
-from service.settings import Settings
+from sigrl.model.bundle_files import MANIFEST, MAX_MANIFEST_BYTES, BundleError, bundled_path
+from sigrl.model.manifest import read_manifest
+from sigrl.service.errors import CheckpointNotFoundError, UnusableBundleError
+from sigrl.service.settings import Settings
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 """A folder's name: no separators, and nothing hidden."""

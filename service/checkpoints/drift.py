@@ -7,10 +7,10 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
-from model.vocabulary import Vocabulary
-from service.results import Answer
-from service.scoring import Question, Scored
-from service.settings import Settings
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.schemas.tagging import Schema
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.scoring import Question, ScoredImage
 
 SHOWN_LABELS = 100
 _MAX_VOCABULARIES = 64
@@ -18,7 +18,7 @@ _MAX_VOCABULARIES = 64
 Floats = npt.NDArray[np.float64]
 
 
-class LabelDrift(Answer):
+class LabelDrift(Schema):
     """What changes for one label."""
 
     vocabulary: str
@@ -35,7 +35,7 @@ class LabelDrift(Answer):
     """Mean of the candidate's probability less that of the active one."""
 
 
-class DriftReport(Answer):
+class DriftReport(Schema):
     """A candidate beside the active checkpoint, on the same photographs. Whose tags are right is not known
     here: it is told how much changes."""
 
@@ -99,7 +99,9 @@ class Drift:
         self._old_seconds = self._new_seconds = 0.0
         self._errors: tuple[float | None, float | None] = None, None
 
-    def add(self, old: tuple[Sequence[Question], Scored], new: tuple[Sequence[Question], Scored]) -> None:
+    def add(
+        self, old: tuple[Sequence[Question], ScoredImage], new: tuple[Sequence[Question], ScoredImage]
+    ) -> None:
         """One photograph, as both have answered the same questions about it."""
         with self._lock:
             self._photographs += 1

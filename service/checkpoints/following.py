@@ -4,12 +4,12 @@ import logging
 import time
 from threading import Event, Thread
 
-from service.answers.checkpoints import ON_THE_WAY, State
-from service.checkpoints.activations import Activation
-from service.checkpoints.replicas import Replicas
-from service.checkpoints.warming import reason
-from service.errors import CheckpointStateError, StoreError, TaggerError
-from service.runtime import Runtime
+from sigrl.service.checkpoints.activations import Activation
+from sigrl.service.checkpoints.replicas import Replicas
+from sigrl.service.checkpoints.runtime import Runtime
+from sigrl.service.checkpoints.warming import reason
+from sigrl.service.errors import CheckpointStateError, StoreError, TaggerError
+from sigrl.service.schemas.checkpoints import ON_THE_WAY, State
 
 TELL_SECONDS = 5.0
 """How often a replica says that it is there, where nothing changes."""

@@ -4,17 +4,17 @@ import logging
 from collections.abc import Iterable
 from functools import partial
 
-from model.vocabulary import Vocabulary
-from service.calibration.refining import Refiner
-from service.calibration.store import CalibrationStore
-from service.checkpoints.activations import Activation, Activations
-from service.checkpoints.bundles import BundleStore, configured
-from service.checkpoints.warming import reason, registered, warm_up
-from service.errors import UnusableBundleError
-from service.runtime import Runtime, load_tagger
-from service.settings import Settings
-from service.tagger import Refine, Tagger
-from service.vocabularies.registry import VocabularyRegistry
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.checkpoints.activations import Activation, Activations
+from sigrl.service.checkpoints.bundles import BundleStore, configured
+from sigrl.service.checkpoints.runtime import Runtime, load_tagger
+from sigrl.service.checkpoints.warming import reason, registered, warm_up
+from sigrl.service.errors import UnusableBundleError
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import CalibrateLabels, Tagger
+from sigrl.service.vocabularies.calibration_store import CalibrationStore
+from sigrl.service.vocabularies.label_calibrator import LabelCalibrator
+from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 _logger = logging.getLogger("sigrl")
 
@@ -30,19 +30,19 @@ def open_runtime(settings: Settings, registry: VocabularyRegistry, tagger: Tagge
     """
     history, bundles = Activations(registry.database), BundleStore.of(settings)
     bundles.make()
-    refine = Refiner(CalibrationStore(registry.database))
+    label_calibrator = LabelCalibrator(CalibrationStore(registry.database))
     wanted, last = configured(settings), history.last()
     generation, problem, bundle = 0, None, wanted
     if tagger is None and last is not None and not last.by_settings and last.configured == wanted:
         try:
-            tagger = _restore(last, bundles, settings, refine)
+            tagger = _restore(last, bundles, settings, label_calibrator)
             generation, bundle = last.generation, last.bundle
         except Exception as error:
             problem = f"the checkpoint {last.checkpoint} of generation {last.generation} cannot be used: "
             problem += reason(error)
             _logger.warning("%s; the configured one answers", problem)
-    tagger = tagger or Tagger.from_settings(settings, refine)
-    tagger.refine = tagger.refine or refine
+    tagger = tagger or Tagger.from_settings(settings, label_calibrator)
+    tagger.label_calibrator = tagger.label_calibrator or label_calibrator
     checkpoint = tagger.engine.checkpoint_id
     if not generation and problem is None:
         same = last is not None and last.checkpoint == checkpoint and last.configured == wanted
@@ -56,28 +56,32 @@ def open_runtime(settings: Settings, registry: VocabularyRegistry, tagger: Tagge
         settings,
         bundle=bundle,
         bundles=bundles,
-        load=partial(load_tagger, settings, refine=refine),
+        load=partial(load_tagger, settings, label_calibrator=label_calibrator),
         history=history,
         generation=generation,
         problem=problem,
         registered=lambda: registered(registry),
-        calibration_error=lambda tagger: _calibration_error(refine, tagger, registered(registry)),
+        calibration_error=lambda tagger: _calibration_error(label_calibrator, tagger, registered(registry)),
     )
 
 
-def _calibration_error(refiner: Refiner, tagger: Tagger, vocabularies: Iterable[Vocabulary]) -> float | None:
+def _calibration_error(
+    label_calibrator: LabelCalibrator, tagger: Tagger, vocabularies: Iterable[Vocabulary]
+) -> float | None:
     """Mean over those that are calibrated; None: none is."""
     calibrated = [each for each in vocabularies if each.calibration is not None]
-    errors = [refiner.error(tagger, each, tagger.label_features(each)) for each in calibrated]
+    errors = [label_calibrator.error(tagger, each, tagger.label_features(each)) for each in calibrated]
     known = [error for error in errors if error is not None]
     return round(sum(known) / len(known), 6) if known else None
 
 
-def _restore(last: Activation, bundles: BundleStore, settings: Settings, refine: Refine) -> Tagger:
+def _restore(
+    last: Activation, bundles: BundleStore, settings: Settings, label_calibrator: CalibrateLabels
+) -> Tagger:
     found = bundles.find(last.bundle, trusted=True)
     if found.checkpoint_id != last.checkpoint:
         raise UnusableBundleError("another bundle lies in its place", "load and activate that one")
-    tagger = load_tagger(settings, found.path, refine)
+    tagger = load_tagger(settings, found.path, label_calibrator)
     # A model that loads and does not work would keep the service from starting.
     warm_up(tagger, (), 1, lambda _done, _total: None)
     return tagger

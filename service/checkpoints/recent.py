@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from threading import Lock
 
-from model.vocabulary import Vocabulary
+from sigrl.model.vocabulary import Vocabulary
 
 
 class RecentVocabularies:

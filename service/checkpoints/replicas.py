@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, insert, select, update
 
-from service.answers.checkpoints import ReplicaInfo
-from service.store import Database
-from service.tables import ReplicaRow
+from sigrl.service.database.database import Database
+from sigrl.service.database.tables import ReplicaRow
+from sigrl.service.schemas.checkpoints import ReplicaInfo
 
 LIVE_SECONDS = 15.0
 """A replica that has said nothing for so long is not there."""

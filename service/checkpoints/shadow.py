@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from threading import Semaphore
 from typing import Protocol
 
-from service import images, metrics
-from service.checkpoints.drift import Drift
-from service.scoring import Question, Scored, Work, pixel_values
-from service.tagger import Tagger
-from service.threads import RequestThreads
+from sigrl.service.batching.threads import RequestThreads
+from sigrl.service.checkpoints.drift import Drift
+from sigrl.service.images import decoding as images
+from sigrl.service.observability import metrics
+from sigrl.service.tagging.scoring import BatchItem, Question, ScoredImage, pixel_values
+from sigrl.service.tagging.tagger import Tagger
 
 _logger = logging.getLogger("sigrl")
 
@@ -48,7 +49,9 @@ class Shadower:
         self._threads = RequestThreads(1, "sigrl-shadow")
         self._free = Semaphore(1)
 
-    def offer(self, shadow: Shadow, photograph: bytes, questions: Sequence[Question], scored: Scored) -> None:
+    def offer(
+        self, shadow: Shadow, photograph: bytes, questions: Sequence[Question], scored: ScoredImage
+    ) -> None:
         """Compares on a photograph that the active checkpoint has tagged, if it is drawn by lot and there is
         time; never waits and never fails."""
         if random.random() >= shadow.share or not self._free.acquire(blocking=False):
@@ -71,7 +74,7 @@ class Shadower:
 
 
 def _compare(
-    handle: Handle, drift: Drift, photograph: bytes, questions: Sequence[Question], scored: Scored
+    handle: Handle, drift: Drift, photograph: bytes, questions: Sequence[Question], scored: ScoredImage
 ) -> None:
     try:
         asked, answered = tag_as(handle.tagger, photograph, questions)
@@ -85,7 +88,7 @@ def _compare(
 
 def tag_as(
     tagger: Tagger, photograph: bytes, questions: Sequence[Question]
-) -> tuple[tuple[Question, ...], Scored]:
+) -> tuple[tuple[Question, ...], ScoredImage]:
     """What another checkpoint says to the same questions. Raises what the model raises."""
     with images.open_image(photograph, tagger.limits) as image:
         values = pixel_values(image, tagger.engine.preprocessing, may_shrink=True)
@@ -93,7 +96,7 @@ def tag_as(
         Question(tagger.engine, each.vocabulary, tagger.label_features(each.vocabulary), each.selection)
         for each in questions
     )
-    (outcome,) = tagger.score([Work(values, asked)])
+    (outcome,) = tagger.score([BatchItem(values, asked)])
     if isinstance(outcome, Exception):
         raise outcome
     return asked, outcome

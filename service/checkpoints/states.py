@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from service.answers.checkpoints import CheckpointInfo, State
-from service.checkpoints.drift import Drift
-from service.tagger import Tagger
+from sigrl.service.checkpoints.drift import Drift
+from sigrl.service.schemas.checkpoints import CheckpointInfo, State
+from sigrl.service.tagging.tagger import Tagger
 
 
 @dataclass(eq=False)

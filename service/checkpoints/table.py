@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from threading import Condition
 from types import TracebackType
 
-from service import metrics
-from service.answers.checkpoints import GONE, ON_THE_WAY, USABLE, CheckpointInfo, State
-from service.checkpoints.bundles import Bundle
-from service.checkpoints.states import Checkpoint
-from service.errors import CheckpointNotFoundError, CheckpointStateError
-from service.tagger import Tagger
+from sigrl.service.checkpoints.bundles import Bundle
+from sigrl.service.checkpoints.states import Checkpoint
+from sigrl.service.errors import CheckpointNotFoundError, CheckpointStateError
+from sigrl.service.observability import metrics
+from sigrl.service.schemas.checkpoints import GONE, ON_THE_WAY, USABLE, CheckpointInfo, State
+from sigrl.service.tagging.tagger import Tagger
 
 _REMEMBERED = 20
 

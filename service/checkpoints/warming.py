@@ -6,13 +6,13 @@ from functools import partial
 
 import numpy as np
 
-from model.vocabulary import Vocabulary
-from service.errors import StoreError, TaggerError
-from service.scoring import Question, Work
-from service.selection import Selection
-from service.settings import Settings
-from service.tagger import Tagger
-from service.vocabularies.registry import VocabularyRegistry
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.errors import StoreError, TaggerError
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.scoring import BatchItem, Question
+from sigrl.service.tagging.selection import Selection
+from sigrl.service.tagging.tagger import Tagger
+from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 _logger = logging.getLogger("sigrl")
 
@@ -39,7 +39,7 @@ def warm_up(
     size = tagger.engine.preprocessing.image_size
     features = tagger.label_features(tagger.vocabulary)
     question = Question(tagger.engine, tagger.vocabulary, features, Selection())
-    grey = Work(np.zeros((3, size, size), np.float32), (question,))
+    grey = BatchItem(np.zeros((3, size, size), np.float32), (question,))
     for count in (1, batch_images):
         for outcome in tagger.score([grey] * count):
             if isinstance(outcome, Exception):

@@ -3,10 +3,10 @@
 import logging
 from threading import Event, Thread
 
-from model.bundle_files import BundleError, read_files
-from service.answers.checkpoints import ON_THE_WAY, State
-from service.errors import CheckpointNotFoundError, CheckpointStateError, DriftError, TaggerError
-from service.runtime import Runtime
+from sigrl.model.bundle_files import BundleError, read_files
+from sigrl.service.checkpoints.runtime import Runtime
+from sigrl.service.errors import CheckpointNotFoundError, CheckpointStateError, DriftError, TaggerError
+from sigrl.service.schemas.checkpoints import ON_THE_WAY, State
 
 _logger = logging.getLogger("sigrl")
 

@@ -1,14 +1,14 @@
 """A typed client of the service, for programs that have no model in them. Imports without torch and FastAPI.
 
-from service.client import Client
+from sigrl.service.client import Client
 
 with Client("https://tags.example.com") as client:        # the key is read from SIGRL_API_KEY
     for image in client.tag("photo.jpg", ["dog", "bicycle"]).images:
         print(image.filename, image.tags)
 """
 
-from service.client.asynchronous import AsyncClient
-from service.client.photographs import Result
-from service.client.synchronous import Client
+from sigrl.service.client.asynchronous import AsyncClient
+from sigrl.service.client.photographs import Result
+from sigrl.service.client.synchronous import Client
 
 __all__ = ["AsyncClient", "Client", "Result"]

@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from service.client.failures import failure, unreachable
-from service.client.requests import Request, T
-from service.client.retrying import Attempts
-from service.errors import ParameterError, ServerError, TaggerError
+from sigrl.service.client.failures import failure, unreachable
+from sigrl.service.client.requests import Request, T
+from sigrl.service.client.retrying import Attempts
+from sigrl.service.errors import ParameterError, ServerError, TaggerError
 
 LOCAL = "http://127.0.0.1:8000"
 TIMEOUT_SECONDS = 90.0

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 from pydantic import ValidationError
 
-from service.errors import (
+from sigrl.service.errors import (
     DriftError,
     DriftProblem,
     NotReadyError,

@@ -7,12 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from service import image_files
-from service.answers.tags import FailedImage, TaggedImage, TagLine, TagLineBySeveral
-from service.client.failures import of_problem
-from service.errors import ImageError, ImageTooLargeError, RequestTooLargeError, ServerError, TaggerError
-from service.image_files import ImageLimits
-from service.results import Tagging
+from sigrl.service.client.failures import of_problem
+from sigrl.service.errors import (
+    ImageError,
+    ImageTooLargeError,
+    RequestTooLargeError,
+    ServerError,
+    TaggerError,
+)
+from sigrl.service.images import files as image_files
+from sigrl.service.images.files import ImageLimits
+from sigrl.service.schemas.tagging import Tagging
+from sigrl.service.schemas.tags import FailedImage, TaggedImage, TagLine, TagLineBySeveral
 
 LIMITS = ImageLimits()
 """What a server takes by default."""

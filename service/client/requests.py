@@ -10,16 +10,16 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel
 
-from model.vocabulary import SETTINGS, Vocabulary
-from service.answers.calibration import CalibrationGoal, CalibrationReport
-from service.answers.checkpoints import CheckpointInfo, CheckpointList
-from service.answers.embeddings import EmbeddingsAnswer
-from service.answers.feedback import FeedbackAnswer
-from service.answers.tags import TagAnswer, TagLine, TagLineBySeveral
-from service.answers.vocabularies import VocabularyDocument, VocabularyPage, VocabularySummary
-from service.client.photographs import Upload
-from service.results import Explanation
-from service.selection import Thresholds
+from sigrl.model.vocabulary import SETTINGS, Vocabulary
+from sigrl.service.client.photographs import Upload
+from sigrl.service.schemas.calibration import CalibrationGoal, CalibrationReport
+from sigrl.service.schemas.checkpoints import CheckpointInfo, CheckpointList
+from sigrl.service.schemas.embeddings import EmbeddingsAnswer
+from sigrl.service.schemas.feedback import FeedbackAnswer
+from sigrl.service.schemas.tagging import Explanation
+from sigrl.service.schemas.tags import TagAnswer, TagLine, TagLineBySeveral
+from sigrl.service.schemas.vocabularies import VocabularyDocument, VocabularyPage, VocabularySummary
+from sigrl.service.tagging.selection import Thresholds
 
 T = TypeVar("T")
 Content = TypeVar("Content", bound=BaseModel)

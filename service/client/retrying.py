@@ -4,7 +4,7 @@ import random
 
 import httpx
 
-from service.errors import TaggerError
+from sigrl.service.errors import TaggerError
 
 # Nothing of the request has arrived.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)

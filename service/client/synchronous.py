@@ -6,28 +6,36 @@ from typing import Self, Unpack
 
 import httpx
 
-from model.vocabulary import Vocabulary
-from service.answers.calibration import CalibrationGoal, CalibrationReport
-from service.answers.checkpoints import CheckpointInfo, CheckpointList
-from service.answers.embeddings import EmbeddingsAnswer
-from service.answers.feedback import FeedbackAnswer
-from service.answers.tags import TagAnswer
-from service.answers.vocabularies import VocabularyDocument, VocabularySummary
-from service.client import requests
-from service.client.connection import AT_ONCE, LOCAL, RETRIES, TIMEOUT_SECONDS, content, pause, settings
-from service.client.failures import failure
-from service.client.photographs import Batch, Result, Source, batches, read
-from service.client.requests import Request, StoredSummary, StoredVocabulary, T, Wanted
-from service.client.retrying import Attempts
-from service.errors import RequestTooLargeError, TaggerError
-from service.results import Explanation
-from service.selection import Thresholds
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.client import requests
+from sigrl.service.client.connection import (
+    AT_ONCE,
+    LOCAL,
+    RETRIES,
+    TIMEOUT_SECONDS,
+    content,
+    pause,
+    settings,
+)
+from sigrl.service.client.failures import failure
+from sigrl.service.client.photographs import Batch, Result, Source, batches, read
+from sigrl.service.client.requests import Request, StoredSummary, StoredVocabulary, T, Wanted
+from sigrl.service.client.retrying import Attempts
+from sigrl.service.errors import RequestTooLargeError, TaggerError
+from sigrl.service.schemas.calibration import CalibrationGoal, CalibrationReport
+from sigrl.service.schemas.checkpoints import CheckpointInfo, CheckpointList
+from sigrl.service.schemas.embeddings import EmbeddingsAnswer
+from sigrl.service.schemas.feedback import FeedbackAnswer
+from sigrl.service.schemas.tagging import Explanation
+from sigrl.service.schemas.tags import TagAnswer
+from sigrl.service.schemas.vocabularies import VocabularyDocument, VocabularySummary
+from sigrl.service.tagging.selection import Thresholds
 
 
 class Client:
     """A server. To be closed, or used as a context manager.
 
-    Errors are those of `service.errors`, as the server meant them; ServerError where it cannot be reached.
+    Errors are those of `sigrl.service.errors`, as the server meant them; ServerError where it cannot be reached.
     What fails on the way there, and 429 and 503, is tried again a few times, after as long as Retry-After
     says; only where it does no harm if it was done already.
     """

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.server import LOCAL, ServerOption, connected
-from service.errors import ExamplesError, ParameterError, TaggerError
-from service.rendering import Renderer, printable
+from sigrl.service.commands.server import LOCAL, ServerOption, connected
+from sigrl.service.errors import ExamplesError, ParameterError, TaggerError
+from sigrl.service.terminal import Renderer, printable
 
 if TYPE_CHECKING:
-    from model.labelled_files import LabelledFile
-    from model.vocabulary import Label
-    from service.answers.calibration import CalibrationReport, HygieneReport
+    from sigrl.model.labelled_files import LabelledFile
+    from sigrl.model.vocabulary import Label
+    from sigrl.service.schemas.calibration import CalibrationReport, HygieneReport
 
 _LABEL_REMARKS = {
     "never": "present on no everyday photograph; too rare, or unknown to the checkpoint",
@@ -72,9 +72,9 @@ def calibrate_command(
         )
     folder = photographs or labels_file.parent
     rows = _read(labels_file, folder)
-    from service.answers.calibration import CalibrationGoal
-    from service.client.connection import AT_ONCE
-    from service.client.photographs import batches
+    from sigrl.service.client.connection import AT_ONCE
+    from sigrl.service.client.photographs import batches
+    from sigrl.service.schemas.calibration import CalibrationGoal
 
     with connected(server) as client:
         _check(rows, client.get_vocabulary(name).labels, name)
@@ -100,7 +100,7 @@ def calibrate_command(
 
 def _read(labels_file: Path, folder: Path) -> list["LabelledFile"]:
     """The lines, whose photographs are all there. Raises ExamplesError."""
-    from model.labelled_files import LabelledFileError, read_label_file
+    from sigrl.model.labelled_files import LabelledFileError, read_label_file
 
     try:
         rows = read_label_file(labels_file)

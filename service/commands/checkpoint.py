@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.server import LOCAL, ServerOption, connected
-from service.errors import CheckpointNotFoundError, ServerError
+from sigrl.service.commands.server import LOCAL, ServerOption, connected
+from sigrl.service.errors import CheckpointNotFoundError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from service.answers.checkpoints import CheckpointInfo
+    from sigrl.service.schemas.checkpoints import CheckpointInfo
 
 app = typer.Typer(
     help="Checkpoints of a running server: load a bundle, activate it, go back. Its API key, where it wants "
@@ -70,7 +70,7 @@ def load_command(
     activate: Annotated[bool, typer.Option("--activate", help="Activate it when it is ready.")] = False,
 ) -> None:
     """Loads a bundle, and waits until it is ready."""
-    from service.rendering import Renderer
+    from sigrl.service.terminal import Renderer
 
     with connected(server) as client:
         info = client.load_checkpoint(bundle)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.errors import ParameterError
+from sigrl.service.errors import ParameterError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from service.diagnosis import Finding
-    from service.settings import Settings
+    from sigrl.service.commands.diagnosis import Finding
+    from sigrl.service.settings import Settings
 
 _LACKING = 1
 _COLOURS = {"ok": "green", "note": "yellow", "failed": "bold red"}
@@ -50,8 +50,8 @@ def doctor(
 
 
 def _examined() -> "tuple[Settings | None, Iterable[Finding]]":
-    from service.diagnosis import Finding, examine
-    from service.settings import load_settings
+    from sigrl.service.commands.diagnosis import Finding, examine
+    from sigrl.service.settings import load_settings
 
     try:
         settings = load_settings()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.errors import ParameterError
+from sigrl.service.errors import ParameterError
 
 app = typer.Typer(help="Right and wrong tags that users sent to POST /v1/feedback.", no_args_is_help=True)
 
@@ -21,11 +21,11 @@ def export_command(
     folder: Annotated[Path, typer.Argument(help="Folder to make.", metavar="FOLDER")],
 ) -> None:
     """Writes all of it as a training set: `sigrl-train init photographs FOLDER/labels.jsonl` reads it."""
-    from service.feedback.exporting import training_set
-    from service.feedback.store import FeedbackStore
-    from service.rendering import Renderer
-    from service.settings import load_settings
-    from service.store import Database
+    from sigrl.service.database.database import Database
+    from sigrl.service.feedback.exporting import training_set
+    from sigrl.service.feedback.store import FeedbackStore
+    from sigrl.service.settings import load_settings
+    from sigrl.service.terminal import Renderer
 
     if folder.exists():
         raise ParameterError(f"{folder} is there already", "name a folder that is not there yet")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.keys.key import KeyScope
+from sigrl.service.keys.key import KeyScope
 
 if TYPE_CHECKING:
-    from service.keys.store import KeyStore
+    from sigrl.service.keys.store import KeyStore
 
 _COLUMNS = ("id", "name", "scope", "rate", "created", "expires", "last_used")
 
@@ -88,9 +88,9 @@ def revoke_command(
 
 @contextmanager
 def _store() -> "Iterator[KeyStore]":
-    from service.keys.store import KeyStore
-    from service.settings import load_settings
-    from service.store import Database
+    from sigrl.service.database.database import Database
+    from sigrl.service.keys.store import KeyStore
+    from sigrl.service.settings import load_settings
 
     database = Database.open(load_settings())
     try:

@@ -5,14 +5,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.errors import ImageError, ParameterError
-from service.finding import find_photographs
-from service.image_files import ImageLimits
-from service.rendering import Renderer, printable
+from sigrl.service.errors import ImageError, ParameterError
+from sigrl.service.images.files import ImageLimits
+from sigrl.service.images.folders import find_photographs
+from sigrl.service.terminal import Renderer, printable
 
 if TYPE_CHECKING:
-    from service.drawing.contact_sheet import Sheet
-    from service.tag_sources import ExplainingSource, TagSource
+    from sigrl.service.bulk.tag_sources import ExplainingSource, TagSource
+    from sigrl.service.commands.contact_sheet import Sheet
 
 
 def check_pictures(
@@ -26,7 +26,7 @@ def check_pictures(
     sets_thresholds: bool,
 ) -> None:
     """Before a model is loaded. Raises ParameterError."""
-    from service.drawing.files import check_target
+    from sigrl.service.drawing.files import check_target
 
     if explain is None and sheet is None:
         return
@@ -62,7 +62,7 @@ def explain_photograph(
     """Of the only one. Whether it failed."""
     (path,) = find_photographs(photographs)
     with opened as source:
-        from service.drawing import explaining
+        from sigrl.service.commands import explaining
 
         try:
             explanation = explaining.explain_photograph(source, path, out, top_k, _limits())
@@ -82,7 +82,7 @@ def draw_sheet(
     top_k: int | None,
 ) -> bool:
     """Whether some failed."""
-    from service.drawing import contact_sheet
+    from sigrl.service.commands import contact_sheet
 
     paths = contact_sheet.without_pages(list(find_photographs(photographs)), out)
     with opened as source:
@@ -99,7 +99,7 @@ def _in_words(sheet: "Sheet") -> str:
 
 
 def _limits() -> ImageLimits:
-    from service.settings import load_settings
+    from sigrl.service.settings import load_settings
 
     settings = load_settings()
     return ImageLimits(settings.max_request_bytes, settings.max_image_pixels)

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.pictures import check_pictures, draw_sheet, explain_photograph
-from service.errors import ImageError, ParameterError
-from service.finding import find_photographs
-from service.rendering import Renderer
+from sigrl.service.commands.pictures import check_pictures, draw_sheet, explain_photograph
+from sigrl.service.errors import ImageError, ParameterError
+from sigrl.service.images.folders import find_photographs
+from sigrl.service.terminal import Renderer
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from model.vocabulary import Vocabulary
-    from service.selection import Selection
-    from service.settings import Settings
-    from service.tag_sources import ExplainingSource, TagSource
+    from sigrl.model.vocabulary import Vocabulary
+    from sigrl.service.bulk.tag_sources import ExplainingSource, TagSource
+    from sigrl.service.settings import Settings
+    from sigrl.service.tagging.selection import Selection
 
 SOME_FAILED = 1
 
@@ -138,7 +138,7 @@ def tag_command(
     _check_bulk(out, sidecar, names, as_json)
     _check_ray(ray, out, server)
 
-    from service.selection import Selection
+    from sigrl.service.tagging.selection import Selection
 
     selection = Selection(top_k, *thresholds, brief=labels is None and not names)
     if picture := explain or sheet:
@@ -156,7 +156,7 @@ def tag_command(
         if out is None:
             failed = _show(renderer, opened, list(find_photographs(photographs)))
         else:
-            from service.bulk.job import tag_in_bulk
+            from sigrl.service.bulk.job import tag_in_bulk
 
             with opened as source:
                 summary = tag_in_bulk(
@@ -188,7 +188,7 @@ def _check_bulk(out: Path | None, sidecar: Sidecar | None, names: list[str], as_
                 "--sidecar goes with --out", "add --out tags.csv, which also notes what is done"
             )
         return
-    from service.bulk.writing import writer
+    from sigrl.service.bulk.writing import writer
 
     writer(out)
     if len(names) > 1 or as_json:
@@ -231,8 +231,8 @@ def _local(
 ) -> "Iterator[ExplainingSource]":
     settings, wanted = _settings_and_labels(checkpoint, labels, names)
 
-    from service.tag_sources import LocalSource
-    from service.tagger import Tagger
+    from sigrl.service.bulk.tag_sources import LocalSource
+    from sigrl.service.tagging.tagger import Tagger
 
     with renderer.phase("loading the model"):
         tagger = Tagger.from_settings(settings)
@@ -253,7 +253,7 @@ def _on_ray(
 ) -> "Iterator[TagSource]":
     settings, wanted = _settings_and_labels(checkpoint, labels, names)
 
-    from service.bulk.on_ray import RaySource
+    from sigrl.service.bulk.on_ray import RaySource
 
     with renderer.phase(f"joining the cluster {cluster}"):
         source = RaySource(cluster, settings, wanted, selection)
@@ -269,9 +269,9 @@ def _remote(
     names: list[str],
     selection: "Selection",
 ) -> "Iterator[ExplainingSource]":
-    from service.client import Client
-    from service.tag_sources import RemoteSource
-    from service.vocabularies import parse_labels
+    from sigrl.service.bulk.tag_sources import RemoteSource
+    from sigrl.service.client import Client
+    from sigrl.service.vocabularies.builtin import parse_labels
 
     if checkpoint is not None:
         raise ParameterError(
@@ -284,8 +284,8 @@ def _remote(
 def _settings_and_labels(
     checkpoint: Path | None, labels: list[str] | None, names: list[str]
 ) -> "tuple[Settings, tuple[Vocabulary, ...]]":
-    from service.settings import load_settings
-    from service.vocabularies import find, parse_labels
+    from sigrl.service.settings import load_settings
+    from sigrl.service.vocabularies.builtin import find, parse_labels
 
     settings = load_settings(checkpoint=checkpoint)
     if labels is not None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.commands.calibrate import calibrate_command
-from service.errors import InvalidLabelsError, ParameterError
+from sigrl.service.commands.calibrate import calibrate_command
+from sigrl.service.errors import InvalidLabelsError, ParameterError
 
 if TYPE_CHECKING:
-    from model.vocabulary import Vocabulary
-    from service.vocabularies.queries import Entry
-    from service.vocabularies.registry import VocabularyRegistry
+    from sigrl.model.vocabulary import Vocabulary
+    from sigrl.service.vocabularies.queries import Entry
+    from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 app = typer.Typer(
     help="Vocabularies that `--vocabulary NAME`, SIGRL_VOCABULARY and POST /v1/tag know by name.",
@@ -140,7 +140,7 @@ def delete_command(
 
 
 def _load(path: Path) -> "Vocabulary":
-    from model.vocabulary import Vocabulary, VocabularyError
+    from sigrl.model.vocabulary import Vocabulary, VocabularyError
 
     try:
         return Vocabulary.load(path)
@@ -150,8 +150,8 @@ def _load(path: Path) -> "Vocabulary":
 
 @contextmanager
 def _registry() -> Iterator["VocabularyRegistry"]:
-    from service.settings import load_settings
-    from service.vocabularies.registry import VocabularyRegistry
+    from sigrl.service.settings import load_settings
+    from sigrl.service.vocabularies.registry import VocabularyRegistry
 
     registry = VocabularyRegistry.open(load_settings())
     try:
@@ -168,7 +168,7 @@ def _all_entries(registry: "VocabularyRegistry") -> Iterator["Entry"]:
 
 
 def _newest_version(registry: "VocabularyRegistry", name: str) -> int | None:
-    from service.errors import VocabularyNotFoundError
+    from sigrl.service.errors import VocabularyNotFoundError
 
     try:
         return registry.entry(name).version

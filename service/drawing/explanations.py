@@ -2,11 +2,11 @@
 
 from PIL import Image, ImageDraw
 
-from service.drawing.fitting import fitted
-from service.drawing.lettering import lettering
-from service.heat_maps import colours, overlay
-from service.rendering import percent, why_not
-from service.results import Explanation, LabelMap
+from sigrl.service.drawing.fitting import fitted
+from sigrl.service.drawing.heat_maps import colours, overlay
+from sigrl.service.drawing.lettering import lettering
+from sigrl.service.schemas.tagging import Explanation, LabelMap
+from sigrl.service.terminal import percent, why_not
 
 PANEL = 440
 """Pixels of the longer side of a photograph in the picture."""

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.errors import ParameterError
-from service.rendering import printable
+from sigrl.service.errors import ParameterError
+from sigrl.service.terminal import printable
 
 if TYPE_CHECKING:
     from PIL import Image

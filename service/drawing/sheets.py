@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from service.drawing.lettering import lettering
-from service.rendering import NOTHING, percent
-from service.results import Tag
+from sigrl.service.drawing.lettering import lettering
+from sigrl.service.schemas.tagging import Tag
+from sigrl.service.terminal import NOTHING, percent
 
 PHOTOGRAPH = 300, 225
 """Pixels of the box (width, height) that a photograph is fitted into."""

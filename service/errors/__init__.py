@@ -1,6 +1,6 @@
 """Everything that can go wrong for a reason a user can act on: a class for each cause."""
 
-from service.errors.access import (
+from sigrl.service.errors.access import (
     FeedbackOffError,
     ForeignOriginError,
     InvalidKeyError,
@@ -10,8 +10,8 @@ from service.errors.access import (
     ScopeError,
     UrlInputOffError,
 )
-from service.errors.base import Problem, TaggerError
-from service.errors.checkpoints import (
+from sigrl.service.errors.base import Problem, TaggerError
+from sigrl.service.errors.checkpoints import (
     CheckpointError,
     CheckpointNotFoundError,
     CheckpointStateError,
@@ -20,7 +20,7 @@ from service.errors.checkpoints import (
     ModelError,
     UnusableBundleError,
 )
-from service.errors.images import (
+from sigrl.service.errors.images import (
     DamagedImageError,
     ImageError,
     ImageNotFoundError,
@@ -30,7 +30,7 @@ from service.errors.images import (
     UrlFailedError,
     UrlRefusedError,
 )
-from service.errors.requests import (
+from sigrl.service.errors.requests import (
     ContentTypeError,
     DeadlineError,
     IdempotencyKeyError,
@@ -44,7 +44,7 @@ from service.errors.requests import (
     ServerError,
     StoreError,
 )
-from service.errors.vocabularies import (
+from sigrl.service.errors.vocabularies import (
     CalibrationNotFoundError,
     ExamplesError,
     FeedbackFullError,

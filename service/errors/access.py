@@ -1,6 +1,6 @@
 """Somebody may not do what he asks for."""
 
-from service.errors.base import TaggerError
+from sigrl.service.errors.base import TaggerError
 
 
 class UrlInputOffError(TaggerError):

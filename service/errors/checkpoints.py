@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.errors.base import Problem, TaggerError
+from sigrl.service.errors.base import Problem, TaggerError
 
 
 class CheckpointError(TaggerError):

@@ -1,6 +1,6 @@
 """One photograph cannot be tagged."""
 
-from service.errors.base import TaggerError
+from sigrl.service.errors.base import TaggerError
 
 
 class ImageError(TaggerError):

@@ -1,6 +1,6 @@
 """Requests that cannot be answered, or not now."""
 
-from service.errors.base import TaggerError
+from sigrl.service.errors.base import TaggerError
 
 
 class PreconditionError(TaggerError):

@@ -1,6 +1,6 @@
 """Labels, vocabularies, and what is told of photographs."""
 
-from service.errors.base import TaggerError
+from sigrl.service.errors.base import TaggerError
 
 
 class InvalidLabelsError(TaggerError):

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Iterator
 
-from service.calibration.examples import Example
-from service.feedback.store import FeedbackStore
+from sigrl.service.feedback.store import FeedbackStore
+from sigrl.service.vocabularies.examples import Example
 
 LABELS = "labels.jsonl"
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from service.calibration.examples import Example
-from service.errors import FeedbackFullError, FeedbackNotFoundError
-from service.store import Database
-from service.tables import FeedbackRow
+from sigrl.service.database.database import Database
+from sigrl.service.database.tables import FeedbackRow
+from sigrl.service.errors import FeedbackFullError, FeedbackNotFoundError
+from sigrl.service.vocabularies.examples import Example
 
 _AT_ONCE = 100
 

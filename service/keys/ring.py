@@ -6,9 +6,9 @@ import time
 from collections import OrderedDict
 from threading import Lock
 
-from service.errors import InvalidKeyError, StoreError
-from service.keys.key import Key, hash_secret, read
-from service.keys.store import KeyStore
+from sigrl.service.errors import InvalidKeyError, StoreError
+from sigrl.service.keys.key import Key, hash_secret, read
+from sigrl.service.keys.store import KeyStore
 
 FRESH_SECONDS = 5.0
 """So long what the database said is believed: a key that is revoked works no longer than this."""

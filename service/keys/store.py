@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, insert, select, update
 
-from service.errors import KeyNotFoundError
-from service.keys.key import Key, KeyScope, draw, hash_secret, written
-from service.store import Database
-from service.tables import KeyRow
+from sigrl.service.database.database import Database
+from sigrl.service.database.tables import KeyRow
+from sigrl.service.errors import KeyNotFoundError
+from sigrl.service.keys.key import Key, KeyScope, draw, hash_secret, written
 
 LAST_USED_MINUTES = 10
 """How exact `Key.last_used` is; it saves a write per request."""

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Select, delete, insert, select, update
 
-from model.vocabulary import Vocabulary
-from service.tables import VocabularyRow, VocabularyVersionRow
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.database.tables import VocabularyRow, VocabularyVersionRow
 
 KEPT_VERSIONS = 100
 """Of each vocabulary; the oldest goes when a new one comes."""

@@ -6,14 +6,20 @@ from typing import Self
 
 from sqlalchemy.exc import IntegrityError
 
-from model.vocabulary import Vocabulary
-from service.calibration import queries as calibrations
-from service.errors import ParameterError, ReadOnlyVocabularyError, StoreError, VocabularyNotFoundError
-from service.preconditions import Preconditions
-from service.settings import Settings
-from service.store import FILE_NAME, Database
-from service.vocabularies import BUILTIN, NAME, builtin, queries
-from service.vocabularies.queries import Entry
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.database.database import FILE_NAME, Database
+from sigrl.service.errors import (
+    ParameterError,
+    ReadOnlyVocabularyError,
+    StoreError,
+    VocabularyNotFoundError,
+)
+from sigrl.service.settings import Settings
+from sigrl.service.vocabularies import calibration_queries as calibrations
+from sigrl.service.vocabularies import queries
+from sigrl.service.vocabularies.builtin import BUILTIN, NAME, builtin
+from sigrl.service.vocabularies.preconditions import Preconditions
+from sigrl.service.vocabularies.queries import Entry
 
 _MAX_PARSED = 32
 

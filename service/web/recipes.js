@@ -34,7 +34,7 @@ function python(filename, fields) {
   const wanted = vocabulary === null && !fields.has("labels") ? "" : `, ${named}`;
   const note = key() ? "  # the key is read from SIGRL_API_KEY" : "";
   return [
-    "from service.client import Client",
+    "from sigrl.client import Client",
     "",
     `with Client(${JSON.stringify(address(".").href.replace(/\/$/, ""))}) as client:${note}`,
     `    answer = client.tag(${JSON.stringify(filename)}${wanted})`,

@@ -18,9 +18,9 @@ from benchmarks.everyday.baselines import baselines, classes_of, linear_probe
 from benchmarks.everyday.labelled import read
 from benchmarks.everyday.page import photographs_page
 from benchmarks.everyday.report import BRIEF, EVERYDAY, IMPLIED, ORACLE, section, section_text
-from model.vocabulary import Vocabulary
-from service.tagger import Tagger
-from training.data.dataset import DataError
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.tagging.tagger import Tagger
+from sigrl.training.data.dataset import DataError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "everyday"
 NAMES = ("person", "colour", "red", "blue", "grey")

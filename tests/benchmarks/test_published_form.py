@@ -3,9 +3,9 @@
 import torch
 
 from benchmarks import published_form
-from model.config import HeadConfig
-from model.features import ImageFeatures
-from model.heads import create_head
+from sigrl.model.config import HeadConfig
+from sigrl.model.features import ImageFeatures
+from sigrl.model.heads import create_head
 
 
 @torch.no_grad()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from two_checkpoints import save_other_bundle, serving
 
-from model.manifest import Description
-from service.app import create_app
-from service.settings import Settings
+from sigrl.model.manifest import Description
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
 
 CHROMIUM = shutil.which("chromium")
 LONG = 60_000.0

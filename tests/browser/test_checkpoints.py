@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.keys.key import KeyScope
-from service.keys.store import KeyStore
-from service.settings import Settings
-from service.store import Database
+from sigrl.service.database.database import Database
+from sigrl.service.keys.key import KeyScope
+from sigrl.service.keys.store import KeyStore
+from sigrl.service.settings import Settings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

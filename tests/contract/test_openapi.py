@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.core.transport import Response
 
-from service.app import create_app
-from service.keys.key import KeyScope
-from service.keys.store import KeyStore
-from service.settings import Settings
-from service.store import Database
-from service.tagger import Tagger
+from sigrl.service.app import create_app
+from sigrl.service.database.database import Database
+from sigrl.service.keys.key import KeyScope
+from sigrl.service.keys.store import KeyStore
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 # No document can say what makes bytes a photograph.
 PHOTOGRAPHS = st.sampled_from([samples.jpeg(), samples.encode(samples.picture(), "PNG"), samples.HEIC])

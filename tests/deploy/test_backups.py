@@ -12,9 +12,9 @@ from pathlib import Path
 import postgres_server
 import pytest
 
-from model.vocabulary import Vocabulary
-from service.settings import Settings
-from service.vocabularies.registry import VocabularyRegistry
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.settings import Settings
+from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
 

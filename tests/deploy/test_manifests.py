@@ -11,8 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.app import create_app
-from service.settings import Settings
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.metrics import REGISTRY
+from sigrl.service.observability.metrics import REGISTRY
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = [

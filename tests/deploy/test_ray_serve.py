@@ -19,7 +19,7 @@ import sample_images as samples
 import yaml
 from two_checkpoints import LONG, save_other_bundle, wait_until
 
-from model.manifest import Description
+from sigrl.model.manifest import Description
 
 pytest.importorskip("ray.serve")
 
@@ -48,7 +48,7 @@ def client(
         "SIGRL_REPLICA_SECONDS": "0.2",
         "SIGRL_KEYS": "auto",
     }
-    create = [sys.executable, "-c", "from service.cli import main; main()", "key", "create", "test"]
+    create = [sys.executable, "-c", "from sigrl.service.cli import main; main()", "key", "create", "test"]
     created = subprocess.run([*create, "--scope", "admin"], env=environment, capture_output=True, text=True)
     key = next(word for word in created.stdout.split() if word.startswith("sigrl_"))
     config = yaml.safe_load((DEPLOY / "ray_serve.yaml").read_text())

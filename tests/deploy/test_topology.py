@@ -42,7 +42,7 @@ class Replica:
 
     def start(self) -> None:
         with self.log.open("a") as log:
-            command = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
+            command = [sys.executable, "-c", "from sigrl.service.cli import main; main()", "serve"]
             self.process = subprocess.Popen(
                 command, env=os.environ | self._environment, stdout=log, stderr=subprocess.STDOUT
             )

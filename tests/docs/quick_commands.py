@@ -52,10 +52,10 @@ def quick_commands(folder: Path) -> Iterator[Path]:
 
 def _serve(listening: socket.socket) -> None:
     # What the commands import, with nothing in it that starts a thread: a fork would lose it.
-    import service.cli
-    import service.tagger  # noqa: F401
-    import training.cli
-    import training.tasks.photographs_run  # noqa: F401
+    import sigrl.service.cli
+    import sigrl.service.tagging.tagger
+    import sigrl.training.cli
+    import sigrl.training.tasks.photographs.bundle  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
@@ -91,16 +91,16 @@ def _answer(connection: socket.socket) -> None:
 
 
 def _run(program: str, arguments: list[str]) -> None:
-    import service.cli
-    import training.cli
+    import sigrl.service.cli
+    import sigrl.training.cli
 
     sys.argv = [program, *arguments]
     if program == "run-python":
         runpy.run_path(arguments[0], run_name="__main__")
     elif program == "sigrl":
-        service.cli.main()
+        sigrl.service.cli.main()
     else:
-        training.cli.main()
+        sigrl.training.cli.main()
 
 
 if __name__ == "__main__":

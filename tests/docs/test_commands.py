@@ -20,11 +20,11 @@ from service_process import ServiceProcess
 from shown_commands import NOT_RUN as REASONS
 from shown_commands import ROOT, commands, is_run, pages, script
 
-import service.cli
-import training.cli
-from service.settings import Settings
+import sigrl.service.cli
+import sigrl.training.cli
+from sigrl.service.settings import Settings
 
-PROGRAMS = {"sigrl": service.cli.app, "sigrl-train": training.cli.app}
+PROGRAMS = {"sigrl": sigrl.service.cli.app, "sigrl-train": sigrl.training.cli.app}
 BESIDE_SETTINGS = {"SIGRL_SERVER", "SIGRL_API_KEY", "SIGRL_PUBLISH", "SIGRL_GOLDEN"}
 """Variables of ours that are no settings of the service."""
 NOT_RUN = [(page.name, command) for page in pages() for command in commands(page) if not is_run(command)]

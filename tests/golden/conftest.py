@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.backbone import Backbone
-from model.config import BackboneConfig, HeadConfig
-from model.features import ImageFeatures
-from model.heads import create_head
-from model.reference_names import map_reference_weights
+from sigrl.model.backbone import Backbone
+from sigrl.model.config import BackboneConfig, HeadConfig
+from sigrl.model.features import ImageFeatures
+from sigrl.model.heads import create_head
+from sigrl.model.reference_names import map_reference_weights
 
 COMMITTED = Path(__file__).parent / "data"
 BESIDE_REPOSITORY = Path(__file__).parents[3] / "shared" / "golden"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model import blocks
+from sigrl.model import blocks
 
 FILE = "01_gmc.npz"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model import blocks, svfr
+from sigrl.model import blocks, svfr
 
 FILE = "02_svfr.npz"
 BOTH_VARIANTS = [

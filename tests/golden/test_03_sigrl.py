@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model import svfr
+from sigrl.model import svfr
 
 FILE = "03_clipvit.npz"
 CASES = ["A.P16.plain", "A.P16.sharp", "B.P49.sharp"]

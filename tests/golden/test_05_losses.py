@@ -5,9 +5,9 @@ from typing import get_args
 import pytest
 import torch
 
-from training.losses.open_vocabulary import distillation_loss, ranking_loss
-from training.losses.options import SinglePositiveOptions
-from training.losses.single_positive import Targets, single_positive_loss
+from sigrl.training.losses.open_vocabulary import distillation_loss, ranking_loss
+from sigrl.training.losses.options import SinglePositiveOptions
+from sigrl.training.losses.single_positive import Targets, single_positive_loss
 
 OPEN_VOCABULARY = "05a_rank_distill.npz"
 RANKINGS = [

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.losses.pseudo_labels import (
+from sigrl.training.losses.pseudo_labels import (
     VlplOptions,
     asymmetric_pseudo_labels,
     label_similarity,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.metrics import (
+from sigrl.training.measures.metrics import (
     average_precision_of_known,
     average_precision_of_thresholds,
     f1_at,

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from model.reference_names import HEAD_NAMES, map_reference_weights
-from training.optim import WarmUpCosine, layer_decay_groups
+from sigrl.model.reference_names import HEAD_NAMES, map_reference_weights
+from sigrl.training.loop.schedules import WarmUpCosine, layer_decay_groups
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from model.backbone import Backbone
-from model.config import BackboneConfig, HeadConfig
-from model.heads import create_head
-from model.reference_names import HEAD_NAMES, map_reference_weights
-from training.optim import WarmUpCosine
-from training.optimization import Optimization
-from training.task import LoopConfig
-from training.tasks.open_vocabulary import OpenVocabularyModel, OpenVocabularyTask, frozen_teacher
+from sigrl.model.backbone import Backbone
+from sigrl.model.config import BackboneConfig, HeadConfig
+from sigrl.model.heads import create_head
+from sigrl.model.reference_names import HEAD_NAMES, map_reference_weights
+from sigrl.training.loop.schedules import WarmUpCosine
+from sigrl.training.loop.step import Optimization
+from sigrl.training.loop.task import LoopConfig
+from sigrl.training.tasks.nuswide.task import OpenVocabularyModel, OpenVocabularyTask, frozen_teacher
 
 FILE = "08_trajectory.npz"
 CANCELLED = ("SemanticDecoupling.fc3.bias", "DecouplingSemantic.fc3.bias")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.data.single_positive import observe_one_positive, split_rows
+from sigrl.training.data.single_positive import observe_one_positive, split_rows
 
 FILE = "09_spml_data.npz"
 

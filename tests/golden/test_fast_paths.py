@@ -8,10 +8,10 @@ import onnxruntime
 import pytest
 import torch
 
-from model.gmc import fused_pair_logits
-from model.kernels.cpu_steps import CpuSteps
-from training.onnx_files import to_onnx
-from training.onnx_graphs import Decouple, Gate, GraphHidden, GraphNodes, GraphOutput
+from sigrl.model.gmc import fused_pair_logits
+from sigrl.model.kernels.cpu_steps import CpuSteps
+from sigrl.training.bundles.onnx_files import to_onnx
+from sigrl.training.bundles.onnx_graphs import Decouple, Gate, GraphHidden, GraphNodes, GraphOutput
 
 # One for all tests: a compiled path compiles once for each new shape.
 PATHS = {
@@ -65,7 +65,7 @@ def test_scores_of_the_whole_head_match_the_reference(golden, encode, make_head,
 @pytest.mark.skipif(without_triton, reason="needs triton")
 @torch.no_grad()
 def test_the_gpu_kernels_match_the_reference(golden, encode, make_head):
-    from model.kernels.triton_steps import TritonSteps
+    from sigrl.model.kernels.triton_steps import TritonSteps
 
     file, name = "03_clipvit.npz", "A.P16.sharp"
     case = golden.case(file, name)

@@ -5,10 +5,10 @@ import torch
 from open_clip import create_model, factory
 from safetensors.torch import save_file
 
-from model.bundle import Bundle, load_bundle
-from model.reference_names import HEAD_NAMES, LEFT_OUT
-from training.open_clip_source import find_source
-from training.tasks.import_weights import PublishedKind, import_published, read_published
+from sigrl.model.bundle import Bundle, load_bundle
+from sigrl.model.reference_names import HEAD_NAMES, LEFT_OUT
+from sigrl.training.backbones.open_clip_source import find_source
+from sigrl.training.bundles.import_weights import PublishedKind, import_published, read_published
 
 ROUNDING = 2e-3
 """Allowed, as a part of the largest value: a bundle keeps matrices in float16."""

@@ -7,9 +7,9 @@ import torch
 from engine_bundles import share_exports, write_bundle, write_calibrated
 
 from benchmarks.measuring import Allocations
-from model import blocks
-from model.bundle_files import write_files
-from training.tasks import export
+from sigrl.model import blocks
+from sigrl.model.bundle_files import write_files
+from sigrl.training.bundles import export
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-from model.background import make_background, save_background
-from model.bundle import TaggingModel, save_bundle
-from model.bundle_files import make_files, read_files, write_files
-from model.calibration import CalibrationConfig
-from model.config import BackboneConfig, HeadConfig
-from model.manifest import CALIBRATION
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
-from training.onnx_graphs import Decouple, Gate, Query
+from sigrl.model.background import make_background, save_background
+from sigrl.model.bundle import TaggingModel, save_bundle
+from sigrl.model.bundle_files import make_files, read_files, write_files
+from sigrl.model.calibration import CalibrationConfig
+from sigrl.model.config import BackboneConfig, HeadConfig
+from sigrl.model.manifest import CALIBRATION
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.bundles.onnx_graphs import Decouple, Gate, Query
 
 NAMES = ("dog", "zebra", "red car", "a very long thing with many words", "x")
 VOCABULARY = Vocabulary.from_names(NAMES)

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cosine_similarity
 
-from model import acceleration
-from model.acceleration import accelerate, choose_precision, fold_batch_norms, use_int8_layers
-from model.backbone import Backbone
-from model.config import BackboneConfig
-from model.heads import top_k_mean
-from model.kernels.cpu_steps import CpuSteps
-from model.kernels.int8_layers import Int8Attention, Int8Linear, multiplies_in_int8
+from sigrl.model import acceleration
+from sigrl.model.acceleration import accelerate, choose_precision, fold_batch_norms, use_int8_layers
+from sigrl.model.backbone import Backbone
+from sigrl.model.config import BackboneConfig
+from sigrl.model.heads import top_k_mean
+from sigrl.model.kernels.cpu_steps import CpuSteps
+from sigrl.model.kernels.int8_layers import Int8Attention, Int8Linear, multiplies_in_int8
 
 CPU = torch.device("cpu")
 

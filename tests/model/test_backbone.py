@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model.backbone import Backbone
-from model.config import BackboneConfig, SentenceEncoderConfig
-from model.vocabulary import Label
+from sigrl.model.backbone import Backbone
+from sigrl.model.config import BackboneConfig, SentenceEncoderConfig
+from sigrl.model.vocabulary import Label
 
 D = 24
 CLIP_VIT = {"image_size": 64, "patch_size": 16, "width": 32, "head_width": 16, "layers": 2}
@@ -171,7 +171,7 @@ def test_a_label_of_several_texts_is_the_mean_of_unit_features(make):
 
 
 def test_many_labels_come_in_their_order_with_progress(make, monkeypatch):
-    monkeypatch.setattr("model.label_texts.TEXT_BATCH", 4)
+    monkeypatch.setattr("sigrl.model.label_texts.TEXT_BATCH", 4)
     backbone = make("conv", prompts=("a {label}", "the photo of {label}")).double()
     labels = [Label(name="dog " * (number % 5) + f"cat{number}") for number in range(11)]
     seen: list[int] = []

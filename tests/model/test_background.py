@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from model.background import save_background
-from model.bundle import load_bundle
-from model.bundle_files import BundleError, make_files, read_files, write_files
-from model.manifest import CALIBRATION
+from sigrl.model.background import save_background
+from sigrl.model.bundle import load_bundle
+from sigrl.model.bundle_files import BundleError, make_files, read_files, write_files
+from sigrl.model.manifest import CALIBRATION
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import torch
 from engine_bundles import NAMES, VOCABULARY
 from torch.nn import functional
 
-from model.biam import BiLevelAttention, RegionContext
-from model.bundle import load_bundle
-from model.config import HeadConfig
-from model.features import ImageFeatures
-from model.heads import create_head
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
+from sigrl.model.biam import BiLevelAttention, RegionContext
+from sigrl.model.bundle import load_bundle
+from sigrl.model.config import HeadConfig
+from sigrl.model.features import ImageFeatures
+from sigrl.model.heads import create_head
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
 
 B, GRID, C, D, K = 3, (2, 3), 9, 20, 2
 P = GRID[0] * GRID[1]
@@ -115,8 +115,8 @@ def test_a_label_scores_the_same_in_any_company(image_features, labels, form):
 
 @pytest.mark.parametrize("training", [False, True])
 def test_a_photograph_scores_the_same_in_any_batch(image_features, labels, form, training, monkeypatch):
-    monkeypatch.setattr("model.biam.ATTENTION_DROPOUT", 0.0)
-    monkeypatch.setattr("model.biam.SCENE_DROPOUT", 0.0)
+    monkeypatch.setattr("sigrl.model.biam.ATTENTION_DROPOUT", 0.0)
+    monkeypatch.setattr("sigrl.model.biam.SCENE_DROPOUT", 0.0)
     head = make_head(form).train(training)
     whole = score(head, image_features, labels)
     for number in range(B):

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import blocks
+from sigrl.model import blocks
 
 
 @given(length=st.integers(0, 500), item=st.integers(1, 3000), budget=st.integers(1, 20_000))

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.bundle import TaggingModel, load_bundle, save_bundle
-from model.bundle_files import BundleError, bundled_path
-from model.config import BackboneConfig, HeadConfig
-from model.vocabulary import Label
+from sigrl.model.bundle import TaggingModel, load_bundle, save_bundle
+from sigrl.model.bundle_files import BundleError, bundled_path
+from sigrl.model.config import BackboneConfig, HeadConfig
+from sigrl.model.vocabulary import Label
 
 FILES = ["manifest.json", "model.safetensors", "tokenizer.json"]
 
@@ -295,7 +295,7 @@ def test_configuration_and_weights_must_agree(copy):
 
 
 def test_a_package_without_a_checkpoint_says_so(monkeypatch, tmp_path, tiny_bundle):
-    monkeypatch.setattr("model.bundle_files.resources.files", lambda _package: tmp_path)
+    monkeypatch.setattr("sigrl.model.bundle_files.resources.files", lambda _package: tmp_path)
     with pytest.raises(BundleError, match="installed without a checkpoint"):
         bundled_path()
     shutil.copytree(tiny_bundle, tmp_path / "bundled")

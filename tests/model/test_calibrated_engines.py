@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from engine_bundles import NAMES, VOCABULARY
 
-from model.bundle_files import BundleError
-from model.calibration import OFFSET, SLOPE, THRESHOLD, probabilities
-from model.kept_features import KeptFeatures, join
-from model.label_refinement import BestF1, FalsePositiveRate
-from model.onnx_engine import OnnxEngine
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
+from sigrl.model.bundle_files import BundleError
+from sigrl.model.calibration import OFFSET, SLOPE, THRESHOLD, probabilities
+from sigrl.model.kept_features import KeptFeatures, join
+from sigrl.model.label_calibration import BestF1, FalsePositiveRate
+from sigrl.model.onnx_engine import OnnxEngine
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
 
 CALIBRATED = ("sigrl", "sigrl-no-svfr", "clip", "mkt", "biam", "biam-published", "mkt-on-clip")
 
@@ -60,7 +60,7 @@ def test_examples_move_probabilities_and_thresholds_of_their_labels_alone(load, 
     logits = engine.score(images, before)
     shown = np.zeros(logits.shape, np.int8)
     shown[:, 1] = np.where(logits[:, 1] > np.quantile(logits[:, 1], 0.7), 1, -1)
-    after = engine.refine_labels(before, engine.keep_images(images), shown, BestF1())
+    after = engine.calibrate_by_examples(before, engine.keep_images(images), shown, BestF1())
     assert _f1(engine, logits, after, shown)[1] >= _f1(engine, logits, before, shown)[1]
     others = np.arange(len(NAMES)) != 1
     np.testing.assert_array_equal(after.calibration[others], before.calibration[others])
@@ -71,7 +71,7 @@ def test_a_false_positive_rate_needs_a_background_set_and_no_examples(load, make
     engine = load("sigrl")
     labels = engine.encode_labels(VOCABULARY)
     nothing = np.zeros((0, len(NAMES)), np.int8)
-    after = engine.refine_labels(labels, None, nothing, FalsePositiveRate(0.1))
+    after = engine.calibrate_by_examples(labels, None, nothing, FalsePositiveRate(0.1))
     found = engine.probabilities(engine.background_logits(labels), labels)
     taken = ((1 - found) * (found >= engine.thresholds(after))).sum(axis=0)
     assert (taken <= 0.1 * (1 - found).sum(axis=0) + 1e-3).all()
@@ -91,7 +91,7 @@ def test_examples_need_no_background_set_and_any_form(make, make_exported, photo
     images = engine.encode_images(photographs)
     logits = engine.score(images, before)
     shown = np.where(logits > np.quantile(logits, 0.7, axis=0), 1, -1).astype(np.int8)
-    after = engine.refine_labels(before, engine.keep_images(images), shown, BestF1())
+    after = engine.calibrate_by_examples(before, engine.keep_images(images), shown, BestF1())
     fitted = _f1(engine, logits, after, shown).mean()
     assert fitted > max(0.8, _f1(engine, logits, before, shown).mean())
 

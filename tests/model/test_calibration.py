@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pydantic import ValidationError
 
-from model.calibration import (
+from sigrl.model.calibration import (
     OFFSET,
     SLOPE,
     THRESHOLD,
@@ -24,7 +24,7 @@ from model.calibration import (
     probabilities,
     recall_thresholds,
 )
-from training.metrics import expected_calibration_error
+from sigrl.training.measures.metrics import expected_calibration_error
 
 CONFIG = CalibrationConfig(photographs=400, offset=-5.0, slope=0.5)
 
@@ -200,7 +200,7 @@ def test_a_configuration_that_makes_no_sense_is_refused(bad):
 
 def test_torch_is_not_needed():
     code = (
-        "import sys, model.calibration, model.background, model.label_refinement, model.label_hygiene;"
+        "import sys, sigrl.model.calibration, sigrl.model.background, sigrl.model.label_calibration, sigrl.model.label_hygiene;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

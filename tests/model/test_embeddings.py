@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from engine_bundles import VOCABULARY
 
-from model.bundle import load_bundle
-from model.onnx_engine import OnnxEngine
-from model.torch_engine import TorchEngine
+from sigrl.model.bundle import load_bundle
+from sigrl.model.onnx_engine import OnnxEngine
+from sigrl.model.torch_engine import TorchEngine
 
 
 @pytest.mark.parametrize("name", ["clip", "mkt-published"])

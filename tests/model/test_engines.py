@@ -8,13 +8,13 @@ import pytest
 import torch
 from engine_bundles import BUNDLES, NAMES, VOCABULARY
 
-from model.bundle import load_bundle
-from model.bundle_files import BundleError
-from model.features import LabelFeatures
-from model.onnx_engine import OnnxEngine
-from model.svfr import SemanticFeatureReconstruction
-from model.torch_engine import TorchEngine
-from model.vocabulary import Label, Vocabulary
+from sigrl.model.bundle import load_bundle
+from sigrl.model.bundle_files import BundleError
+from sigrl.model.features import LabelFeatures
+from sigrl.model.onnx_engine import OnnxEngine
+from sigrl.model.svfr import SemanticFeatureReconstruction
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Label, Vocabulary
 
 
 @pytest.fixture(params=["torch", "onnx"])

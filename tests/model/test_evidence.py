@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from model.config import EvidenceConfig, HeadConfig
-from model.evidence import GAINS, Evidence, Photographs, pool_tokens, shapes
-from model.kept_features import keep
-from model.label_facts import FEATURES
-from model.vocabulary import Label
+from sigrl.model.config import EvidenceConfig, HeadConfig
+from sigrl.model.evidence import GAINS, Evidence, Photographs, pool_tokens, shapes
+from sigrl.model.kept_features import keep
+from sigrl.model.label_facts import FEATURES
+from sigrl.model.vocabulary import Label
 
 DIM, CLASSES = 16, 5
 CONFIG = EvidenceConfig(

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from model.bundle import TaggingModel
-from model.bundle_files import read_files, write_files
-from model.config import EvidenceConfig, HeadConfig, WordTowerConfig
-from model.evidence import pool_tokens, shapes
-from model.kept_features import join, keep
-from model.label_facts import FEATURES
-from model.onnx_engine import OnnxEngine
-from model.torch_engine import TorchEngine
-from model.vocabulary import Label, Vocabulary
-from training.tasks.everyday.assemble import assemble
-from training.tasks.export import export
+from sigrl.model.bundle import TaggingModel
+from sigrl.model.bundle_files import read_files, write_files
+from sigrl.model.config import EvidenceConfig, HeadConfig, WordTowerConfig
+from sigrl.model.evidence import pool_tokens, shapes
+from sigrl.model.kept_features import join, keep
+from sigrl.model.label_facts import FEATURES
+from sigrl.model.onnx_engine import OnnxEngine
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.training.bundles.export import export
+from sigrl.training.tasks.everyday.assemble import assemble
 
 CONFIG = EvidenceConfig(known_words=(("dog", "hound"), ("cat",), ("tree",)), class_texts=9, lexicon=6, rank=4)
 VOCABULARY = Vocabulary(

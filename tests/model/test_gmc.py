@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model import gmc
-from model.gmc import GraphAttention, LabelGraph
+from sigrl.model import gmc
+from sigrl.model.gmc import GraphAttention, LabelGraph
 
 WHOLE, ONE_ROW = 2**24, 1
 

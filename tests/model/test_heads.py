@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from model.config import HeadConfig
-from model.features import ImageFeatures, LabelFeatures
-from model.heads import BiamHead, ClipHead, Head, MktHead, SigRLHead, create_head
+from sigrl.model.config import HeadConfig
+from sigrl.model.features import ImageFeatures, LabelFeatures
+from sigrl.model.heads import BiamHead, ClipHead, Head, MktHead, SigRLHead, create_head
 
 B, P, C, D, K = 3, 6, 9, 8, 5
 CONTEXT = tuple(f"context {number}" for number in range(K))

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vocabulary_strategies import vocabularies
 
-from model.hierarchy import MAX_LEVELS
-from model.vocabulary import Label, Vocabulary, VocabularyError
+from sigrl.model.hierarchy import MAX_LEVELS
+from sigrl.model.vocabulary import Label, Vocabulary, VocabularyError
 
 
 def _vocabulary(*labels: Label | str) -> Vocabulary:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from model.kept_features import KeptFeatures, join, keep
+from sigrl.model.kept_features import KeptFeatures, join, keep
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model import label_hygiene
-from model.label_hygiene import Hygiene, hygiene
+from sigrl.model import label_hygiene
+from sigrl.model.label_hygiene import Hygiene, hygiene
 
 NAMES = ("rare", "everywhere", "sofa", "couch", "shadow of sofa", "plain")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from vocabulary_strategies import vocabularies
 
-from model.label_lists import COLUMNS, read_labels
-from model.vocabulary import Label, Vocabulary, VocabularyError
+from sigrl.model.label_lists import COLUMNS, read_labels
+from sigrl.model.vocabulary import Label, Vocabulary, VocabularyError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "labels"
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model.label_warnings import ABSENCE, UNKNOWN, names_an_absence, warnings
-from model.vocabulary import Label, Vocabulary
+from sigrl.model.label_warnings import ABSENCE, UNKNOWN, names_an_absence, warnings
+from sigrl.model.vocabulary import Label, Vocabulary
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model.labelled_files import LabelledFileError, read_label_file
+from sigrl.model.labelled_files import LabelledFileError, read_label_file
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 from engine_bundles import NAMES, VOCABULARY
 
-from model import onnx_engine, onnx_graphs
-from model.bundle_files import BundleError, read_files
-from model.onnx_engine import OnnxEngine
-from model.vocabulary import Label, Vocabulary
+from sigrl.model import onnx_engine, onnx_graphs
+from sigrl.model.bundle_files import BundleError, read_files
+from sigrl.model.onnx_engine import OnnxEngine
+from sigrl.model.vocabulary import Label, Vocabulary
 
 WITHOUT_TORCH = """
 import json, sys
@@ -26,9 +26,9 @@ for name in ("torch", "torchvision", "open_clip", "timm", "onnx", "training"):
 
 import numpy as np
 from PIL import Image
-from model.onnx_engine import OnnxEngine
-from model.preprocess import preprocess
-from model.vocabulary import Vocabulary
+from sigrl.model.onnx_engine import OnnxEngine
+from sigrl.model.preprocess import preprocess
+from sigrl.model.vocabulary import Vocabulary
 
 engine = OnnxEngine.load(Path(sys.argv[1]), "cpu")
 pixels = preprocess(Image.new("RGB", (90, 70), "red"), engine.preprocessing)

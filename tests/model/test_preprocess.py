@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.config import Preprocessing
-from model.preprocess import preprocess
+from sigrl.model.config import Preprocessing
+from sigrl.model.preprocess import preprocess
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 

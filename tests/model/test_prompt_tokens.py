@@ -5,10 +5,10 @@ import torch
 from engine_bundles import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 
-from model.backbone import Backbone
-from model.prompt_tokens import PromptTokens
-from model.tokenizer import SentenceTokenizer
-from model.vocabulary import Label
+from sigrl.model.backbone import Backbone
+from sigrl.model.prompt_tokens import PromptTokens
+from sigrl.model.tokenizer import SentenceTokenizer
+from sigrl.model.vocabulary import Label
 
 PROMPT = "There is a {label} in the scene"
 LABELS = [Label(name=name) for name in ("dog", "in the scene", "red cat")]

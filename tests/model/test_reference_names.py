@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from model.config import HeadConfig
-from model.heads import create_head
-from model.reference_names import HEAD_NAMES, LEFT_OUT, map_reference_weights
+from sigrl.model.config import HeadConfig
+from sigrl.model.heads import create_head
+from sigrl.model.reference_names import HEAD_NAMES, LEFT_OUT, map_reference_weights
 
 
 def published_head() -> dict[str, torch.Tensor]:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model.config import SentenceEncoderConfig
-from model.sentence_encoder import SentenceEncoder
+from sigrl.model.config import SentenceEncoderConfig
+from sigrl.model.sentence_encoder import SentenceEncoder
 
 CONFIG = SentenceEncoderConfig(vocab_size=50, width=16, layers=2, heads=4, feed_forward=32, context_length=10)
 

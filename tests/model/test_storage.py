@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.storage import pack, unpack
+from sigrl.model.storage import pack, unpack
 
 
 def nothing(_name, _tensor):

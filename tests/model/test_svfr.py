@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.measuring import SavedBytes
-from model.svfr import SemanticFeatureReconstruction, affinity, label_gate, semantic_decoupling
+from sigrl.model.svfr import SemanticFeatureReconstruction, affinity, label_gate, semantic_decoupling
 
 WHOLE, ONE_LABEL = 2**24, 1
 B, P, C, D = 2, 5, 4, 6

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from model.tokenizer import ClipTokenizer, SentenceTokenizer
+from sigrl.model.tokenizer import ClipTokenizer, SentenceTokenizer
 
 
 @pytest.fixture
@@ -64,5 +64,5 @@ def test_a_tokenizer_without_special_tokens_is_refused(tokenizer_definition):
 
 
 def test_it_imports_without_torch():
-    code = "import sys, model.tokenizer; assert 'torch' not in sys.modules"
+    code = "import sys, sigrl.model.tokenizer; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from engine_bundles import NAMES, VOCABULARY
 
-from model.engine import Engine
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
+from sigrl.model.engine import Engine
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_tokens_are_rebuilt_once_for_all_vocabularies(engine, pixels, monkeypatc
     np.testing.assert_allclose(
         engine.score(replace(features, rebuilt_tokens=None), labels), with_tokens, atol=1e-5
     )
-    monkeypatch.delattr("model.svfr.SemanticFeatureReconstruction.forward")
+    monkeypatch.delattr("sigrl.model.svfr.SemanticFeatureReconstruction.forward")
     np.testing.assert_array_equal(engine.score(features, labels), with_tokens)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from vocabulary_strategies import vocabularies
 
-from model.vocabulary import MAX_LABELS, Label, Vocabulary, VocabularyError
+from sigrl.model.vocabulary import MAX_LABELS, Label, Vocabulary, VocabularyError
 
 
 def test_names_are_trimmed_and_whitespace_collapsed() -> None:
@@ -128,7 +128,7 @@ def test_load_names_the_file_in_every_error(tmp_path: Path) -> None:
 
 
 def test_imports_without_torch() -> None:
-    code = "import sys, model.vocabulary, model.preprocess; sys.exit('torch' in sys.modules)"
+    code = "import sys, sigrl.model.vocabulary, sigrl.model.preprocess; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from model.vocabulary import Label, Vocabulary
+from sigrl.model.vocabulary import Label, Vocabulary
 
 _CHARACTERS = st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn"))
 _DIRECTIONS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

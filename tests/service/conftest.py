@@ -8,10 +8,10 @@ import sample_images as samples
 from fake_engine import FakeEngine
 from fastapi.testclient import TestClient
 
-from service import cli
-from service.app import create_app
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.service import cli
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A small engine that satisfies `model.engine.Engine` without torch: it sees nothing but colours."""
+"""A small engine that satisfies `sigrl.model.engine.Engine` without torch: it sees nothing but colours."""
 
 import hashlib
 import threading
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from model.calibration import NO_BACKGROUND, THRESHOLD, probabilities
-from model.config import Preprocessing
-from model.kept_features import KeptFeatures, keep
-from model.label_refinement import EverydayGoal, Goal, everyday_thresholds, fit_labels
-from model.vocabulary import Vocabulary
+from sigrl.model.calibration import NO_BACKGROUND, THRESHOLD, probabilities
+from sigrl.model.config import Preprocessing
+from sigrl.model.kept_features import KeptFeatures, keep
+from sigrl.model.label_calibration import EverydayGoal, Goal, everyday_thresholds, fit_labels
+from sigrl.model.vocabulary import Vocabulary
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "black": (0, 0, 0)}
 
@@ -128,7 +128,7 @@ class FakeEngine:
         halves = photographs.image_embeddings.astype(np.float32).reshape(-1, 2, 3)
         return self.score(FakeFeatures(halves), label_features)
 
-    def refine_labels(
+    def calibrate_by_examples(
         self, label_features: FakeFeatures, examples: KeptFeatures | None, labels: np.ndarray, goal: Goal
     ) -> FakeFeatures:
         fitted = fit_labels(

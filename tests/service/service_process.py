@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 from fake_engine import FakeEngine, FakeFeatures
 
-from model.vocabulary import Vocabulary
+from sigrl.model.vocabulary import Vocabulary
 
 LONG = 60.0
 
@@ -102,9 +102,9 @@ class _Engine(FakeEngine):
 
 
 if __name__ == "__main__":
-    import service.tagger
-    from service import cli
+    import sigrl.service.tagging.tagger
+    from sigrl.service import cli
 
     if delay := os.environ["DELAY"]:
-        service.tagger.load_engine = lambda *_: _Engine(delay=float(delay))  # type: ignore[attr-defined,assignment]
+        sigrl.service.tagging.tagger.load_engine = lambda *_: _Engine(delay=float(delay))  # type: ignore[attr-defined,assignment]
     cli.main()

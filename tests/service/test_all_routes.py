@@ -9,12 +9,12 @@ import httpx
 import sample_images as samples
 from two_checkpoints import load, save_other_bundle, serving, wait_until
 
-from model.manifest import Description
-from service.app import create_app
-from service.keys.key import KeyScope
-from service.keys.store import KeyStore
-from service.settings import Settings
-from service.store import Database
+from sigrl.model.manifest import Description
+from sigrl.service.app import create_app
+from sigrl.service.database.database import Database
+from sigrl.service.keys.key import KeyScope
+from sigrl.service.keys.store import KeyStore
+from sigrl.service.settings import Settings
 
 FILES = [("image", ("photo.jpg", samples.jpeg()))]
 PETS = "/v1/vocabularies/pets"

@@ -12,20 +12,20 @@ import sample_images as samples
 from fake_engine import COLOURS, FakeEngine, FakeFeatures
 from PIL import Image
 
-from model.vocabulary import Vocabulary
-from service import async_tagger
-from service.async_tagger import AsyncTagger
-from service.errors import (
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.errors import (
     DeadlineError,
     NotReadyError,
     OverloadedError,
     RequestTooLargeError,
     UnsupportedImageError,
 )
-from service.outcomes import Finished
-from service.selection import Selection
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.service.serving import async_tagger
+from sigrl.service.serving.async_tagger import AsyncTagger
+from sigrl.service.serving.outcomes import ImageResult
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.selection import Selection
+from sigrl.service.tagging.tagger import Tagger
 
 LONG = 60.0
 COLOUR_NAMES = Vocabulary.from_names(list(COLOURS), "colours")
@@ -65,12 +65,14 @@ async def running(engine: FakeEngine, **settings: Any) -> AsyncIterator[AsyncTag
     assert tagger._batcher.permits.taken == (0, 0)
 
 
-async def tag(tagger: AsyncTagger, photographs: Sequence[bytes], *vocabularies: Vocabulary) -> list[Finished]:
+async def tag(
+    tagger: AsyncTagger, photographs: Sequence[bytes], *vocabularies: Vocabulary
+) -> list[ImageResult]:
     async with tagger.tag_many(photographs, vocabularies or [COLOUR_NAMES], Selection()) as tags:
         return await tags.in_order()
 
 
-def labels(finished: Finished) -> list[tuple[str, ...]]:
+def labels(finished: ImageResult) -> list[tuple[str, ...]]:
     assert not isinstance(finished.outcome, Exception)
     return [tagging.labels for tagging in finished.outcome]
 

@@ -10,11 +10,11 @@ import sample_images as samples
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from model.vocabulary import MAX_LABELS
-from service import cli
-from service.commands.tag import SOME_FAILED
-from service.errors import TaggerError
-from service.tagger import Tagger
+from sigrl.model.vocabulary import MAX_LABELS
+from sigrl.service import cli
+from sigrl.service.commands.tag import SOME_FAILED
+from sigrl.service.errors import TaggerError
+from sigrl.service.tagging.tagger import Tagger
 
 Ask = Callable[[bytes, Sequence[str]], tuple[set[str], str]]
 """Photograph and labels to (accepted labels, "") or (nothing, error)."""
@@ -66,7 +66,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     if request.param == "http":
         return _ask_http(request.getfixturevalue("client"))
     monkeypatch, engine = request.getfixturevalue("monkeypatch"), request.getfixturevalue("engine")
-    monkeypatch.setattr("service.tagger.load_engine", lambda *_: engine)
+    monkeypatch.setattr("sigrl.service.tagging.tagger.load_engine", lambda *_: engine)
     return _ask_command_line(request.getfixturevalue("sigrl"), request.getfixturevalue("photograph"))
 
 

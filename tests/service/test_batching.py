@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching import Batcher, BatchLimits
-from service.errors import DeadlineError, ModelError, NotReadyError, OverloadedError
+from sigrl.service.batching.batcher import Batcher, BatchLimits
+from sigrl.service.errors import DeadlineError, ModelError, NotReadyError, OverloadedError
 
 LIMITS = BatchLimits(waiting_items=50, waiting_pixels=10**6, batch_items=8, batch_pixels=10**6)
 # Long enough for the busiest machine: nothing waits for it unless it hangs.

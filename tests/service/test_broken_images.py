@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.errors import ImageError
-from service.image_files import ImageLimits
-from service.images import decode
+from sigrl.service.errors import ImageError
+from sigrl.service.images.decoding import decode
+from sigrl.service.images.files import ImageLimits
 
 LIMITS = ImageLimits(max_pixels=100_000)
 GOOD = {

@@ -11,9 +11,9 @@ from fake_engine import FakeEngine, FakeFeatures
 from fastapi.testclient import TestClient
 from two_checkpoints import load, wait_until
 
-from service.app import create_app
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 FIRST = "/v1/checkpoints/sha256:first"
 
@@ -165,7 +165,7 @@ def test_limits_of_drift_hold_until_forced() -> None:
 def test_a_shadow_sees_its_share(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = fake_runtime(loader=_load, shadow_share=share)
     drawn = iter(np.linspace(0, 1, 8, endpoint=False))
-    monkeypatch.setattr("service.checkpoints.shadow.random.random", lambda: next(drawn))
+    monkeypatch.setattr("sigrl.service.checkpoints.shadow.random.random", lambda: next(drawn))
     with TestClient(create_app(Settings(), runtime=runtime)) as client:
         same = load(client, "same")
         client.post(f"/v1/checkpoints/{same}/shadow")

@@ -8,13 +8,14 @@ import pytest
 import sample_images as samples
 from fake_engine import FakeEngine
 
-from service import cli, rendering
-from service.commands.tag import SOME_FAILED
+from sigrl.service import cli
+from sigrl.service import terminal as rendering
+from sigrl.service.commands.tag import SOME_FAILED
 
 
 @pytest.fixture(autouse=True)
 def _fake_engine(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.tagger.load_engine", lambda *_: engine)
+    monkeypatch.setattr("sigrl.service.tagging.tagger.load_engine", lambda *_: engine)
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_version_and_help_come_quickly_and_load_nothing_heavy(sigrl) -> None:
     status, out, _ = sigrl("--version")
     assert status == 0
     assert out.startswith("sigrl-tagger ")
-    code = "import sys, service.cli; sys.exit(bool({'torch', 'numpy', 'PIL', 'fastapi'} & set(sys.modules)))"
+    code = "import sys, sigrl.service.cli; sys.exit(bool({'torch', 'numpy', 'PIL', 'fastapi'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -7,9 +7,9 @@ import pytest
 import sample_images as samples
 from fastapi.testclient import TestClient
 
-from service import Tagger
-from service.app import create_app
-from service.settings import Settings
+from sigrl import Tagger
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
 
 PHOTOGRAPH = ("image", ("photo.jpg", samples.jpeg(), "image/jpeg"))
 

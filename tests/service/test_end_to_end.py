@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.errors import CheckpointError
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.service.app import create_app
+from sigrl.service.errors import CheckpointError
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

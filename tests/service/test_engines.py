@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from model.kernels.cpu_steps import CpuSteps
-from service import Tagger
-from service.engines import load_engine
-from service.errors import CheckpointError, ParameterError
-from service.settings import load_settings
+from sigrl import Tagger
+from sigrl.model.kernels.cpu_steps import CpuSteps
+from sigrl.service.errors import CheckpointError, ParameterError
+from sigrl.service.settings import load_settings
+from sigrl.service.tagging.engines import load_engine
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
@@ -43,13 +43,13 @@ def test_a_bundle_without_graphs_says_how_to_export_them(tiny_bundle):
 
 
 def test_an_engine_that_is_not_installed_is_named(tiny_bundle, monkeypatch):
-    monkeypatch.setitem(sys.modules, "model.onnx_engine", None)
+    monkeypatch.setitem(sys.modules, "sigrl.model.onnx_engine", None)
     with pytest.raises(ParameterError, match="'onnx' cannot be used"):
         load_engine(tiny_bundle, load_settings(engine="onnx"))
 
 
 def test_a_precision_that_the_device_lacks_is_refused(tiny_bundle, monkeypatch):
-    monkeypatch.setattr("model.torch_engine.choose_precision", _refuse)
+    monkeypatch.setattr("sigrl.model.torch_engine.choose_precision", _refuse)
     with pytest.raises(ParameterError, match="int8 is for CPUs"):
         load_engine(tiny_bundle, load_settings(precision="int8"))
 

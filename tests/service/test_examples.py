@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from model.vocabulary import Label, Vocabulary
-from service.images import decode
+from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.service.images.decoding import decode
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PHOTOGRAPHS = sorted(EXAMPLES.glob("*.jpg"))

@@ -10,11 +10,12 @@ from fake_engine import PREPROCESSING, FakeEngine
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from model.config import Preprocessing
-from service import Tagger, errors
-from service.app import create_app
-from service.heat_maps import MAX_SIDE, overlay
-from service.settings import Settings
+from sigrl import Tagger
+from sigrl.model.config import Preprocessing
+from sigrl.service import errors
+from sigrl.service.app import create_app
+from sigrl.service.drawing.heat_maps import MAX_SIDE, overlay
+from sigrl.service.settings import Settings
 
 PHOTOGRAPH = ("image", ("photo.jpg", samples.jpeg(), "image/jpeg"))
 

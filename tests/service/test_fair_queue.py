@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.fair_queue import FairQueue
+from sigrl.service.batching.fair_queue import FairQueue
 
 
 @dataclass(eq=False)

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from service.errors import IdempotencyKeyError
-from service.idempotency import Answers
+from sigrl.service.errors import IdempotencyKeyError
+from sigrl.service.http.idempotency import Answers
 
 
 class Clock:

@@ -10,9 +10,9 @@ import pytest
 import sample_images as samples
 from PIL import Image
 
-from service import errors
-from service.image_files import ImageLimits, read
-from service.images import decode, to_rgb
+from sigrl.service import errors
+from sigrl.service.images.decoding import decode, to_rgb
+from sigrl.service.images.files import ImageLimits, read
 
 
 def _looks_like_the_picture(image: Image.Image, tolerance: int = 12) -> bool:
@@ -210,7 +210,7 @@ def test_opened_images_are_loaded_and_turned() -> None:
 def test_pillows_own_warning_stays_away() -> None:
     # In a process of its own, for pytest sets the warnings' filters anew.
     code = (
-        "import sample_images\nfrom service import errors, images\n"
+        "import sample_images\nfrom sigrl.service import errors\nfrom sigrl.service.images import decoding as images\n"
         "try: images.decode(sample_images.png_header_of(10_000, 10_000))\n"
         "except errors.ImageTooLargeError: pass"
     )

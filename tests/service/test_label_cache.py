@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from fake_engine import FakeFeatures
 
-from service.label_cache import LabelCache
+from sigrl.service.tagging.label_cache import LabelCache
 
 
 def _features(megabytes: int) -> FakeFeatures:

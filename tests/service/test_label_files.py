@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
-from model.vocabulary import Label, Vocabulary
-from service import label_files
-from service.label_files import LabelFiles
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.service.settings import Settings
+from sigrl.service.tagging import label_files
+from sigrl.service.tagging.label_files import LabelFiles
+from sigrl.service.tagging.tagger import Tagger
 
 COLOURS = Vocabulary.from_names(["red", "green", "salt"])
 
@@ -149,7 +149,7 @@ def test_an_installations_tagger_keeps_them_and_a_bare_one_does_not(
 ) -> None:
     def encoded(settings: Settings) -> int:
         engine = FakeEngine()
-        monkeypatch.setattr("service.tagger.load_engine", lambda *_: engine)
+        monkeypatch.setattr("sigrl.service.tagging.tagger.load_engine", lambda *_: engine)
         tagger = Tagger.from_settings(settings)
         tagger.prepare(["red", "green"])
         tagger.prepare(["red", "green"])

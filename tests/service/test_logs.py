@@ -7,8 +7,8 @@ import pytest
 import sample_images as samples
 from service_process import ServiceProcess, wait_until
 
-from service.context import SERVED, Served
-from service.logs import OfRequest, TextFormatter
+from sigrl.service.observability.context import SERVED, Served
+from sigrl.service.observability.logs import OfRequest, TextFormatter
 
 LABEL, FILE = "a-label-of-mine", "a-file-of-mine.jpg"
 

@@ -9,7 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from service_process import ServiceProcess, wait_until
 from test_server import Asking
 
-from service import metrics, version
+from sigrl import version
+from sigrl.service.observability import metrics
 
 RAW = {"content-type": "image/jpeg"}
 OURS = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]

@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from service.middleware import CancelOnDisconnect
+from sigrl.service.http.middleware import CancelOnDisconnect
 
 SCOPE: Scope = {"type": "http"}
 BODY = [

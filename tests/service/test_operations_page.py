@@ -10,8 +10,8 @@ from prometheus_client import Counter
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic_core import PydanticUndefined
 
-from service import metrics
-from service.settings import Settings
+from sigrl.service.observability import metrics
+from sigrl.service.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 

@@ -12,9 +12,9 @@ import sample_images as samples
 import uvicorn
 from fake_engine import FakeEngine, FakeFeatures
 
-from service.app import create_app
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 LONG = 60.0
 RAW = {"content-type": "image/jpeg"}

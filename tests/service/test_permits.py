@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import OverloadedError, RequestTooLargeError
-from service.permits import Permits
+from sigrl.service.batching.permits import Permits
+from sigrl.service.errors import OverloadedError, RequestTooLargeError
 
 
 class Clock:

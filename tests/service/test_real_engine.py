@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service import Tagger, errors
-from service.app import create_app
-from service.settings import Settings
+from sigrl import Tagger
+from sigrl.service import errors
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PHOTOGRAPH = EXAMPLES / "cat.jpg"
@@ -24,7 +25,14 @@ def test_three_doors_one_answer(tiny_bundle: Path) -> None:
 
     arguments = ["--labels", json.dumps(LABELS), "--top-k", 5, "--checkpoint", tiny_bundle, "--json"]
     # In a process of its own, as users start it: what libraries print while they load would show.
-    command = [sys.executable, "-c", "from service.cli import main; main()", "tag", PHOTOGRAPH, *arguments]
+    command = [
+        sys.executable,
+        "-c",
+        "from sigrl.service.cli import main; main()",
+        "tag",
+        PHOTOGRAPH,
+        *arguments,
+    ]
     ran = subprocess.run(
         [*map(str, command)], check=False, capture_output=True, text=True, cwd=EXAMPLES.parent
     )

@@ -8,8 +8,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from vocabulary_strategies import vocabularies
 
-from model.vocabulary import Vocabulary
-from service.errors import (
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.errors import (
     ParameterError,
     PreconditionError,
     ReadOnlyVocabularyError,
@@ -17,10 +17,11 @@ from service.errors import (
     TaggerError,
     VocabularyNotFoundError,
 )
-from service.preconditions import Preconditions
-from service.settings import Settings
-from service.vocabularies import BUILTIN, builtin, queries
-from service.vocabularies.registry import VocabularyRegistry
+from sigrl.service.settings import Settings
+from sigrl.service.vocabularies import queries
+from sigrl.service.vocabularies.builtin import BUILTIN, builtin
+from sigrl.service.vocabularies.preconditions import Preconditions
+from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 PETS = Vocabulary.from_names(["dog", "cat"], "pets")
 MORE = Vocabulary.from_names(["dog", "cat", "hamster"])

@@ -18,7 +18,7 @@ import pytest
 import sample_images as samples
 from two_checkpoints import load, save_other_bundle, wait_until
 
-from model.manifest import Description
+from sigrl.model.manifest import Description
 
 PHOTOGRAPH = [("image", ("photo.jpg", samples.jpeg()))]
 PETS = "/v1/vocabularies/pets"
@@ -38,7 +38,7 @@ class Replica:
 
     def start(self) -> None:
         with self._log.open("ab") as log:
-            command = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
+            command = [sys.executable, "-c", "from sigrl.service.cli import main; main()", "serve"]
             self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
 
     def is_ready(self) -> bool:

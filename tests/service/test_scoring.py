@@ -3,14 +3,14 @@ import pytest
 from fake_engine import FakeEngine
 from PIL import Image
 
-from model.engine import Engine
-from model.label_warnings import ABSENCE, UNKNOWN
-from model.preprocess import preprocess
-from model.vocabulary import Label, Vocabulary
-from service import vocabularies
-from service.errors import ModelError, ParameterError
-from service.scoring import MOST_DOUBTFUL, Question, Scored, Scores, Work, score_batch
-from service.selection import SURE, Selection
+from sigrl.model.engine import Engine
+from sigrl.model.label_warnings import ABSENCE, UNKNOWN
+from sigrl.model.preprocess import preprocess
+from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.service.errors import ModelError, ParameterError
+from sigrl.service.tagging.scoring import MOST_DOUBTFUL, BatchItem, Question, ScoredImage, Scores, score_batch
+from sigrl.service.tagging.selection import SURE, Selection
+from sigrl.service.vocabularies import builtin as vocabularies
 
 COLOURS = ("red", "blue", "white", "black", "magenta")
 
@@ -20,13 +20,13 @@ def _question(engine: Engine, *labels: str) -> Question:
     return Question(engine, vocabulary, engine.encode_labels(vocabulary), Selection())
 
 
-def _work(colour: str, *questions: Question) -> Work:
+def _work(colour: str, *questions: Question) -> BatchItem:
     image = Image.new("RGB", (40, 30), colour)
-    return Work(preprocess(image, questions[0].engine.preprocessing), questions)
+    return BatchItem(preprocess(image, questions[0].engine.preprocessing), questions)
 
 
-def _tags(work: Work, scored: Scored | ModelError) -> list[tuple[str, ...]]:
-    assert isinstance(scored, Scored)
+def _tags(work: BatchItem, scored: ScoredImage | ModelError) -> list[tuple[str, ...]]:
+    assert isinstance(scored, ScoredImage)
     answers = zip(work.questions, scored.scores, strict=True)
     return [question.answer(scores).labels for question, scores in answers]
 
@@ -51,7 +51,7 @@ def test_two_checkpoints_in_one_batch_do_not_mix() -> None:
     expected = [("red",), ("blue",), ("white",), ("black",), ()]
     for n, (work, scored) in enumerate(zip(works, score_batch(works), strict=True)):
         assert _tags(work, scored) == [expected[n]]
-        assert isinstance(scored, Scored)
+        assert isinstance(scored, ScoredImage)
         assert work.questions[0].answer(scored.scores[0]).checkpoint == ("sha256:old", "sha256:new")[n % 2]
     assert (old.batches, new.batches) == ([3], [2])
 
@@ -70,7 +70,7 @@ def test_scores_that_are_no_numbers_fail_their_photograph_alone(monkeypatch: pyt
     first, second, third = score_batch([_work("red", question) for _ in range(3)])
     assert isinstance(second, ModelError)
     for scored in (first, third):
-        assert isinstance(scored, Scored)
+        assert isinstance(scored, ScoredImage)
         assert question.answer(scored.scores[0]).labels == ("red",)
     assert score_batch([]) == []
 

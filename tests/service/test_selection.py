@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vocabulary_strategies import vocabularies
 
-from model.vocabulary import Label, Vocabulary
-from service.errors import ParameterError
-from service.selection import DEFAULT_TOP_K, GUESSES, SURE, Chosen, Selection
+from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.service.errors import ParameterError
+from sigrl.service.tagging.selection import DEFAULT_TOP_K, GUESSES, SURE, Chosen, Selection
 
 VOCABULARY = Vocabulary(
     labels=(Label(name="a"), Label(name="b"), Label(name="c", threshold=0.9), Label(name="d", threshold=0.1))

@@ -10,9 +10,9 @@ import sample_images as samples
 from fake_engine import FakeEngine
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 FILES = [("image", (f"{n}.jpg", samples.jpeg(48 + 8 * n))) for n in range(3)]
 

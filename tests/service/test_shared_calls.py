@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.shared_calls import SharedCalls
+from sigrl.service.batching.shared_calls import SharedCalls
 
 
 def test_who_asks_for_the_same_shares_a_call_and_who_leaves_does_not_end_it() -> None:

@@ -8,10 +8,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from service.errors import ParameterError, StoreError
-from service.settings import Settings
-from service.store import FILE_NAME, Database
-from service.tables import Base, VocabularyRow
+from sigrl.service.database.database import FILE_NAME, Database
+from sigrl.service.database.tables import Base, VocabularyRow
+from sigrl.service.errors import ParameterError, StoreError
+from sigrl.service.settings import Settings
 
 
 @pytest.fixture

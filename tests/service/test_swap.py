@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +14,13 @@ import pytest
 from fastapi.testclient import TestClient
 from two_checkpoints import load, save_other_bundle, serving, wait_until
 
-from model.manifest import Description
-from service.app import create_app
-from service.calibration.refining import Refiner
-from service.calibration.store import CalibrationStore
-from service.settings import Settings
-from service.tagger import Tagger
-from service.vocabularies.registry import VocabularyRegistry
+from sigrl.model.manifest import Description
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
+from sigrl.service.vocabularies.calibration_store import CalibrationStore
+from sigrl.service.vocabularies.label_calibrator import LabelCalibrator
+from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.jpg"))
 LABELS = ["dog", "cat", "red", "blue"]
@@ -150,7 +151,7 @@ def _recomputed(
     newest = registry.get("mine", 2)
     found = {}
     for bundle in ("one", "two"):
-        tagger = Tagger(store / bundle, refine=Refiner(CalibrationStore(registry.database)))
+        tagger = Tagger(store / bundle, label_calibrator=LabelCalibrator(CalibrationStore(registry.database)))
         for number in calibrations:
             vocabulary = newest.model_copy(update={"calibration": number})
             found[tagger.engine.checkpoint_id, number] = [

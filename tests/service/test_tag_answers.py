@@ -13,9 +13,9 @@ import sample_images as samples
 from fake_engine import FakeEngine, FakeFeatures
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 PHOTOGRAPH = ("image", ("photo.jpg", samples.jpeg(), "image/jpeg"))
 GARBAGE = ("image", ("bad.jpg", b"garbage", "image/jpeg"))

@@ -10,11 +10,12 @@ import sample_images as samples
 from fake_engine import COLOURS, FakeEngine, FakeFeatures
 from PIL import Image
 
-from model.vocabulary import Label, Vocabulary
-from service import errors, images
-from service.image_files import ImageLimits
-from service.tagger import Tagger
-from service.vocabularies import builtin
+from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.service import errors
+from sigrl.service.images import decoding as images
+from sigrl.service.images.files import ImageLimits
+from sigrl.service.tagging.tagger import Tagger
+from sigrl.service.vocabularies.builtin import builtin
 
 
 def test_a_path_bytes_and_an_opened_image_give_the_same(tagger: Tagger, photograph: Path) -> None:
@@ -137,6 +138,6 @@ def test_limits_reach_the_decoder(engine: FakeEngine) -> None:
 def test_importing_service_is_cheap() -> None:
     code = (
         "import sys, service; heavy = {'PIL', 'numpy', 'pydantic'} & set(sys.modules); "
-        "from service import Tagger; sys.exit(bool(heavy or {'torch', 'fastapi'} & set(sys.modules)))"
+        "from sigrl import Tagger; sys.exit(bool(heavy or {'torch', 'fastapi'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,9 +2,9 @@ import threading
 
 import pytest
 
-from service.context import SERVED, Served
-from service.errors import NotReadyError
-from service.threads import RequestThreads
+from sigrl.service.batching.threads import RequestThreads
+from sigrl.service.errors import NotReadyError
+from sigrl.service.observability.context import SERVED, Served
 
 
 def test_threads_know_for_which_request_they_work() -> None:

@@ -14,11 +14,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from service_process import ServiceProcess, wait_until
 
-from service.app import create_app
-from service.errors import ParameterError
-from service.settings import Settings
-from service.tagger import Tagger
-from service.tracing import Traces
+from sigrl.service.app import create_app
+from sigrl.service.errors import ParameterError
+from sigrl.service.observability.tracing import Traces
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 PARENT = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 STEPS = ["decode", "queue", "model", "score"]
@@ -87,7 +87,7 @@ def test_a_failure_is_an_error_and_probes_leave_no_trace(
     for path in ("/healthz", "/readyz", "/metrics"):
         assert traced.get(path).status_code == 200
     assert spans.get_finished_spans() == ()
-    monkeypatch.setattr("service.routes.tag.read_tag_request", None)
+    monkeypatch.setattr("sigrl.service.http.routes.tag.read_tag_request", None)
     traced.post("/v1/tag", content=samples.jpeg())
     (request,) = spans.get_finished_spans()
     assert not request.status.is_ok
@@ -137,7 +137,7 @@ def test_a_process_sends_its_spans_and_logs_their_trace(tmp_path: Path) -> None:
 
 
 def test_switched_on_and_not_installed(monkeypatch: pytest.MonkeyPatch, tagger: Tagger) -> None:
-    monkeypatch.delitem(sys.modules, "service.tracing", raising=False)
+    monkeypatch.delitem(sys.modules, "sigrl.service.observability.tracing", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     for name in [name for name in sys.modules if name.startswith("opentelemetry.")]:
         monkeypatch.delitem(sys.modules, name)

@@ -12,10 +12,10 @@ import pytest
 import sample_images as samples
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.settings import Settings
-from service.tagger import Tagger
-from service.url_input import UrlFetcher, is_public
+from sigrl.service.app import create_app
+from sigrl.service.images.url_input import UrlFetcher, is_public
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 PUBLIC, PRIVATE = "127.0.0.1", "127.0.0.2"
 """What stands for an address of the internet here, and for one of the network behind the service."""

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from model.vocabulary import Vocabulary
-from service.errors import InvalidLabelsError
-from service.settings import Settings
-from service.vocabularies import BUILTIN, builtin, find, parse_labels
-from service.vocabularies.registry import VocabularyRegistry
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.errors import InvalidLabelsError
+from sigrl.service.settings import Settings
+from sigrl.service.vocabularies.builtin import BUILTIN, builtin, find, parse_labels
+from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 ROOT = Path(__file__).parents[2]
 COUNTS = {"coco80": 80, "voc20": 20, "nuswide81": 81}

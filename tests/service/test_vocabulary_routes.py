@@ -8,11 +8,11 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from vocabulary_strategies import vocabularies
 
-from model.vocabulary import MAX_FILE_BYTES, MAX_LABELS, Vocabulary
-from service.app import create_app
-from service.settings import Settings
-from service.tagger import Tagger
-from service.vocabularies import BUILTIN, builtin
+from sigrl.model.vocabulary import MAX_FILE_BYTES, MAX_LABELS, Vocabulary
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
+from sigrl.service.vocabularies.builtin import BUILTIN, builtin
 
 PHOTOGRAPH = ("image", ("photo.jpg", samples.jpeg(), "image/jpeg"))
 PETS = "/v1/vocabularies/pets"

@@ -10,12 +10,12 @@ import sample_images as samples
 from fake_engine import FakeEngine
 from fastapi.testclient import TestClient
 
-from model.label_warnings import ABSENCE
-from model.vocabulary import Label, Vocabulary
-from service.app import create_app
-from service.client import Client
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.model.label_warnings import ABSENCE
+from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.service.app import create_app
+from sigrl.service.client import Client
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 PHOTOGRAPH = ("image", ("photo.jpg", samples.jpeg(), "image/jpeg"))
 OWN = Vocabulary(
@@ -124,8 +124,8 @@ def test_on_the_command_line(
 def test_a_contact_sheet_marks_guesses_and_names_what_is_implied() -> None:
     from PIL import Image
 
-    from service.drawing.sheets import Tile, draw_page
-    from service.results import Tag
+    from sigrl.service.drawing.sheets import Tile, draw_page
+    from sigrl.service.schemas.tagging import Tag
 
     tag = Tag(label="cat", probability=0.3, score=0.0, threshold=0.5, accepted=False)
     picture = Image.new("RGB", (300, 225), "blue")

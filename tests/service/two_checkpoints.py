@@ -13,9 +13,9 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
-from model.bundle import TaggingModel, save_bundle
-from model.manifest import Description
-from model.vocabulary import Label
+from sigrl.model.bundle import TaggingModel, save_bundle
+from sigrl.model.manifest import Description
+from sigrl.model.vocabulary import Label
 
 LONG = 60.0
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from model.bundle import TaggingModel, save_bundle
-from model.config import HeadConfig
-from model.manifest import Description
-from training import cli
-from training.config import DataConfig, FitConfig, PretrainConfig, TrainingConfig, load_config
-from training.data.dataset import DataError
-from training.initialisation import minilm_tokenizer, package_file
+from sigrl.model.bundle import TaggingModel, save_bundle
+from sigrl.model.config import HeadConfig
+from sigrl.model.manifest import Description
+from sigrl.training import cli
+from sigrl.training.backbones.initialisation import minilm_tokenizer, package_file
+from sigrl.training.config import DataConfig, FitConfig, PretrainConfig, TrainingConfig, load_config
+from sigrl.training.data.dataset import DataError
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 COLOURS = {

@@ -13,10 +13,10 @@ import torch
 from PIL import Image, ImageDraw
 from tiny_run import kill
 
-from model.bundle import TaggingModel, save_bundle
-from model.config import BackboneConfig, HeadConfig, Preprocessing, SentenceEncoderConfig
-from model.manifest import Description
-from training import run_state
+from sigrl.model.bundle import TaggingModel, save_bundle
+from sigrl.model.config import BackboneConfig, HeadConfig, Preprocessing, SentenceEncoderConfig
+from sigrl.model.manifest import Description
+from sigrl.training.loop import state as run_state
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (40, 40, 230), "sky light": (120, 200, 250)}
 SEEN, UNSEEN = ("red", "green", "blue"), ("sky light",)

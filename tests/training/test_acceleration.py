@@ -9,16 +9,16 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from benchmarks.measuring import SavedBytes
-from model.backbone import Backbone
-from model.config import BackboneConfig, HeadConfig
-from model.heads import create_head
-from model.svfr import StreamedSteps
-from training.acceleration import fit_to_device, training_steps
-from training.data.dataset import DataError
-from training.optim import WarmUpCosine
-from training.optimization import Optimization
-from training.task import LoopConfig
-from training.tasks.open_vocabulary import OpenVocabularyModel, OpenVocabularyTask, frozen_teacher
+from sigrl.model.backbone import Backbone
+from sigrl.model.config import BackboneConfig, HeadConfig
+from sigrl.model.heads import create_head
+from sigrl.model.svfr import StreamedSteps
+from sigrl.training.data.dataset import DataError
+from sigrl.training.loop.acceleration import fit_to_device, training_steps
+from sigrl.training.loop.schedules import WarmUpCosine
+from sigrl.training.loop.step import Optimization
+from sigrl.training.loop.task import LoopConfig
+from sigrl.training.tasks.nuswide.task import OpenVocabularyModel, OpenVocabularyTask, frozen_teacher
 
 OPEN_CLIP = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 4, "head_width": 16}
 TIMM = {"timm_model_name": "test_vit", "image_size": 160}
@@ -99,7 +99,7 @@ def test_a_gpu_trains_by_fused_kernels_in_bfloat16_and_all_else_by_the_readable_
 
 
 def test_without_triton_one_line_says_so(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
-    monkeypatch.setitem(sys.modules, "model.kernels.triton_steps", None)
+    monkeypatch.setitem(sys.modules, "sigrl.model.kernels.triton_steps", None)
     assert isinstance(training_steps(CUDA, "bfloat16", 512), StreamedSteps)
     (record,) = caplog.records
     assert "pip install triton" in record.getMessage()
@@ -110,11 +110,11 @@ def test_a_step_by_the_fused_kernels_is_the_readable_forms(precision, monkeypatc
     """In Triton's interpreter; the kernels' own products in float32, so that nothing hides in the rounding.
     In bfloat16 both steps round, each in its way."""
     pytest.importorskip("triton", reason="Triton is for Linux on x86-64")
-    from model.kernels.triton_steps import TritonSteps
+    from sigrl.model.kernels.triton_steps import TritonSteps
 
     losses, gradients = steps_of(make_task(OPEN_CLIP), precision=precision)
     dtype = getattr(torch, precision)
-    monkeypatch.setattr("training.acceleration.training_steps", lambda *_: TritonSteps(dtype))
+    monkeypatch.setattr("sigrl.training.loop.acceleration.training_steps", lambda *_: TritonSteps(dtype))
     task = make_task(OPEN_CLIP)
     fused_losses, fused_gradients = steps_of(task, precision=precision)
     assert isinstance(task.module.head.svfr.steps, TritonSteps)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.bundle import load_bundle
-from training.config import TrainingConfig
-from training.data.coco import load_coco
-from training.tasks import ablate
+from sigrl.model.bundle import load_bundle
+from sigrl.training.config import TrainingConfig
+from sigrl.training.data.coco import load_coco
+from sigrl.training.tasks.bundled import ablate
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +133,8 @@ def test_towers_that_cannot_be_used(
 def test_an_output_that_is_there_is_refused_before_the_work(
     sigrl_train, towers: Path, config_file: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    for name in ("commands.towers.pretrain", "tasks.bundled.prepare", "commands.runs.evaluate"):
-        monkeypatch.setattr(f"training.{name}", None)
+    for name in ("commands.towers.pretrain", "tasks.bundled.recipe.prepare", "commands.runs.evaluate"):
+        monkeypatch.setattr(f"sigrl.training.{name}", None)
     (tmp_path / "bundle").mkdir()
     for arguments in (
         ("pretrain", "-o", tmp_path),
@@ -244,7 +244,7 @@ def test_a_report_needs_a_run(sigrl_train, tmp_path: Path) -> None:
 def test_ones_own_photographs_in_three_commands(
     sigrl_train, towers: Path, coco_root: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr("training.tasks.photographs_run.NAMES", 24)
+    monkeypatch.setattr("sigrl.training.tasks.photographs.bundle.NAMES", 24)
     labels, config, run = tmp_path / "labels.csv", tmp_path / "mine.yaml", tmp_path / "run"
     names = sorted(path.name for path in (coco_root / "train2014").iterdir())
     rows = [f"{name},{'dog' if number % 2 else 'sky'}" for number, name in enumerate(names)]

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from model.backbone import Backbone
-from model.config import BackboneConfig
-from model.tokenizer import ClipTokenizer
-from model.vocabulary import Vocabulary
-from service import vocabularies
-from training.clip_tokenizer import clip_tokenizer_definition
+from sigrl.model.backbone import Backbone
+from sigrl.model.config import BackboneConfig
+from sigrl.model.tokenizer import ClipTokenizer
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.vocabularies import builtin as vocabularies
+from sigrl.training.bundles.clip_tokenizer import clip_tokenizer_definition
 
 ODD = (
     "",

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from model.vocabulary import Vocabulary
-from training.config import load_config
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.config import load_config
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 UNSEEN = {

@@ -13,10 +13,10 @@ from accelerate.state import AcceleratorState
 from tiny_run import TinyTask, kill, run
 from torch import Tensor, nn
 
-from training import run_state
-from training.loop import BEST, STATE
-from training.run_state import read_state
-from training.task import EpochTask, StepOutput
+from sigrl.training.loop import state as run_state
+from sigrl.training.loop.loop import BEST, STATE
+from sigrl.training.loop.state import read_state
+from sigrl.training.loop.task import EpochTask, StepOutput
 
 
 @pytest.fixture(autouse=True)

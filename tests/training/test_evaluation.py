@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.config import Preprocessing
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
-from training.data.coco import read_coco
-from training.data.dataset import DataError, LabelledPhotographs
-from training.evaluation import encode_photographs, evaluate_photographs, evaluate_scores
-from training.measured import Evaluation
-from training.metrics import average_precision, f1_at, hit_at, precision_at
+from sigrl.model.config import Preprocessing
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.data.coco import read_coco
+from sigrl.training.data.dataset import DataError, LabelledPhotographs
+from sigrl.training.measures.evaluation import encode_photographs, evaluate_photographs, evaluate_scores
+from sigrl.training.measures.metrics import average_precision, f1_at, hit_at, precision_at
+from sigrl.training.measures.report import Evaluation
 
 
 def photographs(labels: np.ndarray) -> LabelledPhotographs:

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from model.config import Preprocessing
-from model.preprocess import preprocess
-from training.data.dataset import DataError
-from training.features import image_features, read_photograph, text_features
+from sigrl.model.config import Preprocessing
+from sigrl.model.preprocess import preprocess
+from sigrl.training.backbones.features import image_features, read_photograph, text_features
+from sigrl.training.data.dataset import DataError
 
 PREPROCESSING = Preprocessing(image_size=16, resize="squash")
 

@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model.config import SentenceEncoderConfig
-from training.data.dataset import DataError
-from training.initialisation import (
+from sigrl.model.config import SentenceEncoderConfig
+from sigrl.training.backbones.initialisation import (
     ImageNetBridge,
     imagenet_class_names,
     minilm_tokenizer,
     minilm_weights,
     package_file,
 )
+from sigrl.training.data.dataset import DataError
 
 
 def test_an_absent_package_is_told_with_its_extra() -> None:
@@ -46,8 +46,8 @@ def test_the_bridge_finds_the_class_that_the_classifier_sees() -> None:
 @pytest.mark.usefixtures("pretrain_packages")
 def test_the_sentence_encoders_weights_are_all_there() -> None:
     config = SentenceEncoderConfig()
-    from model.sentence_encoder import SentenceEncoder
-    from model.tokenizer import SentenceTokenizer
+    from sigrl.model.sentence_encoder import SentenceEncoder
+    from sigrl.model.tokenizer import SentenceTokenizer
 
     encoder = SentenceEncoder(config, 8).eval()
     loaded = encoder.load_state_dict(minilm_weights(config), strict=False)

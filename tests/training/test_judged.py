@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.dataset import LabelledPhotographs
-from training.judged import best_and_worst
-from training.measured import JudgedPhotograph
+from sigrl.training.data.dataset import LabelledPhotographs
+from sigrl.training.measures.best_and_worst import best_and_worst
+from sigrl.training.measures.report import JudgedPhotograph
 
 
 def judge(scores: list[list[float]], labels: list[list[int]]) -> tuple[list[int], list[int]]:

@@ -17,11 +17,11 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from tiny_run import PHOTOGRAPHS, TinyTask, kill, run
 
-from training import run_state
-from training.data.dataset import DataError
-from training.loop import BEST, STATE
-from training.run_state import read_state, write_state
-from training.task import LoopConfig
+from sigrl.training.data.dataset import DataError
+from sigrl.training.loop import state as run_state
+from sigrl.training.loop.loop import BEST, STATE
+from sigrl.training.loop.state import read_state, write_state
+from sigrl.training.loop.task import LoopConfig
 
 ROOT = Path(__file__).parents[2]
 

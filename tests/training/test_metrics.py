@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import average_precision_score, f1_score
 
-from training.metrics import (
+from sigrl.training.measures.metrics import (
     average_precision,
     average_precision_of_known,
     average_precision_of_thresholds,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.new_words import NewWords, expected_new_words, fit_new_words, leave_labels_out
+from sigrl.training.bundles.new_words import NewWords, expected_new_words, fit_new_words, leave_labels_out
 
 EXPECTED = NewWords(-5.3, 1.0)
 

@@ -3,7 +3,7 @@ import torch
 from open_clip.transformer import VisionTransformer
 from torch import nn
 
-from training.optim import ConstantRate, WarmUpCosine, half_cosine, layer_decay_groups
+from sigrl.training.loop.schedules import ConstantRate, WarmUpCosine, half_cosine, layer_decay_groups
 
 
 def test_half_cosine_warms_up_and_ends_at_zero() -> None:

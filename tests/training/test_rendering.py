@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from training.data.dataset import LabelledPhotographs
-from training.evaluation import evaluate_scores
-from training.rendering import evaluation_tables
+from sigrl.training.commands.tables import evaluation_tables
+from sigrl.training.data.dataset import LabelledPhotographs
+from sigrl.training.measures.evaluation import evaluate_scores
 
 
 def table_of(count: int, name: str = "label") -> str:

@@ -2,8 +2,8 @@
 
 import torch
 
-from model.bundle import TaggingModel
-from training.teachers import Teachers, draw_names, label_texts, sentence_embeddings
+from sigrl.model.bundle import TaggingModel
+from sigrl.training.tasks.bundled.teachers import Teachers, draw_names, label_texts, sentence_embeddings
 
 
 def test_half_of_the_drawn_names_fit_a_photograph_of_the_batch() -> None:

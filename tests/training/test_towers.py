@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.bundle import TaggingModel, load_bundle
-from training.config import TrainingConfig
-from training.features import read_photograph
-from training.towers import split_trunk, tower_outputs
+from sigrl.model.bundle import TaggingModel, load_bundle
+from sigrl.training.backbones.features import read_photograph
+from sigrl.training.backbones.towers import split_trunk, tower_outputs
+from sigrl.training.config import TrainingConfig
 
 
 @pytest.mark.parametrize("frozen_blocks", [0, 3, 5])

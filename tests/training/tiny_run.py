@@ -12,10 +12,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from training.data.batches import Draw, seeded
-from training.loop import Progress, train
-from training.optim import WarmUpCosine
-from training.task import LoopConfig, StepOutput
+from sigrl.training.data.batches import Draw, seeded
+from sigrl.training.loop.loop import Progress, train
+from sigrl.training.loop.schedules import WarmUpCosine
+from sigrl.training.loop.task import LoopConfig, StepOutput
 
 PHOTOGRAPHS = 26
 
@@ -44,7 +44,7 @@ class SharedNoise(nn.Module):
 
 
 class TinyTask:
-    """See `training.task.Task`. `on_step` and `on_evaluate` are called first, with how often before;
+    """See `sigrl.training.loop.task.Task`. `on_step` and `on_evaluate` are called first, with how often before;
     `scores` are what `evaluate` says in place of what it measures."""
 
     measure = "score"

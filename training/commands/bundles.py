@@ -5,13 +5,10 @@ from typing import Annotated
 
 import typer
 
-from model.bundle_files import write_files
-from training.commands.common import NewBundle, console, shown
-from training.data.dataset import DataError
-from training.open_clip_source import fetch, find_source
-from training.tasks.bundled import check_new
-from training.tasks.calibrate import calibrate, find_photographs
-from training.tasks.import_weights import (
+from sigrl.model.bundle_files import write_files
+from sigrl.training.backbones.open_clip_source import fetch, find_source
+from sigrl.training.bundles.calibrate import calibrate, find_photographs
+from sigrl.training.bundles.import_weights import (
     PUBLISHED_CLIP,
     PublishedKind,
     ZeroShotHead,
@@ -19,6 +16,9 @@ from training.tasks.import_weights import (
     import_published,
     read_published,
 )
+from sigrl.training.commands.common import NewBundle, console, shown
+from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.bundled.recipe import check_new
 
 
 def export_command(
@@ -31,7 +31,7 @@ def export_command(
         raise DataError("name what to export: add --onnx")
     check_new(output)
     try:
-        from training.tasks.export import export
+        from sigrl.training.bundles.export import export
     except ModuleNotFoundError as error:
         raise DataError(
             f"{error.name} is not installed: pip install 'sigrl-tagger[export,onnx]', or with gpu for onnx"

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from training.commands.common import console
-from training.tasks.starter_config import write_starter_config
+from sigrl.training.commands.common import console
+from sigrl.training.tasks.photographs.starter_config import write_starter_config
 
 
 def init_command(

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from training.commands.common import Config, NewBundle, ReportFile, console, write_numbers
-from training.config import load_config
-from training.data.dataset import DataError
-from training.initialisation import minilm_tokenizer
-from training.rendering import ablation_table
-from training.tasks.ablate import ablate
-from training.tasks.bundled import check_new, load_towers, save_model
-from training.tasks.pretrain import pretrain
+from sigrl.training.backbones.initialisation import minilm_tokenizer
+from sigrl.training.commands.common import Config, NewBundle, ReportFile, console, write_numbers
+from sigrl.training.commands.tables import ablation_table
+from sigrl.training.config import load_config
+from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.bundled.ablate import ablate
+from sigrl.training.tasks.bundled.pretrain import pretrain
+from sigrl.training.tasks.bundled.recipe import check_new, load_towers, save_model
 
 
 def pretrain_command(config: Config, output: NewBundle) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from training.data.dataset import DataError
+from sigrl.training.data.dataset import DataError
 
 
 class Draw(NamedTuple):

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from model.labelled_files import LabelledFile
-from training.data.dataset import DataError
-from training.data.opening import SUFFIXES
+from sigrl.model.labelled_files import LabelledFile
+from sigrl.training.data.dataset import DataError
+from sigrl.training.data.opening import SUFFIXES
 
 
 def read_class_folders(folder: Path) -> list[LabelledFile]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from training.data.dataset import DataError, LabelledPhotographs
+from sigrl.training.data.dataset import DataError, LabelledPhotographs
 
 
 @dataclass(frozen=True)

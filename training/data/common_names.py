@@ -1,7 +1,7 @@
 """Names of what photographs show, for holding a checkpoint to what it says of them: WordNet's, by way of the
 classes of ImageNet-12k, whose list timm brings along."""
 
-import model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
+import sigrl.model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
 
 # isort: split
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 from timm.data import ImageNetInfo
 
-from model.vocabulary import MAX_NAME_LENGTH
+from sigrl.model.vocabulary import MAX_NAME_LENGTH
 
 
 def common_names(count: int, without: Iterable[str] = ()) -> list[str]:

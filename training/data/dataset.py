@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from model.labelled_files import LabelledFileError
+from sigrl.model.labelled_files import LabelledFileError
 
 
 class DataError(Exception):
@@ -52,7 +52,7 @@ def stop(problem: Problem) -> None:
 class LabelledPhotographs:
     """N photographs, and what is known of C labels on each.
 
-    The files need not be there or be sound; `training.data.check` looks.
+    The files need not be there or be sound; `sigrl.training.data.check` looks.
 
     Raises ValueError when lengths, shapes or the labels' type do not fit together.
     """

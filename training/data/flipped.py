@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from model.config import Preprocessing
-from training.data.batches import Draw
-from training.data.dataset import LabelledPhotographs
-from training.features import read_photograph
+from sigrl.model.config import Preprocessing
+from sigrl.training.backbones.features import read_photograph
+from sigrl.training.data.batches import Draw
+from sigrl.training.data.dataset import LabelledPhotographs
 
 
 class FlippedPhotographs(Dataset[tuple[Tensor, int]]):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from model.labelled_files import LabelledFile, read_label_file
-from model.vocabulary import Vocabulary
-from training.data.dataset import DataError, LabelledPhotographs, Problem, as_data_error, stop
+from sigrl.model.labelled_files import LabelledFile, read_label_file
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem, as_data_error, stop
 
 
 def read_folder(

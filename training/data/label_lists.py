@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from training.data.dataset import DataError
+from sigrl.training.data.dataset import DataError
 
 
 def read_label_list(path: Path) -> list[str]:

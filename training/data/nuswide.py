@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from training.data.dataset import DataError, LabelledPhotographs, Problem, stop
-from training.data.plain_pickle import read_pickled_names
+from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem, stop
+from sigrl.training.data.plain_pickle import read_pickled_names
 
 _NAMES = {"train": "img_names", "test": "test_img_names"}
 

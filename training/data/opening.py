@@ -1,6 +1,6 @@
 """A photograph's pixels, wherever it lies: a file of its own, or a member of a WebDataset shard.
 
-Upright, opaque and RGB, as the service takes it (`service.images`): a model is trained on what it will see.
+Upright, opaque and RGB, as the service takes it (`sigrl.service.images.decoding`): a model is trained on what it will see.
 """
 
 from contextlib import suppress
@@ -10,8 +10,8 @@ from typing import BinaryIO
 import pi_heif
 from PIL import Image, ImageOps
 
-from training.data.dataset import DataError
-from training.data.tar_index import locate
+from sigrl.training.data.dataset import DataError
+from sigrl.training.data.tar_index import locate
 
 pi_heif.register_heif_opener()
 

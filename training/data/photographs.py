@@ -1,6 +1,6 @@
 """Photographs as a training step sees them, each time another: cut, flipped, and changed at random."""
 
-import model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
+import sigrl.model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
 
 # isort: split
 import torch
@@ -8,10 +8,10 @@ from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from model.config import Preprocessing
-from training.data.batches import Draw, seeded
-from training.data.dataset import LabelledPhotographs
-from training.data.opening import open_photograph
+from sigrl.model.config import Preprocessing
+from sigrl.training.data.batches import Draw, seeded
+from sigrl.training.data.dataset import LabelledPhotographs
+from sigrl.training.data.opening import open_photograph
 
 RANDOM_AUGMENTATION = "rand-m9-mstd0.5-inc1"
 """RandAugment of the open-vocabulary protocol, in timm's words."""

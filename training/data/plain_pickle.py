@@ -4,7 +4,7 @@ import pickletools
 from pathlib import Path
 from typing import Any
 
-from training.data.dataset import DataError
+from sigrl.training.data.dataset import DataError
 
 _TEXTS = {
     "SHORT_BINUNICODE",

@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from model.labelled_files import LabelledFile, listed_labels
-from model.vocabulary import Vocabulary
-from training.data.dataset import DataError, LabelledPhotographs, Problem, as_data_error, stop
-from training.data.folder import label_photographs
-from training.data.opening import SUFFIXES
-from training.data.tar_index import Member, tar_index
-from training.features import progress_bar
+from sigrl.model.labelled_files import LabelledFile, listed_labels
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.backbones.features import progress_bar
+from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem, as_data_error, stop
+from sigrl.training.data.folder import label_photographs
+from sigrl.training.data.opening import SUFFIXES
+from sigrl.training.data.tar_index import Member, tar_index
 
 _LABELS = (".json", ".txt", ".cls")
 

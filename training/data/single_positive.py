@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from training.data.coco import category_names
-from training.data.dataset import DataError, LabelledPhotographs
+from sigrl.training.data.coco import category_names
+from sigrl.training.data.dataset import DataError, LabelledPhotographs
 
 SEED = 1200
 """Of the split and of the draw, in every published table."""

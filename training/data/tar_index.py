@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from training.data.dataset import DataError
+from sigrl.training.data.dataset import DataError
 
 
 @dataclass(frozen=True)

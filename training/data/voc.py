@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.dataset import DataError, LabelledPhotographs
+from sigrl.training.data.dataset import DataError, LabelledPhotographs
 
 CLASSES = {
     "aeroplane": "aeroplane",

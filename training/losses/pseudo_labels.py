@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.config import Frozen
-from training.losses.options import Share
+from sigrl.model.config import Frozen
+from sigrl.training.losses.options import Share
 
 
 def negative_quotas(unknown: Tensor, negative_share: float, epochs: int) -> Tensor:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from training.losses import options as of
-from training.losses.options import SinglePositiveOptions
-from training.losses.prediction import Prediction, predict
+from sigrl.training.losses import options as of
+from sigrl.training.losses.options import SinglePositiveOptions
+from sigrl.training.losses.prediction import Prediction, predict
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from training.measured import Calibration
-from training.report.history import Series
+from sigrl.training.measures.report import Calibration
+from sigrl.training.report.history import Series
 
 # matplotlib knows no CSS variables: each of these colours stands for one.
 _INK, _FAINT = "#010001", "#010002"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.dataset import DataError
-from training.run_log import METRICS
+from sigrl.training.data.dataset import DataError
+from sigrl.training.loop.log import METRICS
 
 Series = Mapping[str, list[tuple[float, float]]]
 """Name -> points (position, value)."""

@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
-from training.data.dataset import DataError
-from training.measured import Evaluation, JudgedPhotograph
-from training.report.history import History, read_history
-from training.report.pictures import picture
-from training.results import RESULTS, Results, read_results
-from training.run_log import METRICS
+from sigrl.training.data.dataset import DataError
+from sigrl.training.loop.log import METRICS
+from sigrl.training.measures.report import Evaluation, JudgedPhotograph
+from sigrl.training.measures.results import RESULTS, Results, read_results
+from sigrl.training.report.history import History, read_history
+from sigrl.training.report.pictures import picture
 
 REPORT = "report.html"
 SHOWN_LABELS = 30
@@ -44,7 +44,7 @@ def write_report(directory: Path) -> Path:
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
 
-        from training.report import charts
+        from sigrl.training.report import charts
     except ModuleNotFoundError as error:
         raise DataError(
             f"{error.name} is not installed: pip install 'sigrl-tagger[report]', then "
@@ -53,7 +53,7 @@ def write_report(directory: Path) -> Path:
     results = read_results(directory) if (directory / RESULTS).is_file() else None
     history = read_history(directory)
     environment = Environment(
-        loader=PackageLoader("training.report", "."),
+        loader=PackageLoader("sigrl.training.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -94,7 +94,7 @@ def try_report(directory: Path) -> str:
 
 
 def _section(name: str, evaluation: Evaluation) -> Section:
-    from training.report import charts
+    from sigrl.training.report import charts
 
     calibration = evaluation.calibration
     groups = {"Best photographs": evaluation.best, "Worst photographs": evaluation.worst}

@@ -4,8 +4,8 @@ import base64
 import io
 from pathlib import Path
 
-from training.data.dataset import DataError
-from training.data.opening import open_photograph
+from sigrl.training.data.dataset import DataError
+from sigrl.training.data.opening import open_photograph
 
 _SIDE = 320
 

@@ -8,7 +8,7 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from model.kernels import triton_launch
+from sigrl.model.kernels import triton_launch
 
 DEVICES = {
     90: triton_launch._Device(multiprocessors=132, shared_memory=227 * 1024),

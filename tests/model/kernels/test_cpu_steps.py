@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from model.kernels import cpu_steps
-from model.kernels.cpu_steps import CpuSteps
-from model.svfr import SemanticFeatureReconstruction, StreamedSteps
+from sigrl.model.kernels import cpu_steps
+from sigrl.model.kernels.cpu_steps import CpuSteps
+from sigrl.model.svfr import SemanticFeatureReconstruction, StreamedSteps
 
 B, P, C, D = 2, 49, 11, 64
 ROUNDING = {"float32": 1e-6, "bfloat16": 0.01, "int8": 0.02}

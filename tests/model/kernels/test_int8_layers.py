@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from model.kernels import int8_layers as layers
-from model.kernels.int8_layers import Int8Attention, Int8Linear, _quantize
+from sigrl.model.kernels import int8_layers as layers
+from sigrl.model.kernels.int8_layers import Int8Attention, Int8Linear, _quantize
 
 B, N, D, WIDE = 3, 17, 128, 256
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("triton", reason="Triton is for Linux on x86-64")
 
-from model.kernels import triton_launch
-from model.kernels.triton_steps import TritonSteps
-from model.svfr import SemanticFeatureReconstruction, StreamedSteps
+from sigrl.model.kernels import triton_launch
+from sigrl.model.kernels.triton_steps import TritonSteps
+from sigrl.model.svfr import SemanticFeatureReconstruction, StreamedSteps
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROUNDING = {torch.float32: 1e-5, torch.float16: 3e-3, torch.bfloat16: 2e-2}
@@ -80,7 +80,7 @@ def test_the_whole_of_svfr_gives_the_same_with_these_steps(reduction):
 def test_gradients_are_those_of_the_readable_form(one_label, set_budget, monkeypatch):
     if one_label:
         set_budget(1)
-        monkeypatch.setattr("model.blocks.ACCELERATOR_BUDGET", 1)
+        monkeypatch.setattr("sigrl.model.blocks.ACCELERATOR_BUDGET", 1)
     inputs = draw(2, 19, 9, 32, torch.float64)
     cotangents = [torch.randn_like(inputs[2]), torch.randn_like(inputs[0])]
 

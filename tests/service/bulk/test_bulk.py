@@ -14,33 +14,33 @@ import sample_images as samples
 from fake_engine import FakeEngine
 from two_checkpoints import LONG, serving, wait_until
 
-from service.app import create_app
-from service.bulk.job import tag_in_bulk
-from service.bulk.ledger import Ledger
-from service.errors import ParameterError
-from service.finding import find_photographs
-from service.rendering import Renderer
-from service.results import VocabularyInfo
-from service.selection import Selection
-from service.settings import Settings
-from service.tag_sources import LocalSource
-from service.tagger import Tagger
-from service.vocabularies import from_names
+from sigrl.service.app import create_app
+from sigrl.service.bulk.job import tag_in_bulk
+from sigrl.service.bulk.ledger import Ledger
+from sigrl.service.bulk.tag_sources import LocalSource
+from sigrl.service.errors import ParameterError
+from sigrl.service.images.folders import find_photographs
+from sigrl.service.schemas.tagging import VocabularyInfo
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.selection import Selection
+from sigrl.service.tagging.tagger import Tagger
+from sigrl.service.terminal import Renderer
+from sigrl.service.vocabularies.builtin import from_names
 
 SERVICE_TESTS = Path(__file__).parents[1]
 # The fake engine takes its time, so that there is a moment to be killed in.
 COMMAND = """
-import sys, service.tagger
+import sys, sigrl.service.tagging.tagger
 from fake_engine import FakeEngine
-from service import cli
-service.tagger.load_engine = lambda *_: FakeEngine(delay=0.05)
+from sigrl.service import cli
+sigrl.service.tagging.tagger.load_engine = lambda *_: FakeEngine(delay=0.05)
 cli.main()
 """
 
 
 @pytest.fixture(autouse=True)
 def _fake_engine(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.tagger.load_engine", lambda *_: engine)
+    monkeypatch.setattr("sigrl.service.tagging.tagger.load_engine", lambda *_: engine)
 
 
 @pytest.fixture

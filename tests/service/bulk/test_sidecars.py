@@ -6,8 +6,8 @@ import pytest
 import sample_images as samples
 from fake_engine import FakeEngine
 
-from service.bulk.sidecars import write_sidecar
-from service.errors import SidecarError
+from sigrl.service.bulk.sidecars import write_sidecar
+from sigrl.service.errors import SidecarError
 
 RDF, DC = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}", "{http://purl.org/dc/elements/1.1/}"
 # As darktable and others write it: attributes, elements of their own, a title and keywords.
@@ -93,7 +93,7 @@ def test_json_is_written_over_only_where_it_is_ours(photograph: Path) -> None:
 def test_a_bulk_run_writes_them_also_afterwards(
     sigrl, photograph: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("service.tagger.load_engine", lambda *_: engine)
+    monkeypatch.setattr("sigrl.service.tagging.tagger.load_engine", lambda *_: engine)
     second = photograph.with_name("second.jpg")
     second.write_bytes(samples.jpeg())
     foreign = photograph.with_name("second.jpg.json")

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from model.kept_features import keep
-from model.vocabulary import Vocabulary
-from service.answers.calibration import CalibrationGoal
-from service.calibration import queries
-from service.calibration.examples import Example
-from service.calibration.store import CalibrationStore
-from service.errors import CalibrationNotFoundError, ExamplesError, VocabularyNotFoundError
-from service.settings import Settings
-from service.tables import ExampleFeaturesRow, ExamplePhotographRow, ExampleRow
-from service.vocabularies.registry import VocabularyRegistry
+from sigrl.model.kept_features import keep
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.database.tables import ExampleFeaturesRow, ExamplePhotographRow, ExampleRow
+from sigrl.service.errors import CalibrationNotFoundError, ExamplesError, VocabularyNotFoundError
+from sigrl.service.schemas.calibration import CalibrationGoal
+from sigrl.service.settings import Settings
+from sigrl.service.vocabularies import calibration_queries as queries
+from sigrl.service.vocabularies.calibration_store import CalibrationStore
+from sigrl.service.vocabularies.examples import Example
+from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 F1 = CalibrationGoal()
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from fake_engine import COLOURS, FakeEngine
 
-from model.vocabulary import Vocabulary
-from service.answers.checkpoints import ON_THE_WAY, State
-from service.checkpoints.bundles import Bundle, BundleStore
-from service.errors import CheckpointNotFoundError
-from service.runtime import Runtime
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.checkpoints.bundles import Bundle, BundleStore
+from sigrl.service.checkpoints.runtime import Runtime
+from sigrl.service.errors import CheckpointNotFoundError
+from sigrl.service.schemas.checkpoints import ON_THE_WAY, State
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 VOCABULARY = Vocabulary.from_names(list(COLOURS), "colours")
 FAULTS: dict[str, Exception] = {"huge": MemoryError(), "odd": ValueError("tensors are missing")}

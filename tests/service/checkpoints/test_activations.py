@@ -1,6 +1,6 @@
-from service.checkpoints.activations import Activation, Activations
-from service.settings import Settings
-from service.store import Database
+from sigrl.service.checkpoints.activations import Activation, Activations
+from sigrl.service.database.database import Database
+from sigrl.service.settings import Settings
 
 
 def test_the_last_activation_outlives_the_process_and_its_number_grows(stored: Settings) -> None:

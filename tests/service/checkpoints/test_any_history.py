@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from service.answers.checkpoints import GONE, ON_THE_WAY, State
-from service.checkpoints.table import Handle
-from service.errors import CheckpointNotFoundError, CheckpointStateError
+from sigrl.service.checkpoints.table import Handle
+from sigrl.service.errors import CheckpointNotFoundError, CheckpointStateError
+from sigrl.service.schemas.checkpoints import GONE, ON_THE_WAY, State
 
 LIMIT = 3
 NAMES = st.sampled_from(["first", "a", "b", "c", "huge"])

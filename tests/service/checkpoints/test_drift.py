@@ -2,20 +2,20 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
-from model.vocabulary import Vocabulary
-from service.checkpoints.drift import Drift, DriftReport
-from service.scoring import Question, Scored, Scores
-from service.selection import Selection
-from service.settings import Settings
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.checkpoints.drift import Drift, DriftReport
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.scoring import Question, ScoredImage, Scores
+from sigrl.service.tagging.selection import Selection
 
 DOG, CAT, BOTH, NEITHER = (0.9, 0.1), (0.1, 0.9), (0.9, 0.9), (0.1, 0.1)
 PETS = Vocabulary.from_names(["dog", "cat"], "pets")
 QUESTION = Question(FakeEngine(), PETS, FakeEngine().encode_labels(PETS), Selection())
 
 
-def _scored(probabilities: tuple[float, ...], seconds: float, photographs: int = 1) -> Scored:
+def _scored(probabilities: tuple[float, ...], seconds: float, photographs: int = 1) -> ScoredImage:
     values = np.array(probabilities, np.float32)
-    return Scored((Scores(values, values),), seconds, 0.0, photographs)
+    return ScoredImage((Scores(values, values),), seconds, 0.0, photographs)
 
 
 def _report(*pairs: tuple[tuple[float, ...], tuple[float, ...]], **settings: float) -> DriftReport:

@@ -1,5 +1,5 @@
-from model.vocabulary import Vocabulary
-from service.checkpoints.recent import RecentVocabularies
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.checkpoints.recent import RecentVocabularies
 
 
 def _of(*names: str) -> Vocabulary:

@@ -8,12 +8,12 @@ import pytest
 import sample_images as samples
 from checkpoints.fake_bundles import fake_runtime, fake_tagger, load, loaded, settled
 
-from model.vocabulary import Vocabulary
-from service import metrics
-from service.answers.checkpoints import State
-from service.errors import CheckpointNotFoundError, CheckpointStateError, StoreError
-from service.runtime import Runtime
-from service.tagger import Tagger
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.checkpoints.runtime import Runtime
+from sigrl.service.errors import CheckpointNotFoundError, CheckpointStateError, StoreError
+from sigrl.service.observability import metrics
+from sigrl.service.schemas.checkpoints import State
+from sigrl.service.tagging.tagger import Tagger
 
 
 def states(runtime: Runtime) -> dict[str, str]:

@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 from checkpoints.fake_bundles import fake_tagger
 
-from service.answers.checkpoints import State
-from service.checkpoints.bundles import Bundle, BundleStore
-from service.checkpoints.watching import Watcher
-from service.runtime import Runtime
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.service.checkpoints.bundles import Bundle, BundleStore
+from sigrl.service.checkpoints.runtime import Runtime
+from sigrl.service.checkpoints.watching import Watcher
+from sigrl.service.schemas.checkpoints import State
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.client import AsyncClient, Client
+from sigrl.service.client import AsyncClient, Client
 
 _ITERATORS = ("tag_many", "list_vocabularies")
 

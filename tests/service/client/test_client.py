@@ -16,11 +16,9 @@ from checkpoints.fake_bundles import fake_runtime
 from fake_engine import FakeEngine, FakeFeatures
 from two_checkpoints import LONG, serving
 
-from service.answers.calibration import CalibrationGoal
-from service.answers.checkpoints import State
-from service.app import create_app
-from service.client import AsyncClient, Client
-from service.errors import (
+from sigrl.service.app import create_app
+from sigrl.service.client import AsyncClient, Client
+from sigrl.service.errors import (
     CheckpointStateError,
     DamagedImageError,
     ImageNotFoundError,
@@ -30,8 +28,10 @@ from service.errors import (
     UnsupportedImageError,
     VocabularyNotFoundError,
 )
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.service.schemas.calibration import CalibrationGoal
+from sigrl.service.schemas.checkpoints import State
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 
 @pytest.fixture
@@ -206,5 +206,5 @@ def test_both_clients_can_do_the_same() -> None:
 
 def test_it_loads_nothing_heavy() -> None:
     heavy = {"torch", "PIL", "fastapi", "starlette", "sqlalchemy", "onnxruntime"}
-    code = f"import sys, service.client; sys.exit(bool({heavy} & set(sys.modules)))"
+    code = f"import sys, sigrl.service.client; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

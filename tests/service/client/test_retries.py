@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from client.scripted_server import Reply, problem, scripted
 
-from service.errors import (
+from sigrl.service.errors import (
     DriftError,
     ImageTooLargeError,
     InvalidLabelsError,
@@ -37,8 +37,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def later(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr("service.client.synchronous.sleep", pauses.append)
-    monkeypatch.setattr("service.client.asynchronous.sleep", later)
+    monkeypatch.setattr("sigrl.service.client.synchronous.sleep", pauses.append)
+    monkeypatch.setattr("sigrl.service.client.asynchronous.sleep", later)
     return pauses
 
 

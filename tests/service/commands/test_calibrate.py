@@ -8,9 +8,9 @@ from fake_engine import FakeEngine
 from PIL import Image
 from two_checkpoints import serving
 
-from service.app import create_app
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 COLOURS = "/v1/vocabularies/colours"
 

@@ -6,13 +6,13 @@ import pytest
 from checkpoints.fake_bundles import fake_runtime
 from two_checkpoints import serving
 
-from service.app import create_app
-from service.settings import Settings
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
-    monkeypatch.setattr("service.commands.checkpoint._POLL_SECONDS", 0.01)
+    monkeypatch.setattr("sigrl.service.commands.checkpoint._POLL_SECONDS", 0.01)
     with serving(create_app(Settings(), runtime=fake_runtime(registered=()))) as client:
         monkeypatch.setenv("SIGRL_SERVER", str(client.base_url))
         yield client

@@ -9,17 +9,17 @@ from fake_engine import FakeEngine
 from sqlalchemy import create_engine, text
 from two_checkpoints import serving
 
-from service.app import create_app
-from service.settings import Settings
-from service.store import FILE_NAME, Database
-from service.tagger import Tagger
+from sigrl.service.app import create_app
+from sigrl.service.database.database import FILE_NAME, Database
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 
 @pytest.fixture
 def doctor(sigrl, monkeypatch: pytest.MonkeyPatch):
     """`doctor(SIGRL_X="...")` gives the exit status, the checks by name, and the settings shown. A fake
     engine stands for the checkpoint, unless one is named."""
-    load = "service.engines.load_engine"
+    load = "sigrl.service.tagging.engines.load_engine"
     monkeypatch.setenv("SIGRL_PORT", "0")
     monkeypatch.setattr(load, lambda _checkpoint, _settings: FakeEngine())
 
@@ -47,7 +47,9 @@ def test_a_fresh_installation_is_sound_and_is_left_as_it_was(doctor, data_folder
 
 
 def test_it_reads_well(sigrl, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.engines.load_engine", lambda _checkpoint, _settings: FakeEngine())
+    monkeypatch.setattr(
+        "sigrl.service.tagging.engines.load_engine", lambda _checkpoint, _settings: FakeEngine()
+    )
     monkeypatch.setenv("SIGRL_PORT", "0")
     status, out, err = sigrl("doctor")
     lines = out.splitlines()

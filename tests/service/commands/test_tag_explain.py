@@ -10,15 +10,15 @@ from fake_engine import FakeEngine
 from PIL import Image
 from two_checkpoints import serving
 
-from service.app import create_app
-from service.drawing.explanations import PANEL
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.service.app import create_app
+from sigrl.service.drawing.explanations import PANEL
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 
 @pytest.fixture(autouse=True)
 def _fake_engine(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.tagger.load_engine", lambda *_: engine)
+    monkeypatch.setattr("sigrl.service.tagging.tagger.load_engine", lambda *_: engine)
 
 
 @pytest.fixture

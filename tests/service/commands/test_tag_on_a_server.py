@@ -8,14 +8,14 @@ import sample_images as samples
 from fake_engine import FakeEngine
 from two_checkpoints import serving
 
-from service.app import create_app
-from service.settings import Settings
-from service.tagger import Tagger
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 
 @pytest.fixture
 def server(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr("service.tagger.load_engine", lambda *_: FakeEngine())
+    monkeypatch.setattr("sigrl.service.tagging.tagger.load_engine", lambda *_: FakeEngine())
     # One photograph after the other, so that a broken one is answered before those that were sent before it.
     with serving(create_app(Settings(batch_images=1), Tagger(engine=engine))) as client:
         client.put("/v1/vocabularies/mine", json=["red", "green"])
@@ -53,7 +53,7 @@ def test_output_and_status_are_the_same(sigrl, server: str, album: Path, options
 def test_no_model_is_loaded_here(
     sigrl, server: str, photograph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.tagger.load_engine", None)
+    monkeypatch.setattr("sigrl.service.tagging.tagger.load_engine", None)
     monkeypatch.setenv("SIGRL_SERVER", server)
     status, out, err = sigrl("tag", photograph, "--labels", "red")
     assert (status, err) == (0, "")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from model.vocabulary import Vocabulary
-from service.vocabularies import BUILTIN, builtin
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.vocabularies.builtin import BUILTIN, builtin
 
 PETS = """{
   "name": "pets",
@@ -90,7 +90,7 @@ def test_what_cannot_be_done_is_told_in_one_line(sigrl, pets: Path, arguments: l
 
 def test_help_needs_neither_database_nor_model() -> None:
     code = (
-        "import sys; from service.cli import app\n"
+        "import sys; from sigrl.service.cli import app\n"
         "try: app(['vocab', 'import', '--help'])\n"
         "except SystemExit: sys.exit(bool({'sqlalchemy', 'alembic', 'torch', 'numpy'} & set(sys.modules)))"
     )

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import sample_images as samples
 
-from service.drawing.files import SUFFIXES, check_target, is_ours, save
-from service.errors import ParameterError
+from sigrl.service.drawing.files import SUFFIXES, check_target, is_ours, save
+from sigrl.service.errors import ParameterError
 
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".PNG"])

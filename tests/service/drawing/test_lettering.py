@@ -1,8 +1,8 @@
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from service.drawing import lettering
-from service.drawing.lettering import Lettering
+from sigrl.service.drawing import lettering
+from sigrl.service.drawing.lettering import Lettering
 
 
 @pytest.fixture

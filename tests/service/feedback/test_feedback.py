@@ -11,16 +11,16 @@ import sample_images as samples
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from model.labelled_files import read_label_file
-from model.vocabulary import Vocabulary
-from service.app import create_app
-from service.calibration.examples import Example
-from service.errors import FeedbackFullError
-from service.feedback.store import FeedbackStore
-from service.settings import Settings
-from service.store import Database
-from service.tagger import Tagger
-from training.data.folder import read_folder
+from sigrl.model.labelled_files import read_label_file
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.app import create_app
+from sigrl.service.database.database import Database
+from sigrl.service.errors import FeedbackFullError
+from sigrl.service.feedback.store import FeedbackStore
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
+from sigrl.service.vocabularies.examples import Example
+from sigrl.training.data.folder import read_folder
 
 FEEDBACK = "/v1/feedback"
 PHOTOGRAPH = ("image", ("photo.jpg", samples.exif_rotated("JPEG", 6)))

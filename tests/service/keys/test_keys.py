@@ -13,17 +13,17 @@ from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
-from service.app import create_app
-from service.errors import StoreError
-from service.keys import ring
-from service.keys.guard import GUARDED
-from service.keys.key import KeyScope
-from service.keys.rates import Rates
-from service.keys.store import KeyStore
-from service.settings import Settings
-from service.store import Database
-from service.tables import KeyRow
-from service.tagger import Tagger
+from sigrl.service.app import create_app
+from sigrl.service.database.database import Database
+from sigrl.service.database.tables import KeyRow
+from sigrl.service.errors import StoreError
+from sigrl.service.http.guard import GUARDED
+from sigrl.service.keys import ring
+from sigrl.service.keys.key import KeyScope
+from sigrl.service.keys.rates import Rates
+from sigrl.service.keys.store import KeyStore
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
 
 PHOTOGRAPH = samples.jpeg()
 
@@ -237,8 +237,8 @@ def test_without_keys_each_address_has_its_own_rate(tagger: Tagger) -> None:
 
 def test_a_bucket_fills_evenly_and_old_ones_go(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("service.keys.rates.time.monotonic", lambda: now)
-    monkeypatch.setattr("service.keys.rates._MAX_BUCKETS", 2)
+    monkeypatch.setattr("sigrl.service.keys.rates.time.monotonic", lambda: now)
+    monkeypatch.setattr("sigrl.service.keys.rates._MAX_BUCKETS", 2)
     rates = Rates()
     assert [rates.take("a", 60) for _ in range(60)] == [0.0] * 60
     assert rates.take("a", 60) == pytest.approx(1.0)

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from training.data.batches import Split, derive_seed, epoch_draws, seeded
+from sigrl.training.data.batches import Split, derive_seed, epoch_draws, seeded
 
 
 def photographs(draws) -> list[list[int]]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data.check import DataReport, check, without_bad_files, without_empty_labels
-from training.data.dataset import DataError, LabelledPhotographs, Problem
+from sigrl.training.data.check import DataReport, check, without_bad_files, without_empty_labels
+from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem
 
 LABELS = np.array(
     [[1, -1, 0], [1, 0, 0], [0, -1, 0], [-1, -1, 0], [1, 1, 0], [0, 1, 0], [1, -1, 0]], dtype=np.int8

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from training.data.class_folders import read_class_folders
-from training.data.dataset import DataError
-from training.data.folder import label_photographs
+from sigrl.training.data.class_folders import read_class_folders
+from sigrl.training.data.dataset import DataError
+from sigrl.training.data.folder import label_photographs
 
 
 def test_the_name_of_the_sub_folder_is_the_label(tmp_path: Path) -> None:

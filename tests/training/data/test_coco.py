@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.data.coco import category_names, load_coco, read_coco, read_coco_files
-from training.data.dataset import DataError
+from sigrl.training.data.coco import category_names, load_coco, read_coco, read_coco_files
+from sigrl.training.data.dataset import DataError
 
 INSTANCES: dict[str, Any] = {
     "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 3, "file_name": "b.jpg"}],

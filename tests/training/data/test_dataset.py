@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.dataset import DataError, LabelledPhotographs, Problem, stop
+from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem, stop
 
 LABELS = np.array([[1, 0], [-1, -1], [0, 1]], dtype=np.int8)
 

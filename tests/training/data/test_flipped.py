@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from model.config import Preprocessing
-from training.data.batches import Draw
-from training.data.coco import read_coco
-from training.data.flipped import FlippedPhotographs
+from sigrl.model.config import Preprocessing
+from sigrl.training.data.batches import Draw
+from sigrl.training.data.coco import read_coco
+from sigrl.training.data.flipped import FlippedPhotographs
 
 
 def test_a_draw_is_mirrored_or_not_and_always_the_same(coco_root: Path) -> None:

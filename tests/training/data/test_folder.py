@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.vocabulary import Label, Vocabulary
-from training.data.dataset import DataError, LabelledPhotographs, Problem
-from training.data.folder import read_folder, split_by_name
+from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem
+from sigrl.training.data.folder import read_folder, split_by_name
 
 VOCABULARY = Vocabulary(
     name="pets",

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data.dataset import DataError
-from training.data.label_lists import naming_pattern, read_label_list, unique
+from sigrl.training.data.dataset import DataError
+from sigrl.training.data.label_lists import naming_pattern, read_label_list, unique
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.dataset import DataError, Problem
-from training.data.nuswide import read_nuswide
+from sigrl.training.data.dataset import DataError, Problem
+from sigrl.training.data.nuswide import read_nuswide
 
 h5py = pytest.importorskip("h5py", reason="the extra `nuswide` is not installed")
 

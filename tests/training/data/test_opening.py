@@ -8,8 +8,8 @@ import pi_heif
 import pytest
 from PIL import Image
 
-from service import images
-from training.data.opening import open_photograph
+from sigrl.service.images import decoding as images
+from sigrl.training.data.opening import open_photograph
 
 
 def write(path: Path, kind: str) -> None:

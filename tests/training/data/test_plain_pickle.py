@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.dataset import DataError
-from training.data.plain_pickle import read_pickled_names
+from sigrl.training.data.dataset import DataError
+from sigrl.training.data.plain_pickle import read_pickled_names
 
 NAMES = ["actor_0001_2.jpg", "naïve_0002_3.jpg", "actor_0001_2.jpg", "x" * 300]
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.config import Preprocessing
-from model.vocabulary import Label, Vocabulary
-from training.data.check import check
-from training.data.dataset import DataError, Problem
-from training.data.shards import expand_braces, read_shards
-from training.features import read_photograph
+from sigrl.model.config import Preprocessing
+from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.training.backbones.features import read_photograph
+from sigrl.training.data.check import check
+from sigrl.training.data.dataset import DataError, Problem
+from sigrl.training.data.shards import expand_braces, read_shards
 
 
 def encoded(colour: str) -> bytes:

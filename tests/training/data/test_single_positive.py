@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.coco import read_coco
-from training.data.dataset import DataError, LabelledPhotographs
-from training.data.single_positive import (
+from sigrl.training.data.coco import read_coco
+from sigrl.training.data.dataset import DataError, LabelledPhotographs
+from sigrl.training.data.single_positive import (
     in_published_order,
     observe_one_positive,
     split_published_draw,

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.dataset import DataError
-from training.data.voc import CLASSES, read_voc
+from sigrl.training.data.dataset import DataError
+from sigrl.training.data.voc import CLASSES, read_voc
 
 LABELS = {"dog": (" 1", "-1", " 0"), "tvmonitor": ("-1", "-1", " 1")}
 """Of 2009_2, 2008_1 and 2008_3: a dog, nothing, a difficult dog beside a tv monitor."""

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.losses import caption_loss, cosine_distance, label_loss, soft_targets, standardize
+from sigrl.training.losses import caption_loss, cosine_distance, label_loss, soft_targets, standardize
 
 
 def test_label_loss_sums_over_labels_and_averages_over_photographs() -> None:

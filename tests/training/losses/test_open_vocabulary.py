@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.losses.open_vocabulary import distillation_loss, ranking_loss
+from sigrl.training.losses.open_vocabulary import distillation_loss, ranking_loss
 
 
 def gradient_of(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from training.losses.options import SinglePositiveOptions
-from training.losses.single_positive import LOSSES, LossParts, Targets, single_positive_loss
+from sigrl.training.losses.options import SinglePositiveOptions
+from sigrl.training.losses.single_positive import LOSSES, LossParts, Targets, single_positive_loss
 
 NEEDED = {
     "epr": {"expected_positives": 1.5},

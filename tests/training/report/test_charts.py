@@ -5,9 +5,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from training.measured import Calibration, ReliabilityBin
+from sigrl.training.measures.report import Calibration, ReliabilityBin
 
-charts = pytest.importorskip("training.report.charts", reason="the extra `report` is not installed")
+charts = pytest.importorskip("sigrl.training.report.charts", reason="the extra `report` is not installed")
 
 
 def parse(chart: str) -> ElementTree.Element:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data.dataset import DataError
-from training.report.history import History, read_history
+from sigrl.training.data.dataset import DataError
+from sigrl.training.report.history import History, read_history
 
 
 def write(directory: Path, *lines: dict[str, float] | str) -> History:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data.dataset import DataError, LabelledPhotographs
-from training.evaluation import evaluate_scores
-from training.measured import Evaluation
-from training.report import try_report, write_report
-from training.results import Results, read_results, write_results
+from sigrl.training.data.dataset import DataError, LabelledPhotographs
+from sigrl.training.measures.evaluation import evaluate_scores
+from sigrl.training.measures.report import Evaluation
+from sigrl.training.measures.results import Results, read_results, write_results
+from sigrl.training.report import try_report, write_report
 
 NASTY = "<script>alert('1')</script>"
 VOID = {"meta", "link", "br", "img", "col", "use", "path"}
@@ -196,8 +196,8 @@ def test_without_matplotlib_one_line_says_how_to_get_the_page(
 ) -> None:
     write_run(tmp_path / "a run")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "training.report.charts", raising=False)
-    monkeypatch.delattr(importlib.import_module("training.report"), "charts", raising=False)
+    monkeypatch.delitem(sys.modules, "sigrl.training.report.charts", raising=False)
+    monkeypatch.delattr(importlib.import_module("sigrl.training.report"), "charts", raising=False)
     said = try_report(tmp_path / "a run")
     assert said.startswith("no report page: matplotlib is not installed: pip install 'sigrl-tagger[report]'")
     assert f"sigrl-train report '{tmp_path}/a run'" in said

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.bundle import TaggingModel, save_bundle
-from model.config import BackboneConfig, HeadConfig, Preprocessing, SentenceEncoderConfig
-from model.manifest import Description
+from sigrl.model.bundle import TaggingModel, save_bundle
+from sigrl.model.config import BackboneConfig, HeadConfig, Preprocessing, SentenceEncoderConfig
+from sigrl.model.manifest import Description
 
 
 @pytest.fixture(scope="session")

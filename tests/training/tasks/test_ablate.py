@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from model.bundle import load_bundle
-from training.config import TrainingConfig
-from training.data.coco import load_coco
-from training.rendering import ablation_table
-from training.tasks import ablate as module
-from training.tasks.ablate import HEADS, ablate, bridge_scores
+from sigrl.model.bundle import load_bundle
+from sigrl.training.commands.tables import ablation_table
+from sigrl.training.config import TrainingConfig
+from sigrl.training.data.coco import load_coco
+from sigrl.training.tasks.bundled import ablate as module
+from sigrl.training.tasks.bundled.ablate import HEADS, ablate, bridge_scores
 
 
 def test_every_head_gets_a_row(

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.bundle import load_bundle
-from model.bundle_files import read_files, write_files
-from model.config import HeadConfig
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
-from training.data.coco import read_coco
-from training.data.dataset import DataError
-from training.evaluation import encode_photographs
-from training.tasks import calibrate as task
-from training.tasks.calibrate import calibrate, find_photographs
+from sigrl.model.bundle import load_bundle
+from sigrl.model.bundle_files import read_files, write_files
+from sigrl.model.config import HeadConfig
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.bundles import calibrate as task
+from sigrl.training.bundles.calibrate import calibrate, find_photographs
+from sigrl.training.data.coco import read_coco
+from sigrl.training.data.dataset import DataError
+from sigrl.training.measures.evaluation import encode_photographs
 
 WORDS = Vocabulary.from_names(("dog", "a word never seen"))
 

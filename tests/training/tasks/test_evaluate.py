@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from model.bundle_files import bundled_path, read_files
-from model.torch_engine import TorchEngine
-from training.data.coco import CocoSplit, load_coco
-from training.data.dataset import DataError
-from training.evaluation import MINIMUM_POSITIVES
-from training.rendering import report_table
-from training.tasks.evaluate import CONSTANT_GUESS, Report, evaluate
+from sigrl.model.bundle_files import bundled_path, read_files
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.training.commands.tables import report_table
+from sigrl.training.data.coco import CocoSplit, load_coco
+from sigrl.training.data.dataset import DataError
+from sigrl.training.measures.evaluation import MINIMUM_POSITIVES
+from sigrl.training.tasks.bundled.evaluate import CONSTANT_GUESS, Report, evaluate
 
 DISTRACTORS = [f"thing {number}" for number in range(100)]
 
@@ -100,7 +100,7 @@ def test_a_perfect_engine_gets_everything(
         def thresholds(self, names: tuple[str, ...]) -> np.ndarray:
             return np.full(len(names), 0.5)
 
-    monkeypatch.setattr("training.evaluation._BATCH_SIZE", 7)
+    monkeypatch.setattr("sigrl.training.measures.evaluation._BATCH_SIZE", 7)
     report = evaluate(Perfect(), split, ("cat",), DISTRACTORS)
     assert read == [7, 7, 7, 3]
     assert report.mean_average_precision == report.seen_mean_average_precision == 100

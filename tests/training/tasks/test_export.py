@@ -9,16 +9,16 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from model.bundle import load_bundle
-from model.bundle_files import BundleFiles, read_files
-from model.onnx_engine import OnnxEngine
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
-from training import cli
-from training.onnx_files import to_onnx
-from training.onnx_graphs import STEPS, Step
-from training.tasks import export as task
-from training.tasks.export import export
+from sigrl.model.bundle import load_bundle
+from sigrl.model.bundle_files import BundleFiles, read_files
+from sigrl.model.onnx_engine import OnnxEngine
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training import cli
+from sigrl.training.bundles import export as task
+from sigrl.training.bundles.export import export
+from sigrl.training.bundles.onnx_files import to_onnx
+from sigrl.training.bundles.onnx_graphs import STEPS, Step
 
 GRAPHS = {"image_tower", "text_tower", "match", "explain", "refine"}
 
@@ -138,7 +138,7 @@ def test_usage_that_cannot_work_is_refused_before_the_work(
     monkeypatch.setattr(task, "export", None)
     assert "add --onnx" in sigrl_train("export", towers, "-o", tmp_path / "new")[2]
     assert "name a new directory" in sigrl_train("export", towers, "-o", exported, "--onnx")[2]
-    monkeypatch.setitem(sys.modules, "training.tasks.export", None)
+    monkeypatch.setitem(sys.modules, "sigrl.training.bundles.export", None)
     assert "pip install" in sigrl_train("export", towers, "-o", tmp_path / "new", "--onnx")[2]
 
 

@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from model.bundle import TaggingModel, load_bundle, save_bundle
-from model.heads import MatchingHead, SigRLHead
-from model.manifest import Description
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
-from training.config import TrainingConfig
-from training.tasks.fit import choose_threshold, fit_head, image_batch, predict, prepare, sampled_context
+from sigrl.model.bundle import TaggingModel, load_bundle, save_bundle
+from sigrl.model.heads import MatchingHead, SigRLHead
+from sigrl.model.manifest import Description
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.config import TrainingConfig
+from sigrl.training.tasks.bundled.fit import (
+    choose_threshold,
+    fit_head,
+    image_batch,
+    predict,
+    prepare,
+    sampled_context,
+)
 
 KNOWN = ("person", "dog", "car", "chair", "handbag", "dining table")
 

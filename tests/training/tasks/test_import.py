@@ -15,13 +15,13 @@ from open_clip import CLIP, create_model, factory, get_tokenizer, image_transfor
 from PIL import Image
 from safetensors.torch import save_file
 
-from model.bundle import load_bundle
-from model.preprocess import preprocess
-from model.reference_names import HEAD_NAMES
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
-from service import Tagger
-from training import open_clip_source
+from sigrl import Tagger
+from sigrl.model.bundle import load_bundle
+from sigrl.model.preprocess import preprocess
+from sigrl.model.reference_names import HEAD_NAMES
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.backbones import open_clip_source
 
 CONFIG = {
     "embed_dim": 32,

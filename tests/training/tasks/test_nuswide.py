@@ -14,18 +14,18 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from pydantic import ValidationError
 
-from model.bundle import load_bundle
-from model.config import HeadConfig, Preprocessing
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
-from training.data.batches import Draw
-from training.data.dataset import DataError
-from training.data.photographs import AugmentedPhotographs
-from training.metrics import average_precision_of_known
-from training.results import Outcome, read_results
-from training.tasks.nuswide import NusWideConfig, create_task, fit_nuswide, load_nuswide_config
-from training.tasks.nuswide_data import load_nuswide
-from training.tasks.open_vocabulary_evaluation import score_photographs
+from sigrl.model.bundle import load_bundle
+from sigrl.model.config import HeadConfig, Preprocessing
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.data.batches import Draw
+from sigrl.training.data.dataset import DataError
+from sigrl.training.data.photographs import AugmentedPhotographs
+from sigrl.training.measures.metrics import average_precision_of_known
+from sigrl.training.measures.results import Outcome, read_results
+from sigrl.training.tasks.nuswide.data import load_nuswide
+from sigrl.training.tasks.nuswide.evaluation import score_photographs
+from sigrl.training.tasks.nuswide.run import NusWideConfig, create_task, fit_nuswide, load_nuswide_config
 
 pytest.importorskip("h5py", reason="the extra `nuswide` is not installed")
 
@@ -102,7 +102,7 @@ def test_a_run_trains_tests_and_leaves_a_bundle_that_serves(config: NusWideConfi
 
 
 def _pixels(paths, start: Path):
-    from training.features import PhotographDataset
+    from sigrl.training.backbones.features import PhotographDataset
 
     data = PhotographDataset(paths, load_bundle(start).manifest.preprocessing)
     return [data[number] for number in range(len(data))]

@@ -18,20 +18,20 @@ from fastapi.testclient import TestClient
 from PIL import Image, ImageDraw
 from pydantic import ValidationError
 
-from model.bundle import TaggingModel, load_bundle, save_bundle
-from model.config import HeadConfig
-from model.manifest import Description
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
-from service.app import create_app
-from service.settings import Settings
-from training import run_state
-from training.data.dataset import DataError
-from training.features import read_photograph
-from training.tasks import photographs_run
-from training.tasks.photographs import fit_photographs
-from training.tasks.photographs_config import PhotographsConfig
-from training.tasks.photographs_data import check_photographs, held_out_photographs, load_own_data
+from sigrl.model.bundle import TaggingModel, load_bundle, save_bundle
+from sigrl.model.config import HeadConfig
+from sigrl.model.manifest import Description
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.app import create_app
+from sigrl.service.settings import Settings
+from sigrl.training.backbones.features import read_photograph
+from sigrl.training.data.dataset import DataError
+from sigrl.training.loop import state as run_state
+from sigrl.training.tasks.photographs import bundle as photographs_run
+from sigrl.training.tasks.photographs.config import PhotographsConfig
+from sigrl.training.tasks.photographs.data import check_photographs, held_out_photographs, load_own_data
+from sigrl.training.tasks.photographs.run import fit_photographs
 
 COLOURS = {"red": (230, 20, 20), "green": (20, 200, 20), "blue": (30, 30, 240)}
 PHOTOGRAPHS = 40
@@ -135,7 +135,7 @@ def test_the_towers_features_are_computed_once(
     config: PhotographsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit_photographs(config, tmp_path)
-    monkeypatch.setattr("training.features._write", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr("sigrl.training.backbones.features._write", lambda *_: pytest.fail("computed again"))
     fit_photographs(config, tmp_path)
 
 

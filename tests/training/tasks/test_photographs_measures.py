@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from training.data.dataset import LabelledPhotographs
-from training.losses.options import AnLs, Em, Iu
-from training.tasks.photographs_config import PhotographsConfig
-from training.tasks.photographs_measures import choose_loss, judged, positive_weights
+from sigrl.training.data.dataset import LabelledPhotographs
+from sigrl.training.losses.options import AnLs, Em, Iu
+from sigrl.training.tasks.photographs.config import PhotographsConfig
+from sigrl.training.tasks.photographs.measures import choose_loss, judged, positive_weights
 
 
 def config(**changes: Any) -> PhotographsConfig:

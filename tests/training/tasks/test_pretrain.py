@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.bundle import TaggingModel, load_bundle, save_bundle
-from model.manifest import Description
-from training.config import TrainingConfig
-from training.data.dataset import DataError
-from training.initialisation import minilm_tokenizer, starting_point
-from training.tasks.fit import choose_threshold, fit_head, prepare
-from training.tasks.pretrain import pretrain
+from sigrl.model.bundle import TaggingModel, load_bundle, save_bundle
+from sigrl.model.manifest import Description
+from sigrl.training.backbones.initialisation import minilm_tokenizer, starting_point
+from sigrl.training.config import TrainingConfig
+from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.bundled.fit import choose_threshold, fit_head, prepare
+from sigrl.training.tasks.bundled.pretrain import pretrain
 
 
 @pytest.mark.usefixtures("pretrain_packages")
@@ -25,7 +25,7 @@ def test_towers_are_trained_saved_and_fitted(
         started.update({name: tensor.clone() for name, tensor in backbone.state_dict().items()})
         return backbone, classifier
 
-    monkeypatch.setattr("training.tasks.pretrain.starting_point", keep_start)
+    monkeypatch.setattr("sigrl.training.tasks.bundled.pretrain.starting_point", keep_start)
     backbone, head = pretrain(lite_config, tmp_path / "cache")
     weights = backbone.state_dict()
     assert all(tensor.isfinite().all() for tensor in weights.values())

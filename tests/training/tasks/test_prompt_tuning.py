@@ -11,17 +11,22 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from model.bundle import load_bundle
-from model.config import HeadConfig
-from model.torch_engine import TorchEngine
-from model.vocabulary import Label, Vocabulary
-from training.catalogue import load_run
-from training.data.batches import Draw
-from training.data.dataset import DataError
-from training.optimization import Optimization
-from training.results import read_results
-from training.tasks.nuswide_data import load_nuswide
-from training.tasks.prompt_tuning import PromptTuningConfig, create_task, fit_prompt, learn_prompt
+from sigrl.model.bundle import load_bundle
+from sigrl.model.config import HeadConfig
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.training.data.batches import Draw
+from sigrl.training.data.dataset import DataError
+from sigrl.training.loop.step import Optimization
+from sigrl.training.measures.results import read_results
+from sigrl.training.tasks.catalogue import load_run
+from sigrl.training.tasks.nuswide.data import load_nuswide
+from sigrl.training.tasks.nuswide.prompt_tuning import (
+    PromptTuningConfig,
+    create_task,
+    fit_prompt,
+    learn_prompt,
+)
 
 pytest.importorskip("h5py", reason="the extra `nuswide` is not installed")
 
@@ -144,7 +149,7 @@ def test_texts_in_blocks_give_the_gradient_of_all_at_once(
     task.optimizer()
     gradients = []
     for most in (128, 1):
-        monkeypatch.setattr("training.tasks.prompt_tuning.TEXT_BATCH", most)
+        monkeypatch.setattr("sigrl.training.tasks.nuswide.prompt_tuning.TEXT_BATCH", most)
         (task.module.label_embeddings() ** 3).sum().backward()
         gradients.append(task.module.prompt.grad.clone())
         task.module.prompt.grad = None

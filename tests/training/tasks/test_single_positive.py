@@ -17,26 +17,26 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from pydantic import ValidationError
 
-from model.torch_engine import TorchEngine
-from model.vocabulary import Vocabulary
-from training import run_state
-from training.catalogue import load_run
-from training.config import read_yaml
-from training.data.dataset import DataError
-from training.data.voc import CLASSES
-from training.features import read_photograph
-from training.losses.single_positive import LOSSES
-from training.metrics import average_precision_of_thresholds
-from training.results import read_results
-from training.run_state import read_state
-from training.tasks import single_positive
-from training.tasks.single_positive import fit_single_positive
-from training.tasks.single_positive_config import SinglePositiveConfig
-from training.tasks.single_positive_data import (
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.backbones.features import read_photograph
+from sigrl.training.config import read_yaml
+from sigrl.training.data.dataset import DataError
+from sigrl.training.data.voc import CLASSES
+from sigrl.training.loop import state as run_state
+from sigrl.training.loop.state import read_state
+from sigrl.training.losses.single_positive import LOSSES
+from sigrl.training.measures.metrics import average_precision_of_thresholds
+from sigrl.training.measures.results import read_results
+from sigrl.training.tasks.catalogue import load_run
+from sigrl.training.tasks.single_positive import run as single_positive
+from sigrl.training.tasks.single_positive.config import SinglePositiveConfig
+from sigrl.training.tasks.single_positive.data import (
     check_single_positive,
     held_out_photographs,
     load_single_positive,
 )
+from sigrl.training.tasks.single_positive.run import fit_single_positive
 
 SHIPPED = Path(__file__).parents[3] / "training" / "configs" / "single_positive"
 NEEDED = {

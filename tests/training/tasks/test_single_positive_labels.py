@@ -3,9 +3,9 @@
 import torch
 from pydantic import TypeAdapter
 
-from training.losses.options import EmApl, Role, SinglePositiveOptions
-from training.losses.single_positive import single_positive_loss
-from training.tasks.single_positive_labels import LabelEstimator, TrainingLabels
+from sigrl.training.losses.options import EmApl, Role, SinglePositiveOptions
+from sigrl.training.losses.single_positive import single_positive_loss
+from sigrl.training.tasks.single_positive.labels import LabelEstimator, TrainingLabels
 
 OBSERVED = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=torch.int8)
 COMPLETE = torch.tensor([[1, 1, -1], [-1, 1, -1], [1, -1, 1], [1, -1, -1]], dtype=torch.int8)

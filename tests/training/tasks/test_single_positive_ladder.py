@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import TrainingConfig
-from training.data.single_positive import observe_one_positive
-from training.losses.single_positive import LOSSES as ALL_LOSSES
-from training.tasks import single_positive_ladder
-from training.tasks.single_positive_ladder import (
+from sigrl.training.config import TrainingConfig
+from sigrl.training.data.single_positive import observe_one_positive
+from sigrl.training.losses.single_positive import LOSSES as ALL_LOSSES
+from sigrl.training.tasks.single_positive import ladder as single_positive_ladder
+from sigrl.training.tasks.single_positive.ladder import (
     LEARNING_RATES,
     LOSSES,
     REFERENCES,
@@ -21,7 +21,7 @@ from training.tasks.single_positive_ladder import (
     mean_average_precision,
     run_ladder,
 )
-from training.tasks.single_positive_ladder_data import LadderData
+from sigrl.training.tasks.single_positive.ladder_data import LadderData
 
 LABELS, FEATURES = 6, 16
 

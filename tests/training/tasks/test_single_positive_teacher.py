@@ -7,13 +7,13 @@ import torch
 from accelerate import Accelerator
 from torch.nn import functional
 
-from model.bundle import load_bundle
-from model.vocabulary import Vocabulary
-from training.data.coco import read_coco
-from training.features import read_photograph
-from training.losses.pseudo_labels import VlplOptions, vlpl_pseudo_labels
-from training.tasks import single_positive_teacher
-from training.tasks.single_positive_teacher import load_pseudo_labels
+from sigrl.model.bundle import load_bundle
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.backbones.features import read_photograph
+from sigrl.training.data.coco import read_coco
+from sigrl.training.losses.pseudo_labels import VlplOptions, vlpl_pseudo_labels
+from sigrl.training.tasks.single_positive import teacher as single_positive_teacher
+from sigrl.training.tasks.single_positive.teacher import load_pseudo_labels
 
 OPTIONS = VlplOptions(temperature=0.05, threshold=0.2, negative_share=0.25)
 

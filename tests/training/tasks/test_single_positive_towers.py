@@ -11,17 +11,17 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from model.bundle import Bundle, load_bundle
-from model.config import Preprocessing
-from training.data.dataset import DataError
-from training.optim import ConstantRate
-from training.run_state import read_state
-from training.tasks.single_positive import fit_single_positive
-from training.tasks.single_positive_config import ClipTower, SinglePositiveConfig, TimmTower
-from training.tasks.single_positive_labels import LabelEstimator
-from training.tasks.single_positive_saving import CLASSIFIER
-from training.tasks.single_positive_task import SinglePositiveModel, SinglePositiveTask, start_scale
-from training.tasks.single_positive_towers import (
+from sigrl.model.bundle import Bundle, load_bundle
+from sigrl.model.config import Preprocessing
+from sigrl.training.data.dataset import DataError
+from sigrl.training.loop.schedules import ConstantRate
+from sigrl.training.loop.state import read_state
+from sigrl.training.tasks.single_positive.config import ClipTower, SinglePositiveConfig, TimmTower
+from sigrl.training.tasks.single_positive.labels import LabelEstimator
+from sigrl.training.tasks.single_positive.run import fit_single_positive
+from sigrl.training.tasks.single_positive.saving import CLASSIFIER
+from sigrl.training.tasks.single_positive.task import SinglePositiveModel, SinglePositiveTask, start_scale
+from sigrl.training.tasks.single_positive.towers import (
     LearnedScale,
     create_clip_classifier,
     create_timm_classifier,

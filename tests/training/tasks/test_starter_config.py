@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from training.config import read_yaml
-from training.data.dataset import DataError
-from training.task import LoopConfig
-from training.tasks.photographs_config import PhotographsConfig
-from training.tasks.starter_config import write_starter_config
+from sigrl.training.config import read_yaml
+from sigrl.training.data.dataset import DataError
+from sigrl.training.loop.task import LoopConfig
+from sigrl.training.tasks.photographs.config import PhotographsConfig
+from sigrl.training.tasks.photographs.starter_config import write_starter_config
 
 
 def photographs(folder: Path, *names: str) -> Path:

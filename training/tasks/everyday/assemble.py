@@ -9,21 +9,21 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from model.background import make_background, save_background
-from model.bundle import TaggingModel, sentence_weights
-from model.bundle_files import BundleFiles, make_files
-from model.calibration import CalibrationConfig
-from model.config import BackboneConfig, EvidenceConfig, HeadConfig, Preprocessing, WordTowerConfig
-from model.kept_features import KeptFeatures
-from model.manifest import CALIBRATION, TOKENIZER, WEIGHTS, Description
-from model.storage import pack
-from training.tasks.everyday.network import BEST_TOKENS, Heads, LastBlocks
-from training.tasks.everyday.trained import Trained
+from sigrl.model.background import make_background, save_background
+from sigrl.model.bundle import TaggingModel, sentence_weights
+from sigrl.model.bundle_files import BundleFiles, make_files
+from sigrl.model.calibration import CalibrationConfig
+from sigrl.model.config import BackboneConfig, EvidenceConfig, HeadConfig, Preprocessing, WordTowerConfig
+from sigrl.model.kept_features import KeptFeatures
+from sigrl.model.manifest import CALIBRATION, TOKENIZER, WEIGHTS, Description
+from sigrl.model.storage import pack
+from sigrl.training.tasks.everyday.network import BEST_TOKENS, Heads, LastBlocks
+from sigrl.training.tasks.everyday.trained import Trained
 
 Array = npt.NDArray[np.float32]
 
 _CONVOLUTIONS = {"expand": "conv_pw", "depthwise": "conv_dw", "reduce": "conv_pwl"}
-"""`model.word_tower.TunedBlock`'s names -> timm's."""
+"""`sigrl.model.word_tower.TunedBlock`'s names -> timm's."""
 
 
 @torch.no_grad()
@@ -64,7 +64,7 @@ def towers(trained: Trained, words: npt.NDArray[np.int64]) -> tuple[TaggingModel
 
 
 def tuned_weights(blocks: LastBlocks) -> dict[str, Tensor]:
-    """The weights of tuned blocks as those of `model.word_tower.TunedBlocks`, which compute the same for an
+    """The weights of tuned blocks as those of `sigrl.model.word_tower.TunedBlocks`, which compute the same for an
     EfficientNet-Lite."""
     given = blocks.state_dict()
     count = len(blocks) - 2
@@ -113,7 +113,7 @@ def assemble(
     preprocessing: Preprocessing,
     provenance: dict[str, object],
 ) -> BundleFiles:
-    """The bundle: `arrays` as `model.evidence.shapes` names them. Raises ValueError for other parts."""
+    """The bundle: `arrays` as `sigrl.model.evidence.shapes` names them. Raises ValueError for other parts."""
     head = HeadConfig(kind="evidence", form="context", top_k=BEST_TOKENS, evidence=evidence)
     state = model.state_dict() | {f"head.{name}": torch.from_numpy(array) for name, array in arrays.items()}
     description = Description(

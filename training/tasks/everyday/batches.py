@@ -9,11 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.data.batches import derive_seed
-from training.data.dataset import DataError
-from training.tasks.everyday.config import Batch
-from training.tasks.everyday.frozen_features import FrozenFeatures
-from training.tasks.everyday.targets import Targets
+from sigrl.training.data.batches import derive_seed
+from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.everyday.config import Batch
+from sigrl.training.tasks.everyday.frozen_features import FrozenFeatures
+from sigrl.training.tasks.everyday.targets import Targets
 
 
 def endless_permutation(

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.initialisation import ImageNetBridge
-from training.tasks.everyday.network import Heads
+from sigrl.training.backbones.initialisation import ImageNetBridge
+from sigrl.training.tasks.everyday.network import Heads
 
 _RIDGE = 0.02
 """Of the regression that the embedding starts from, as a share of the features' variance."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from model.config import BackboneConfig, Frozen, Preprocessing, SentenceEncoderConfig
+from sigrl.model.config import BackboneConfig, Frozen, Preprocessing, SentenceEncoderConfig
 
 SourceName = Literal[
     "coco_course",

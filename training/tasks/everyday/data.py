@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.vocabulary import Vocabulary
-from training.data.check import DataReport, check
-from training.data.dataset import LabelledPhotographs
-from training.data.label_lists import read_label_list, unique
-from training.tasks.everyday.config import EverydayConfig
-from training.tasks.everyday.hidden import Hidden
-from training.tasks.everyday.names import ClassNames
-from training.tasks.everyday.photographs import Photograph
-from training.tasks.everyday.sources import read_everyday, read_names, read_sources
-from training.tasks.everyday.targets import Targets, make_targets
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.data.check import DataReport, check
+from sigrl.training.data.dataset import LabelledPhotographs
+from sigrl.training.data.label_lists import read_label_list, unique
+from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.hidden import Hidden
+from sigrl.training.tasks.everyday.names import ClassNames
+from sigrl.training.tasks.everyday.photographs import Photograph
+from sigrl.training.tasks.everyday.sources import read_everyday, read_names, read_sources
+from sigrl.training.tasks.everyday.targets import Targets, make_targets
 
 
 @dataclass(frozen=True, eq=False)

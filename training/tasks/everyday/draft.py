@@ -7,14 +7,14 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from model.config import EvidenceConfig, HeadConfig
-from model.evidence import GAINS, Evidence, shapes
-from model.kept_features import KeptFeatures
-from training.data.dataset import DataError
-from training.initialisation import imagenet_class_names
-from training.tasks.everyday.network import BEST_TOKENS
-from training.tasks.everyday.seen import keep_photographs, text_vectors
-from training.tasks.everyday.trained import Trained
+from sigrl.model.config import EvidenceConfig, HeadConfig
+from sigrl.model.evidence import GAINS, Evidence, shapes
+from sigrl.model.kept_features import KeptFeatures
+from sigrl.training.backbones.initialisation import imagenet_class_names
+from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.everyday.network import BEST_TOKENS
+from sigrl.training.tasks.everyday.seen import keep_photographs, text_vectors
+from sigrl.training.tasks.everyday.trained import Trained
 
 Array = npt.NDArray[np.float32]
 
@@ -48,7 +48,7 @@ class Draft:
     """[n]: the known words that have a logit of their own."""
     head: HeadConfig
     arrays: Mapping[str, Array]
-    """As `model.evidence.shapes` names them."""
+    """As `sigrl.model.evidence.shapes` names them."""
     background: KeptFeatures
     background_rows: npt.NDArray[np.int64]
     """[N]: the photographs of the background set."""

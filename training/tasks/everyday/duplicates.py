@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from training.tasks.everyday.photographs import Photograph
+from sigrl.training.tasks.everyday.photographs import Photograph
 
 HASH_BYTES = 32
 _SIDE = 16

@@ -3,12 +3,18 @@
 import numpy as np
 import numpy.typing as npt
 
-from model.calibration import sigmoid
-from model.vocabulary import Label
-from training.metrics import average_precision_of_known, expected_calibration_error
-from training.tasks.everyday.draft import Draft
-from training.tasks.everyday.seen import keep_photographs, text_vectors
-from training.tasks.everyday.trained import Trained, dense_rows, known_labels, known_logits, open_logits
+from sigrl.model.calibration import sigmoid
+from sigrl.model.vocabulary import Label
+from sigrl.training.measures.metrics import average_precision_of_known, expected_calibration_error
+from sigrl.training.tasks.everyday.draft import Draft
+from sigrl.training.tasks.everyday.seen import keep_photographs, text_vectors
+from sigrl.training.tasks.everyday.trained import (
+    Trained,
+    dense_rows,
+    known_labels,
+    known_logits,
+    open_logits,
+)
 
 _LEAST = 3
 """Photographs that show a word from which on its precision says something."""

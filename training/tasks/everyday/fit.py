@@ -4,21 +4,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from model.bundle_files import BundleError, write_files
-from training.data.dataset import DataError
-from training.initialisation import minilm_tokenizer, starting_point
-from training.results import Outcome, Results, read_results, write_results
-from training.tasks.everyday.assemble import assemble, towers
-from training.tasks.everyday.config import EverydayConfig
-from training.tasks.everyday.draft import Draft, make_draft
-from training.tasks.everyday.evaluation import measure, measure_head
-from training.tasks.everyday.graph import graph_arrays
-from training.tasks.everyday.known_words import known_word_gains
-from training.tasks.everyday.left_out import train_left_out
-from training.tasks.everyday.new_words import fit_left_out
-from training.tasks.everyday.run import train
-from training.tasks.everyday.start import Start
-from training.tasks.everyday.trained import Trained
+from sigrl.model.bundle_files import BundleError, write_files
+from sigrl.training.backbones.initialisation import minilm_tokenizer, starting_point
+from sigrl.training.data.dataset import DataError
+from sigrl.training.measures.results import Outcome, Results, read_results, write_results
+from sigrl.training.tasks.everyday.assemble import assemble, towers
+from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.draft import Draft, make_draft
+from sigrl.training.tasks.everyday.evaluation import measure, measure_head
+from sigrl.training.tasks.everyday.graph import graph_arrays
+from sigrl.training.tasks.everyday.known_words import known_word_gains
+from sigrl.training.tasks.everyday.left_out import train_left_out
+from sigrl.training.tasks.everyday.new_words import fit_left_out
+from sigrl.training.tasks.everyday.run import train
+from sigrl.training.tasks.everyday.start import Start
+from sigrl.training.tasks.everyday.trained import Trained
 
 BUNDLE = "bundle"
 """Folder of the bundle in a run's directory."""

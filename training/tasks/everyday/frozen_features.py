@@ -13,17 +13,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from model.config import Preprocessing
-from model.preprocess import preprocess
-from model.word_tower import trunk_blocks
-from training.data.dataset import DataError, Problem
-from training.data.opening import open_photograph
-from training.features import progress_bar
-from training.tasks.everyday.config import EverydayConfig
-from training.tasks.everyday.duplicates import HASH_BYTES, difference_hash
-from training.tasks.everyday.network import pooled
-from training.tasks.everyday.photographs import Photograph
-from training.tasks.everyday.start import fingerprint, write_array
+from sigrl.model.config import Preprocessing
+from sigrl.model.preprocess import preprocess
+from sigrl.model.word_tower import trunk_blocks
+from sigrl.training.backbones.features import progress_bar
+from sigrl.training.data.dataset import DataError, Problem
+from sigrl.training.data.opening import open_photograph
+from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.duplicates import HASH_BYTES, difference_hash
+from sigrl.training.tasks.everyday.network import pooled
+from sigrl.training.tasks.everyday.photographs import Photograph
+from sigrl.training.tasks.everyday.start import fingerprint, write_array
 
 _SHARD = 1024
 """Photographs of a part: what an interrupted run computes again at most."""

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from training.data.dataset import DataError
-from training.data.label_lists import naming_pattern
-from training.tasks.everyday.config import EverydayConfig
-from training.tasks.everyday.names import ClassNames
-from training.tasks.everyday.photographs import Photograph
+from sigrl.training.data.dataset import DataError
+from sigrl.training.data.label_lists import naming_pattern
+from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.names import ClassNames
+from sigrl.training.tasks.everyday.photographs import Photograph
 
 
 class Hidden:

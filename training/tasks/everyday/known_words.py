@@ -3,15 +3,15 @@
 import numpy as np
 import numpy.typing as npt
 
-from model.evidence import Pieces
-from model.vocabulary import Label
-from training.new_words import logistic
-from training.tasks.everyday.draft import DEFAULT_GAINS, Draft
-from training.tasks.everyday.seen import keep_photographs
-from training.tasks.everyday.trained import dense_rows, known_labels
+from sigrl.model.evidence import Pieces
+from sigrl.model.vocabulary import Label
+from sigrl.training.bundles.new_words import logistic
+from sigrl.training.tasks.everyday.draft import DEFAULT_GAINS, Draft
+from sigrl.training.tasks.everyday.seen import keep_photographs
+from sigrl.training.tasks.everyday.trained import dense_rows, known_labels
 
 GAINS = ("known_word", "known_open", "graph", "known_offset")
-"""Those of `model.evidence.GAINS` that are fitted here."""
+"""Those of `sigrl.model.evidence.GAINS` that are fitted here."""
 _DEVIATION = 1.0
 """How far each may well be from its default: that decides where there are few photographs, not elsewhere."""
 

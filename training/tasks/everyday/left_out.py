@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from training.data.dataset import DataError
-from training.tasks.everyday.config import EverydayConfig, LeftOutConfig
-from training.tasks.everyday.names import ClassNames
-from training.tasks.everyday.run import train
-from training.tasks.everyday.trained import Trained, dense_rows, known_labels
+from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.everyday.config import EverydayConfig, LeftOutConfig
+from sigrl.training.tasks.everyday.names import ClassNames
+from sigrl.training.tasks.everyday.run import train
+from sigrl.training.tasks.everyday.trained import Trained, dense_rows, known_labels
 
 LEFT_OUT = "left_out"
 """Folder of the second training in a run's directory."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from model.vocabulary import Vocabulary
-from training.data.dataset import DataError
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.data.dataset import DataError
 
 _TABLES = Path(__file__).with_name("class_names.yaml")
 

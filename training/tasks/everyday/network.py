@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from model.word_tower import trunk_blocks
+from sigrl.model.word_tower import trunk_blocks
 
 _POOL = 2
 """Side, in places of the feature map, of the square whose mean is a token."""

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.evidence import Pieces
-from model.label_facts import GATE, LabelFacts, standardised
-from model.vocabulary import Label
-from training.features import progress_bar
-from training.tasks.everyday.draft import DEFAULT_GAINS, DEFAULT_OFFSET, DEFAULT_SLOPE, Draft
-from training.tasks.everyday.evaluation import measure_logits
-from training.tasks.everyday.seen import keep_photographs, text_vectors
-from training.tasks.everyday.trained import dense_rows, known_labels
+from sigrl.model.evidence import Pieces
+from sigrl.model.label_facts import GATE, LabelFacts, standardised
+from sigrl.model.vocabulary import Label
+from sigrl.training.backbones.features import progress_bar
+from sigrl.training.tasks.everyday.draft import DEFAULT_GAINS, DEFAULT_OFFSET, DEFAULT_SLOPE, Draft
+from sigrl.training.tasks.everyday.evaluation import measure_logits
+from sigrl.training.tasks.everyday.seen import keep_photographs, text_vectors
+from sigrl.training.tasks.everyday.trained import dense_rows, known_labels
 
 Array = npt.NDArray[np.float32]
 
 GAINS = ("new_class", "class_cut", "near_words", "near_cut")
-"""Those of `model.evidence.GAINS` that are fitted here."""
+"""Those of `sigrl.model.evidence.GAINS` that are fitted here."""
 _LEAST_FEATURE_DEVIATION = 1e-3
 _STEPS = 800
 _RATE = 0.02
@@ -90,7 +90,7 @@ class NewWords(NamedTuple):
     gains: dict[str, float]
 
     def logits(self, shown: Shown) -> Array:
-        """Calibrated logits [N, W], as `model.evidence` gives them when the graph says nothing."""
+        """Calibrated logits [N, W], as `sigrl.model.evidence` gives them when the graph says nothing."""
         gains = torch.tensor([self.gains[name] for name in GAINS])
         with torch.inference_mode():
             found: Array = _logits(

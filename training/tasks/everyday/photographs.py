@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from training.data.dataset import DataError
+from sigrl.training.data.dataset import DataError
 
 Role = Literal["train", "val", "test"]
 """What a photograph is for; only `train` is ever trained on."""

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from training.data.coco import read_coco
-from training.data.dataset import DataError
-from training.tasks.everyday.config import SourceName
-from training.tasks.everyday.photographs import Photograph, Role, found
+from sigrl.training.data.coco import read_coco
+from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.everyday.config import SourceName
+from sigrl.training.tasks.everyday.photographs import Photograph, Role, found
 
 COCO_COURSE = "Mike0429/COMP5329DeepLearningA2_ViT"
 _COURSE_LABELS = {

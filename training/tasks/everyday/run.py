@@ -12,21 +12,26 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.data.batches import seeded
-from training.provenance import commit
-from training.tasks.everyday.batches import Supervision
-from training.tasks.everyday.bridge import Bridge, initialise
-from training.tasks.everyday.config import EverydayConfig
-from training.tasks.everyday.data import EverydayData, load_data
-from training.tasks.everyday.duplicates import may_be_trained_on
-from training.tasks.everyday.frozen_features import FrozenFeatures, frozen_features, standardised, statistics
-from training.tasks.everyday.network import EverydayNetwork, Heads, LastBlocks
-from training.tasks.everyday.photographs import Photograph
-from training.tasks.everyday.sources import source_table
-from training.tasks.everyday.start import Start, fingerprint
-from training.tasks.everyday.teacher import keep_logits, kept_logits, teach
-from training.tasks.everyday.trained import PARTS, Trained, write_parts
-from training.tasks.everyday.training import train_network
+from sigrl.training.bundles.provenance import commit
+from sigrl.training.data.batches import seeded
+from sigrl.training.tasks.everyday.batches import Supervision
+from sigrl.training.tasks.everyday.bridge import Bridge, initialise
+from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.data import EverydayData, load_data
+from sigrl.training.tasks.everyday.duplicates import may_be_trained_on
+from sigrl.training.tasks.everyday.frozen_features import (
+    FrozenFeatures,
+    frozen_features,
+    standardised,
+    statistics,
+)
+from sigrl.training.tasks.everyday.network import EverydayNetwork, Heads, LastBlocks
+from sigrl.training.tasks.everyday.photographs import Photograph
+from sigrl.training.tasks.everyday.sources import source_table
+from sigrl.training.tasks.everyday.start import Start, fingerprint
+from sigrl.training.tasks.everyday.teacher import keep_logits, kept_logits, teach
+from sigrl.training.tasks.everyday.trained import PARTS, Trained, write_parts
+from sigrl.training.tasks.everyday.training import train_network
 
 TEACHER = "teacher.safetensors"
 _SAMPLE = 12_000

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from model.kept_features import KeptFeatures, join, keep
-from training.tasks.everyday.trained import Trained
+from sigrl.model.kept_features import KeptFeatures, join, keep
+from sigrl.training.tasks.everyday.trained import Trained
 
 _BATCH = 200
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from training.data.dataset import DataError
-from training.tasks.everyday.config import EverydayConfig, SourceName
-from training.tasks.everyday.photographs import Photograph, found
-from training.tasks.everyday.readers import READERS, read_coco_subset, read_flickr8k_captions
+from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.everyday.config import EverydayConfig, SourceName
+from sigrl.training.tasks.everyday.photographs import Photograph, found
+from sigrl.training.tasks.everyday.readers import READERS, read_coco_subset, read_flickr8k_captions
 
 _PER_CLASS: Mapping[SourceName, int] = {
     "caltech101": 60,

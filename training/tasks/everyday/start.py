@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.backbone import Backbone
-from training.features import text_features
-from training.initialisation import ImageNetBridge
-from training.teachers import make_bridge, sentence_embeddings
+from sigrl.model.backbone import Backbone
+from sigrl.training.backbones.features import text_features
+from sigrl.training.backbones.initialisation import ImageNetBridge
+from sigrl.training.tasks.bundled.teachers import make_bridge, sentence_embeddings
 
 _TEXTS = 8192
 """Texts of a cached part."""
@@ -23,7 +23,7 @@ _TEXTS = 8192
 
 @dataclass(frozen=True)
 class Start:
-    """The frozen towers, as `training.initialisation.starting_point` gives them."""
+    """The frozen towers, as `sigrl.training.backbones.initialisation.starting_point` gives them."""
 
     backbone: Backbone
     classifier: tuple[Tensor, Tensor]

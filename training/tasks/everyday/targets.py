@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.data.label_lists import unique
-from training.tasks.everyday.hidden import Hidden
-from training.tasks.everyday.names import ClassNames, Mentions, inflected, plain
-from training.tasks.everyday.photographs import Photograph
-from training.tasks.everyday.readers import FIRST_LABELS
+from sigrl.training.data.label_lists import unique
+from sigrl.training.tasks.everyday.hidden import Hidden
+from sigrl.training.tasks.everyday.names import ClassNames, Mentions, inflected, plain
+from sigrl.training.tasks.everyday.photographs import Photograph
+from sigrl.training.tasks.everyday.readers import FIRST_LABELS
 
 _DOUBTFUL_FROM = 8
 """Mentions on dense photographs from which on it is judged whether captions mean the name by the word."""

@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model.vocabulary import Vocabulary
-from training.data.dataset import DataError
-from training.run_state import read_state, write_state
-from training.tasks.everyday.config import EverydayConfig
-from training.tasks.everyday.data import dense_labels
-from training.tasks.everyday.frozen_features import FrozenFeatures
-from training.tasks.everyday.network import EverydayNetwork, Heads, LastBlocks
-from training.tasks.everyday.photographs import Photograph, Role
-from training.tasks.everyday.start import Start
-from training.tasks.everyday.targets import Targets
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.data.dataset import DataError
+from sigrl.training.loop.state import read_state, write_state
+from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.data import dense_labels
+from sigrl.training.tasks.everyday.frozen_features import FrozenFeatures
+from sigrl.training.tasks.everyday.network import EverydayNetwork, Heads, LastBlocks
+from sigrl.training.tasks.everyday.photographs import Photograph, Role
+from sigrl.training.tasks.everyday.start import Start
+from sigrl.training.tasks.everyday.targets import Targets
 
 PARTS = "parts.safetensors"
 """The trained parts in a run's directory."""

@@ -9,18 +9,18 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
-from training.averaging import AveragedWeights
-from training.data.batches import derive_seed, seeded
-from training.data.dataset import DataError
-from training.losses import caption_loss, cosine_distance
-from training.optim import half_cosine
-from training.run_log import RunLog
-from training.run_state import load_optimizer_tensors, optimizer_tensors, read_state, write_state
-from training.tasks.everyday.batches import Batches, Supervision, TrainingBatch
-from training.tasks.everyday.bridge import Bridge
-from training.tasks.everyday.config import LossWeights, Rates, TrainingSettings
-from training.tasks.everyday.losses import guess, known_loss, mention_loss
-from training.tasks.everyday.network import EverydayNetwork, Seen
+from sigrl.training.data.batches import derive_seed, seeded
+from sigrl.training.data.dataset import DataError
+from sigrl.training.loop.averaging import AveragedWeights
+from sigrl.training.loop.log import RunLog
+from sigrl.training.loop.schedules import half_cosine
+from sigrl.training.loop.state import load_optimizer_tensors, optimizer_tensors, read_state, write_state
+from sigrl.training.losses import caption_loss, cosine_distance
+from sigrl.training.tasks.everyday.batches import Batches, Supervision, TrainingBatch
+from sigrl.training.tasks.everyday.bridge import Bridge
+from sigrl.training.tasks.everyday.config import LossWeights, Rates, TrainingSettings
+from sigrl.training.tasks.everyday.losses import guess, known_loss, mention_loss
+from sigrl.training.tasks.everyday.network import EverydayNetwork, Seen
 
 STATE = "state.safetensors"
 _WARM_UP = 50

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from model.bundle import TaggingModel
-from model.config import Preprocessing
-from training.tasks.everyday import frozen_features
-from training.tasks.everyday.config import (
+from sigrl.model.bundle import TaggingModel
+from sigrl.model.config import Preprocessing
+from sigrl.training.tasks.everyday import frozen_features
+from sigrl.training.tasks.everyday.config import (
     Batch,
     EverydayConfig,
     GraphConfig,
@@ -21,7 +21,7 @@ from training.tasks.everyday.config import (
     TeacherConfig,
     TrainingSettings,
 )
-from training.tasks.everyday.start import Start
+from sigrl.training.tasks.everyday.start import Start
 
 LABELS = [
     *("person", {"name": "man", "parent": "person"}, "animal", {"name": "dog", "parent": "animal"}),

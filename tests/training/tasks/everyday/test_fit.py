@@ -9,27 +9,27 @@ import pytest
 import timm
 import torch
 
-from model.backbone import Backbone
-from model.bundle import load_bundle
-from model.config import BackboneConfig
-from model.evidence import pool_tokens
-from model.manifest import Description
-from model.torch_engine import TorchEngine
-from model.vocabulary import Label, Vocabulary
-from model.word_tower import TunedBlocks
-from training.data.dataset import DataError
-from training.features import read_photograph
-from training.results import RESULTS, read_results
-from training.tasks.everyday.assemble import tuned_weights
-from training.tasks.everyday.config import EverydayConfig, LeftOutConfig
-from training.tasks.everyday.draft import background_rows, frequent_words, lexicon, make_draft
-from training.tasks.everyday.fit import BUNDLE, fit
-from training.tasks.everyday.left_out import LEFT_OUT, draw_words
-from training.tasks.everyday.network import LastBlocks
-from training.tasks.everyday.run import train
-from training.tasks.everyday.seen import keep_photographs
-from training.tasks.everyday.start import Start
-from training.tasks.everyday.trained import PARTS, known_labels, read_parts
+from sigrl.model.backbone import Backbone
+from sigrl.model.bundle import load_bundle
+from sigrl.model.config import BackboneConfig
+from sigrl.model.evidence import pool_tokens
+from sigrl.model.manifest import Description
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.model.word_tower import TunedBlocks
+from sigrl.training.backbones.features import read_photograph
+from sigrl.training.data.dataset import DataError
+from sigrl.training.measures.results import RESULTS, read_results
+from sigrl.training.tasks.everyday.assemble import tuned_weights
+from sigrl.training.tasks.everyday.config import EverydayConfig, LeftOutConfig
+from sigrl.training.tasks.everyday.draft import background_rows, frequent_words, lexicon, make_draft
+from sigrl.training.tasks.everyday.fit import BUNDLE, fit
+from sigrl.training.tasks.everyday.left_out import LEFT_OUT, draw_words
+from sigrl.training.tasks.everyday.network import LastBlocks
+from sigrl.training.tasks.everyday.run import train
+from sigrl.training.tasks.everyday.seen import keep_photographs
+from sigrl.training.tasks.everyday.start import Start
+from sigrl.training.tasks.everyday.trained import PARTS, known_labels, read_parts
 
 Config = Callable[..., EverydayConfig]
 TRUNK = "tf_efficientnet_lite0"
@@ -139,7 +139,7 @@ def test_a_run_interrupted_before_its_bundle_gives_the_same_one(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("training.tasks.everyday.fit.fit_left_out", stop)
+        patched.setattr("sigrl.training.tasks.everyday.fit.fit_left_out", stop)
         with pytest.raises(KeyboardInterrupt):
             fit(config, tmp_path / "parted", start)
     assert not (tmp_path / "parted" / RESULTS).exists()

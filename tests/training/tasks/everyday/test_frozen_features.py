@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from training.data.dataset import DataError
-from training.features import read_photograph
-from training.tasks.everyday import frozen_features
-from training.tasks.everyday.config import EverydayConfig
-from training.tasks.everyday.duplicates import difference_hash, may_be_trained_on
-from training.tasks.everyday.frozen_features import FrozenTower, torch_tower
-from training.tasks.everyday.network import LastBlocks, pooled
-from training.tasks.everyday.photographs import Photograph
-from training.tasks.everyday.sources import read_sources
-from training.tasks.everyday.start import Start
+from sigrl.training.backbones.features import read_photograph
+from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.everyday import frozen_features
+from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.duplicates import difference_hash, may_be_trained_on
+from sigrl.training.tasks.everyday.frozen_features import FrozenTower, torch_tower
+from sigrl.training.tasks.everyday.network import LastBlocks, pooled
+from sigrl.training.tasks.everyday.photographs import Photograph
+from sigrl.training.tasks.everyday.sources import read_sources
+from sigrl.training.tasks.everyday.start import Start
 
 Config = Callable[..., EverydayConfig]
 FASTEST = frozen_features.fastest

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from training.catalogue import load_run
-from training.data.dataset import DataError
-from training.run_state import read_state
-from training.tasks.everyday import training
-from training.tasks.everyday.batches import endless_permutation
-from training.tasks.everyday.config import EverydayConfig
-from training.tasks.everyday.data import check_everyday, held_out_photographs
-from training.tasks.everyday.evaluation import measure
-from training.tasks.everyday.losses import known_loss, mention_loss
-from training.tasks.everyday.photographs import Photograph
-from training.tasks.everyday.run import few_captions, train
-from training.tasks.everyday.start import Start
-from training.tasks.everyday.trained import PARTS, read_parts
+from sigrl.training.data.dataset import DataError
+from sigrl.training.loop.state import read_state
+from sigrl.training.tasks.catalogue import load_run
+from sigrl.training.tasks.everyday import training
+from sigrl.training.tasks.everyday.batches import endless_permutation
+from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.data import check_everyday, held_out_photographs
+from sigrl.training.tasks.everyday.evaluation import measure
+from sigrl.training.tasks.everyday.losses import known_loss, mention_loss
+from sigrl.training.tasks.everyday.photographs import Photograph
+from sigrl.training.tasks.everyday.run import few_captions, train
+from sigrl.training.tasks.everyday.start import Start
+from sigrl.training.tasks.everyday.trained import PARTS, read_parts
 
 CONFIGS = Path(__file__).parents[4] / "training" / "configs"
 Config = Callable[..., EverydayConfig]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from training.data.dataset import DataError
-from training.tasks.everyday import sources
-from training.tasks.everyday.config import EverydayConfig
-from training.tasks.everyday.photographs import Photograph
-from training.tasks.everyday.readers import (
+from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.everyday import sources
+from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.photographs import Photograph
+from sigrl.training.tasks.everyday.readers import (
     READERS,
     REPOSITORIES,
     read_clothing,
@@ -17,7 +17,7 @@ from training.tasks.everyday.readers import (
     read_flickr8k_captions,
     read_houses,
 )
-from training.tasks.everyday.sources import read_names, read_sources, source_table
+from sigrl.training.tasks.everyday.sources import read_names, read_sources, source_table
 
 Config = Callable[..., EverydayConfig]
 

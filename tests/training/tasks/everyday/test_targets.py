@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.vocabulary import Vocabulary
-from training.data.dataset import DataError
-from training.tasks.everyday.config import EverydayConfig
-from training.tasks.everyday.data import EverydayData, load_data
-from training.tasks.everyday.names import ClassNames, Mentions
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.data import EverydayData, load_data
+from sigrl.training.tasks.everyday.names import ClassNames, Mentions
 
 SHIPPED = Path(__file__).parents[4] / "service" / "vocabularies" / "everyday.json"
 Config = Callable[..., EverydayConfig]

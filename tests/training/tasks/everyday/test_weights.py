@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from model.config import EvidenceConfig, HeadConfig
-from model.evidence import GAINS, Evidence, Photographs, Pieces, shapes
-from model.kept_features import keep
-from model.label_facts import FEATURES, standardised
-from model.vocabulary import Label
-from training.tasks.everyday import known_words, new_words
-from training.tasks.everyday.config import GraphConfig
-from training.tasks.everyday.draft import DEFAULT_GAINS
-from training.tasks.everyday.evaluation import measure_logits
-from training.tasks.everyday.graph import fit_graph
-from training.tasks.everyday.new_words import NewWords, Shown
+from sigrl.model.config import EvidenceConfig, HeadConfig
+from sigrl.model.evidence import GAINS, Evidence, Photographs, Pieces, shapes
+from sigrl.model.kept_features import keep
+from sigrl.model.label_facts import FEATURES, standardised
+from sigrl.model.vocabulary import Label
+from sigrl.training.tasks.everyday import known_words, new_words
+from sigrl.training.tasks.everyday.config import GraphConfig
+from sigrl.training.tasks.everyday.draft import DEFAULT_GAINS
+from sigrl.training.tasks.everyday.evaluation import measure_logits
+from sigrl.training.tasks.everyday.graph import fit_graph
+from sigrl.training.tasks.everyday.new_words import NewWords, Shown
 
 DIM, CLASSES = 16, 6
 

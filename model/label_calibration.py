@@ -1,0 +1,250 @@
+"""Labels calibrated by examples of their own: what labelled photographs add to `sigrl.model.calibration`. Imports
+without torch."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from sigrl.model.calibration import (
+    NO_BACKGROUND,
+    OFFSET,
+    SLOPE,
+    THRESHOLD,
+    Array,
+    LabelCalibration,
+    f1_thresholds,
+    false_positive_thresholds,
+    precision_thresholds,
+    probabilities,
+    recall_thresholds,
+)
+
+EXPECTED_THRESHOLD_PHOTOGRAPHS = 20.0
+"""The threshold that the probabilities make expect counts like so many of the examples that show it."""
+_SHIFT_DEVIATIONS = (0.1, 0.25, 0.5, 1.0, 2.0)
+_SLOPE_DEVIATIONS = (0.1, 0.5)
+"""How far, in logits and as a part of the slope, labels of a vocabulary may be off: what `calibrate_by_examples` tries."""
+_EVIDENCE = 2.0
+"""Log-likelihood that a larger deviation must gain, for noise gains a little too."""
+_FOLDS = 5
+_STEPS = 50
+_PRECISION = 1e-6
+
+
+@dataclass(frozen=True)
+class BestF1:
+    """The threshold with the best F1."""
+
+
+@dataclass(frozen=True)
+class TargetPrecision:
+    """The lowest threshold at which so many of the photographs with the label show the thing, in 0..1."""
+
+    precision: float
+
+
+@dataclass(frozen=True)
+class TargetRecall:
+    """The highest threshold at which so many of the photographs that show the thing get it, in 0..1."""
+
+    recall: float
+
+
+@dataclass(frozen=True)
+class FalsePositiveRate:
+    """The lowest threshold at which at most so many of the photographs without the label get it, in 0..1, by
+    a checkpoint's background set: it needs no examples."""
+
+    rate: float
+
+
+EverydayGoal: TypeAlias = TargetPrecision | TargetRecall | FalsePositiveRate
+"""What can be had without examples, as far as probabilities are right."""
+Goal: TypeAlias = BestF1 | EverydayGoal
+
+
+def everyday_thresholds(background: Array, goal: EverydayGoal) -> Array:
+    """The thresholds [C] for a goal, by the probabilities [N, C] of N everyday photographs."""
+    if isinstance(goal, TargetPrecision):
+        return precision_thresholds(background, goal.precision)
+    if isinstance(goal, TargetRecall):
+        return recall_thresholds(background, goal.recall)
+    return false_positive_thresholds(background, goal.rate)
+
+
+def fit_labels(
+    calibration: LabelCalibration | None,
+    logits: Array | None,
+    labels: npt.NDArray[np.int8],
+    goal: Goal,
+    *,
+    background: Array | None,
+    form: Literal["published", "context"],
+    default_threshold: float,
+) -> LabelCalibration:
+    """See `calibrate_by_examples`, for any checkpoint: one whose labels have no `calibration`, one without a `background`
+    set and, with `logits` None, without examples. Raises ValueError where a false-positive rate is asked for
+    and there is no background set."""
+    if logits is None:
+        logits = np.zeros(labels.shape, np.float32)
+    if calibration is None:
+        calibration = uncalibrated(logits, form, default_threshold)
+    fitted = calibrate_by_examples(calibration, logits, labels, goal, background)
+    if isinstance(goal, FalsePositiveRate):
+        if background is None:
+            raise ValueError(NO_BACKGROUND)
+        found = probabilities(background, form, fitted)
+        fitted[:, THRESHOLD] = everyday_thresholds(found, goal)
+    return fitted
+
+
+def uncalibrated(
+    logits: Array, form: Literal["published", "context"], default_threshold: float
+) -> LabelCalibration:
+    """What `calibrate_by_examples` begins with for C labels without a calibration, by the logits [M, C] of the examples.
+
+    In the context form their sigmoid is the probability already; in the published form they are standardised
+    as `probabilities` does, with the mean over the examples in place of each photograph's own.
+    """
+    calibration = np.tile(np.array([0, 1, default_threshold], np.float32), (logits.shape[1], 1))
+    if form == "published":
+        deviation = float(logits.std(axis=1).mean()) or 1.0
+        calibration[:, SLOPE] = 1 / deviation
+        calibration[:, OFFSET] = -float(logits.mean()) / deviation
+    return calibration
+
+
+def calibrate_by_examples(
+    calibration: LabelCalibration,
+    logits: Array,
+    labels: npt.NDArray[np.int8],
+    goal: Goal,
+    background: Array | None = None,
+) -> LabelCalibration:
+    """The calibration [C, 3] after M examples: logits and labels [M, C], labels +1, -1 or 0 for unknown.
+
+    The fewer examples a label has, the nearer it stays to what it was; without any it stays. How far labels
+    may move is learned from all of them: by how well some examples tell the others. The examples are taken
+    for a fair draw of the photographs to come, as are those of `background`, logits [N, C]. A precision that
+    no threshold reaches gives a threshold of 1, at which nothing is tagged. For a recall the threshold of a
+    label that no example shows stays as it is, and for a false-positive rate all do: they follow from the
+    probabilities on the background set.
+    """
+    known = labels != 0
+    told = known.any(axis=0)
+    if not told.any():
+        return calibration.copy()
+    calibrated = _fit(calibration, logits, labels, _deviations(calibration, logits, labels))
+    calibrated[~told] = calibration[~told]
+    found = probabilities(logits, "context", calibrated)
+    if isinstance(goal, BestF1):
+        everyday = (
+            found
+            if background is None
+            else np.vstack([probabilities(background, "context", calibrated), found])
+        )
+        expected = f1_thresholds(everyday, calibration[:, THRESHOLD])
+    for column in np.flatnonzero(told):
+        rows = known[:, column]
+        values, holds = found[rows, column], labels[rows, column] > 0
+        if isinstance(goal, TargetPrecision):
+            calibrated[column, THRESHOLD] = _precise(values, holds, goal.precision)
+        elif isinstance(goal, TargetRecall):
+            if holds.any():
+                calibrated[column, THRESHOLD] = _complete(values[holds], goal.recall)
+        elif isinstance(goal, BestF1):
+            calibrated[column, THRESHOLD] = _best_f1(values, holds, float(expected[column]))
+    return calibrated
+
+
+def _deviations(
+    calibration: LabelCalibration, logits: Array, labels: npt.NDArray[np.int8]
+) -> tuple[float, float]:
+    """How far the shift and the slope of these labels may well be off, by which deviations tell examples best
+    that were left out of the fit. Of a single example: the middle."""
+    folds = min(_FOLDS, len(logits))
+    if folds < 2:
+        return _SHIFT_DEVIATIONS[len(_SHIFT_DEVIATIONS) // 2], _SLOPE_DEVIATIONS[-1]
+    fold = np.arange(len(logits)) % folds
+
+    def likelihood(deviations: tuple[float, float]) -> float:
+        total = 0.0
+        for out in range(folds):
+            rows = fold != out
+            fitted = _fit(calibration, logits[rows], labels[rows], deviations)
+            left = fitted[:, OFFSET] + fitted[:, SLOPE] * logits[~rows].astype(np.float64)
+            total -= float((np.logaddexp(0, -labels[~rows] * left) * (labels[~rows] != 0)).sum())
+        return total
+
+    likelihoods = {each: likelihood(each) for each in product(_SHIFT_DEVIATIONS, _SLOPE_DEVIATIONS)}
+    enough = max(likelihoods.values()) - _EVIDENCE
+    return next(each for each, reached in likelihoods.items() if reached >= enough)
+
+
+def _fit(
+    calibration: LabelCalibration,
+    logits: Array,
+    labels: npt.NDArray[np.int8],
+    deviations: tuple[float, float],
+) -> LabelCalibration:
+    """Offsets and slopes of all labels at once, by Newton's method with a normal prior around the old ones.
+    Both are fitted around the score of an even chance: there they are nearly independent of each other."""
+    offset, slope = (calibration[:, part].astype(np.float64) for part in (OFFSET, SLOPE))
+    even = -offset / slope
+    old = slope * (logits - even)
+    known, holds = labels != 0, labels > 0
+    shift, factor = np.zeros_like(offset), np.ones_like(offset)
+    of_shift, of_factor = (1 / deviation**2 for deviation in deviations)
+    for _ in range(_STEPS):
+        expected = 1 / (1 + np.exp(-np.clip(shift + factor * old, -40, 40)))
+        error, curvature = known * (expected - holds), known * expected * (1 - expected)
+        gradients = error.sum(0) + of_shift * shift, (error * old).sum(0) + of_factor * (factor - 1)
+        shift_shift = curvature.sum(0) + of_shift
+        shift_factor = (curvature * old).sum(0)
+        factor_factor = (curvature * old**2).sum(0) + of_factor
+        determinant = shift_shift * factor_factor - shift_factor**2
+        steps = (
+            np.clip((factor_factor * gradients[0] - shift_factor * gradients[1]) / determinant, -1, 1),
+            np.clip((shift_shift * gradients[1] - shift_factor * gradients[0]) / determinant, -1, 1),
+        )
+        shift, factor = shift - steps[0], factor - steps[1]
+        if max(np.abs(step).max() for step in steps) < _PRECISION:
+            break
+    # A label that falls with its own score has wrong examples; probabilities keep the order of scores.
+    fitted = calibration.copy()
+    fitted[:, SLOPE] = np.maximum(factor, 0.1) * slope
+    fitted[:, OFFSET] = shift - fitted[:, SLOPE] * even
+    return fitted
+
+
+def _best_f1(found: Array, holds: npt.NDArray[np.bool_], expected: float) -> float:
+    order = np.argsort(-found, kind="stable")
+    right, taken = holds[order].cumsum(), np.arange(1, len(order) + 1)
+    if not holds.any():
+        return expected
+    best = 2 * right / (taken + right[-1])
+    # A cut within equal probabilities is none.
+    best[:-1][found[order][:-1] == found[order][1:]] = 0
+    place = int(best.argmax())
+    following = found[order][place + 1] if place + 1 < len(order) else 0.0
+    middle = (float(found[order][place]) + float(following)) / 2
+    positives = int(right[-1])
+    weight = EXPECTED_THRESHOLD_PHOTOGRAPHS
+    return (positives * middle + weight * expected) / (positives + weight)
+
+
+def _precise(found: Array, holds: npt.NDArray[np.bool_], precision: float) -> float:
+    order = np.argsort(-found, kind="stable")
+    reached = holds[order].cumsum() >= precision * np.arange(1, len(order) + 1)
+    reached[:-1][found[order][:-1] == found[order][1:]] = False
+    return float(found[order][np.flatnonzero(reached)[-1]]) if reached.any() else 1.0
+
+
+def _complete(found: Array, recall: float) -> float:
+    """By the probabilities of the examples that show it."""
+    falling = -np.sort(-found)
+    # A hair less, or 0.7 of ten would be eight of them.
+    return float(falling[int(np.ceil(recall * len(falling) - 1e-9)) - 1])

@@ -1,0 +1,1 @@
+"""Many requests share one model: queues, permits and threads."""

@@ -1,0 +1,125 @@
+"""Where the command line has tags from: a model of its own, or a server."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import tee
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from sigrl.service.errors import ImageError, ParameterError
+from sigrl.service.schemas.tagging import Explanation, Tagging, VocabularyInfo
+
+if TYPE_CHECKING:
+    from sigrl.model.vocabulary import Vocabulary
+    from sigrl.service.client import Client, Result
+    from sigrl.service.tagging.selection import Selection
+    from sigrl.service.tagging.tagger import Tagger
+
+Tagged: TypeAlias = tuple[Path, tuple[Tagging, ...] | ImageError]
+"""A photograph with its tags by each vocabulary, or why there are none."""
+
+
+class TagSource(Protocol):
+    """Tags photographs that lie here."""
+
+    def made_by(self) -> tuple[str, tuple[VocabularyInfo, ...]]:
+        """(id of the checkpoint, the labels that are looked for) as far as can be told without a photograph:
+        of a server's own vocabulary, nothing."""
+        ...
+
+    def tag(self, paths: Iterable[Path]) -> Iterator[Tagged]:
+        """In their order; `paths` is read as needed. Raises TaggerError for what is not one photograph's
+        fault."""
+        ...
+
+
+class ExplainingSource(TagSource, Protocol):
+    """Says where on a photograph it sees labels, too."""
+
+    def explain(self, path: Path, top_k: int) -> Explanation:
+        """Of the first vocabulary, the most probable `top_k` labels. Raises TaggerError."""
+        ...
+
+
+class LocalSource:
+    """A model in this process."""
+
+    def __init__(self, tagger: "Tagger", asked: "Sequence[Vocabulary]", selection: "Selection") -> None:
+        self._tagger, self._asked, self._selection = tagger, asked, selection
+
+    def made_by(self) -> tuple[str, tuple[VocabularyInfo, ...]]:
+        """See `TagSource`."""
+        looked_for = self._asked or (self._tagger.vocabulary,)
+        return self._tagger.engine.checkpoint_id, tuple(map(VocabularyInfo.of, looked_for))
+
+    def tag(self, paths: Iterable[Path]) -> Iterator[Tagged]:
+        """See `TagSource`."""
+        paths, read = tee(paths)
+        return zip(paths, self._tagger.tag_by_each(read, self._asked, self._selection), strict=True)
+
+    def explain(self, path: Path, top_k: int) -> Explanation:
+        """See `ExplainingSource`."""
+        return self._tagger.explain(path, self._asked[0] if self._asked else None, top_k=top_k)
+
+
+class RemoteSource:
+    """A server; `labels` are looked for, or registered vocabularies by their `names`, or the server's own."""
+
+    def __init__(
+        self, client: "Client", labels: "Vocabulary | None", names: Sequence[str], selection: "Selection"
+    ) -> None:
+        """Raises ParameterError for a vocabulary that is no name."""
+        from sigrl.service.vocabularies.builtin import NAME
+
+        for name in names:
+            if not NAME.fullmatch(name):
+                raise ParameterError(
+                    f"the vocabulary '{name[:80]}' is no name of one on the server",
+                    "register the file there first: `curl -T FILE URL/v1/vocabularies/NAME`",
+                )
+        self._client, self._labels, self._names, self._selection = client, labels, names, selection
+
+    def made_by(self) -> tuple[str, tuple[VocabularyInfo, ...]]:
+        """See `TagSource`."""
+        if self._labels is not None:
+            looked_for = [VocabularyInfo.of(self._labels)]
+        else:
+            stored = map(self._client.get_vocabulary, self._names)
+            looked_for = [VocabularyInfo.model_validate(each.model_dump()) for each in stored]
+        return self._client.list_checkpoints().active, tuple(looked_for)
+
+    def tag(self, paths: Iterable[Path]) -> Iterator[Tagged]:
+        """See `TagSource`."""
+        paths, read = tee(paths)
+        selection = self._selection
+        results = self._client.tag_many(
+            read,
+            None if self._labels is None else self._labels.names,
+            vocabularies=self._names,
+            top_k=selection.top_k,
+            threshold=selection.threshold,
+            false_positive_rate=selection.false_positive_rate,
+            precision=selection.precision,
+            recall=selection.recall,
+        )
+        for path, result in zip(paths, _in_order(results), strict=True):
+            outcome = result.outcome
+            if isinstance(outcome, tuple | ImageError):
+                yield path, outcome
+            else:
+                raise outcome
+
+    def explain(self, path: Path, top_k: int) -> Explanation:
+        """See `ExplainingSource`."""
+        labels = None if self._labels is None else self._labels.names
+        vocabulary = self._names[0] if self._names else None
+        return self._client.explain(path, labels, vocabulary=vocabulary, top_k=top_k)
+
+
+def _in_order(results: "Iterable[Result]") -> Iterator["Result"]:
+    early: dict[int, Result] = {}
+    following = 0
+    for result in results:
+        early[result.index] = result
+        while following in early:
+            yield early.pop(following)
+            following += 1

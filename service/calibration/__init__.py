@@ -1,1 +1,0 @@
-"""Vocabularies calibrated by labelled photographs of their owners."""

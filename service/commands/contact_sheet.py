@@ -1,0 +1,118 @@
+"""`sigrl tag --sheet`: from photographs to the pages of a contact sheet."""
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from PIL import Image
+
+from sigrl.service.bulk.tag_sources import Tagged, TagSource
+from sigrl.service.drawing.files import check_target, is_ours, save
+from sigrl.service.drawing.fitting import fitted
+from sigrl.service.drawing.sheets import COLUMNS, PHOTOGRAPH, ROWS, Tile, draw_page
+from sigrl.service.errors import ImageError, ParameterError
+from sigrl.service.images import decoding as images
+from sigrl.service.images.files import ImageLimits, read
+from sigrl.service.terminal import Renderer, printable
+
+PER_PAGE = COLUMNS * ROWS
+_DECODERS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What was drawn."""
+
+    pages: tuple[Path, ...]
+    photographs: int
+    failed: int
+    """So many of them are grey."""
+
+
+def page_file(out: Path, number: int) -> Path:
+    """Where a page lies: OUT.jpg, OUT-2.jpg, OUT-3.jpg ..."""
+    return out if number == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
+
+
+def draw_sheet(
+    source: TagSource,
+    photographs: Sequence[Path],
+    out: Path,
+    top_k: int | None,
+    limits: ImageLimits,
+    renderer: Renderer,
+) -> Sheet:
+    """Tags photographs and draws them with their tags, 30 on a page, `top_k` tags each or five.
+
+    One that cannot be tagged is told and drawn grey. Pages are written as they are full; those of an earlier
+    sheet of more pages are deleted. `photographs` are to be what `without_pages` gives.
+
+    Raises ParameterError where a page cannot be written, and what the source raises.
+    """
+    total, failed = len(photographs), 0
+    pages: list[Path] = []
+    names = _names(photographs)
+    with renderer.phase("tagging", total) as progress, ThreadPoolExecutor(_DECODERS) as threads:
+        tiles: list[Future[Tile]] = []
+        for number, (path, result) in enumerate(source.tag(photographs), 1):
+            if isinstance(result, ImageError):
+                renderer.show(path, result)
+            else:
+                renderer.warn(result)
+            tiles.append(threads.submit(_tile, names[number - 1], (path, result), limits))
+            progress(number)
+            if len(tiles) == PER_PAGE or number == total:
+                heading = f"Photographs {number - len(tiles) + 1:,} to {number:,} of {total:,}"
+                drawn = [tile.result() for tile in tiles]
+                failed += sum(isinstance(tile.content, str) for tile in drawn)
+                pages.append(page_file(out, len(pages) + 1))
+                save(draw_page(drawn, heading, top_k), pages[-1])
+                tiles.clear()
+    for following in count(len(pages) + 1):
+        if not is_ours(page_file(out, following)):
+            break
+        page_file(out, following).unlink()
+    return Sheet(tuple(pages), total, failed)
+
+
+def without_pages(photographs: Sequence[Path], out: Path) -> list[Path]:
+    """Those that are no pages of an earlier sheet of the same name. Raises ParameterError where none is left,
+    or a page would lie where something else does."""
+    name = re.compile(re.escape(out.stem) + r"(-\d+)?" + re.escape(out.suffix))
+    left = [path for path in photographs if not (name.fullmatch(path.name) and is_ours(path))]
+    if not left:
+        raise ParameterError("there is no photograph beside earlier sheets", "name others")
+    for number in range(-(-len(left) // PER_PAGE)):
+        check_target("--sheet", page_file(out, number + 1))
+    return left
+
+
+def _tile(name: str, tagged: Tagged, limits: ImageLimits) -> Tile:
+    path, result = tagged
+    if isinstance(result, ImageError):
+        return Tile(name, result.detail)
+    (tagging,) = result
+    try:
+        with images.open_image(read(path, limits), limits) as image:
+            return Tile(name, _small(image), tagging.tags, tagging.implied, tagging.guesses)
+    except ImageError as error:
+        return Tile(name, error.detail)
+
+
+def _small(image: Image.Image) -> Image.Image:
+    return fitted(images.to_rgb(image, max(PHOTOGRAPH)), PHOTOGRAPH)
+
+
+def _names(photographs: Sequence[Path]) -> list[str]:
+    """Paths as far as they differ: folders that all lie in say nothing."""
+    paths = [os.path.abspath(path) for path in photographs]
+    try:
+        common = os.path.commonpath([os.path.dirname(path) for path in paths])
+    except ValueError:
+        # On several drives of Windows.
+        return [printable(path) for path in photographs]
+    return [printable(Path(os.path.relpath(path, common))) for path in paths]

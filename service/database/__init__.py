@@ -1,0 +1,1 @@
+"""What outlives the process: SQLite or PostgreSQL, its tables and their migrations."""

@@ -1,0 +1,133 @@
+"""A request for a calibration, read from a form."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from sigrl.model.vocabulary import MAX_LABELS, Vocabulary
+from sigrl.model.words import Name
+from sigrl.service.errors import ExamplesError, ParameterError, RequestError
+from sigrl.service.http.tag_request import MAX_FIELD_BYTES
+from sigrl.service.schemas.calibration import CalibrationGoal
+from sigrl.service.settings import Settings
+from sigrl.service.vocabularies.examples import LabelledFile
+
+_HINT = (
+    "send as many objects as photographs, in their order: "
+    '`-F image=@a.jpg -F \'examples=[{"positive": ["dog"], "negative": ["cat"]}]\'`'
+)
+
+
+class Shown(BaseModel):
+    """What a photograph shows."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    positive: Annotated[tuple[Name, ...], Field(max_length=MAX_LABELS)] = ()
+    """Labels that hold."""
+    negative: Annotated[tuple[Name, ...], Field(max_length=MAX_LABELS)] | Literal["others"] = ()
+    """Labels that do not hold; `"others"`: all other labels of the vocabulary."""
+
+
+@dataclass(frozen=True)
+class CalibrationRequest:
+    """What a client asks for."""
+
+    files: tuple[LabelledFile, ...]
+    goal: CalibrationGoal
+    replace: bool
+    """Whether the examples that there are go."""
+
+
+async def read_calibration_request(
+    request: Request, vocabulary: Vocabulary, settings: Settings
+) -> CalibrationRequest:
+    """Reads the form. Raises ExamplesError, ParameterError, RequestError, RequestTooLargeError."""
+    try:
+        async with request.form(
+            max_files=settings.max_images, max_fields=len(_FIELDS), max_part_size=MAX_FIELD_BYTES
+        ) as form:
+            photographs: list[tuple[str | None, bytes]] = []
+            texts: dict[str, str] = {}
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile) and name == "image":
+                    photographs.append((value.filename, await value.read()))
+                elif isinstance(value, str) and name in _FIELDS:
+                    texts[name] = value
+                else:
+                    raise ParameterError(
+                        f"the field `{name[:40]}` is not known here as it is",
+                        f"use image for photographs, and {', '.join(_FIELDS)} for texts",
+                    )
+    except HTTPException as error:
+        raise RequestError(f"the form cannot be read: {error.detail}", _HINT) from error
+    shown = _shown(texts.get("examples", "[]"))
+    if len(shown) != len(photographs):
+        raise ExamplesError(f"there are {len(photographs)} photographs and {len(shown)} examples", _HINT)
+    labelled = tuple(
+        LabelledFile(filename, data, _labels(each, vocabulary))
+        for (filename, data), each in zip(photographs, shown, strict=True)
+    )
+    return CalibrationRequest(labelled, _goal(texts), _flag(texts.get("replace", "false")))
+
+
+_FIELDS = ("examples", "goal", "value", "replace")
+_SHOWN = TypeAdapter(tuple[Shown, ...])
+
+
+def _shown(text: str) -> tuple[Shown, ...]:
+    try:
+        return _SHOWN.validate_json(text)
+    except ValidationError as error:
+        raise ExamplesError(f"`examples` cannot be used: {_first(error)}", _HINT) from error
+
+
+def _labels(shown: Shown, vocabulary: Vocabulary) -> dict[str, bool]:
+    names = {name.casefold(): name for name in vocabulary.names}
+    positive = {_known(name, names, vocabulary) for name in shown.positive}
+    if shown.negative == "others":
+        negative = set(vocabulary.names) - positive
+    else:
+        negative = {_known(name, names, vocabulary) for name in shown.negative}
+    if both := positive & negative:
+        raise ExamplesError(f"{min(both)!a} both holds and does not on one photograph", "decide")
+    return dict.fromkeys(sorted(positive), True) | dict.fromkeys(sorted(negative), False)
+
+
+def _known(name: str, names: dict[str, str], vocabulary: Vocabulary) -> str:
+    known = names.get(name.casefold())
+    if known is None:
+        raise ExamplesError(
+            f"there is no label {name[:80]!a} in the vocabulary '{vocabulary.name}'",
+            "use its labels' names; GET /v1/vocabularies/{name} lists them",
+        )
+    return known
+
+
+def _goal(texts: dict[str, str]) -> CalibrationGoal:
+    fields: dict[str, Any] = {"kind": texts.get("goal", "f1")}
+    if "value" in texts:
+        fields["value"] = texts["value"]
+    try:
+        return CalibrationGoal.model_validate(fields)
+    except ValidationError as error:
+        raise ParameterError(
+            f"the goal cannot be used: {_first(error)}",
+            "goal=f1, or goal=precision, recall or false-positive-rate with a value between 0 and 1",
+        ) from error
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ParameterError(f"replace is '{text[:40]}'", "give true or false")
+    return text.lower() == "true"
+
+
+def _first(error: ValidationError) -> str:
+    first: Any = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg'].lower()}" if place else str(first["msg"]).lower()

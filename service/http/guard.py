@@ -1,0 +1,129 @@
+"""Keys and rates, before anything of a request's body is read."""
+
+import ipaddress
+import math
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from anyio import to_thread
+from fastapi import APIRouter
+from starlette.datastructures import Headers
+from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sigrl.service.errors import InvalidKeyError, MissingKeyError, RateError, ScopeError, TaggerError
+from sigrl.service.http.problems import refusal
+from sigrl.service.http.scopes import declared
+from sigrl.service.http.state import ServiceState
+from sigrl.service.keys.key import Key, KeyScope
+from sigrl.service.keys.rates import Rates
+from sigrl.service.keys.ring import KeyRing
+from sigrl.service.keys.store import KeyStore
+from sigrl.service.settings import Settings
+
+GUARDED = "/v1/"
+
+
+class Guard:
+    """Lets requests to /v1 through to whom the settings and the route let."""
+
+    def __init__(
+        self, app: ASGIApp, settings: Settings, state: ServiceState, routers: Sequence[APIRouter]
+    ) -> None:
+        """`routers`: all that have routes below /v1."""
+        self.app = app
+        self._settings, self._state = settings, state
+        self._routes = [route for router in routers for route in router.routes]
+        self._rates = Rates()
+        self._ring: KeyRing | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] != "OPTIONS" and self._is_guarded(scope):
+            try:
+                await self._check(scope)
+            except TaggerError as error:
+                await refusal(error)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _is_guarded(self, scope: Scope) -> bool:
+        """By its path, where the application is mounted below another one too, or by its route."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        return path.startswith(GUARDED) or any(
+            route.matches(scope)[0] is not Match.NONE for route in self._routes
+        )
+
+    async def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        key = None
+        if _needs_key(self._settings, scope, headers):
+            key = await self._key(headers)
+            scope["state"]["key_id"] = key.id
+            needed = self._needed(scope)
+            if not key.scope.includes(needed):
+                raise ScopeError(
+                    f"it needs a key of scope `{needed}`, and this one is of `{key.scope}`",
+                    f"`sigrl key create NAME --scope {needed}` makes one",
+                )
+        self._limit(scope, key)
+
+    async def _key(self, headers: Headers) -> Key:
+        kind, _, text = headers.get("authorization", "").partition(" ")
+        if not text:
+            raise MissingKeyError(
+                "the request has no API key",
+                "send `Authorization: Bearer KEY`; whoever has a shell on the server makes one by "
+                "`sigrl key create NAME`",
+            )
+        if kind.lower() != "bearer":
+            raise InvalidKeyError(f"a key is not sent as {kind[:20]!a}", "send `Authorization: Bearer KEY`")
+        if self._ring is None:
+            self._ring = KeyRing(KeyStore(self._state.vocabularies.database))
+        return await to_thread.run_sync(self._ring.check, text.strip())
+
+    def _needed(self, scope: Scope) -> KeyScope:
+        """What the route needs; the most where it does not say, and where there is none that is known."""
+        for route in self._routes:
+            if route.matches(scope)[0] is Match.FULL:
+                return declared(route) or KeyScope.ADMIN
+        return KeyScope.ADMIN
+
+    def _limit(self, scope: Scope, key: Key | None) -> None:
+        rate = self._settings.rate_per_minute if key is None or key.rate is None else key.rate
+        if not rate:
+            return
+        client = scope.get("client")
+        who = f"key {key.id}" if key is not None else f"address {client[0] if client else ''}"
+        if wait := self._rates.take(who, rate):
+            raise RateError(
+                f"more than {rate} requests a minute",
+                "send several photographs in one request, or ask for a higher rate",
+                retry_after=math.ceil(wait),
+            )
+
+
+def needs_keys(settings: Settings) -> bool:
+    """Whether requests from other machines could come, and so need keys."""
+    return settings.keys == "required" or (settings.keys == "auto" and not _is_loopback(settings.host))
+
+
+def _needs_key(settings: Settings, scope: Scope, headers: Headers) -> bool:
+    """Whether this request needs a key. Where a service listens on a loopback address it does unless it comes
+    from there, and asks by a name of this machine: a page of another site can have its own name lead to
+    127.0.0.1."""
+    if settings.keys == "off" or needs_keys(settings):
+        return settings.keys != "off"
+    client = scope.get("client")
+    try:
+        asked = urlsplit(f"//{headers.get('host', '')}").hostname
+    except ValueError:
+        return True
+    return not (client and _is_loopback(client[0]) and asked and _is_loopback(asked))
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine for itself."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

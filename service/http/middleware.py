@@ -1,0 +1,218 @@
+"""Pure ASGI middleware: BaseHTTPMiddleware would hide a client's disconnection from the routes."""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sigrl.service.errors import ForeignOriginError, RequestTooLargeError
+from sigrl.service.http.problems import refusal, unforeseen
+from sigrl.service.observability import metrics
+from sigrl.service.observability.context import SERVED, Served
+
+REQUEST_ID_HEADER = "X-Request-ID"
+PROBES = ("/healthz", "/readyz", "/metrics")
+"""Asked every few seconds, for ever."""
+
+_logger = logging.getLogger("sigrl.access")
+_READING = ("GET", "HEAD", "OPTIONS")
+_USABLE_ID = re.compile(r"[\w.:-]{1,64}")
+
+
+class RequestContext:
+    """Gives every request an id, counts it, writes it into the log, and is the last to catch what nobody
+    foresaw."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        # Taken over only if harmless: it goes into logs.
+        request_id = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        served = Served(request_id, state.get("trace"))
+        token = SERVED.set(served)
+        status = 0
+        started = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            # Nobody is left to answer; 499 is what proxies write for it.
+            status = status or 499
+        except Exception as error:
+            told = unforeseen(error, request_id)
+            if status:
+                raise
+            await refusal(told)(scope, receive, send_with_id)
+        finally:
+            # The template and not the path, or anybody could fill the memory with time series.
+            route = getattr(scope.get("route"), "path", "unmatched")
+            seconds = time.perf_counter() - started
+            metrics.REQUESTS.labels(route, str(status)).inc()
+            metrics.REQUEST_SECONDS.labels(route).observe(seconds)
+            _log(scope, route, status, seconds, served)
+            SERVED.reset(token)
+
+
+def _log(scope: Scope, route: str, status: int, seconds: float, served: Served) -> None:
+    level = logging.WARNING if status >= 500 else logging.INFO
+    if route in PROBES and status < 400:
+        level = logging.DEBUG
+    fields = {
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "seconds": round(seconds, 6),
+        "photographs": served.photographs or None,
+        "checkpoint": served.checkpoint,
+        "problem": served.problem,
+        "key_id": scope["state"].get("key_id"),
+    }
+    _logger.log(
+        level,
+        "%s %s %d in %.3f s",
+        scope["method"],
+        route,
+        status,
+        seconds,
+        extra={name: value for name, value in fields.items() if value is not None},
+    )
+
+
+class SameOrigin:
+    """Refuses what a page of another site sends through a visitor's browser.
+
+    A browser on this machine reaches a loopback address, and lets any page post a form or plain text to it
+    without asking. It says where the page is from, though; programs say nothing, and pass.
+    """
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
+        """`allowed`: origins of other sites that may."""
+        self.app = app
+        self._allowed = frozenset(allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in _READING:
+            headers = Headers(scope=scope)
+            origin = headers.get("origin")
+            is_ours = origin is None or urlsplit(origin).netloc == headers.get("host")
+            if origin is not None and not is_ours and origin not in self._allowed:
+                error = ForeignOriginError(
+                    f"the page is from {origin[:100]}",
+                    "ask from a program or this service's page, or let the site in by SIGRL_CORS_ORIGINS; a "
+                    "proxy must keep the header Host",
+                )
+                await refusal(error)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+class CancelOnDisconnect:
+    """Cancels the work for a client that has gone: neither FastAPI nor the server does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body_read, gone = asyncio.Event(), asyncio.Event()
+        answered = False
+
+        async def receive_body() -> Message:
+            if body_read.is_set():
+                # The channel is watched below; whoever asks here wants to know of the end.
+                await gone.wait()
+                return {"type": "http.disconnect"}
+            message = await receive()
+            if not message.get("more_body", False):
+                body_read.set()
+            return message
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal answered
+            # Before it is sent: after it the server says "disconnected" of its own accord.
+            answered = answered or (
+                message["type"] == "http.response.body" and not message.get("more_body", False)
+            )
+            await send(message)
+
+        async def watch() -> None:
+            await body_read.wait()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            gone.set()
+
+        # A task of its own, so that a cancellation that comes too late ends with it.
+        work = asyncio.ensure_future(self.app(scope, receive_body, send_and_note))
+        watcher = asyncio.create_task(watch())
+        try:
+            await asyncio.wait({work, watcher}, return_when=asyncio.FIRST_COMPLETED)
+            if gone.is_set() and not answered:
+                work.cancel()
+                await asyncio.wait({work})
+                if work.cancelled():
+                    raise ClientDisconnect
+            await work
+        finally:
+            watcher.cancel()
+            work.cancel()
+            await asyncio.wait({work})
+
+
+class BodyLimit:
+    """Stops reading a body at the limit, before its first byte where the declared length tells."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        received = int(declared) if declared.isdecimal() else 0
+        if received <= self.max_bytes:
+            received = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal received
+            # Raised from within the route's own read, so that it leaves like every other error.
+            if received > self.max_bytes:
+                raise self._too_large()
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
+                raise self._too_large()
+            return message
+
+        await self.app(scope, receive_within_limit, send)
+
+    def _too_large(self) -> RequestTooLargeError:
+        allowed = f"{self.max_bytes / 2**20:g} MiB"
+        return RequestTooLargeError(f"the body is larger than {allowed}", "send fewer or smaller photographs")

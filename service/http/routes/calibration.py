@@ -1,0 +1,107 @@
+"""/v1/vocabularies/{name}/calibration: probabilities and thresholds that fit one's own photographs."""
+
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Request
+
+from sigrl.service.http.calibration_request import Shown, read_calibration_request
+from sigrl.service.http.problems import documented
+from sigrl.service.http.scopes import NEEDS_TAG, NEEDS_VOCABULARY
+from sigrl.service.http.state import ServiceState, service_state
+from sigrl.service.schemas.calibration import CalibrationReport, HygieneReport
+from sigrl.service.serving.calibration import Calibrating
+
+router = APIRouter(prefix="/v1/vocabularies/{name}", tags=["vocabularies"])
+
+# Written out because the form is read by hand: its size is bounded.
+_FORM: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "image": {
+            "type": "array",
+            "items": {"type": "string", "format": "binary"},
+            "description": "Photographs.",
+        },
+        "examples": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"type": "array", "items": Shown.model_json_schema()},
+            "description": "What each photograph shows, in their order: a JSON list of objects with "
+            '`positive` and `negative`, both lists of labels. `"negative": "others"` stands for all other '
+            "labels of the vocabulary; of what is in neither nothing is known.",
+            "examples": ['[{"positive": ["dog"], "negative": ["cat"]}]'],
+        },
+        "goal": {
+            "type": "string",
+            "enum": ["f1", "precision", "recall", "false-positive-rate"],
+            "default": "f1",
+            "description": "What thresholds are chosen for: the best F1 on the examples, a precision or a "
+            "recall on them, or a false-positive rate on everyday photographs, which needs no examples.",
+        },
+        "value": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "exclusiveMaximum": 1,
+            "description": "The precision, the recall or the rate.",
+        },
+        "replace": {
+            "type": "boolean",
+            "default": False,
+            "description": "Whether the examples that are kept already go.",
+        },
+    },
+    "additionalProperties": False,
+}
+_OPENAPI = {"requestBody": {"content": {"multipart/form-data": {"schema": _FORM}}}}
+
+
+def _calibrating(state: Annotated[ServiceState, Depends(service_state)]) -> Calibrating:
+    return Calibrating(state.ready_tagger, state.vocabularies, state.settings)
+
+
+Calibrations = Annotated[Calibrating, Depends(_calibrating)]
+
+
+@router.post(
+    "/calibrate",
+    dependencies=[NEEDS_VOCABULARY],
+    responses=documented(403, 404, 413, 422, 429, 500, 503, 504),
+    openapi_extra=_OPENAPI,
+)
+async def calibrate(
+    name: str,
+    request: Request,
+    state: Annotated[ServiceState, Depends(service_state)],
+    calibrating: Calibrations,
+) -> CalibrationReport:
+    """Fits a vocabulary's probabilities and thresholds to labelled photographs; a few for each label do.
+
+    Small copies of the photographs are kept, so that every checkpoint to come is fitted before it answers.
+    Photographs add up over requests, and what is told anew of one counts. The best examples are drawn as the
+    photographs to come will be: not only such as show something. Answers name the calibration by its number.
+    """
+    vocabulary = await to_thread.run_sync(state.vocabularies.get, name)
+    asked = await read_calibration_request(request, vocabulary, state.settings)
+    return await calibrating.calibrate(name, asked.files, asked.goal, replace=asked.replace)
+
+
+@router.get("/calibration", dependencies=[NEEDS_TAG], responses=documented(404, 422, 429, 500, 503, 504))
+async def get_calibration(name: str, calibrating: Calibrations) -> CalibrationReport:
+    """The calibration that holds, as the active checkpoint uses it."""
+    return await calibrating.report(name)
+
+
+@router.delete(
+    "/calibration", dependencies=[NEEDS_VOCABULARY], status_code=204, responses=documented(403, 404, 422, 503)
+)
+async def forget_calibration(name: str, calibrating: Calibrations) -> None:
+    """Drops a vocabulary's calibrations, and the copies of their photographs."""
+    await calibrating.forget(name)
+
+
+@router.get("/hygiene", dependencies=[NEEDS_TAG], responses=documented(404, 422, 429, 500, 503, 504))
+async def judge_labels(name: str, calibrating: Calibrations) -> HygieneReport:
+    """Labels of a vocabulary that one should look at: such as never or always fire, near-duplicates, and such
+    as the active checkpoint cannot tell apart."""
+    return await calibrating.judge(name)

@@ -1,0 +1,33 @@
+"""POST /v1/vocabularies/{name}/dry-run."""
+
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Request
+
+from sigrl.service.http.problems import documented
+from sigrl.service.http.routes.vocabularies import BODY, read_vocabulary
+from sigrl.service.http.scopes import NEEDS_VOCABULARY
+from sigrl.service.http.state import ServiceState, service_state
+from sigrl.service.serving.dry_run import DryRun, dry_run
+
+router = APIRouter(prefix="/v1/vocabularies/{name}", tags=["vocabularies"], dependencies=[NEEDS_VOCABULARY])
+
+
+@router.post(
+    "/dry-run",
+    responses=documented(404, 409, 413, 415, 422, 429, 500, 503, 504),
+    openapi_extra={"requestBody": BODY},
+)
+async def try_vocabulary(
+    name: str, request: Request, state: Annotated[ServiceState, Depends(service_state)]
+) -> DryRun:
+    """What a PUT of the same body would change, told on the photographs tagged last; nothing is changed.
+
+    The service remembers photographs, as features only, where SIGRL_RECENT_PHOTOGRAPHS says how many.
+    """
+    tagger = state.ready_tagger
+    before = await to_thread.run_sync(state.vocabularies.get, name)
+    after = await read_vocabulary(request)
+    named = after.model_copy(update={"name": name, "version": None, "calibration": before.calibration})
+    return await dry_run(tagger, before, named)

@@ -1,0 +1,110 @@
+"""POST /v1/explain."""
+
+from copy import deepcopy
+from functools import partial
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Request, Response
+
+from sigrl.service.drawing.heat_maps import overlay_png
+from sigrl.service.errors import ParameterError, RequestError
+from sigrl.service.http.problems import documented
+from sigrl.service.http.scopes import NEEDS_TAG
+from sigrl.service.http.state import ServiceState, service_state
+from sigrl.service.http.tag_openapi import OPENAPI
+from sigrl.service.http.tag_request import read_tag_request
+from sigrl.service.http.tag_response import server_timing
+from sigrl.service.images.files import ImageLimits
+from sigrl.service.schemas.tagging import Explanation
+from sigrl.service.tagging.explaining import Explain, explained
+from sigrl.service.tagging.selection import THRESHOLDS
+
+router = APIRouter(tags=["tagging"], dependencies=[NEEDS_TAG])
+
+PNG = "image/png"
+_PNG_CONTENT = {PNG: {"schema": {"type": "string", "format": "binary"}}}
+
+
+def _openapi() -> dict[str, Any]:
+    """As of POST /v1/tag, with one photograph and fewer parameters."""
+    document = deepcopy(OPENAPI)
+    left_out = (*THRESHOLDS, "Idempotency-Key")
+    document["parameters"] = [each for each in document["parameters"] if each["name"] not in left_out]
+    how_many = "Labels of which maps are given, the most probable ones; at most 32."
+    for each in document["parameters"]:
+        if each["name"] == "top_k":
+            each["schema"]["maximum"] = 32
+            each["description"] = how_many
+        if each["name"] == "vocabulary":
+            each["schema"]["maxItems"] = 1
+    properties = document["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    for name in THRESHOLDS:
+        del properties[name]
+    properties["top_k"] |= {"maximum": 32, "description": how_many}
+    properties["vocabulary"]["maxItems"] = 1
+    properties["image"] = properties["image"]["items"]
+    del document["requestBody"]["content"]["application/json"]
+    return document
+
+
+@router.post(
+    "/v1/explain",
+    response_model=Explanation,
+    responses={
+        200: {
+            "description": "Grids of all labels; or with `Accept: image/png` a picture for one of them.",
+            "content": _PNG_CONTENT,
+        },
+        **documented(409, 413, 415, 422, 429, 500, 503, 504),
+    },
+    openapi_extra=_openapi(),
+)
+async def explain(request: Request, state: Annotated[ServiceState, Depends(service_state)]) -> Response:
+    """Says where on one photograph the model sees each label.
+
+    The photograph and the labels come as to POST /v1/tag. Of up to 32 labels all are explained, of more the
+    ten most probable, or `top_k`. Every label gets a grid of numbers from 0 to 1 over the photograph,
+    stretched for itself: it says where and not whether, which is what the probability is for.
+
+    With `Accept: image/png`, and one label in `labels`, the answer is the photograph in grey, at most 1024
+    pixels a side, with the label's map in colours on it: from violet for 0 to yellow for 1.
+    """
+    tagger = state.ready_tagger
+    tagger.check_room()
+    asked = await read_tag_request(request, state.settings, state.vocabularies, state.fetcher)
+    if len(asked.uploads) != 1:
+        raise RequestError(f"there are {len(asked.uploads)} photographs", "send one photograph per request")
+    for name in THRESHOLDS:
+        if getattr(asked.selection, name) is not None:
+            raise ParameterError(f"there is no parameter `{name}` here", "use labels, vocabulary or top_k")
+    if len(asked.vocabularies) > 1:
+        raise ParameterError("there are several vocabularies", "give one")
+    vocabulary = asked.vocabularies[0] if asked.vocabularies else tagger.vocabulary
+    selection = explained(vocabulary, asked.selection.top_k, brief=not asked.vocabularies)
+    wants_png = _accepts_png(request)
+    if wants_png and len(vocabulary.labels) != 1:
+        raise ParameterError(
+            f"a picture shows one label, and {len(vocabulary.labels):,} are asked for",
+            "give one label in `labels`, or take the answer as application/json",
+        )
+    photograph = asked.uploads[0].data
+    async with tagger.tag_many([photograph], [vocabulary], selection, Explain, asked.checkpoint) as tags:
+        (finished,) = await tags.in_order()
+    if isinstance(finished.outcome, Exception):
+        raise finished.outcome
+    assert isinstance(photograph, bytes)
+    (explanation,) = finished.outcome
+    assert isinstance(explanation, Explanation)
+    headers = {"Server-Timing": server_timing([finished]), "Vary": "Accept"}
+    if not wants_png:
+        body = await to_thread.run_sync(explanation.model_dump_json)
+        return Response(body, headers=headers, media_type="application/json")
+    limits = ImageLimits(state.settings.max_request_bytes, state.settings.max_image_pixels)
+    draw = partial(overlay_png, photograph, limits, explanation.tags[0].grid, explanation.covers)
+    return Response(await tagger.in_decoder(draw), headers=headers, media_type=PNG)
+
+
+def _accepts_png(request: Request) -> bool:
+    accept = ",".join(request.headers.getlist("accept")).lower()
+    return PNG in [part.partition(";")[0].strip() for part in accept.split(",")]

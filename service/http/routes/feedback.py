@@ -1,0 +1,173 @@
+"""/v1/feedback: right and wrong tags, as a training set."""
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import StreamingResponse
+
+from sigrl.service.errors import FeedbackOffError, InvalidLabelsError, ParameterError, RequestError
+from sigrl.service.feedback.exporting import training_set
+from sigrl.service.feedback.store import FeedbackStore
+from sigrl.service.http.problems import documented
+from sigrl.service.http.scopes import NEEDS_ADMIN, NEEDS_TAG
+from sigrl.service.http.state import ServiceState, service_state
+from sigrl.service.http.tag_request import MAX_FIELD_BYTES
+from sigrl.service.images.files import ImageLimits
+from sigrl.service.schemas.feedback import FeedbackAnswer, FeedbackSummary, TagCounts
+from sigrl.service.serving.calibration import example
+from sigrl.service.vocabularies import builtin as vocabularies
+
+router = APIRouter(prefix="/v1/feedback", tags=["feedback"])
+
+ZIP = "application/zip"
+_CHUNK = 1 << 20
+_HINT = "send it as `curl -F image=@photo.jpg -F right=dog -F wrong=cat,sofa`"
+_TAGS = {
+    "type": "array",
+    "items": {"type": "string"},
+    "description": "Tags: `dog,bicycle`, repeated fields, or a JSON list where a tag holds a comma.",
+}
+_OPENAPI: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {
+                        "image": {"type": "string", "format": "binary", "description": "The photograph."},
+                        "right": _TAGS,
+                        "wrong": _TAGS,
+                    },
+                    "additionalProperties": False,
+                }
+            }
+        },
+    }
+}
+
+
+def _store(state: Annotated[ServiceState, Depends(service_state)]) -> FeedbackStore:
+    return FeedbackStore(state.vocabularies.database)
+
+
+Store = Annotated[FeedbackStore, Depends(_store)]
+Photograph = Annotated[str, Path(pattern="^sha256:[0-9a-f]{64}$")]
+
+
+@router.post(
+    "", dependencies=[NEEDS_TAG], responses=documented(403, 413, 415, 422, 503, 507), openapi_extra=_OPENAPI
+)
+async def give_feedback(
+    request: Request, state: Annotated[ServiceState, Depends(service_state)], store: Store
+) -> FeedbackAnswer:
+    """Keeps what a user says of a photograph's tags: such as are right, and such as are wrong.
+
+    A small copy of the photograph is kept, without what cameras write beside it, where SIGRL_FEEDBACK_BYTES
+    leaves room. Of the same photograph sent again, what is told anew of a tag counts.
+    """
+    settings = state.settings
+    if not settings.feedback_bytes:
+        raise FeedbackOffError(
+            "this service keeps no feedback", "set SIGRL_FEEDBACK_BYTES to the room that it may take"
+        )
+    data, shown = await _read(request)
+
+    def keep() -> FeedbackAnswer:
+        limits = ImageLimits(settings.max_request_bytes, settings.max_image_pixels)
+        given = example(data, shown, limits)
+        known = store.add(given, settings.feedback_bytes)
+        right, wrong = (tuple(sorted(tag for tag in known if known[tag] is holds)) for holds in (True, False))
+        return FeedbackAnswer(photograph=given.digest, right=right, wrong=wrong)
+
+    return await state.ready_tagger.in_decoder(keep)
+
+
+@router.get("", dependencies=[NEEDS_ADMIN], responses=documented(503))
+def summarise_feedback(
+    state: Annotated[ServiceState, Depends(service_state)], store: Store
+) -> FeedbackSummary:
+    """How much feedback there is, tag by tag."""
+    counts = store.counts()
+    tags = sorted(counts.right.keys() | counts.wrong.keys())
+    return FeedbackSummary(
+        photographs=counts.photographs,
+        bytes=counts.bytes,
+        max_bytes=state.settings.feedback_bytes,
+        tags=tuple(
+            TagCounts(tag=tag, right=counts.right.get(tag, 0), wrong=counts.wrong.get(tag, 0)) for tag in tags
+        ),
+    )
+
+
+@router.get(
+    "/export",
+    dependencies=[NEEDS_ADMIN],
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {ZIP: {"schema": {"type": "string", "format": "binary"}}}},
+        **documented(503),
+    },
+)
+def export_feedback(store: Store) -> StreamingResponse:
+    """All of it as a ZIP archive: photographs, and `labels.jsonl` for `sigrl-train init photographs`."""
+    # The caller gets a whole archive or a problem: what fails fails before the first byte.
+    with ExitStack() as unfinished:
+        archive = unfinished.enter_context(tempfile.TemporaryFile())
+        with zipfile.ZipFile(archive, "w") as packed:
+            for path, content in training_set(store):
+                packed.writestr(path, content)
+        archive.seek(0)
+        unfinished.pop_all()
+
+    def chunks() -> Iterator[bytes]:
+        with archive:
+            while chunk := archive.read(_CHUNK):
+                yield chunk
+
+    headers = {"Content-Disposition": 'attachment; filename="feedback.zip"'}
+    return StreamingResponse(chunks(), headers=headers, media_type=ZIP)
+
+
+@router.delete(
+    "/photographs/{photograph}",
+    dependencies=[NEEDS_ADMIN],
+    status_code=204,
+    responses=documented(404, 422, 503),
+)
+def forget_feedback(photograph: Photograph, store: Store) -> None:
+    """Forgets a photograph and what was said of it."""
+    store.delete(photograph)
+
+
+async def _read(request: Request) -> tuple[bytes, dict[str, bool]]:
+    """The photograph, and by the tag whether it is right."""
+    try:
+        async with request.form(max_files=1, max_fields=1000, max_part_size=MAX_FIELD_BYTES) as form:
+            texts: dict[str, list[str]] = {"right": [], "wrong": []}
+            data = None
+            for name, value in form.multi_items():
+                if name == "image" and not isinstance(value, str):
+                    data = await value.read()
+                elif name in texts and isinstance(value, str):
+                    texts[name].append(value)
+                else:
+                    raise ParameterError(f"the field `{name[:40]}` is not known here as it is", _HINT)
+    except HTTPException as error:
+        raise RequestError(f"the form cannot be read: {error.detail}", _HINT) from error
+    if data is None:
+        raise RequestError("there is no photograph in the form", _HINT)
+    right, wrong = (
+        vocabularies.parse_labels(texts[name]).names if texts[name] else () for name in ("right", "wrong")
+    )
+    if not right and not wrong:
+        raise InvalidLabelsError("neither right nor wrong tags are given", _HINT)
+    if both := set(right) & set(wrong):
+        raise InvalidLabelsError(f"{min(both)!a} is given as right and as wrong", "decide")
+    return data, dict.fromkeys(right, True) | dict.fromkeys(wrong, False)

@@ -1,0 +1,54 @@
+"""What operators and probes ask."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from sigrl.service.errors import NotReadyError
+from sigrl.service.http.problems import documented
+from sigrl.service.http.state import ServiceState, service_state
+from sigrl.service.observability import metrics
+from sigrl.service.schemas.tagging import Schema, VocabularyInfo
+
+router = APIRouter(tags=["operation"])
+
+
+class Health(Schema):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(Schema):
+    """The model answers, too."""
+
+    status: Literal["ready"] = "ready"
+    checkpoint: str
+    """Id of the checkpoint in use."""
+    vocabulary: VocabularyInfo
+    """What is looked for when a request names no labels."""
+
+
+@router.get("/healthz")
+async def health() -> Health:
+    """Whether the process is alive; restart it if not."""
+    return Health()
+
+
+@router.get("/readyz", responses=documented(503))
+async def readiness(state: Annotated[ServiceState, Depends(service_state)]) -> Readiness:
+    """Whether requests may be sent here: the model has tagged something within the last minute, or does so
+    now; and the process was not told to stop."""
+    if state.leaving:
+        raise NotReadyError("the process was told to stop", "send requests elsewhere")
+    tagger = state.ready_tagger
+    await tagger.check_ready()
+    return Readiness(checkpoint=tagger.checkpoint, vocabulary=VocabularyInfo.of(tagger.vocabulary))
+
+
+@router.get("/metrics", response_class=Response)
+async def prometheus_metrics() -> Response:
+    """Metrics for Prometheus."""
+    return Response(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,56 @@
+"""The page at `/`, the one at `/docs`, and the files that they are made of."""
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import Response
+
+router = APIRouter(include_in_schema=False)
+
+_KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+_OURS = files("sigrl.service").joinpath("web")
+_SWAGGER_UI = files("fastapi_offline").joinpath("static")
+_FILES = {each.name: each for each in _OURS.iterdir() if each.is_file()} | {
+    name: _SWAGGER_UI.joinpath(name) for name in ("swagger-ui.css", "swagger-ui-bundle.js")
+}
+# Nothing from elsewhere, and nothing within the page that was not shipped with it.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@router.get("/")
+async def page(request: Request) -> Response:
+    """The page."""
+    return _answer("index.html", request)
+
+
+@router.get("/docs")
+async def docs(request: Request) -> Response:
+    """The OpenAPI document in Swagger UI."""
+    return _answer("docs.html", request)
+
+
+@router.get("/web/{name}")
+async def part(name: str, request: Request) -> Response:
+    """A file of the pages."""
+    if name not in _FILES:
+        raise HTTPException(404)
+    return _answer(name, request)
+
+
+def _answer(name: str, request: Request) -> Response:
+    content, etag = _read(name)
+    headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type=_KINDS[name.rpartition(".")[2]])
+
+
+@cache
+def _read(name: str) -> tuple[bytes, str]:
+    content = _FILES[name].read_bytes()
+    return content, f'"{hashlib.sha256(content).hexdigest()[:16]}"'

@@ -1,0 +1,202 @@
+"""/v1/vocabularies: what can be looked for by name."""
+
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from sigrl.model.vocabulary import MAX_FILE_BYTES, MAX_LABELS, Vocabulary, VocabularyError
+from sigrl.service.errors import ContentTypeError, InvalidLabelsError, RequestTooLargeError
+from sigrl.service.http.problems import documented
+from sigrl.service.http.scopes import NEEDS_TAG, NEEDS_VOCABULARY
+from sigrl.service.http.state import ServiceState, service_state
+from sigrl.service.schemas.vocabularies import (
+    VersionPage,
+    VocabularyDocument,
+    VocabularyPage,
+    VocabularySummary,
+)
+from sigrl.service.vocabularies.builtin import NAME
+from sigrl.service.vocabularies.preconditions import Preconditions
+from sigrl.service.vocabularies.queries import Entry
+from sigrl.service.vocabularies.registry import VocabularyRegistry
+
+router = APIRouter(prefix="/v1/vocabularies", tags=["vocabularies"])
+
+_CURL = "send a list of labels or an object with `labels`, as JSON: `curl -T vocabulary.json`"
+_ETAGS = r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$'
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    schema = {"type": "string", "pattern": _ETAGS, "examples": ['"3-09de08a4"']}
+    return {"name": name, "in": "header", "schema": schema, "description": description}
+
+
+_PRECONDITIONS = [
+    _header("If-Match", "ETag of what you saw: 412 if it has changed since. `*`: 412 if there is none."),
+    _header("If-None-Match", "`*`: 412 if there is one of that name already."),
+]
+_ETAG = {"ETag": {"schema": {"type": "string"}, "description": "Names this version, for If-Match."}}
+_LABELS = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": MAX_LABELS,
+    "items": {"oneOf": [{"type": "string", "pattern": r"\S"}, {"$ref": "#/components/schemas/Label"}]},
+}
+_SHARE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+# Written out because the body is read by hand: checking it takes a thread.
+BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "oneOf": [
+                    {
+                        "type": "object",
+                        "required": ["labels"],
+                        "properties": {"labels": _LABELS, "precision": _SHARE, "recall": _SHARE},
+                        "not": {"required": ["precision", "recall"]},
+                    },
+                    _LABELS,
+                ]
+            },
+            "example": {"labels": ["dog", {"name": "cat", "synonyms": ["kitty"], "threshold": 0.4}]},
+        }
+    },
+}
+
+
+def _registry(state: Annotated[ServiceState, Depends(service_state)]) -> VocabularyRegistry:
+    return state.vocabularies
+
+
+Registry = Annotated[VocabularyRegistry, Depends(_registry)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+After = Annotated[str, Query(pattern=f"^({NAME.pattern})?$")]
+# Only told: the registry checks it, and says what a name may be.
+Name = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"})]
+Version = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
+
+
+@router.get("", dependencies=[NEEDS_TAG], responses=documented(422, 503))
+def list_vocabularies(registry: Registry, after: After = "", limit: Limit = 100) -> VocabularyPage:
+    """The vocabularies that POST /v1/tag knows by name, page by page: `next` says where the list goes on."""
+    entries = registry.entries(after, limit + 1)
+    shown = entries[:limit]
+    return VocabularyPage(
+        vocabularies=tuple(map(_summary, shown)),
+        next=f"{router.prefix}?after={shown[-1].name}&limit={limit}" if entries[limit:] else None,
+    )
+
+
+@router.get(
+    "/{name}",
+    dependencies=[NEEDS_TAG],
+    response_model=VocabularyDocument,
+    responses={200: {"headers": _ETAG}, 304: {"description": "Not Modified"}, **documented(404, 422, 503)},
+    openapi_extra={
+        "parameters": [_header("If-None-Match", "ETag of what you have: 304 if it is that still.")]
+    },
+)
+def get_vocabulary(name: Name, registry: Registry, request: Request, version: Version = None) -> Response:
+    """A vocabulary with its labels: in its newest version, or in the given one."""
+    entry = registry.entry(name, version)
+    headers = {"ETag": entry.etag, "Cache-Control": "no-cache"}
+    if Preconditions.of(request.headers).unchanged(entry.etag):
+        return Response(status_code=304, headers=headers)
+    vocabulary = registry.get(name, entry.version)
+    fields = _fields(entry) | vocabulary.settings
+    document = VocabularyDocument(**fields, labels=vocabulary.labels)
+    # Written here, in a worker's thread: twenty thousand labels take their time.
+    return Response(document.model_dump_json(exclude_defaults=True), 200, headers, "application/json")
+
+
+@router.get("/{name}/versions", dependencies=[NEEDS_TAG], responses=documented(404, 422, 503))
+def list_versions(name: Name, registry: Registry, before: Version = None, limit: Limit = 100) -> VersionPage:
+    """The versions of a vocabulary, newest first; the last hundred are kept."""
+    entries = registry.versions(name, before, limit + 1)
+    shown, path = entries[:limit], f"{router.prefix}/{name}/versions"
+    return VersionPage(
+        versions=tuple(map(_summary, shown)),
+        next=f"{path}?before={shown[-1].version}&limit={limit}" if entries[limit:] else None,
+    )
+
+
+@router.put(
+    "/{name}",
+    dependencies=[NEEDS_VOCABULARY],
+    responses={
+        200: {"headers": _ETAG},
+        201: {"model": VocabularySummary, "description": "Created", "headers": _ETAG},
+        **documented(403, 412, 413, 415, 422, 503),
+    },
+    openapi_extra={"requestBody": BODY, "parameters": _PRECONDITIONS},
+)
+async def put_vocabulary(
+    name: Name, registry: Registry, request: Request, response: Response
+) -> VocabularySummary:
+    """Registers a vocabulary, or makes a new version of it; older versions stay.
+
+    The body is a list of labels, or an object with `labels`; a label is its name, or an object. `precision`
+    or `recall` in the object say what thresholds follow from where a request sets none. A document from GET
+    will do, changed or not; equal labels make no new version.
+    """
+    preconditions = Preconditions.of(request.headers)
+    vocabulary = await read_vocabulary(request)
+    entry, is_new = await to_thread.run_sync(registry.put, name, vocabulary, preconditions)
+    response.headers["ETag"] = entry.etag
+    if is_new:
+        response.status_code = 201
+        response.headers["Location"] = f"{router.prefix}/{name}"
+    return _summary(entry)
+
+
+@router.delete(
+    "/{name}",
+    dependencies=[NEEDS_VOCABULARY],
+    status_code=204,
+    responses=documented(403, 404, 412, 422, 503),
+    openapi_extra={"parameters": _PRECONDITIONS[:1]},
+)
+def delete_vocabulary(name: Name, registry: Registry, request: Request) -> None:
+    """Forgets a vocabulary with all its versions. One that is registered under its name later goes on where
+    its numbers ended: no two vocabularies have the same name and version."""
+    registry.delete(name, Preconditions.of(request.headers))
+
+
+async def read_vocabulary(request: Request) -> Vocabulary:
+    """A vocabulary that is sent as JSON. Raises ContentTypeError, InvalidLabelsError and
+    RequestTooLargeError."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in ("application/json", ""):
+        raise ContentTypeError(f"the body is {content_type[:80]}, not application/json", _CURL)
+    # In a thread, because checking twenty thousand labels would hold up every other request.
+    return await to_thread.run_sync(_parse, await request.body())
+
+
+def _parse(body: bytes) -> Vocabulary:
+    if len(body) > MAX_FILE_BYTES:
+        allowed = f"{MAX_FILE_BYTES >> 20} MiB"
+        raise RequestTooLargeError(f"the vocabulary is larger than {allowed}", "split it")
+    try:
+        return Vocabulary.from_json(body.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidLabelsError("the vocabulary is not UTF-8 text", "save it as UTF-8") from error
+    except VocabularyError as error:
+        raise InvalidLabelsError(str(error), _CURL) from error
+
+
+def _summary(entry: Entry) -> VocabularySummary:
+    return VocabularySummary(**_fields(entry))
+
+
+def _fields(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "version": entry.version,
+        "hash": entry.content_hash,
+        "size": entry.size,
+        "built_in": entry.version is None,
+        "created": entry.created,
+        "calibration": entry.calibration,
+    }

@@ -1,0 +1,81 @@
+"""The body of POST /v1/tag as JSON."""
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sigrl.model.vocabulary import MAX_LABELS
+from sigrl.service.errors import RequestError
+from sigrl.service.tagging.selection import THRESHOLDS
+
+_HINT = 'send {"images": [{"data": "BASE64"}], "labels": ["dog", "cat"]}; the fields are described at /docs'
+
+
+class JsonImage(BaseModel):
+    """One photograph: its file in base64, or where it is."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    data: str | None = Field(default=None, min_length=1)
+    """The file in base64."""
+    url: str | None = Field(default=None, min_length=1)
+    """Its address in place of `data`, where SIGRL_URL_INPUT lets the service fetch."""
+    filename: str | None = Field(default=None, max_length=1000)
+    """What the answer calls it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.data is None) == (self.url is None):
+            raise ValueError("an image has either data or url")
+        return self
+
+    def content(self) -> bytes:
+        """The file; empty for one that is to be fetched. Raises RequestError."""
+        try:
+            return base64.b64decode(self.data or "", validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise RequestError(f"the data of an image is not base64: {error}", _HINT) from error
+
+
+class TagBody(BaseModel):
+    """Photographs and parameters, as in a form."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    images: Annotated[list[JsonImage], Field(min_length=1)]
+    """Photographs."""
+    labels: Annotated[list[str], Field(min_length=1, max_length=MAX_LABELS)] | None = None
+    """What to look for."""
+    vocabulary: str | Annotated[list[str], Field(min_length=1)] | None = None
+    """In place of labels: a vocabulary's name, or several."""
+    top_k: int | None = None
+    threshold: float | None = None
+    false_positive_rate: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    checkpoint: str | None = None
+    """Id of a checkpoint in memory that shall answer in place of the active one."""
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """As a form's fields have them."""
+        names = [self.vocabulary] if isinstance(self.vocabulary, str) else self.vocabulary or []
+        others = ("top_k", *THRESHOLDS, "checkpoint")
+        given = [(name, getattr(self, name)) for name in others]
+        return [
+            *([("labels", json.dumps(self.labels))] if self.labels is not None else []),
+            *(("vocabulary", name) for name in names),
+            *((name, str(value)) for name, value in given if value is not None),
+        ]
+
+
+def parse_tag_body(body: bytes) -> TagBody:
+    """Raises RequestError."""
+    try:
+        return TagBody.model_validate_json(body)
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RequestError(f"the body cannot be used: {place}: {first['msg'].lower()}", _HINT) from error

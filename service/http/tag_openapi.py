@@ -1,0 +1,155 @@
+"""What the OpenAPI document says of POST /v1/tag. Written out because the route reads the body by hand: it
+may be a form or an image, and its size is bounded."""
+
+from typing import Any
+
+from sigrl.service.http.problems import documented
+from sigrl.service.http.tag_body import TagBody
+from sigrl.service.http.tag_request import MAX_VOCABULARIES, NDJSON
+from sigrl.service.tagging.selection import THRESHOLDS
+from sigrl.service.vocabularies.builtin import NAME
+
+_PARAMETERS: dict[str, dict[str, Any]] = {
+    "url": {
+        "type": "array",
+        "items": {"type": "string", "format": "uri"},
+        "minItems": 1,
+        "description": "Address of a photograph, in place of `image` or beside it, where SIGRL_URL_INPUT "
+        "lets the service fetch; repeated for several.",
+    },
+    "labels": {
+        "type": "array",
+        "items": {"type": "string", "pattern": "\\S"},
+        "minItems": 1,
+        "description": "What to look for: `dog,bicycle`, repeated fields, or a JSON list where a label holds "
+        'a comma: `["salt, pepper","dog"]`.',
+    },
+    "vocabulary": {
+        "type": "array",
+        "items": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+        "minItems": 1,
+        "maxItems": MAX_VOCABULARIES,
+        "uniqueItems": True,
+        "examples": [["coco80"]],
+        "description": "Name of a vocabulary, in place of `labels`; repeated for several. See GET "
+        "/v1/vocabularies.",
+    },
+    "top_k": {
+        "type": "integer",
+        "minimum": 1,
+        "description": "How many tags. Without `threshold`: that many, whether accepted or not.",
+    },
+    "threshold": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 1,
+        "description": "Probability that a tag must reach, where its label has no threshold of its own.",
+    },
+    "false_positive_rate": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "exclusiveMaximum": 1,
+        "description": "In place of `threshold`: of everyday photographs without a label, the share that may "
+        "get it. Not by every checkpoint.",
+    },
+    "precision": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "exclusiveMaximum": 1,
+        "description": "In place of `threshold`: of everyday photographs that get a label, the share that is "
+        "expected to show it. Not by every checkpoint.",
+    },
+    "recall": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "exclusiveMaximum": 1,
+        "description": "In place of `threshold`: of everyday photographs that show a label, the share that "
+        "is expected to get it. Not by every checkpoint.",
+    },
+    "checkpoint": {
+        "type": "string",
+        "minLength": 1,
+        "description": "Id of a checkpoint in memory that shall answer in place of the active one; see GET "
+        "/v1/checkpoints.",
+    },
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "A random text that marks a request which may be sent again: within ten minutes, and "
+    "while memory lasts, the same request with the same key gets the same answer without the model.",
+}
+
+
+def _json_schema() -> dict[str, Any]:
+    schema = TagBody.model_json_schema()
+    image = schema["properties"]["images"]["items"] = schema.pop("$defs")["JsonImage"]
+    image["oneOf"] = [{"required": ["data"]}, {"required": ["url"]}]
+    for name, form in (("data", "byte"), ("url", "uri")):
+        description = image["properties"][name]["description"]
+        image["properties"][name] = {"type": "string", "format": form, "description": description}
+    schema["properties"]["vocabulary"] = _PARAMETERS["vocabulary"]
+    schema["properties"]["labels"] = _PARAMETERS["labels"]
+    for name in ("top_k", *THRESHOLDS):
+        number = {key: value for key, value in _PARAMETERS[name].items() if key != "description"}
+        schema["properties"][name] |= {"anyOf": [number, {"type": "null"}]}
+    return schema
+
+
+_IMAGE = {"type": "string", "format": "binary"}
+OPENAPI: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": name,
+            "in": "query",
+            "schema": {key: value for key, value in schema.items() if key != "description"},
+            "description": schema["description"],
+        }
+        for name, schema in _PARAMETERS.items()
+    ]
+    + [_IDEMPOTENCY_KEY],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "anyOf": [{"required": ["image"]}, {"required": ["url"]}],
+                    "properties": {
+                        "image": {
+                            "type": "array",
+                            "items": _IMAGE,
+                            "minItems": 1,
+                            "description": "One or more photographs.",
+                        },
+                        **_PARAMETERS,
+                    },
+                    "additionalProperties": False,
+                }
+            },
+            "application/json": {"schema": _json_schema()},
+            "image/*": {"schema": _IMAGE},
+            "application/octet-stream": {"schema": _IMAGE},
+        },
+    },
+}
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "TaggingStream. For `Accept: application/x-ndjson` one line per photograph, as they finish.",
+        "content": {NDJSON: {"schema": {"type": "string", "description": "Lines of JSON: TagLine."}}},
+        "headers": {
+            "Server-Timing": {
+                "schema": {"type": "string"},
+                "description": "Milliseconds in `decode`, `queue`, `model` and `score`; of several "
+                "photographs the longest that any took. Not with lines.",
+            },
+            "Idempotent-Replayed": {
+                "schema": {"type": "string", "enum": ["true"]},
+                "description": "The answer was made for an earlier request with the same Idempotency-Key.",
+            },
+        },
+    },
+    **documented(409, 413, 415, 422, 429, 500, 503, 504),
+}

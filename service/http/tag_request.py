@@ -1,0 +1,234 @@
+"""A request for tags, read from a form or a raw body and from the query."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
+
+from anyio import to_thread
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from sigrl.model.vocabulary import MAX_LABELS, Vocabulary
+from sigrl.service.errors import (
+    ContentTypeError,
+    ImageError,
+    InvalidLabelsError,
+    ParameterError,
+    RequestError,
+    UrlInputOffError,
+    VocabularyNotFoundError,
+)
+from sigrl.service.http.tag_body import TagBody, parse_tag_body
+from sigrl.service.images.url_input import Budget, UrlFetcher
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.selection import THRESHOLDS, Selection
+from sigrl.service.vocabularies import builtin as vocabularies
+from sigrl.service.vocabularies.registry import VocabularyRegistry
+
+Number = TypeVar("Number", int, float)
+
+NDJSON = "application/x-ndjson"
+PARAMETERS = ("url", "labels", "vocabulary", "top_k", *THRESHOLDS, "checkpoint")
+MAX_VOCABULARIES = 16
+"""Of one request."""
+
+# 20,000 labels in one field come to less than half of this.
+MAX_FIELD_BYTES = 8 * 1024 * 1024
+_CURL = "send it as `curl -F image=@photo.jpg`, or raw with `-H 'Content-Type: image/jpeg' --data-binary`"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A photograph as it came."""
+
+    data: bytes | ImageError
+    """The file; or why there is none."""
+    filename: str | None = None
+    url: str | None = None
+    """Where it was fetched from."""
+
+
+@dataclass(frozen=True)
+class TagRequest:
+    """What a client asks for."""
+
+    uploads: tuple[Upload, ...]
+    vocabularies: tuple[Vocabulary, ...]
+    """What to look for, each for itself; empty: the service's own vocabulary."""
+    selection: Selection
+    checkpoint: str | None = None
+    """Id of the checkpoint that shall answer; None: the active one."""
+    idempotency_key: str | None = None
+    """As the client gave it."""
+    ndjson: bool = False
+    """Whether the answer shall come line by line."""
+
+    def fingerprint(self) -> str:
+        """Equal for requests that ask the same. A form's own bytes are not: its boundary is drawn by lot."""
+        digest = hashlib.sha256()
+        for upload in self.uploads:
+            # Of one that was not to be had the address.
+            data = upload.data if isinstance(upload.data, bytes) else (upload.url or "").encode()
+            digest.update(hashlib.sha256(data).digest())
+        labels = [(each.name, each.content_hash, each.calibration) for each in self.vocabularies]
+        names = [upload.filename for upload in self.uploads]
+        others = asdict(self.selection), self.checkpoint, self.ndjson
+        digest.update(json.dumps([names, labels, *others]).encode())
+        return digest.hexdigest()
+
+
+async def read_tag_request(
+    request: Request, settings: Settings, registry: VocabularyRegistry, fetcher: UrlFetcher | None
+) -> TagRequest:
+    """Reads the body and the parameters; these may stand in the form or in the query. Photographs named by
+    URL are fetched, if there is a fetcher.
+
+    Raises ContentTypeError, InvalidLabelsError, ParameterError, RequestError, RequestTooLargeError,
+    StoreError and UrlInputOffError.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    parameters = list(request.query_params.multi_items())
+    if content_type == "multipart/form-data":
+        try:
+            async with request.form(
+                max_files=settings.max_images,
+                max_fields=MAX_LABELS + len(PARAMETERS),
+                max_part_size=MAX_FIELD_BYTES,
+            ) as form:
+                uploads, fields = await _read_form(form)
+        except HTTPException as error:
+            raise RequestError(f"the form cannot be read: {error.detail}", _CURL) from error
+        parameters += fields
+    elif content_type == "application/json":
+        body = await to_thread.run_sync(parse_tag_body, await request.body())
+        uploads = await to_thread.run_sync(_of_json, body)
+        parameters += body.parameters()
+    elif content_type.startswith("image/") or content_type in ("application/octet-stream", ""):
+        content = await request.body()
+        # Nothing beside a URL is no photograph.
+        is_empty = not content and any(name == "url" for name, _ in parameters)
+        uploads = [] if is_empty else [Upload(content)]
+    else:
+        raise ContentTypeError(f"the body is {content_type[:80]}, not an image, a form or JSON", _CURL)
+    uploads += [Upload(b"", url=value) for name, value in parameters if name == "url"]
+    parameters = [(name, value) for name, value in parameters if name != "url"]
+    if not uploads:
+        raise RequestError("there is no photograph in the form", _CURL)
+    if len(uploads) > settings.max_images:
+        raise RequestError(f"there are {len(uploads)} photographs", f"send at most {settings.max_images}")
+    # In a thread, because checking twenty thousand labels would hold up every other request.
+    asked = await to_thread.run_sync(_tag_request, uploads, parameters, registry)
+    uploads = await _fetched(uploads, fetcher, settings.max_request_bytes)
+    accept = ",".join(request.headers.getlist("accept")).lower()
+    return replace(
+        asked,
+        uploads=tuple(uploads),
+        idempotency_key=request.headers.get("idempotency-key"),
+        ndjson=NDJSON in [part.partition(";")[0].strip() for part in accept.split(",")],
+    )
+
+
+async def _read_form(form: FormData) -> tuple[list[Upload], list[tuple[str, str]]]:
+    uploads, fields = [], []
+    for name, value in form.multi_items():
+        if isinstance(value, str):
+            if name == "image":
+                raise RequestError(
+                    "the field `image` holds text and not a file", "mind the @: image=@photo.jpg"
+                )
+            fields.append((name, value))
+        elif name == "image":
+            uploads.append(await _read_upload(value))
+        else:
+            raise RequestError(
+                f"there is a file in the field `{name[:40]}`", "put photographs into the field `image`"
+            )
+    return uploads, fields
+
+
+def _of_json(body: TagBody) -> list[Upload]:
+    return [Upload(image.content(), image.filename, image.url) for image in body.images]
+
+
+async def _fetched(uploads: list[Upload], fetcher: UrlFetcher | None, max_bytes: int) -> list[Upload]:
+    if all(upload.url is None for upload in uploads):
+        return uploads
+    if fetcher is None:
+        raise UrlInputOffError(
+            "this service fetches no photographs", "send the photograph itself; SIGRL_URL_INPUT=true lets it"
+        )
+
+    sent = sum(len(upload.data) for upload in uploads if isinstance(upload.data, bytes))
+    budget = Budget(max_bytes - sent)
+
+    async def fetch(upload: Upload) -> Upload:
+        return upload if upload.url is None else replace(upload, data=await fetcher.fetch(upload.url, budget))
+
+    return list(await asyncio.gather(*map(fetch, uploads)))
+
+
+async def _read_upload(file: UploadFile) -> Upload:
+    return Upload(await file.read(), file.filename)
+
+
+def _tag_request(
+    uploads: Sequence[Upload], parameters: Sequence[tuple[str, str]], registry: VocabularyRegistry
+) -> TagRequest:
+    values: dict[str, list[str]] = {}
+    for name, value in parameters:
+        if name not in PARAMETERS:
+            # Silently ignored, a misspelt `labels` would answer something that was not asked.
+            raise ParameterError(f"there is no parameter `{name[:40]}`", f"use {', '.join(PARAMETERS)}")
+        values.setdefault(name, []).append(value)
+    asked = _vocabularies(values, registry)
+    selection = Selection(
+        _number(values, "top_k", int, "a whole number"),
+        **{name: _number(values, name, float, "a number") for name in THRESHOLDS},
+        brief=not asked,
+    )
+    checkpoint = _single(values, "checkpoint")
+    if checkpoint == "":
+        raise ParameterError("checkpoint is empty", "give an id, or leave the field out")
+    return TagRequest(tuple(uploads), asked, selection, checkpoint)
+
+
+def _vocabularies(values: dict[str, list[str]], registry: VocabularyRegistry) -> tuple[Vocabulary, ...]:
+    names = values.get("vocabulary", [])
+    if names and "labels" in values:
+        raise ParameterError("both labels and vocabulary are given", "give one of them")
+    if len(names) > MAX_VOCABULARIES or len(set(names)) < len(names):
+        raise ParameterError(
+            f"vocabulary is given {len(names)} times, some of them equal or too many",
+            f"give at most {MAX_VOCABULARIES}, each once",
+        )
+    try:
+        found = tuple(map(registry.get, names))
+    except VocabularyNotFoundError as error:
+        # Not 404: the path was right.
+        raise InvalidLabelsError(error.detail, error.hint) from error
+    return found or ((vocabularies.parse_labels(values["labels"]),) if "labels" in values else ())
+
+
+def _number(
+    values: dict[str, list[str]], name: str, kind: Callable[[str], Number], in_words: str
+) -> Number | None:
+    text = _single(values, name)
+    if text is None:
+        return None
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ParameterError(f"{name} is '{text[:40]}'", f"give {in_words}") from error
+
+
+def _single(values: dict[str, list[str]], name: str) -> str | None:
+    given = values.get(name, [])
+    if len(given) > 1:
+        raise ParameterError(
+            f"{name} is given {len(given)} times", "give it once, in the form or in the query"
+        )
+    return given[0] if given else None

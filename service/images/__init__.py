@@ -1,0 +1,1 @@
+"""Photographs: where they come from, and how their bytes become pixels."""

@@ -1,0 +1,218 @@
+"""Bytes to RGB at the edge: nothing undecoded, oversized or turned on its side gets past this module."""
+
+import warnings
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pi_heif
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+
+from sigrl.service.errors import DamagedImageError, ImageTooLargeError, UnsupportedImageError
+from sigrl.service.images.files import ImageLimits, check_bytes
+
+pi_heif.register_heif_opener()
+# Every header is checked against our own limit, which lies below the one where Pillow refuses; its warning on
+# the way there would only surprise users.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+# Pillow knows some forty formats; these are the ones that photographs come in and that are fuzzed in earnest.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
+FORMATS_IN_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
+
+# (offset, magic bytes, name, decoded here). Only to say what a refused file is, never to accept one.
+_SIGNATURES = (
+    (0, b"\xff\xd8\xff", "a JPEG", True),
+    (0, b"\x89PNG", "a PNG", True),
+    (8, b"WEBP", "a WebP", True),
+    (0, b"GIF8", "a GIF", True),
+    (0, b"II*\x00", "a TIFF", True),
+    (0, b"MM\x00*", "a TIFF", True),
+    (4, b"ftypavi", "an AVIF", True),
+    (4, b"ftyphe", "a HEIC", True),
+    (4, b"ftypmif1", "a HEIF", True),
+    (4, b"ftypcrx", "a Canon raw file", False),
+    (4, b"ftyp", "a video", False),
+    (0, b"\x1aE\xdf\xa3", "a video", False),
+    (4, b"JXL ", "a JPEG XL", False),
+    (0, b"\xff\x0a", "a JPEG XL", False),
+    (4, b"jP  ", "a JPEG 2000", False),
+    (0, b"8BPS", "a Photoshop file", False),
+    (0, b"%PDF", "a PDF document", False),
+    (0, b"<svg", "an SVG drawing", False),
+    (0, b"<?xml", "an SVG drawing or another XML file", False),
+    (0, b"<!doctype html", "a web page", False),
+    (0, b"<html", "a web page", False),
+    (0, b"PK\x03\x04", "a ZIP archive", False),
+    (0, b"BM", "a BMP", True),
+)
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+_COPY_SIDE = 640
+
+
+def decode(data: bytes, limits: ImageLimits | None = None, minimum_side: int | None = None) -> Image.Image:
+    """A photograph as it should be looked at: decoded to the end, upright, RGB.
+
+    JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC. Of an animation or a file of several pages the first
+    picture is taken. Transparency is laid on white. CMYK goes through its colour profile where it has one.
+    16 bits a channel are scaled to 8; 32-bit and float greys, which have no agreed range, are stretched from
+    their darkest to their brightest value.
+
+    Args:
+        data: the file's content.
+        limits: checked before any pixel is decoded.
+        minimum_side: see `to_rgb`.
+
+    Raises:
+        UnsupportedImageError: not an image, or not one of these formats.
+        DamagedImageError: empty, truncated or otherwise not decodable.
+        ImageTooLargeError: over a limit.
+    """
+    with open_image(data, limits) as image:
+        return to_rgb(image, minimum_side)
+
+
+def small_copy(data: bytes, limits: ImageLimits | None = None) -> bytes:
+    """A photograph as a JPEG that is worth keeping: no side over 640 pixels, upright, without what cameras
+    write beside it. Raises as `decode` does."""
+    rgb = decode(data, limits, _COPY_SIDE)
+    rgb.thumbnail((_COPY_SIDE, _COPY_SIDE))
+    copy = BytesIO()
+    rgb.save(copy, "JPEG", quality=92)
+    return copy.getvalue()
+
+
+def open_image(data: bytes, limits: ImageLimits | None = None) -> Image.Image:
+    """The first step of `decode`, which costs next to nothing: the header read and held against the limits,
+    no pixel decoded. Raises as `decode` does."""
+    limits = limits or ImageLimits()
+    check_bytes(len(data), limits)
+    try:
+        image = Image.open(BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise _unidentified(data) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_many_pixels(limits) from error
+    except Exception as error:
+        raise _damaged(error) from error
+    if image.width * image.height > limits.max_pixels:
+        with image:
+            raise _too_many_pixels(limits, image.size)
+    return image
+
+
+def to_rgb(image: Image.Image, minimum_side: int | None = None) -> Image.Image:
+    """An opened image as `decode` gives it.
+
+    Args:
+        image: any mode that its file may have.
+        minimum_side: when given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides
+            keep this many pixels: several times faster for a telephone's photographs. It changes `image`.
+
+    Raises:
+        DamagedImageError, UnsupportedImageError: see `decode`.
+    """
+    if minimum_side is not None:
+        # Does nothing for other formats than JPEG.
+        image.draft(None, (minimum_side, minimum_side))
+    try:
+        # Pillow opens lazily: without this a truncated file fails later, in the middle of somebody's batch.
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Decoders of untrusted bytes raise nearly anything: OSError, SyntaxError, struct.error, IndexError...
+        raise _damaged(error) from error
+    try:
+        rgb = _convert(image)
+    except ValueError as error:
+        hint = "save it as an ordinary RGB JPEG or PNG"
+        raise UnsupportedImageError(f"the colour mode {image.mode} is not supported", hint) from error
+    turn = _UPRIGHT.get(_orientation(image))
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        # Broken EXIF is common and no reason to refuse good pixels.
+        return 1
+
+
+def _convert(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        high_bytes = np.asarray(image) >> 8
+        return Image.fromarray(high_bytes.astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        return Image.fromarray(_stretch(np.asarray(image, dtype=np.float64))).convert("RGB")
+    if image.mode == "CMYK":
+        return _convert_cmyk(image)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(layer, mask=layer.getchannel("A"))
+        return canvas
+    return image.convert("RGB")
+
+
+def _stretch(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    darkest, brightest = values.min(), values.max()
+    if darkest == brightest:
+        return np.full(values.shape, 128, dtype=np.uint8)
+    scaled = (values - darkest) * (255.0 / (brightest - darkest))
+    return np.asarray(scaled.round(), dtype=np.uint8)
+
+
+def _convert_cmyk(image: Image.Image) -> Image.Image:
+    profile: Any = image.info.get("icc_profile")
+    if profile:
+        try:
+            converted = ImageCms.profileToProfile(
+                image, BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+        except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+            # An unusable profile costs some colour fidelity and must not cost the photograph.
+            converted = None
+        if converted is not None:
+            return converted
+    return image.convert("RGB")
+
+
+def _too_many_pixels(limits: ImageLimits, size: tuple[int, int] | None = None) -> ImageTooLargeError:
+    found = "too many pixels" if size is None else f"{size[0]:,} x {size[1]:,} pixels"
+    allowed = f"at most {limits.max_pixels / 1e6:g} megapixels are allowed"
+    return ImageTooLargeError(
+        f"the photograph has {found}, {allowed}", "scale it down: 1,000 pixels a side are plenty"
+    )
+
+
+def _damaged(error: Exception) -> DamagedImageError:
+    return DamagedImageError(f"the photograph cannot be decoded: {error}", "check that the file is complete")
+
+
+def _unidentified(data: bytes) -> DamagedImageError | UnsupportedImageError:
+    if not data:
+        return DamagedImageError("the file is empty", "check that it was written or uploaded completely")
+    start = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for offset, magic, name, supported in _SIGNATURES:
+        if data.startswith(magic, offset) or (offset == 0 and start.startswith(magic.lower())):
+            if supported:
+                return DamagedImageError(
+                    f"the file begins like {name} but its header is broken", "save or copy it anew"
+                )
+            return UnsupportedImageError(f"the file is {name}", f"convert it to {FORMATS_IN_WORDS}")
+    return UnsupportedImageError("the file is no image that is known here", f"send a {FORMATS_IN_WORDS}")

@@ -1,0 +1,1 @@
+"""Tagging for many clients at once, without any HTTP."""

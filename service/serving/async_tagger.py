@@ -1,0 +1,300 @@
+"""Tagging for many clients at once, in an event loop; with no HTTP in it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import TypeVar
+
+import numpy as np
+from anyio import to_thread
+from PIL import Image
+
+from sigrl.model.config import Preprocessing
+from sigrl.model.engine import LabelFeatures
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.batching.batcher import Batcher, BatchLimits, Place
+from sigrl.service.batching.shared_calls import SharedCalls
+from sigrl.service.batching.threads import RequestThreads
+from sigrl.service.checkpoints.runtime import Runtime
+from sigrl.service.errors import ImageError, NotReadyError
+from sigrl.service.images import decoding as images
+from sigrl.service.observability import metrics
+from sigrl.service.observability.context import SERVED
+from sigrl.service.schemas.tagging import Tagging, VocabularyInfo
+from sigrl.service.serving.outcomes import ImageResult, Seconds, TaggingStream
+from sigrl.service.serving.recent_photographs import Keep, RecentPhotographs
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.label_cache import Key
+from sigrl.service.tagging.scoring import Array, BatchItem, Question, ScoredImage, pixel_values, score_batch
+from sigrl.service.tagging.selection import Selection
+from sigrl.service.tagging.tagger import Tagger
+
+Result = TypeVar("Result")
+
+# A compiled model may need minutes for its first photograph.
+_START_SECONDS = 3600.0
+_PROBE_SECONDS = 10.0
+_RECENT_SECONDS = 60.0
+
+
+class AsyncTagger:
+    """The tagger that is active, behind a `Batcher`: photographs of all requests go through the model
+    together, and each request has the same tagger from its beginning to its end.
+
+    Headers are read first, so that what is no photograph is refused before anything is spent on it, and the
+    others are admitted by their pixels. A request decodes at most `Settings.threads` at a time, which lets
+    another's single photograph in between. `start`, then `tag_many` in the same event loop, then `close`.
+    """
+
+    def __init__(self, tagger: Tagger | Runtime, settings: Settings) -> None:
+        """`tagger`: a runtime, or the only tagger of a new one."""
+        self.runtime = tagger if isinstance(tagger, Runtime) else Runtime(tagger, settings)
+        """Closed together with this."""
+        self._settings = settings
+        with self.runtime.acquire() as handle:
+            self.vocabulary = handle.tagger.vocabulary
+            """What is looked for when a request names nothing; the same for all checkpoints."""
+        self._batcher: Batcher[BatchItem, ScoredImage] = Batcher(
+            score_batch,
+            BatchLimits(
+                waiting_items=settings.queue_images,
+                waiting_pixels=settings.queue_pixels,
+                batch_items=settings.batch_images,
+                batch_pixels=settings.batch_pixels,
+            ),
+        )
+        self.recent = RecentPhotographs(settings.recent_photographs)
+        """For trying vocabularies out."""
+        self._decoders = RequestThreads(settings.threads, "sigrl-decode")
+        # Of their own: encoding a long list of labels takes as long as many photographs.
+        self._label_encoders = RequestThreads(settings.threads, "sigrl-labels")
+        self._encoding: SharedCalls[Key, LabelFeatures] = SharedCalls(self._label_encoders)
+
+    @property
+    def checkpoint(self) -> str:
+        """Id of the checkpoint that answers the next request."""
+        return self.runtime.table.active.id
+
+    async def start(self) -> None:
+        """Lets the model tag a picture, which warms it up. Raises what the model raises."""
+        self._batcher.start()
+        try:
+            await self._probe(_START_SECONDS)
+        except BaseException:
+            await self.close(0)
+            raise
+
+    async def close(self, seconds: float) -> None:
+        """Finishes what was admitted, within `seconds`, and refuses the rest."""
+        await self._batcher.close(seconds)
+        self._decoders.close()
+        self._label_encoders.close()
+        self.runtime.close()
+
+    def check_room(self) -> None:
+        """Tells at once, before a request is read, that it would be refused. Raises OverloadedError."""
+        self._batcher.permits.check()
+
+    async def check_ready(self) -> None:
+        """Raises NotReadyError unless the model tagged something lately; an idle one is asked to."""
+        if self._batcher.seconds_since_success < _RECENT_SECONDS:
+            return
+        try:
+            await self._probe(_PROBE_SECONDS)
+        except Exception as error:
+            raise NotReadyError(
+                f"the model does not answer: {error}", "restart the service if this stays; its log says more"
+            ) from error
+
+    @asynccontextmanager
+    async def tag_many(
+        self,
+        photographs: Sequence[bytes | ImageError],
+        vocabularies: Sequence[Vocabulary],
+        selection: Selection,
+        kind: type[Question] = Question,
+        checkpoint: str | None = None,
+    ) -> AsyncIterator[TaggingStream]:
+        """Tags photographs in one image pass for all vocabularies; at the end of the block, what is not
+        finished is cancelled.
+
+        Args:
+            photographs: contents of files; or why there is none, which is given back.
+            vocabularies: what to look for.
+            selection: which labels of each vocabulary become tags.
+            kind: what is asked about each vocabulary.
+            checkpoint: id of one in memory that shall answer; None: the active one.
+
+        Raises:
+            CheckpointStateError: the checkpoint is not in memory.
+            DeadlineError: the labels could not be encoded in time.
+            NotReadyError: the service is shutting down.
+            OverloadedError, RequestTooLargeError: see `Permits.take`.
+        """
+        with self.runtime.acquire(checkpoint) as handle:
+            async with self._tag_as(handle.tagger, photographs, vocabularies, selection, kind) as tags:
+                yield tags
+
+    async def look_at_labels(
+        self, vocabulary: Vocabulary, look: Callable[[Tagger, LabelFeatures], Result]
+    ) -> Result:
+        """What `look` makes, in a thread, of the labels as the checkpoint sees them. Raises as `tag_many`
+        does, and what `look` raises."""
+        with (
+            self.runtime.acquire() as handle,
+            # As one photograph of no size: it needs a place and a deadline, but not the image tower.
+            self._batcher.admit([1], self._settings.request_seconds) as (place,),
+        ):
+            features = await place.in_time(self._label_features(handle.tagger, vocabulary))
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._label_encoders, look, handle.tagger, features)
+
+    @asynccontextmanager
+    async def _tag_as(
+        self,
+        tagger: Tagger,
+        photographs: Sequence[bytes | ImageError],
+        vocabularies: Sequence[Vocabulary],
+        selection: Selection,
+        kind: type[Question],
+    ) -> AsyncIterator[TaggingStream]:
+        if (served := SERVED.get()) is not None:
+            served.note(len(photographs), tagger.engine.checkpoint_id)
+        opened, infos = await to_thread.run_sync(_look, tagger, photographs, vocabularies)
+        self.runtime.note(vocabularies)
+        readable = [(number, image) for number, image in enumerate(opened) if isinstance(image, Image.Image)]
+        refused = [_finished(n, error) for n, error in enumerate(opened) if isinstance(error, ImageError)]
+        pixels = [image.width * image.height for _, image in readable]
+        with self._batcher.admit(pixels, self._settings.request_seconds) as places:
+            if kind is Question and self.recent.most:
+                kind = Keep
+            questions: list[Question] = []
+            # Nothing is encoded for a request whose photographs are all refused.
+            for vocabulary in vocabularies if places else ():
+                features = await places[0].in_time(self._label_features(tagger, vocabulary))
+                question = kind(tagger.engine, vocabulary, features, selection)
+                if question.goal is not None:
+                    # Here and not with the first photograph: it is the request that cannot be answered.
+                    await to_thread.run_sync(getattr, question, "thresholds")
+                questions.append(question)
+            slots = asyncio.Semaphore(self._settings.threads)
+            tasks = [
+                asyncio.create_task(
+                    self._tag(number, photographs[number], image, place, tuple(questions), slots)
+                )
+                for (number, image), place in zip(readable, places, strict=True)
+            ]
+            try:
+                yield TaggingStream(tagger.engine.checkpoint_id, infos, questions, refused, tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _tag(
+        self,
+        number: int,
+        photograph: bytes | ImageError,
+        image: Image.Image,
+        place: Place[BatchItem, ScoredImage],
+        questions: tuple[Question, ...],
+        slots: asyncio.Semaphore,
+    ) -> ImageResult:
+        admitted = time.perf_counter()
+        preprocessing = questions[0].engine.preprocessing
+        try:
+            with place:
+                values, decode_seconds = await place.in_time(self._decode(image, preprocessing, slots))
+                waited = time.perf_counter() - admitted - decode_seconds
+                scored, waited_for_model = await place.run(
+                    BatchItem(values, questions), preprocessing.image_size**2
+                )
+                taggings = await place.in_time(to_thread.run_sync(_taggings, questions, scored))
+            self.recent.note(taggings)
+            if not self._is_busy and isinstance(photograph, bytes):
+                self.runtime.offer(photograph, questions, scored)
+        except Exception as error:
+            return _finished(number, error)
+        seconds = Seconds(
+            decode_seconds, waited + waited_for_model, scored.model_seconds, scored.score_seconds
+        )
+        if (served := SERVED.get()) is not None and served.trace is not None:
+            served.trace.steps(asdict(seconds), scored.photographs)
+        return _finished(number, taggings, seconds)
+
+    async def _decode(
+        self, image: Image.Image, preprocessing: Preprocessing, slots: asyncio.Semaphore
+    ) -> tuple[Array, float]:
+        async with slots:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._decoders, _decode, image, preprocessing)
+
+    async def in_decoder(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives, in a thread that decodes: for what needs a whole photograph in memory."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether a shadow would be too much."""
+        return self._batcher.permits.taken[0] > self._settings.queue_images // 2
+
+    async def _label_features(self, tagger: Tagger, vocabulary: Vocabulary) -> LabelFeatures:
+        ready = tagger.ready_label_features(vocabulary)
+        if ready is not None:
+            return ready
+        key = tagger.label_key(vocabulary)
+        return await self._encoding.get(key, lambda: tagger.label_features(vocabulary))
+
+    async def _probe(self, seconds: float) -> None:
+        with self.runtime.acquire() as handle:
+            tagger = handle.tagger
+            size = tagger.engine.preprocessing.image_size
+            with self._batcher.admit([size * size], seconds) as (place,):
+                features = await place.in_time(self._label_features(tagger, tagger.vocabulary))
+                question = Question(tagger.engine, tagger.vocabulary, features, Selection())
+                grey = np.zeros((3, size, size), np.float32)
+                await place.run(BatchItem(grey, (question,)), size * size)
+
+
+def _look(
+    tagger: Tagger, photographs: Sequence[bytes | ImageError], vocabularies: Sequence[Vocabulary]
+) -> tuple[list[Image.Image | ImageError], tuple[VocabularyInfo, ...]]:
+    """What must be known before anything is admitted, and takes too long for the event loop."""
+    opened: list[Image.Image | ImageError] = []
+    for data in photographs:
+        if isinstance(data, ImageError):
+            opened.append(data)
+            continue
+        try:
+            opened.append(images.open_image(data, tagger.limits))
+        except ImageError as error:
+            opened.append(error)
+    for vocabulary in vocabularies:
+        # Kept by the vocabulary: the hash of twenty thousand labels is made here and not in the loop.
+        tagger.label_key(vocabulary)
+    return opened, tuple(VocabularyInfo.of(vocabulary) for vocabulary in vocabularies)
+
+
+def _decode(image: Image.Image, preprocessing: Preprocessing) -> tuple[Array, float]:
+    """Pixel values, and how long they took."""
+    started = time.perf_counter()
+    values = pixel_values(image, preprocessing, may_shrink=True)
+    seconds = time.perf_counter() - started
+    metrics.DECODE_SECONDS.observe(seconds)
+    return values, seconds
+
+
+def _taggings(questions: tuple[Question, ...], scored: ScoredImage) -> tuple[Tagging, ...]:
+    return tuple(question.answer(scores) for question, scores in zip(questions, scored.scores, strict=True))
+
+
+def _finished(
+    number: int, outcome: tuple[Tagging, ...] | Exception, seconds: Seconds | None = None
+) -> ImageResult:
+    if isinstance(outcome, ImageError):
+        metrics.IMAGES_REFUSED.labels(outcome.code).inc()
+    elif not isinstance(outcome, Exception):
+        metrics.IMAGES_TAGGED.inc()
+    return ImageResult(number, outcome, seconds or Seconds())

@@ -1,0 +1,1 @@
+"""Photographs and labels in, tags out, in one process and one call."""

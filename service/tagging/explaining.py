@@ -1,0 +1,72 @@
+"""Where on a photograph the model sees a label, with no HTTP in it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from sigrl.model.engine import ImageFeatures
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.errors import ModelError, ParameterError
+from sigrl.service.schemas.tagging import Explanation, LabelMap, Tag
+from sigrl.service.tagging.scoring import Array, Question, Scores
+from sigrl.service.tagging.selection import DEFAULT_TOP_K, Selection
+
+MAX_MAPS = 32
+"""Labels of one photograph: a bound on the size of an answer."""
+_DIGITS = 4
+
+
+def explained(vocabulary: Vocabulary, top_k: int | None, *, brief: bool) -> Selection:
+    """Which labels are explained: with nothing said all, or of more than 32 the ten most probable; `brief`
+    where the caller named neither labels nor a vocabulary. Raises ParameterError."""
+    if top_k is not None and top_k > MAX_MAPS:
+        raise ParameterError(f"top_k is {top_k}", f"ask for the maps of at most {MAX_MAPS} labels at once")
+    count = len(vocabulary.labels)
+    if top_k is None:
+        top_k = count if count <= MAX_MAPS else DEFAULT_TOP_K
+    return Selection(top_k, brief=brief)
+
+
+class Explain(Question):
+    """Asks for the maps of the labels that are selected."""
+
+    def look_closer(self, scores: Scores, features_of_one: Callable[[], ImageFeatures]) -> Scores:
+        """Here only the maps that are answered are kept: of twenty thousand labels they would be large."""
+        if not np.isfinite(scores.logits).all():
+            return scores
+        rows = {name: row for row, name in enumerate(self.vocabulary.names)}
+        chosen = [rows[tag.label] for tag in super().answer(scores).tags]
+        return replace(scores, closer=self.engine.explain(features_of_one(), self.features)[0, chosen])
+
+    def answer(self, scores: Scores) -> Explanation:
+        """The maps of one photograph."""
+        tagging = super().answer(scores)
+        if not isinstance(scores.closer, np.ndarray):
+            raise ValueError("the scores hold no maps: they are from another question")
+        squashed = self.engine.preprocessing.resize == "squash"
+        _, height, width = scores.closer.shape
+        maps = zip(tagging.tags, scores.closer, strict=True)
+        return Explanation(
+            checkpoint=tagging.checkpoint,
+            vocabulary=tagging.vocabulary,
+            warnings=tagging.warnings,
+            covers="photograph" if squashed else "centre-square",
+            height=height,
+            width=width,
+            tags=tuple(_label_map(tag, local_scores) for tag, local_scores in maps),
+        )
+
+
+def _label_map(tag: Tag, local_scores: Array) -> LabelMap:
+    if not np.isfinite(local_scores).all():
+        raise ModelError("the checkpoint gave local scores that are no numbers", "use another checkpoint")
+    lowest, highest = float(local_scores.min()), float(local_scores.max())
+    # Where all patches say the same, none is to be picked out.
+    stretched = (local_scores - lowest) / ((highest - lowest) or 1.0)
+    return LabelMap(
+        **tag.model_dump(),
+        grid=tuple(tuple(round(float(value), _DIGITS) for value in row) for row in stretched),
+        lowest=round(lowest, _DIGITS),
+        highest=round(highest, _DIGITS),
+    )

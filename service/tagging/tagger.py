@@ -1,0 +1,299 @@
+"""What tagging means, with no HTTP in it: photographs and labels in, tags out."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, TypeAlias, Unpack
+
+import numpy as np
+from PIL import Image
+
+from sigrl.model.engine import Engine, LabelFeatures
+from sigrl.model.kept_features import KeptFeatures
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.errors import ImageError, ModelError
+from sigrl.service.images import decoding as images
+from sigrl.service.images import files as image_files
+from sigrl.service.images.files import ImageLimits
+from sigrl.service.observability import metrics
+from sigrl.service.schemas.tagging import Explanation, Tagging
+from sigrl.service.settings import Settings, load_settings
+from sigrl.service.tagging.engines import load_engine
+from sigrl.service.tagging.explaining import Explain, explained
+from sigrl.service.tagging.label_cache import Key, LabelCache
+from sigrl.service.tagging.label_files import LabelFiles
+from sigrl.service.tagging.scoring import Array, BatchItem, Question, ScoredImage, pixel_values, score_batch
+from sigrl.service.tagging.selection import Selection, Thresholds
+from sigrl.service.vocabularies import builtin as vocabularies
+
+if TYPE_CHECKING:
+    from sigrl.service.vocabularies.label_calibrator import Tower
+
+CalibrateLabels: TypeAlias = Callable[["Tower", Vocabulary, LabelFeatures], LabelFeatures]
+"""See `sigrl.service.vocabularies.label_calibrator.LabelCalibrator`."""
+ImageSource = str | Path | bytes | Image.Image
+"""A path, a file's content, or an image opened by Pillow."""
+Labels = Sequence[str] | Vocabulary
+"""Names of labels, or a whole vocabulary."""
+
+_BATCH = 8
+# Decoders let go of the interpreter's lock; more of them than this are seldom faster than a model.
+_DECODERS = min(4, os.cpu_count() or 1)
+
+
+class Tagger:
+    """Tags photographs with labels in the caller's own words.
+
+        tagger = Tagger()
+        tagger.tag("photo.jpg").labels                       # from the default vocabulary
+        tagger.tag("photo.jpg", ["dog", "bicycle"]).tags     # only these, those present
+
+    Which labels become tags, and what `thresholds` may be, is told in `sigrl.service.tagging.selection`. Safe to share
+    between threads; the image tower works for one at a time. All errors are `sigrl.service.errors.TaggerError`s.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path | str | None = None,
+        vocabulary: Vocabulary | None = None,
+        *,
+        engine: Engine | None = None,
+        limits: ImageLimits | None = None,
+        label_cache_bytes: int = 256 * 1024 * 1024,
+        label_files: LabelFiles | None = None,
+        label_calibrator: CalibrateLabels | None = None,
+    ) -> None:
+        """Loads the checkpoint, which takes a second or two.
+
+        Args:
+            checkpoint: directory of a bundle; the one in the package if not given.
+            vocabulary: looked for when a call names no labels; the built-in `default` if not given.
+            engine: used in place of one loaded from `checkpoint`.
+            limits: what a photograph may cost.
+            label_cache_bytes: memory for encoded labels.
+            label_files: keeps encoded labels for the next process, too.
+            refine: fits labels to the examples of a vocabulary that is calibrated by some; without it there
+                is none.
+
+        Raises:
+            CheckpointError: the bundle cannot be used.
+            ParameterError: an environment variable SIGRL_* asks for what this machine does not have.
+        """
+        self.engine = engine if engine is not None else load_engine(checkpoint, load_settings())
+        self.vocabulary = vocabulary if vocabulary is not None else vocabularies.builtin("default")
+        self.limits = limits or ImageLimits()
+        self._cache, self._files = LabelCache(label_cache_bytes), label_files
+        self.label_calibrator = label_calibrator
+        self._model = Lock()
+
+    @classmethod
+    def from_settings(cls, settings: Settings, label_calibrator: CalibrateLabels | None = None) -> "Tagger":
+        """The tagger of an installation. Without `label_calibrator` the examples of calibrated vocabularies are read
+        from the settings' database when they are needed. Raises CheckpointError, InvalidLabelsError,
+        ParameterError, StoreError."""
+        # The vocabulary first: a misspelt name should not cost the time to load a model.
+        vocabulary = vocabularies.find(settings.vocabulary, settings)
+        return cls(
+            vocabulary=vocabulary,
+            engine=load_engine(settings.checkpoint, settings),
+            limits=ImageLimits(settings.max_request_bytes, settings.max_image_pixels),
+            label_cache_bytes=settings.label_cache_bytes,
+            label_files=LabelFiles.of(settings),
+            label_calibrator=label_calibrator or partial(_calibrate_by_settings, settings),
+        )
+
+    def tag(
+        self,
+        image: ImageSource,
+        labels: Labels | None = None,
+        *,
+        top_k: int | None = None,
+        **thresholds: Unpack[Thresholds],
+    ) -> Tagging:
+        """Tags one photograph. Without `labels` the tagger's vocabulary is looked for.
+
+        Raises ImageError, InvalidLabelsError, ParameterError, ModelError.
+        """
+        (result,) = self.tag_many([image], labels, top_k=top_k, **thresholds)
+        if isinstance(result, ImageError):
+            raise result
+        return result
+
+    def tag_many(
+        self,
+        images: Iterable[ImageSource],
+        labels: Labels | None = None,
+        *,
+        top_k: int | None = None,
+        **thresholds: Unpack[Thresholds],
+    ) -> Iterator[Tagging | ImageError]:
+        """Tags photographs one after the other, in order and a few at a time; `images` is read as needed,
+        a few of them ahead.
+
+        A photograph that cannot be tagged gives its ImageError, returned and not raised, and the others their
+        tags. Raises InvalidLabelsError and ParameterError at once, ModelError while it is iterated.
+        """
+        asked = () if labels is None else (self._vocabulary(labels),)
+        selection = Selection(top_k, **thresholds, brief=not asked)
+        results = self.tag_by_each(images, asked, selection)
+        return (result if isinstance(result, ImageError) else result[0] for result in results)
+
+    def tag_by_each(
+        self, images: Iterable[ImageSource], asked: Sequence[Vocabulary], selection: Selection
+    ) -> Iterator[tuple[Tagging, ...] | ImageError]:
+        """As `tag_many`, with several vocabularies in one image pass: a tagging for each. Without any, the
+        tagger's own is looked for."""
+        return self._tag_batches(iter(images), tuple(asked) or (self.vocabulary,), selection)
+
+    def explain(
+        self, image: ImageSource, labels: Labels | None = None, *, top_k: int | None = None
+    ) -> Explanation:
+        """Where on a photograph the model sees labels: of up to 32 of them all are explained, of more the
+        most probable `top_k`, 10 if not given.
+
+        Raises ImageError, InvalidLabelsError, ParameterError, ModelError.
+        """
+        vocabulary = self._vocabulary(labels)
+        selection = explained(vocabulary, top_k, brief=labels is None)
+        values = self._pixel_values(image)
+        if isinstance(values, ImageError):
+            raise values
+        question = Explain(self.engine, vocabulary, self.label_features(vocabulary), selection)
+        (scored,) = self.score([BatchItem(values, (question,))])
+        if isinstance(scored, ModelError):
+            raise scored
+        return question.answer(scored.scores[0])
+
+    def prepare(self, labels: Labels | None = None, progress: Callable[[int], None] | None = None) -> None:
+        """Encodes the labels ahead of their first use; `progress` gets the number done. Raises
+        InvalidLabelsError."""
+        self.label_features(self._vocabulary(labels), progress)
+
+    def label_features(
+        self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
+    ) -> LabelFeatures:
+        """The vocabulary as the engine sees it, encoded on its first use, and fitted to its examples if it
+        has any. Raises CalibrationNotFoundError, ExamplesError and StoreError for these."""
+
+        def encode() -> LabelFeatures:
+            with metrics.ENCODE_LABELS_SECONDS.time():
+                return self.engine.encode_labels(vocabulary, progress)
+
+        def read_or_encode() -> LabelFeatures:
+            return encode() if self._files is None else self._files.get(self.engine, vocabulary, encode)
+
+        if vocabulary.calibration is None:
+            return self._cache.get(self.label_key(vocabulary), read_or_encode)
+        plain = vocabulary.model_copy(update={"calibration": None})
+
+        def fit() -> LabelFeatures:
+            assert self.label_calibrator is not None, "calibrated vocabularies come from a registry"
+            return self.label_calibrator(self, vocabulary, self.label_features(plain, progress))
+
+        return self._cache.get(self.label_key(vocabulary), fit)
+
+    def label_key(self, vocabulary: Vocabulary) -> Key:
+        """What the features are kept under."""
+        examples = "" if vocabulary.calibration is None else f"{vocabulary.name} {vocabulary.calibration}"
+        return self.engine.checkpoint_id, vocabulary.texts_hash, examples
+
+    def ready_label_features(self, vocabulary: Vocabulary) -> LabelFeatures | None:
+        """The same if it is in memory, at once."""
+        return self._cache.find(self.label_key(vocabulary))
+
+    def keep_images(self, photographs: Sequence[bytes]) -> list[KeptFeatures]:
+        """Features of photographs for labels to come, one image pass for all. Raises ImageError."""
+        values: list[Array] = []
+        for photograph in photographs:
+            found = self._pixel_values(photograph)
+            if isinstance(found, ImageError):
+                raise found
+            values.append(found)
+        if not values:
+            return []
+        with self._model:
+            kept = self.engine.keep_images(self.engine.encode_images(np.stack(values)))
+        return [kept.take(slice(row, row + 1)) for row in range(len(kept))]
+
+    def score(self, works: Sequence[BatchItem]) -> list[ScoredImage | ModelError]:
+        """See `sigrl.service.tagging.scoring.score_batch`; one caller after the other."""
+        with self._model:
+            return score_batch(works)
+
+    def _vocabulary(self, labels: Labels | None) -> Vocabulary:
+        if labels is None:
+            return self.vocabulary
+        return labels if isinstance(labels, Vocabulary) else vocabularies.from_names(labels)
+
+    def _tag_batches(
+        self, sources: Iterator[ImageSource], asked: tuple[Vocabulary, ...], selection: Selection
+    ) -> Iterator[tuple[Tagging, ...] | ImageError]:
+        questions: tuple[Question, ...] = ()
+        for batch in self._decoded(sources):
+            readable = [values for values in batch if not isinstance(values, ImageError)]
+            # Nothing is encoded for a request whose photographs are all refused.
+            if readable and not questions:
+                questions = tuple(
+                    Question(self.engine, vocabulary, self.label_features(vocabulary), selection)
+                    for vocabulary in asked
+                )
+            scored = iter(
+                self.score([BatchItem(values, questions) for values in readable]) if readable else ()
+            )
+            for values in batch:
+                if isinstance(values, ImageError):
+                    metrics.IMAGES_REFUSED.labels(values.code).inc()
+                    yield values
+                else:
+                    yield _taggings(questions, next(scored))
+
+    def _decoded(self, sources: Iterator[ImageSource]) -> Iterator[list[Array | ImageError]]:
+        """In batches, the next of which is decoded in threads while this one is worked on."""
+        with ThreadPoolExecutor(_DECODERS, "sigrl-decode") as threads:
+
+            def begin() -> list[Future[Array | ImageError]]:
+                return [threads.submit(self._pixel_values, source) for source in islice(sources, _BATCH)]
+
+            following = begin()
+            while batch := following:
+                decoded = [each.result() for each in batch]
+                following = begin()
+                yield decoded
+
+    def _pixel_values(self, source: ImageSource) -> Array | ImageError:
+        """float32 [3, S, S], or why not."""
+        try:
+            with metrics.DECODE_SECONDS.time():
+                if isinstance(source, Image.Image):
+                    return pixel_values(source, self.engine.preprocessing, may_shrink=False)
+                data = source if isinstance(source, bytes) else image_files.read(Path(source), self.limits)
+                with images.open_image(data, self.limits) as image:
+                    return pixel_values(image, self.engine.preprocessing, may_shrink=True)
+        except ImageError as error:
+            return error
+
+
+def _calibrate_by_settings(
+    settings: Settings, tower: "Tower", vocabulary: Vocabulary, features: LabelFeatures
+) -> LabelFeatures:
+    # Here and not above: whoever needs no database need not load what speaks to one.
+    from sigrl.service.database.database import Database
+    from sigrl.service.vocabularies.calibration_store import CalibrationStore
+    from sigrl.service.vocabularies.label_calibrator import LabelCalibrator
+
+    database = Database.open(settings)
+    try:
+        return LabelCalibrator(CalibrationStore(database))(tower, vocabulary, features)
+    finally:
+        database.close()
+
+
+def _taggings(questions: tuple[Question, ...], scored: ScoredImage | ModelError) -> tuple[Tagging, ...]:
+    if isinstance(scored, ModelError):
+        raise scored
+    metrics.IMAGES_TAGGED.inc()
+    return tuple(question.answer(scores) for question, scores in zip(questions, scored.scores, strict=True))

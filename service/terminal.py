@@ -1,0 +1,193 @@
+"""What the command line shows: results on the standard output, everything else on the standard error."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from sigrl.service.errors import ImageError, TaggerError
+
+if TYPE_CHECKING:
+    from sigrl.service.schemas.tagging import Tag, Tagging
+
+_BAR_WIDTH = 20
+
+
+def printable(path: Path) -> str:
+    """A path for a terminal: file names may hold escape sequences, and bytes that are no text."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in str(path))
+
+
+def complain(about: str, error: TaggerError) -> None:
+    """One line on the standard error: what happened, and what to do."""
+    print(f"{about}: {error.detail}; {error.hint}", file=sys.stderr, flush=True)
+
+
+def _content(taggings: "tuple[Tagging, ...]") -> dict[str, Any]:
+    """As POST /v1/tag has it."""
+    if len(taggings) == 1:
+        return taggings[0].model_dump(mode="json")
+    results = [each.model_dump(mode="json", exclude={"checkpoint"}) for each in taggings]
+    return {"checkpoint": taggings[0].checkpoint, "results": results}
+
+
+def bar(probability: float, ascii_only: bool = False) -> str:
+    """A bar of at most 20 characters, in eighths of one."""
+    if ascii_only:
+        return "#" * round(probability * _BAR_WIDTH)
+    whole, eighths = divmod(round(probability * _BAR_WIDTH * 8), 8)
+    return "█" * whole + ("▏▎▍▌▋▊▉"[eighths - 1] if eighths else "")
+
+
+def percent(probability: float) -> str:
+    """In whole percent; what is neither none nor all is not called so."""
+    if 0.0 < probability < 0.005:
+        return "<1 %"
+    if 0.995 <= probability < 1.0:
+        return ">99 %"
+    return f"{probability:.0%}".replace("%", " %")
+
+
+NOTHING = "nothing recognised with confidence"
+"""What is said where no label is accepted."""
+
+
+def why_not(tag: "Tag") -> str:
+    """Of one that is not accepted."""
+    if tag.probability < tag.threshold:
+        return f"below {percent(tag.threshold)}"
+    return "excluded by another"
+
+
+class _Rate(ProgressColumn):
+    """How many a second, once that can be told."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.1f}/s", "progress.data.speed")
+
+
+class Renderer:
+    """Shows results as they come, and on a terminal how far the work is. Used as a context manager."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._out = Console(highlight=False)
+        tables_on_terminal = self._out.is_terminal and not as_json
+        # Results and the bar must share a console where they share a terminal, or they overwrite each other.
+        console = self._out if tables_on_terminal else Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal or (as_json and self._out.is_terminal),
+            redirect_stdout=False,
+            redirect_stderr=sys.stderr.isatty(),
+        )
+        self._first = True
+        self._warned: set[tuple[str, str]] = set()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    @contextmanager
+    def phase(self, description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """A bar while something takes its time; the callback takes how much of `total` is done."""
+        # One of one would jump from nothing to all.
+        task = self._progress.add_task(description, total=total, visible=total != 1)
+        yield lambda done: self._progress.update(task, completed=done)
+        self._progress.remove_task(task)
+
+    def show(self, path: Path, result: "tuple[Tagging, ...] | ImageError") -> None:
+        """One photograph's tags by each vocabulary, or on the standard error why there are none."""
+        if isinstance(result, ImageError):
+            complain(printable(path), result)
+        else:
+            self.warn(result)
+        if self._as_json:
+            content = (
+                {"error": result.problem().model_dump()}
+                if isinstance(result, ImageError)
+                else _content(result)
+            )
+            print(json.dumps({"path": str(path), **content}), flush=True)
+        elif not isinstance(result, ImageError):
+            self._show_tables(path, result)
+
+    def warn(self, taggings: "tuple[Tagging, ...]") -> None:
+        """On the standard error which labels cannot be judged, each once."""
+        for tagging in taggings:
+            for warning in tagging.warnings:
+                if (told := (tagging.vocabulary.hash, warning.label)) not in self._warned:
+                    self._warned.add(told)
+                    print(f"'{warning.label}': {warning.message}", file=sys.stderr, flush=True)
+
+    def tell(self, text: str) -> None:
+        """A line after the results, for people alone."""
+        if not self._as_json:
+            self._out.print(Text(text), soft_wrap=True)
+
+    def _show_tables(self, path: Path, taggings: "tuple[Tagging, ...]") -> None:
+        if not self._first:
+            self._out.print()
+        self._first = False
+        self._out.print(Text(printable(path), "bold"), soft_wrap=True)
+        for tagging in taggings:
+            if len(taggings) > 1:
+                self._out.print(Text(f"  {tagging.vocabulary.name}", "italic"), soft_wrap=True)
+            if not any(tag.accepted for tag in tagging.tags):
+                self._out.print(Text(f"  {NOTHING}", "dim"))
+            if tagging.tags or tagging.guesses:
+                self._out.print(self._table(tagging.tags, tagging.guesses))
+            if tagging.implied:
+                also = ", ".join(tag.label for tag in tagging.implied)
+                self._out.print(Text(f"  also: {also}", "dim"), soft_wrap=True)
+
+    def _table(self, tags: tuple["Tag", ...], guesses: tuple["Tag", ...]) -> Table:
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(min_width=2)
+        table.add_column(overflow="fold")
+        table.add_column(min_width=_BAR_WIDTH, no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True)
+        ascii_only = self._out.options.ascii_only
+        for tag in tags:
+            table.add_row(
+                "",
+                Text(tag.label),
+                Text(bar(tag.probability, ascii_only), "green" if tag.accepted else ""),
+                percent(tag.probability),
+                "" if tag.accepted else why_not(tag),
+                style="" if tag.accepted else "dim",
+            )
+        for tag in guesses:
+            measure = bar(tag.probability, ascii_only)
+            table.add_row(
+                "", Text(f"a guess: {tag.label}"), measure, percent(tag.probability), "", style="dim"
+            )
+        return table

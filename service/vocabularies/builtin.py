@@ -1,0 +1,88 @@
+"""The vocabularies that ship with the package, and how users name labels in one line of text."""
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from sigrl.model.vocabulary import Vocabulary, VocabularyError
+from sigrl.service.errors import InvalidLabelsError
+from sigrl.service.settings import Settings
+
+BUILTIN = ("default", "everyday", "coco80", "voc20", "nuswide81")
+_SAME = {"default": "everyday"}
+"""Names for the labels of another vocabulary."""
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+"""What users may call theirs."""
+
+
+@cache
+def builtin(name: str) -> Vocabulary:
+    """A vocabulary of the package, by name. Raises InvalidLabelsError."""
+    if name not in BUILTIN:
+        raise InvalidLabelsError(f"there is no vocabulary '{name[:40]}'", f"use one of {', '.join(BUILTIN)}")
+    if name in _SAME:
+        return builtin(_SAME[name]).model_copy(update={"name": name})
+    text = files("sigrl.service.vocabularies").joinpath(f"{name}.json").read_text(encoding="utf-8")
+    return Vocabulary.from_json(text, name)
+
+
+def is_builtin(vocabulary: Vocabulary) -> bool:
+    """Whether it is one of the package, with all its labels."""
+    name = vocabulary.name
+    return name in BUILTIN and vocabulary.content_hash == builtin(name).content_hash
+
+
+def find(name_or_path: str, settings: Settings) -> Vocabulary:
+    """A vocabulary by name, built in or registered, or else a file; `./default` is a file. Raises
+    InvalidLabelsError, and ParameterError and StoreError for a database that cannot be used."""
+    if name_or_path in BUILTIN:
+        return builtin(name_or_path)
+    if NAME.fullmatch(name_or_path):
+        # Here and not above: whoever needs no database need not load what speaks to one.
+        from sigrl.service.vocabularies.registry import registered
+
+        vocabulary = registered(name_or_path, settings)
+        if vocabulary is not None:
+            return vocabulary
+    try:
+        return Vocabulary.load(Path(name_or_path))
+    except VocabularyError as error:
+        hint = f"give a file, a name that `sigrl vocab list` shows, or one of {', '.join(BUILTIN)}"
+        raise InvalidLabelsError(str(error), hint) from error
+
+
+def from_names(names: Sequence[str]) -> Vocabulary:
+    """Labels as a caller gives them. Raises InvalidLabelsError."""
+    try:
+        return Vocabulary.from_names(names)
+    except VocabularyError as error:
+        raise InvalidLabelsError(str(error), "give words or short phrases, each once") from error
+
+
+def parse_labels(texts: Sequence[str]) -> Vocabulary:
+    """Labels from a command line or a form, where each text is `dog, bicycle` or a JSON list.
+
+    Commas always separate, and empty pieces are dropped; a label that holds a comma is given in a JSON list:
+    `["salt, pepper", "dog"]`. Several texts add up. Raises InvalidLabelsError.
+    """
+    names: list[str] = []
+    for text in texts:
+        if text.lstrip().startswith("["):
+            names += _parse_list(text)
+        else:
+            names += [piece for piece in text.split(",") if piece.strip()]
+    return from_names(names)
+
+
+def _parse_list(text: str) -> list[str]:
+    hint = 'write labels as dog, bicycle or as ["dog", "bicycle"]'
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidLabelsError(f"the list of labels is not valid JSON: {error}", hint) from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidLabelsError("the list of labels holds something else than texts", hint)
+    return names

@@ -1,0 +1,103 @@
+"""A checkpoint's label features, fitted to a vocabulary's examples."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sigrl.model.calibration import calibration_error
+from sigrl.model.engine import Engine, LabelFeatures
+from sigrl.model.kept_features import KeptFeatures, join
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.errors import ExamplesError
+from sigrl.service.schemas.calibration import CalibrationGoal
+from sigrl.service.vocabularies.calibration_store import CalibrationStore, not_calibrated
+from sigrl.service.vocabularies.examples import Calibration
+
+_BATCH = 8
+
+
+class Tower(Protocol):
+    """A checkpoint that can still look at photographs."""
+
+    @property
+    def engine(self) -> Engine:
+        """The checkpoint."""
+        ...
+
+    def keep_images(self, photographs: Sequence[bytes]) -> list[KeptFeatures]:
+        """Features of each."""
+        ...
+
+
+class LabelCalibrator:
+    """Fits anew for each checkpoint: its scores are not those of another. Examples that it has not seen yet
+    go through its image tower once, and their features are kept."""
+
+    def __init__(self, store: CalibrationStore) -> None:
+        self._store = store
+
+    def __call__(self, tower: Tower, vocabulary: Vocabulary, features: LabelFeatures) -> LabelFeatures:
+        """The features of a calibrated vocabulary, with the probabilities and thresholds that follow from its
+        examples.
+
+        Raises CalibrationNotFoundError, StoreError, and ExamplesError when the checkpoint cannot do what the
+        calibration asks for.
+        """
+        if vocabulary.calibration is None:
+            raise not_calibrated(vocabulary.name)
+        goal, joined, labels = self._examples(tower, vocabulary, vocabulary.calibration)
+        try:
+            return tower.engine.calibrate_by_examples(features, joined, labels, goal.of_model)
+        except ValueError as error:
+            raise ExamplesError(
+                f"the vocabulary '{vocabulary.name}' cannot be calibrated on this checkpoint: {error}",
+                "choose another goal, or another checkpoint",
+            ) from error
+
+    def error(self, tower: Tower, vocabulary: Vocabulary, features: LabelFeatures) -> float | None:
+        """How far a checkpoint's probabilities are from what the examples of a calibrated vocabulary show, in
+        0..1; None without examples. They are those it was fitted to, so it compares checkpoints, and promises
+        nothing. Raises as a call does."""
+        if vocabulary.calibration is None:
+            return None
+        _, joined, labels = self._examples(tower, vocabulary, vocabulary.calibration)
+        if joined is None or not labels.any():
+            return None
+        logits = tower.engine.score_kept(joined, features)
+        return calibration_error(tower.engine.probabilities(logits, features), labels)
+
+    def _examples(
+        self, tower: Tower, vocabulary: Vocabulary, number: int
+    ) -> tuple[CalibrationGoal, KeptFeatures | None, npt.NDArray[np.int8]]:
+        """(goal, the examples as the checkpoint sees them, what they show [N, C])."""
+        calibration = self._store.get(vocabulary.name, number)
+        examples = dict(_telling(calibration, vocabulary))
+        kept = self._features(tower, list(examples))
+        digests = sorted(kept)
+        labels = np.zeros((len(digests), len(vocabulary.labels)), np.int8)
+        columns = {name: column for column, name in enumerate(vocabulary.names)}
+        for row, digest in enumerate(digests):
+            for name, holds in examples[digest].items():
+                if name in columns:
+                    labels[row, columns[name]] = 1 if holds else -1
+        joined = join([kept[digest] for digest in digests]) if digests else None
+        return calibration.goal, joined, labels
+
+    def _features(self, tower: Tower, digests: list[str]) -> dict[str, KeptFeatures]:
+        checkpoint = tower.engine.checkpoint_id
+        kept = self._store.features(checkpoint, digests)
+        missing = [digest for digest in digests if digest not in kept]
+        for start in range(0, len(missing), _BATCH):
+            photographs = self._store.photographs(missing[start : start + _BATCH])
+            new = dict(zip(photographs, tower.keep_images(list(photographs.values())), strict=True))
+            self._store.keep_features(checkpoint, new)
+            kept |= new
+        return kept
+
+
+def _telling(calibration: Calibration, vocabulary: Vocabulary) -> list[tuple[str, Mapping[str, bool]]]:
+    """The examples that tell something of the labels that the vocabulary has now."""
+    names = set(vocabulary.names)
+    return [(digest, shown) for digest, shown in calibration.examples if not names.isdisjoint(shown)]

@@ -1,0 +1,120 @@
+"""Labels refined by labelled examples."""
+
+import numpy as np
+import pytest
+
+from sigrl.model.calibration import THRESHOLD, probabilities
+from sigrl.model.label_calibration import BestF1, TargetPrecision, TargetRecall, calibrate_by_examples
+
+BEFORE = np.array([[-1.0, 0.8, 0.3], [0.0, 1.0, 0.4]], np.float32)
+
+
+def draw(count, offset=-4.0, slope=1.5, seed=0):
+    """Logits of `count` photographs, and whether the label holds, by a calibration of its own."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2.5, count).astype(np.float32)
+    holds = rng.random(count) < 1 / (1 + np.exp(-(offset + slope * logits)))
+    return logits, np.where(holds, 1, -1).astype(np.int8)
+
+
+def test_without_examples_a_label_stays():
+    logits, labels = draw(50)
+    both = np.stack([logits, logits], axis=1)
+    calibrated = calibrate_by_examples(
+        BEFORE, both, np.stack([labels, np.zeros_like(labels)], axis=1), BestF1()
+    )
+    np.testing.assert_array_equal(calibrated[1], BEFORE[1])
+    assert (calibrated[0] != BEFORE[0]).all()
+    np.testing.assert_array_equal(
+        calibrate_by_examples(BEFORE, both, np.zeros((50, 2), np.int8), BestF1()), BEFORE
+    )
+
+
+def test_many_examples_find_the_true_calibration():
+    logits, labels = draw(5000)
+    calibrated = calibrate_by_examples(BEFORE[:1], logits[:, None], labels[:, None], BestF1())
+    np.testing.assert_allclose(calibrated[0, :THRESHOLD], [-4.0, 1.5], rtol=0.1)
+
+
+def test_a_few_examples_move_it_part_of_the_way():
+    truth = 1 / (1 + np.exp(-(-4 + 1.5 * np.linspace(-3, 6, 50))))
+    asked = np.linspace(-3, 6, 50, dtype=np.float32)[:, None]
+
+    def distance(calibration):
+        return np.abs(probabilities(asked, "context", calibration)[:, 0] - truth).mean()
+
+    nearer = [
+        distance(calibrate_by_examples(BEFORE[:1], *(part[:count, None] for part in draw(2000)), BestF1()))
+        for count in (5, 30, 2000)
+    ]
+    assert distance(BEFORE[:1]) > nearer[0] > nearer[1] > nearer[2]
+
+
+def test_the_threshold_is_the_best_for_f1():
+    logits, labels = draw(3000)
+    calibrated = calibrate_by_examples(BEFORE[:1], logits[:, None], labels[:, None], BestF1())
+    found, holds = probabilities(logits[:, None], "context", calibrated)[:, 0], labels > 0
+
+    def f1(cut):
+        return 2 * ((found >= cut) & holds).sum() / ((found >= cut).sum() + holds.sum())
+
+    assert f1(calibrated[0, THRESHOLD]) > max(map(f1, np.linspace(0.01, 0.99, 99))) - 0.005
+
+
+@pytest.mark.parametrize("precision", [0.5, 0.9, 1.0])
+def test_the_threshold_reaches_the_precision_asked_for(precision):
+    logits, labels = draw(400)
+    calibrated = calibrate_by_examples(
+        BEFORE[:1], logits[:, None], labels[:, None], TargetPrecision(precision)
+    )
+    taken = probabilities(logits[:, None], "context", calibrated)[:, 0] >= calibrated[0, THRESHOLD]
+    assert (labels[taken] > 0).mean() >= precision
+    lower = probabilities(logits[:, None], "context", calibrated)[:, 0]
+    below = np.sort(lower[lower < calibrated[0, THRESHOLD]])[::-1]
+    assert all((labels[lower >= cut] > 0).mean() < precision for cut in below)
+
+
+@pytest.mark.parametrize("recall", [0.1, 0.7, 0.95])
+def test_the_highest_threshold_that_reaches_the_recall_asked_for(recall):
+    logits, labels = draw(400)
+    calibrated = calibrate_by_examples(BEFORE[:1], logits[:, None], labels[:, None], TargetRecall(recall))
+    shown = probabilities(logits[:, None], "context", calibrated)[labels > 0, 0]
+    threshold = calibrated[0, THRESHOLD]
+    assert (shown >= threshold).mean() >= recall - 1e-9
+    assert (shown > threshold).mean() < recall
+    absent = calibrate_by_examples(
+        BEFORE[:1], logits[:, None], np.full_like(labels[:, None], -1), TargetRecall(recall)
+    )
+    assert absent[0, THRESHOLD] == BEFORE[0, THRESHOLD]
+
+
+def test_a_precision_out_of_reach_tags_nothing():
+    logits = np.array([[3.0], [2.0], [2.0], [0.0]], np.float32)
+    labels = np.array([[-1], [1], [-1], [1]], np.int8)
+    calibrated = calibrate_by_examples(BEFORE[:1], logits, labels, TargetPrecision(0.9))
+    assert calibrated[0, THRESHOLD] == 1.0
+
+
+def test_wrong_examples_never_turn_the_order_of_scores():
+    logits, labels = draw(500)
+    calibrated = calibrate_by_examples(BEFORE[:1], logits[:, None], -labels[:, None], BestF1())
+    assert calibrated[0, 1] > 0
+    assert 0 <= calibrated[0, THRESHOLD] <= 1
+    assert np.isfinite(calibrated).all()
+
+
+@pytest.mark.parametrize("off", [0.0, 2.0])
+def test_how_far_labels_may_move_is_learned_from_all_of_them(off):
+    """Twenty photographs say little of one label, and enough of whether forty of them are right."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-2, 1.5, (1020, 40)).astype(np.float32)
+    shifts = rng.normal(0, off, 40)
+    labels = np.where(rng.random(logits.shape) < 1 / (1 + np.exp(-(logits + shifts))), 1, -1).astype(np.int8)
+    before = np.tile(np.array([0, 1, 0.4], np.float32), (40, 1))
+    after = calibrate_by_examples(before, logits[:20], labels[:20], BestF1())
+
+    def loss(calibration):
+        right = calibration[:, 0] + calibration[:, 1] * logits[20:]
+        return np.logaddexp(0, -labels[20:] * right).mean()
+
+    assert loss(after) < (loss(before) + 0.02 if off == 0 else 0.9 * loss(before))

@@ -1,0 +1,1 @@
+"""Image and text towers in training: where they start, and their features."""

@@ -1,0 +1,122 @@
+"""Outputs of frozen modules, computed once and kept on disk: what makes training on a CPU bearable."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from sigrl.model.config import Preprocessing
+from sigrl.model.preprocess import preprocess
+from sigrl.training.data.opening import open_photograph
+
+_BATCH_SIZE = 32
+
+
+def read_photograph(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+    """Pixel values [3, S, S] of a file, prepared as the service prepares them. Raises DataError."""
+    return preprocess(open_photograph(path), preprocessing)
+
+
+class PhotographDataset(Dataset[np.ndarray]):
+    """Pixel values [3, S, S] of a list of files."""
+
+    def __init__(self, paths: Sequence[Path], preprocessing: Preprocessing) -> None:
+        self.paths = paths
+        self.preprocessing = preprocessing
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return read_photograph(self.paths[index], self.preprocessing)
+
+
+def progress_bar() -> Progress:
+    """The one look of progress in training: bar, count, time left. Of several processes one shows it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    main = os.environ.get("RANK", "0") == "0"
+    return Progress(*columns, TextColumn("{task.fields[note]}"), disable=not main)
+
+
+def image_features(
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    compute: Callable[[Tensor], Tensor],
+    module: nn.Module,
+    cache: Path,
+    description: str,
+) -> np.ndarray:
+    """`compute` of every photograph as a float16 array [N, ...] that lives in a file under `cache`.
+
+    The file's name is a hash of the photographs' names, the preprocessing and the weights of `module` (all
+    that `compute` may depend on), so a second call only opens it. Runs in bfloat16 where the processor has
+    instructions for it (autocast).
+    """
+    path = cache / f"{_fingerprint(paths, preprocessing, module)}.npy"
+    if path.is_file():
+        return _open(path)
+    cache.mkdir(parents=True, exist_ok=True)
+    loader = DataLoader(PhotographDataset(paths, preprocessing), batch_size=_BATCH_SIZE, num_workers=1)
+    # Two runs may want the same outputs at the same time: each writes a file of its own.
+    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
+    try:
+        _write(unfinished, loader, compute, description)
+        unfinished.rename(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return _open(path)
+
+
+def _open(path: Path) -> np.ndarray:
+    # Copy on write: torch warns of arrays that cannot be written.
+    array: np.ndarray = np.load(path, mmap_mode="c")
+    return array
+
+
+def _write(
+    path: Path, loader: DataLoader[np.ndarray], compute: Callable[[Tensor], Tensor], description: str
+) -> None:
+    count = len(loader.dataset)  # type: ignore[arg-type]
+    array: np.ndarray | None = None
+    done = 0
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), progress_bar() as progress:
+        task = progress.add_task(description, total=count, note="")
+        for pixel_values in loader:
+            batch = compute(pixel_values.contiguous(memory_format=torch.channels_last)).half().numpy()
+            if array is None:
+                shape = (count, *batch.shape[1:])
+                array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+            array[done : done + len(batch)] = batch
+            done += len(batch)
+            progress.update(task, completed=done)
+
+
+def text_features(
+    encode: Callable[[Sequence[str]], Tensor], texts: Sequence[str], description: str
+) -> Tensor:
+    """`encode` of all texts [N, D], in batches of similar length, with a progress bar."""
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    parts: list[Tensor] = []
+    with torch.inference_mode(), progress_bar() as progress:
+        task = progress.add_task(description, total=len(texts), note="")
+        for start in range(0, len(order), 256):
+            batch = [texts[index] for index in order[start : start + 256]]
+            parts.append(encode(batch))
+            progress.update(task, advance=len(batch))
+    return torch.cat(parts)[torch.tensor(order).argsort()].clone()
+
+
+def _fingerprint(paths: Iterable[Path], preprocessing: Preprocessing, module: nn.Module) -> str:
+    digest = hashlib.sha256(preprocessing.model_dump_json().encode())
+    for path in paths:
+        digest.update(path.name.encode())
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

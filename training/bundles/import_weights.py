@@ -1,0 +1,202 @@
+"""`sigrl-train import`: weights that others trained, as a bundle."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sigrl.model.bundle import Bundle, TaggingModel, save_bundle
+from sigrl.model.config import HeadConfig, Preprocessing
+from sigrl.model.manifest import Description
+from sigrl.model.reference_names import ReferenceWeights, map_reference_weights
+from sigrl.training.backbones.open_clip_source import OpenClipSource, rename
+from sigrl.training.backbones.weight_files import WeightsError, read_tensors
+from sigrl.training.bundles.provenance import commit
+
+Progress = Callable[[str, int, int], None]
+"""Gets what comes next, and how many of how many steps are done."""
+
+CLIP_PROMPT = "a photo of a {label}."
+PUBLISHED_CLIP = "ViT-B-16/openai"
+"""What MKT and SigRL were trained from; their label embeddings are its text tower's, as it came."""
+PUBLISHED_PREPROCESSING = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""ImageNet's statistics, as in their training. Their evaluation shows the tower the inner 7/8 of the short
+side; here it sees the whole."""
+
+MATCH = 0.25
+"""Cosine of photograph and text from which on a label counts as present. CLIP itself only compares texts with
+one another; its matching pairs lie around this value, more or less by model, so this is a start and no
+calibration."""
+TWO_DEVIATIONS = 0.88
+"""Published form: probability of a label two deviations above the mean of all labels of the photograph."""
+
+_STEPS = 3
+
+
+class ZeroShotHead(StrEnum):
+    """The heads that score without training."""
+
+    clip = "clip"
+    mkt = "mkt"
+
+
+class PublishedKind(StrEnum):
+    """The systems whose published checkpoints can be read."""
+
+    mkt = "mkt"
+    sigrl = "sigrl"
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """A checkpoint of MKT or SigRL: its image tower and its head."""
+
+    kind: PublishedKind
+    file: Path
+    weights: ReferenceWeights
+
+
+def import_open_clip(
+    source: OpenClipSource, file: Path, kind: ZeroShotHead, output: Path, progress: Progress
+) -> Bundle:
+    """Writes the bundle of a CLIP, `file` holding its weights, with a head that needs no training.
+
+    A logit is CLIP's own: its scale times the cosine, plus its bias; a CLIP without one gets the bias that
+    puts `MATCH` at a probability of 0.5. The `mkt` head shares the scale between the image embedding and the
+    best patches. Raises WeightsError, and BundleError as `save_bundle` does.
+    """
+    progress("reading the weights", 0, _STEPS)
+    tensors = rename(source, read_tensors(file))
+    if "logit_scale" not in tensors:
+        raise WeightsError(f"{file} has no `logit_scale`: it holds towers, but no whole CLIP")
+    log_scale = tensors.pop("logit_scale").float().reshape(())
+    bias = tensors.pop("logit_bias", -MATCH * log_scale.exp()).float().reshape(())
+    head = {"log_global_scale": log_scale, "bias": bias}
+    if kind is ZeroShotHead.mkt:
+        head["log_global_scale"] = head["log_local_scale"] = log_scale - math.log(2)
+    command = f"sigrl-train import --open-clip {source.name} --head {kind}"
+    description = Description(
+        name=source.name,
+        backbone=source.backbone.model_copy(update={"prompts": (CLIP_PROMPT,)}),
+        head=HeadConfig(kind=kind.value),
+        preprocessing=source.preprocessing,
+        default_threshold=0.5,
+        provenance=_provenance(command, source, {file: source.url(file)}, progress)
+        | {"calibration": f"none: {MATCH} of cosine, or the model's own bias, is a probability of 0.5"},
+    )
+    return _save(output, description, source, tensors, head, progress)
+
+
+def read_published(kind: PublishedKind, file: Path) -> PublishedWeights:
+    """Reads a `.pth` of MKT or SigRL. Raises WeightsError when it is none, or one of the other."""
+    try:
+        weights = map_reference_weights(read_tensors(file))
+    except ValueError as error:
+        raise WeightsError(f"{file}: {error}") from error
+    if bool(weights.head) != (kind is PublishedKind.sigrl):
+        other = PublishedKind.sigrl if weights.head else PublishedKind.mkt
+        holds = "SigRL's head" if weights.head else "no head of SigRL's"
+        raise WeightsError(f"{file} holds {holds}: import it by --published {other}")
+    return PublishedWeights(kind, file, weights)
+
+
+def import_published(
+    published: PublishedWeights, source: OpenClipSource, file: Path, output: Path, progress: Progress
+) -> Bundle:
+    """Writes the bundle of a published checkpoint, with its head in the published form.
+
+    Such a checkpoint has no text tower: it comes from `source`, the CLIP it was trained from, OpenAI's with
+    QuickGELU, whose weights are in `file`. Raises WeightsError, and BundleError as `save_bundle` does.
+    """
+    progress("reading the weights", 0, _STEPS)
+    clip = rename(source, read_tensors(file))
+    text_tower = {name: tensor for name, tensor in clip.items() if name.startswith("text.")}
+    size = _image_size(source, published.weights.tower)
+    vision = source.backbone.vision | {"image_size": size}
+    command = f"sigrl-train import --published {published.kind} {published.file.name}"
+    files = {published.file: None, file: source.url(file)}
+    description = Description(
+        name=f"{published.kind} ({published.file.name})",
+        backbone=source.backbone.model_copy(update={"vision": vision, "quick_gelu": True}),
+        head=HeadConfig(kind=published.kind.value, form="published"),
+        preprocessing=PUBLISHED_PREPROCESSING.model_copy(update={"image_size": size}),
+        default_threshold=TWO_DEVIATIONS,
+        provenance=_provenance(f"{command} --open-clip {source.name}", source, files, progress)
+        | {"left_out": published.weights.left_out},
+    )
+    towers = published.weights.tower | text_tower
+    return _save(output, description, source, towers, published.weights.head, progress)
+
+
+def _image_size(source: OpenClipSource, tower: Mapping[str, Tensor]) -> int:
+    """Pixels that a tower was trained at: its position table has a row for each patch, and one more."""
+    positions, patches = tower.get("visual.positional_embedding"), tower.get("visual.conv1.weight")
+    if positions is None or patches is None:
+        return source.preprocessing.image_size
+    return math.isqrt(len(positions) - 1) * patches.shape[-1]
+
+
+def _provenance(
+    command: str, source: OpenClipSource, files: Mapping[Path, str | None], progress: Progress
+) -> dict[str, Any]:
+    progress("hashing the weights", 1, _STEPS)
+    weights = []
+    for file, url in files.items():
+        with file.open("rb") as content:
+            weights.append(
+                {"file": file.name, "url": url, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+            )
+    return {
+        "weights": weights,
+        # open_clip's tables say where weights are, and nothing of their licences.
+        "licence": f"as their publisher says: {source.page or 'see where the file came from'}",
+        "commands": [command],
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": {package: version(package) for package in ("open_clip_torch", "torch")},
+    }
+
+
+def _save(
+    output: Path,
+    description: Description,
+    source: OpenClipSource,
+    towers: Mapping[str, Tensor],
+    head: Mapping[str, Tensor],
+    progress: Progress,
+) -> Bundle:
+    progress("writing the bundle", 2, _STEPS)
+    tensors = {f"backbone.{name}": tensor for name, tensor in towers.items()}
+    tensors |= {f"head.{name}": tensor for name, tensor in head.items()}
+    _check(tensors, description, source.architecture)
+    saved = save_bundle(output, description, tensors)
+    progress("", _STEPS, _STEPS)
+    return saved
+
+
+def _check(tensors: Mapping[str, Tensor], description: Description, architecture: str) -> None:
+    """Raises WeightsError unless names and shapes are the described model's: `save_bundle` would refuse them
+    too, but cannot know that the user named another architecture."""
+    with torch.device("meta"):
+        expected = TaggingModel(description.backbone, description.head).state_dict()
+    differences = {
+        "missing": expected.keys() - tensors.keys(),
+        "unknown": tensors.keys() - expected.keys(),
+        "of another shape": {
+            name for name, tensor in tensors.items() if tensor.shape != expected.get(name, tensor).shape
+        },
+    }
+    found = [f"{len(names)} are {kind} (`{min(names)}`)" for kind, names in differences.items() if names]
+    if found:
+        raise WeightsError(
+            f"the weights are not those of {architecture}: of their tensors, {', '.join(found)}: "
+            "name the architecture that they are of"
+        )

@@ -1,0 +1,255 @@
+"""The steps of a checkpoint as modules that export to ONNX, each for one block; `sigrl.model.onnx_engine` loops.
+
+A module holds `backbone` or `head` under that name, so that its weights are called as in the bundle.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sigrl.model.bundle import TaggingModel
+from sigrl.model.features import ImageFeatures, LabelFeatures
+from sigrl.model.gmc import GraphAttention
+from sigrl.model.heads import unit_rms
+from sigrl.model.svfr import affinity
+
+
+class Step(nn.Module):
+    """One graph, as a module of the model that it is a part of."""
+
+    inputs: tuple[str, ...]
+    """Name and shape of each argument, in order, a letter for each dimension. `B` photographs, a block of `n`
+    rows, `C` labels, `N` texts and `L` tokens may be another number in every call; the others are the
+    model's."""
+    outputs: tuple[str, ...]
+    """Names of the results, in order."""
+
+
+class ImageTower(Step):
+    inputs = ("pixel_values B3SS",)
+
+    def __init__(self, model: TaggingModel) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+        self.outputs = ("image_embeddings", "patch_tokens")
+        if model.backbone.config.words is not None:
+            self.outputs = (*self.outputs, "word_logits")
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        """[B, 3, S, S] -> [B, D], [B, P, D] and, of a word tower, [B, K + classes]."""
+        features = self.backbone.encode_images(pixel_values)
+        outputs = (features.image_embeddings, features.patch_tokens, features.word_logits)
+        return tuple(output for output in outputs if output is not None)
+
+
+class TextTower(Step):
+    outputs = ("text_features",)
+
+    def __init__(self, model: TaggingModel) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+        # open_clip's text tower takes texts of its whole context length only.
+        dynamic = model.backbone.config.sentence_encoder is not None
+        self.inputs = ("token_ids NL" if dynamic else "token_ids NT",)
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """[N, L] -> [N, D]."""
+        return self.backbone.encode_texts(token_ids)
+
+
+class _HeadStep(Step):
+    def __init__(self, model: TaggingModel) -> None:
+        super().__init__()
+        self.head: Any = model.head
+
+
+class Match(_HeadStep):
+    """One output, the scores, where they do not depend on the other labels; else the parts of the published
+    score, which are normalised over all labels before they are averaged."""
+
+    inputs = ("image_embeddings BD", "patch_tokens BPD", "labels nD")
+
+    def __init__(self, model: TaggingModel) -> None:
+        super().__init__(model)
+        self.outputs = ("logits",)
+        if not model.head.config.independent_scores:
+            self.outputs = ("global_scores", "local_scores")[: 1 + model.head.matches_patches]
+
+    def forward(self, image_embeddings: Tensor, patch_tokens: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """[B, D], [B, P, D] (rebuilt where the head rebuilds them), [n, D] -> [B, n] each."""
+        images = ImageFeatures(image_embeddings, patch_tokens, (0, 0), rebuilt_tokens=patch_tokens)
+        features = LabelFeatures(labels, refined=labels)
+        if self.head.config.independent_scores:
+            return (self.head.score(images, features),)
+        parts = [self.head.global_scores(images, features)]
+        if self.head.matches_patches:
+            parts.append(self.head.pool_patches(self.head.local_scores(images, features)))
+        return tuple(parts)
+
+
+class Explain(_HeadStep):
+    inputs = ("patch_tokens BPD", "labels nD")
+    outputs = ("local_scores",)
+
+    def forward(self, patch_tokens: Tensor, labels: Tensor) -> Tensor:
+        """[B, P, D], [n, D] -> [B, n, P]."""
+        images = ImageFeatures(patch_tokens[:, 0], patch_tokens, (0, 0), rebuilt_tokens=patch_tokens)
+        local: Tensor = self.head.local_scores(images, LabelFeatures(labels, refined=labels))
+        return local.mT
+
+
+class Enrich(_HeadStep):
+    inputs = ("image_embeddings BD", "patch_maps BhwD")
+    outputs = ("enriched",)
+
+    def forward(self, image_embeddings: Tensor, patch_maps: Tensor) -> Tensor:
+        """BiAM's tokens: [B, D], patch tokens by row and column of the grid [B, h, w, D] -> [B, P, D]."""
+        grid = (patch_maps.shape[1], patch_maps.shape[2])
+        images = ImageFeatures(image_embeddings, patch_maps.flatten(1, 2), grid)
+        enriched: Tensor = self.head.rebuilder()(images)
+        return enriched
+
+
+class Decouple(_HeadStep):
+    inputs = ("patch_tokens BPD", "label_embeddings nD")
+    outputs = ("decoupled",)
+
+    def forward(self, patch_tokens: Tensor, label_embeddings: Tensor) -> Tensor:
+        """`sigrl.model.svfr.semantic_decoupling`: [B, P, D], [n, D] -> [B, n, D]."""
+        weight = self.head.svfr.decoupling.weight
+        attention = _patch_attention(patch_tokens, label_embeddings[None], weight)
+        return (attention * patch_tokens.mT[:, None]).sum(dim=3)
+
+
+class Query(_HeadStep):
+    inputs = ("decoupled BCD", "label_embeddings CD", "refined CD")
+    outputs = ("label_queries",)
+
+    def forward(self, decoupled: Tensor, label_embeddings: Tensor, refined: Tensor) -> Tensor:
+        """SVFR's label queries: [B, C, D], labels of both kinds [C, D] -> [B, C, D]."""
+        related = decoupled @ affinity(decoupled, label_embeddings)
+        refined = refined.expand(related.shape[0], -1, -1)
+        queries: Tensor = self.head.svfr.fusion(torch.cat([related, refined], dim=-1))
+        return queries
+
+
+class Gate(_HeadStep):
+    inputs = ("patch_tokens BPD", "label_queries BnD")
+    outputs = ("gate",)
+
+    def forward(self, patch_tokens: Tensor, label_queries: Tensor) -> Tensor:
+        """The block's share in `sigrl.model.svfr.label_gate`: [B, P, D], [B, n, D] -> [B, P, D]."""
+        weight = self.head.svfr.reconstruction.weight
+        return _patch_attention(patch_tokens, label_queries, weight).sum(dim=1).mT
+
+
+def _patch_attention(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor) -> Tensor:
+    """softmax over p of W tanh(X_p * Z_c): [B, P, D], [B or 1, n, D] -> [B, n, D, P].
+
+    With the patches last ONNX Runtime takes two thirds of the time.
+    """
+    matched = torch.tanh(patch_tokens.mT[:, None] * label_queries[..., None])
+    return (weight @ matched).softmax(dim=3)
+
+
+class Context(Step):
+    """The context's labels as SVFR sees them, raw and refined: constants [K, D]."""
+
+    inputs = ()
+    outputs = ("label_embeddings", "refined")
+
+    def __init__(self, model: TaggingModel) -> None:
+        super().__init__()
+        head: Any = model.head
+        self.context = nn.Buffer(unit_rms(head.context_label_embeddings))
+        self.refined_context = nn.Buffer(head.label_features(head.context_label_embeddings).refined_context)
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        return self.context.clone(), self.refined_context.clone()
+
+
+class Refine(_HeadStep):
+    """Labels of the context form: each by itself, over the context's nodes, which are constants here."""
+
+    inputs = ("rows nD",)
+    outputs = ("refined",)
+
+    def __init__(self, model: TaggingModel) -> None:
+        super().__init__(model)
+        self.has_graph = getattr(model.head, "graph", None) is not None
+        if self.has_graph:
+            hidden, output = self.head.graph.hidden, self.head.graph.output
+            context = unit_rms(self.head.context_label_embeddings)
+            self.sources = nn.Buffer(_nodes(hidden, context))
+            self.hidden_sources = nn.Buffer(_nodes(output, functional.elu(hidden(context))))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """[n, D] -> [n, D], unit norm."""
+        labels = unit_rms(rows)
+        if self.has_graph:
+            hidden, output = self.head.graph.hidden, self.head.graph.output
+            inner = hidden.attend_with_self(_nodes(hidden, labels), self.sources, hidden.attention)
+            inner = _nodes(output, functional.elu(inner.flatten(1)))
+            refined = output.attend_with_self(inner, self.hidden_sources, output.attention)
+            labels = labels + self.head.gamma * refined.flatten(1)
+        return functional.normalize(labels, dim=-1)
+
+
+class GraphNodes(_HeadStep):
+    """The graph of the published form, before, between and after its two attentions."""
+
+    inputs = ("rows nD",)
+    outputs = ("nodes",)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Labels [n, D] -> nodes of the first layer [n, H, F]."""
+        return _nodes(self.head.graph.hidden, rows)
+
+
+class GraphHidden(_HeadStep):
+    inputs = ("rows nHF", "sources CHF")
+    outputs = ("nodes",)
+
+    def forward(self, rows: Tensor, sources: Tensor) -> Tensor:
+        """Some of the first layer's nodes, and all [C, H, F] -> nodes of the second [n, 1, D]."""
+        graph = self.head.graph
+        inner = graph.hidden.attend(rows, sources, graph.hidden.attention)
+        return _nodes(graph.output, functional.elu(inner.flatten(1)))
+
+
+class GraphOutput(_HeadStep):
+    inputs = ("rows n1D", "sources C1D")
+    outputs = ("refined",)
+
+    def forward(self, rows: Tensor, sources: Tensor) -> Tensor:
+        """Some of the second layer's nodes, and all [C, 1, D] -> refined labels [n, D]."""
+        output = self.head.graph.output
+        refined: Tensor = output.attend(rows, sources, output.attention)
+        return refined.flatten(1)
+
+
+def _nodes(layer: GraphAttention, features: Tensor) -> Tensor:
+    """[n, in] -> [n, heads, d]: what a layer attends over."""
+    mapped: Tensor = layer.linear(features)
+    return mapped.unflatten(1, (layer.heads, -1))
+
+
+STEPS: dict[str, Callable[[TaggingModel], Step]] = {
+    "image_tower": ImageTower,
+    "text_tower": TextTower,
+    "match": Match,
+    "explain": Explain,
+    "enrich": Enrich,
+    "decouple": Decouple,
+    "query": Query,
+    "gate": Gate,
+    "context": Context,
+    "refine": Refine,
+    "graph_nodes": GraphNodes,
+    "graph_hidden": GraphHidden,
+    "graph_output": GraphOutput,
+}
+"""By the names of `Description.onnx_file_names`."""

@@ -1,0 +1,91 @@
+"""What a training run tells while it runs: a line on the terminal, `metrics.jsonl`, TensorBoard."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sigrl.training.backbones.features import progress_bar
+from sigrl.training.data.dataset import DataError
+
+METRICS = "metrics.jsonl"
+
+
+class RunLog:
+    """A context in which a run's numbers are shown and kept. In all processes but the main one: nothing."""
+
+    def __init__(
+        self, directory: Path, total_steps: int, done: int, written: int, tensorboard: bool, main: bool
+    ) -> None:
+        """`done` steps of `total_steps` were made before, and `written` bytes of `metrics.jsonl` tell of
+        them; what follows those was written by a run that was killed, and is made again."""
+        self._writer = _summary_writer(directory, done) if tensorboard and main else None
+        self._file = None
+        if main:
+            path = directory / METRICS
+            path.touch()
+            os.truncate(path, written)
+            self._file = path.open("a", encoding="utf-8")
+        self._progress = progress_bar()
+        self._bar = self._progress.add_task("train", total=total_steps, completed=done, note="")
+        self._since = time.perf_counter()
+        self._images = 0
+
+    def __enter__(self) -> "RunLog":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        if self._file is not None:
+            self._file.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def count(self, images: int, epoch: int, loss: float) -> None:
+        """One step was made."""
+        self._images += images
+        note = f"epoch {epoch + 1}, loss {loss:.4f}, {self._speed():.1f} images/s"
+        self._progress.update(self._bar, advance=1, note=note)
+
+    def write(self, step: int, epoch: int, measured: Mapping[str, float], speed: bool = False) -> None:
+        """Adds a line: numbers after the `step`-th step of the run. With `speed`, images per second since the
+        last such line."""
+        line: dict[str, Any] = {"step": step, "epoch": epoch, **measured}
+        if speed:
+            line["images_per_second"] = round(self._speed(), 2)
+            self.restart_clock()
+        if self._file is not None:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        if self._writer is not None:
+            for name, value in measured.items():
+                self._writer.add_scalar(name, value, step)
+
+    def restart_clock(self) -> None:
+        """What comes between, as an evaluation, is not counted into the speed."""
+        self._since = time.perf_counter()
+        self._images = 0
+
+    def written(self) -> int:
+        """Bytes of `metrics.jsonl`, which are on the disk now."""
+        if self._file is None:
+            return 0
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def _speed(self) -> float:
+        return self._images / max(time.perf_counter() - self._since, 1e-9)
+
+
+def _summary_writer(directory: Path, done: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise DataError("TensorBoard is not installed: pip install 'sigrl-tagger[tensorboard]'") from error
+    return SummaryWriter(directory / "tensorboard", purge_step=done + 1)

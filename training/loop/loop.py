@@ -1,0 +1,157 @@
+"""The training loop: any task, one or many processes, and a kill at any moment costs a few steps.
+
+Processes, devices and mixed precision are Hugging Face Accelerate's (`torchrun` starts several processes).
+Everything random is a function of the seed and the position (`sigrl.training.data.batches`), so that the state of
+a run is its weights, its moments and a handful of numbers. On a CPU a resumed run ends in the very bits of
+the run that was never interrupted; on a GPU as far as its kernels repeat themselves.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sigrl.training.data.batches import Split, count_steps, epoch_draws
+from sigrl.training.data.dataset import DataError
+from sigrl.training.loop.log import RunLog
+from sigrl.training.loop.state import load_trained_tensors, read_state, write_state
+from sigrl.training.loop.step import Optimization
+from sigrl.training.loop.task import LoopConfig, Task
+
+STATE, BEST = "state.safetensors", "best.safetensors"
+_NOT_IDENTITY = {"workers", "tensorboard", "log_every", "checkpointing"}
+"""Settings that do not change what a run learns: a resumed one may have others."""
+
+
+@dataclass
+class Progress:
+    """Where a run is."""
+
+    epoch: int = 0
+    """Epochs done."""
+    step: int = 0
+    """Steps done of the epoch after those."""
+    best: float | None = None
+    """The highest evaluation."""
+    best_epoch: int | None = None
+    """After which it was, counted from 0."""
+    finished: bool = False
+    log_bytes: int = 0
+    """Length of `metrics.jsonl`."""
+
+
+def create_accelerator(config: LoopConfig) -> Accelerator:
+    """Processes, device and precision, as `torchrun` and the configuration say."""
+    return Accelerator(mixed_precision="bf16" if config.precision == "bfloat16" else "no")
+
+
+def train(task: Task, config: LoopConfig, directory: Path, identity: Mapping[str, Any]) -> Progress:
+    """Trains `task`, or goes on where a run in `directory` was interrupted; the best weights end up in the
+    task's module and in `best.safetensors`.
+
+    Args:
+        identity: what makes this run this run, as JSON: configuration, start weights, data. A directory that
+            holds a run of another identity is refused.
+
+    Raises DataError when the run cannot go on, and ValueError when a batch cannot be shared out.
+    """
+    accelerator = create_accelerator(config)
+    directory.mkdir(parents=True, exist_ok=True)
+    identity = {**identity, "loop": config.model_dump(exclude=_NOT_IDENTITY)}
+    optimization, progress = Optimization(task, accelerator, config), Progress()
+    if (directory / STATE).is_file():
+        tensors, content = read_state(directory / STATE)
+        _check_identity(directory, content["identity"], identity)
+        optimization.load(tensors)
+        progress = Progress(**content["progress"])
+    if not progress.finished:
+        _train(task, config, directory, optimization, progress, accelerator, identity)
+    accelerator.wait_for_everyone()
+    load_trained_tensors(task.module, read_state(directory / BEST)[0])
+    task.module.eval()
+    return progress
+
+
+def _train(
+    task: Task,
+    config: LoopConfig,
+    directory: Path,
+    optimization: Optimization,
+    progress: Progress,
+    accelerator: Accelerator,
+    identity: Mapping[str, Any],
+) -> None:
+    main = accelerator.is_main_process
+    split = Split(config.batch_size, config.passes, accelerator.num_processes, accelerator.process_index)
+    photographs = len(task.train_data)  # type: ignore[arg-type]
+    steps = count_steps(photographs, config.batch_size)
+    done = progress.epoch * steps + progress.step
+
+    def save() -> None:
+        progress.log_bytes = log.written()
+        if main:
+            content = {"identity": identity, "progress": asdict(progress)}
+            write_state(directory / STATE, optimization.tensors(), content)
+
+    total = config.epochs * steps
+    with RunLog(directory, total, done, progress.log_bytes, config.tensorboard, main) as log:
+        while not progress.finished:
+            draws = list(epoch_draws(photographs, split, config.seed, progress.epoch, progress.step))
+            batches = iter(_loader(task.train_data, draws, config.workers))
+            optimization.open_epoch(progress.epoch)
+            log.restart_clock()
+            for step in range(progress.step, steps):
+                number = progress.epoch * steps + step + 1
+                passes = [next(batches) for _ in range(config.passes)]
+                logged = optimization.step(passes, number, progress.epoch + step / steps)
+                progress.step = step + 1
+                log.count(config.batch_size, progress.epoch, logged["loss"].item())
+                if number % config.log_every == 0 or progress.step == steps:
+                    log.write(number, progress.epoch, _mean(accelerator, logged), speed=True)
+                if number % config.save_every == 0 and progress.step < steps:
+                    save()
+            optimization.close_epoch(progress.epoch)
+            measured, weights = optimization.evaluate()
+            log.write((progress.epoch + 1) * steps, progress.epoch, measured)
+            _close_epoch(progress, config, measured.get(task.measure, float(progress.epoch)))
+            if main and progress.best_epoch == progress.epoch - 1:
+                write_state(directory / BEST, weights, {"epoch": progress.best_epoch, "measured": measured})
+            save()
+
+
+def _loader(data: Dataset[Any], draws: list[Any], workers: int) -> Iterator[Any]:
+    # A generator of its own: a loader draws its workers' seed from the global one.
+    generator = torch.Generator().manual_seed(0)
+    return iter(DataLoader(data, batch_sampler=draws, num_workers=workers, generator=generator))
+
+
+def _close_epoch(progress: Progress, config: LoopConfig, value: float) -> None:
+    if progress.best is None or value > progress.best or math.isnan(progress.best):
+        progress.best, progress.best_epoch = value, progress.epoch
+    progress.epoch, progress.step = progress.epoch + 1, 0
+    waited = progress.epoch - 1 - (progress.best_epoch or 0)
+    out_of_patience = config.patience is not None and waited >= config.patience
+    progress.finished = progress.epoch == config.epochs or out_of_patience
+
+
+def _mean(accelerator: Accelerator, logged: dict[str, Tensor]) -> dict[str, float]:
+    """Over the processes."""
+    values = torch.stack([value.double() for value in logged.values()])
+    if accelerator.num_processes > 1:
+        values = accelerator.reduce(values, reduction="mean")
+    return dict(zip(logged, values.tolist(), strict=True))
+
+
+def _check_identity(directory: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    for key in {**theirs, **ours}:
+        if theirs.get(key) != ours.get(key):
+            raise DataError(
+                f"{directory} holds a run with another `{key}`: name a new directory, or take that run's own "
+                "configuration"
+            )

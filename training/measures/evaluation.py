@@ -1,0 +1,163 @@
+"""What a bundle can do on labelled photographs: measured through the engine that serves it."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import DataLoader
+
+from sigrl.model.engine import Engine, ImageFeatures
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.backbones.features import PhotographDataset, progress_bar
+from sigrl.training.data.dataset import LabelledPhotographs
+from sigrl.training.measures.best_and_worst import best_and_worst
+from sigrl.training.measures.metrics import (
+    average_precision_of_known,
+    best_of_known,
+    expected_calibration_error,
+    f1_of_decisions,
+)
+from sigrl.training.measures.report import (
+    Calibration,
+    Evaluation,
+    LabelMeasures,
+    Means,
+    Ranking,
+    ReliabilityBin,
+    Retrieval,
+)
+
+MINIMUM_POSITIVES = 10
+"""A label with fewer is measured, but one photograph moves its average precision by percents."""
+_BATCH_SIZE = 50
+
+
+def encode_photographs(engine: Engine, paths: Sequence[Path]) -> Iterator[ImageFeatures]:
+    """Image features in batches, in order, with a progress bar. Raises DataError for a file that cannot be
+    read."""
+    data = PhotographDataset(paths, engine.preprocessing)
+    workers = min(4, os.cpu_count() or 1) if len(paths) > _BATCH_SIZE else 0
+    with progress_bar() as progress:
+        task = progress.add_task("photographs", total=len(paths), note="")
+        for pixel_values in DataLoader(data, batch_size=_BATCH_SIZE, num_workers=workers):
+            yield engine.encode_images(pixel_values.numpy())
+            progress.update(task, advance=len(pixel_values))
+
+
+def evaluate_photographs(
+    engine: Engine, photographs: LabelledPhotographs, vocabulary: Vocabulary | None = None
+) -> Evaluation:
+    """Measures `engine` on `photographs`, one or more.
+
+    `vocabulary` holds their labels, in order, where these have synonyms or prompts of their own. Raises
+    DataError for a file that cannot be read, and VocabularyError for labels that cannot be asked for.
+    """
+    labels = engine.encode_labels(vocabulary or Vocabulary.from_names(photographs.label_names))
+    scores = [engine.score(batch, labels) for batch in encode_photographs(engine, photographs.image_paths)]
+    every = np.concatenate(scores)
+    thresholds = engine.thresholds(labels)
+    return evaluate_scores(every, engine.probabilities(every, labels), thresholds, photographs)
+
+
+def evaluate_scores(
+    scores: npt.NDArray[np.floating],
+    probabilities: npt.NDArray[np.floating],
+    thresholds: float | npt.NDArray[np.floating],
+    photographs: LabelledPhotographs,
+) -> Evaluation:
+    """The same of `scores` [N, C] and their `probabilities` [N, C], whatever computed them; `thresholds` are
+    one for all labels, or [C]."""
+    labels = photographs.labels
+    holds, known = labels == 1, labels != 0
+    precisions = average_precision_of_known(scores, labels)
+    decided = (probabilities >= thresholds) & known
+    positives, counts = holds.sum(axis=0), known.sum(axis=0)
+
+    def means(minimum: int) -> Means | None:
+        counted = positives >= minimum
+        if not counted.any():
+            return None
+        micro, macro = f1_of_decisions(decided[:, counted], holds[:, counted])
+        return Means(
+            labels=int(counted.sum()),
+            mean_average_precision=float(precisions[counted].mean()),
+            micro_f1=micro,
+            macro_f1=macro,
+        )
+
+    calibration, errors = _calibration(probabilities, holds, known)
+    best, worst = best_and_worst(scores, probabilities, photographs)
+    return Evaluation(
+        photographs=len(photographs),
+        threshold=_one_threshold(thresholds),
+        positive=means(1),
+        frequent=means(MINIMUM_POSITIVES),
+        ranking=ranking(scores, labels),
+        at_3=_retrieval(scores, labels, 3),
+        at_5=_retrieval(scores, labels, 5),
+        calibration=calibration,
+        per_label=[
+            LabelMeasures(
+                label=name,
+                positives=int(positives[column]),
+                negatives=int(counts[column] - positives[column]),
+                average_precision=float(precisions[column]) if positives[column] else None,
+                calibration_error=float(errors[column]) if counts[column] else None,
+            )
+            for column, name in enumerate(photographs.label_names)
+        ],
+        best=best,
+        worst=worst,
+    )
+
+
+def _one_threshold(thresholds: float | npt.NDArray[np.floating]) -> float | None:
+    different = np.unique(thresholds)
+    # Thresholds of engines are float32: 0.3 shall not be told as 0.30000001.
+    return round(float(different[0]), 6) if len(different) == 1 else None
+
+
+def ranking(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> Ranking:
+    """Of `scores` and `labels` [N, C], labels in {-1, 0, 1}; what nothing is known of does not count."""
+    first, first_3, first_5 = (best_of_known(scores, labels, k) for k in (1, 3, 5))
+    some = first.taken > 0
+    return Ranking(
+        precision_at_1=_percent(first.right.sum(), first.taken.sum()),
+        precision_at_3=_percent(first_3.right.sum(), first_3.taken.sum()),
+        true_label_in_first_5=_percent((first_5.right > 0).sum(), some.sum()),
+    )
+
+
+def _retrieval(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], k: int) -> Retrieval:
+    """`sigrl.training.measures.metrics.f1_at`, except that an unknown label is passed over and not taken for a wrong one."""
+    best = best_of_known(scores, labels, k)
+    right, taken, true = best.right.sum(), best.taken.sum(), (labels == 1).sum()
+    return Retrieval(
+        f1=_percent(2 * right, taken + true), precision=_percent(right, taken), recall=_percent(right, true)
+    )
+
+
+def _percent(part: np.integer, whole: np.integer) -> float:
+    return float(100 * part / max(whole, 1))
+
+
+def _calibration(
+    probabilities: npt.NDArray[np.floating], holds: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]
+) -> tuple[Calibration | None, np.ndarray]:
+    """Together with the error of each label [C]."""
+    if not known.any():
+        return None, np.full(known.shape[1], np.nan)
+    error = expected_calibration_error(probabilities, holds, known=known)
+    bins = zip(error.counts, error.mean_probabilities, error.frequencies, strict=True)
+    calibration = Calibration(
+        overall=error.overall,
+        mean_over_labels=float(np.nanmean(error.per_label)),
+        bins=[
+            ReliabilityBin(pairs=int(count), probability=float(probability), frequency=float(frequency))
+            for count, probability, frequency in bins
+            if count
+        ],
+    )
+    return calibration, error.per_label

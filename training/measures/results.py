@@ -1,0 +1,61 @@
+"""What a run leaves behind beside its bundle: `results.json`, from which the report page is made."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from sigrl.training.data.dataset import DataError
+from sigrl.training.measures.report import Evaluation
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task's `fit` returns."""
+
+    measured: Mapping[str, float]
+    """On photographs that chose nothing, in percent, by name, for instance `zsl/mAP`."""
+    best_epoch: int | None
+    """Counted from 0; None where no epoch was measured."""
+    bundle: Path | None
+    """What can be served, where the task makes such a thing."""
+    skipped: Mapping[str, int]
+    """Kind of problem -> how many photographs or labels were left out for it."""
+
+
+class Results(BaseModel):
+    """The content of `results.json`."""
+
+    task: str
+    measured: dict[str, float]
+    best_epoch: int | None = None
+    skipped: dict[str, int] = {}
+    """Kind of problem -> how many photographs or labels were left out for it."""
+    evaluations: dict[str, Evaluation] = {}
+    """From `sigrl.training.measures.evaluation.evaluate_scores`, by the name of what was measured, for instance `zsl`."""
+    configuration: dict[str, Any] = {}
+    """The task's, as JSON."""
+
+
+def write_results(directory: Path, results: Results) -> None:
+    """Writes `results.json` into a run's directory."""
+    content = json.dumps(results.model_dump(mode="json"), indent=2)
+    (directory / RESULTS).write_text(content + "\n", encoding="utf-8")
+
+
+def read_results(directory: Path) -> Results:
+    """Reads what `write_results` wrote. Raises DataError where the directory holds no finished run."""
+    path = directory / RESULTS
+    try:
+        return Results.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} is not there: the run has not finished, go on with `sigrl-train fit`"
+        ) from error
+    except ValidationError as error:
+        raise DataError(f"{path} is no results file of this version: run `sigrl-train fit` again") from error

@@ -1,0 +1,179 @@
+"""The bundled checkpoint's own report: `sigrl.training.measures.evaluation`, and what is measured on COCO's labels alone.
+
+Beside a constant guess, for a label asked for alone, and among unrelated labels.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from sigrl.model.engine import Engine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.data.coco import CocoSplit
+from sigrl.training.data.dataset import DataError, LabelledPhotographs
+from sigrl.training.measures.evaluation import (
+    MINIMUM_POSITIVES,
+    encode_photographs,
+    evaluate_scores,
+    ranking,
+)
+from sigrl.training.measures.metrics import average_precision
+from sigrl.training.measures.report import Evaluation, Ranking
+
+CONSTANT_GUESS = ("person", "car", "chair", "handbag", "dining table")
+COMPANY_SIZES = (5, 80, 500)
+
+
+class Company(BaseModel):
+    """What unrelated labels do to 20 labels: once alone, then among distractors."""
+
+    distractors: int
+    mean_average_precision: float
+    unchanged_decisions: float
+    """Share of (photograph, label) pairs decided by default as without distractors, percent."""
+
+
+class Report(BaseModel):
+    """What `evaluate` measures; all numbers in percent unless said otherwise. But for `evaluation` its fields
+    are those that the manifest of the checkpoint that ships has recorded under `metrics`."""
+
+    photographs: int
+    mean_average_precision: float
+    """Over the labels with at least 10 positives."""
+    labels: int
+    """How many those are."""
+    hidden_mean_average_precision: float | None
+    """Over the labels kept out of training, if any; the mean above includes them."""
+    seen_mean_average_precision: float
+    """Over the others with at least 10 positives."""
+    ranking: Ranking
+    constant_guess: Ranking
+    """The same for the guess `person, car, chair, handbag, dining table`."""
+    threshold: float
+    """The default one: where labels have thresholds of their own, it is only their starting point."""
+    micro_f1: float
+    macro_f1: float
+    """At the labels' thresholds, over the labels with at least 10 positives."""
+    single_label: dict[str, float]
+    """`dog` asked for alone: its average precision, and precision and recall at its threshold."""
+    company: list[Company]
+    per_label: dict[str, float]
+    evaluation: Evaluation | None = None
+    """All general measures; no manifest holds them."""
+
+    def recorded(self) -> dict[str, Any]:
+        """What goes into a bundle's manifest."""
+        return self.model_dump(mode="json", exclude={"evaluation"})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the engine says of N photographs and some labels."""
+
+    scores: np.ndarray
+    """[N, C]"""
+    probabilities: np.ndarray
+    """[N, C]"""
+    thresholds: np.ndarray
+    """[C]"""
+
+    @property
+    def decided(self) -> np.ndarray:
+        """Which labels count as present [N, C]."""
+        decided: np.ndarray = self.probabilities >= self.thresholds
+        return decided
+
+
+def evaluate(
+    engine: Engine, split: CocoSplit, hidden_labels: Sequence[str], distractors: Sequence[str]
+) -> Report:
+    """Measures `engine` on `split`; `distractors` are names unrelated to its labels, at least 500 of them for
+    all rows of the company. Raises DataError when the split lacks the labels that have a row of their own."""
+    if absent := [name for name in ("dog", *CONSTANT_GUESS) if name not in split.label_names]:
+        raise DataError(f"the test split has no label {absent[0]!r}: `evaluate` measures on COCO's labels")
+    batches = list(encode_photographs(engine, split.image_paths))
+
+    def ask(names: Sequence[str]) -> Answer:
+        labels = engine.encode_labels(Vocabulary.from_names(names))
+        scores = np.concatenate([engine.score(batch, labels) for batch in batches])
+        return Answer(scores, engine.probabilities(scores, labels), engine.thresholds(labels))
+
+    names, targets = split.label_names, split.labels
+    labels = np.where(targets > 0, 1, -1).astype(np.int8)
+    answer = ask(names)
+    photographs = LabelledPhotographs(split.image_paths, names, labels)
+    evaluation = evaluate_scores(answer.scores, answer.probabilities, answer.thresholds, photographs)
+    if evaluation.frequent is None:
+        raise DataError(
+            f"no label of the test split has {MINIMUM_POSITIVES} positives: `evaluate` needs more photographs"
+        )
+    precisions = np.array([label.average_precision or 0.0 for label in evaluation.per_label])
+    counted = targets.sum(0) >= MINIMUM_POSITIVES
+    hidden = np.isin(names, list(hidden_labels))
+    dog = names.index("dog")
+    return Report(
+        photographs=len(targets),
+        mean_average_precision=evaluation.frequent.mean_average_precision,
+        labels=evaluation.frequent.labels,
+        hidden_mean_average_precision=float(precisions[hidden].mean()) if hidden.any() else None,
+        seen_mean_average_precision=float(precisions[counted & ~hidden].mean()),
+        ranking=evaluation.ranking,
+        constant_guess=ranking(_constant_scores(names, len(targets)), labels),
+        threshold=engine.default_threshold,
+        micro_f1=evaluation.frequent.micro_f1,
+        macro_f1=evaluation.frequent.macro_f1,
+        single_label=_single_label(ask(["dog"]), targets[:, [dog]]),
+        company=_company(ask, names, targets, distractors),
+        per_label=dict(zip(names, np.round(precisions, 1).tolist(), strict=True)),
+        evaluation=evaluation,
+    )
+
+
+def _constant_scores(names: Sequence[str], photographs: int) -> np.ndarray:
+    row = np.zeros(len(names))
+    for rank, name in enumerate(CONSTANT_GUESS):
+        row[names.index(name)] = len(CONSTANT_GUESS) - rank
+    return np.tile(row, (photographs, 1))
+
+
+def _single_label(answer: Answer, targets: np.ndarray) -> dict[str, float]:
+    decided = answer.decided
+    true = float((decided & (targets > 0)).sum())
+    return {
+        "average_precision": float(average_precision(answer.scores, targets)[0]),
+        "precision": 100 * true / max(float(decided.sum()), 1),
+        "recall": 100 * true / max(float(targets.sum()), 1),
+        "photographs": float(targets.sum()),
+    }
+
+
+def _company(
+    ask: Callable[[Sequence[str]], Answer],
+    names: Sequence[str],
+    targets: np.ndarray,
+    distractors: Sequence[str],
+) -> list[Company]:
+    """The 20 most frequent labels, alone and shuffled among distractors."""
+    columns = np.argsort(-targets.sum(0), kind="stable")[:20]
+    chosen = [names[column] for column in columns]
+    random = np.random.RandomState(0)
+    alone = None
+    results = []
+    for size in (0, *COMPANY_SIZES):
+        asked = [*chosen, *(distractors[index] for index in random.permutation(len(distractors))[:size])]
+        order = random.permutation(len(asked))
+        answer = ask([asked[index] for index in order])
+        own = np.argsort(order)[: len(chosen)]
+        scores, decided = answer.scores[:, own], answer.decided[:, own]
+        alone = decided if alone is None else alone
+        results.append(
+            Company(
+                distractors=len(asked) - len(chosen),
+                mean_average_precision=float(average_precision(scores, targets[:, columns]).mean()),
+                unchanged_decisions=float(100 * (decided == alone).mean()),
+            )
+        )
+    return results

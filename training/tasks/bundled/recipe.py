@@ -1,0 +1,86 @@
+"""The recipe of the bundled checkpoint: towers by `pretrain`, then a head on them by `fit`."""
+
+from pathlib import Path
+
+from sigrl.model.backbone import Backbone
+from sigrl.model.bundle import Bundle, TaggingModel, load_bundle, save_bundle
+from sigrl.model.heads import MatchingHead
+from sigrl.model.manifest import Description
+from sigrl.training.bundles.provenance import provenance
+from sigrl.training.config import TrainingConfig
+from sigrl.training.data.check import DataReport, check
+from sigrl.training.data.coco import read_coco
+from sigrl.training.data.dataset import DataError, LabelledPhotographs
+from sigrl.training.measures.results import Outcome, Results, write_results
+from sigrl.training.tasks.bundled.fit import choose_threshold, fit_head, prepare
+
+
+def fit_bundled(config: TrainingConfig, directory: Path) -> Outcome:
+    """Trains a head on the towers of `config.start`; `directory/bundle` can serve. `evaluate` measures it.
+
+    Raises DataError where that bundle is there already or `start` is not named, and BundleError.
+    """
+    if config.start is None:
+        raise DataError("name the towers: `start` in the configuration, or --start BUNDLE (from `pretrain`)")
+    output = directory / "bundle"
+    check_new(output)
+    bundle = load_towers(config.start, config)
+    prepared = prepare(config, bundle.model.backbone, config.cache)
+    head = fit_head(config.fit, bundle.model.head, prepared)
+    threshold = choose_threshold(head, prepared)
+    commands = [*bundle.manifest.provenance.get("commands", []), "sigrl-train fit"]
+    directory.mkdir(parents=True, exist_ok=True)
+    save_model(output, config, bundle.model.backbone, head, bundle.tokenizer, threshold, commands)
+    outcome = Outcome({"default threshold": 100 * threshold}, None, output, {})
+    write_results(directory, Results(task=config.task, measured=dict(outcome.measured)))
+    return outcome
+
+
+def check_bundled(config: TrainingConfig) -> dict[str, DataReport]:
+    """What is wrong with the photographs of both splits."""
+    splits = (config.data.train_split, config.data.test_split)
+    return {split: check(read_coco(config.data.root, split)) for split in splits}
+
+
+def held_out_photographs(config: TrainingConfig) -> LabelledPhotographs:
+    """The test split."""
+    return read_coco(config.data.root, config.data.test_split)
+
+
+def check_new(directory: Path) -> None:
+    """Before the work and not after it: `save_bundle` writes over nothing. Raises DataError."""
+    if directory.exists():
+        raise DataError(f"{directory} is there already: a bundle is final, name a new directory")
+
+
+def load_towers(path: Path, config: TrainingConfig) -> Bundle:
+    """The bundle that `pretrain` wrote with this configuration. Raises DataError for another."""
+    bundle = load_bundle(path)
+    for name in ("backbone", "preprocessing"):
+        if getattr(bundle.manifest, name) != getattr(config.pretrain, name):
+            raise DataError(f"{path} was made with another `pretrain.{name}`: use its own configuration")
+    return bundle
+
+
+def save_model(
+    output: Path,
+    config: TrainingConfig,
+    towers: Backbone,
+    head: MatchingHead,
+    tokenizer: bytes | None,
+    threshold: float,
+    commands: list[str],
+) -> Bundle:
+    """Writes towers and head as a bundle."""
+    model = TaggingModel(config.pretrain.backbone, head.config, tokenizer)
+    model.backbone.load_state_dict(towers.state_dict())
+    model.head.load_state_dict(head.state_dict())
+    description = Description(
+        name="sigrl-compact-unseen" if config.data.hidden_labels else "sigrl-compact",
+        backbone=config.pretrain.backbone,
+        head=head.config,
+        preprocessing=config.pretrain.preprocessing,
+        default_threshold=threshold,
+        provenance=provenance(config, commands),
+    )
+    return save_bundle(output, description, model.state_dict(), tokenizer)

@@ -1,0 +1,93 @@
+"""What pretraining is taught beside the labels: targets for thousands of names, from captions and from the
+ImageNet classifier. Computed once, before the first step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from sigrl.model.backbone import Backbone
+from sigrl.model.vocabulary import Label
+from sigrl.training.backbones.features import text_features
+from sigrl.training.backbones.initialisation import ImageNetBridge, imagenet_class_names
+from sigrl.training.data.supervision import Supervision
+from sigrl.training.losses import soft_targets, standardize
+
+_LIKELY_NAMES = 10
+"""Names that a photograph may put into a step's draw."""
+_CAPTION_SHARE = 0.7
+"""Weight of the caption beside the ImageNet bridge in the distilled scores."""
+
+
+@dataclass
+class Teachers:
+    """All targets that do not change during training; N photographs, V names of the label lists."""
+
+    label_embeddings: Tensor
+    """[C, width], unit norm: sentence embeddings of the trained labels' texts."""
+    name_embeddings: Tensor
+    """[V, width]."""
+    caption_embeddings: Tensor
+    """[N, width]; rows without a usable caption are never read."""
+    bridge_embeddings: Tensor
+    """[N, width], centred."""
+    targets: Tensor
+    """[N, V] float16: soft targets for the names."""
+    likely_names: Tensor
+    """[N, 10]: the names that fit a photograph's caption best, or its bridge scores where it has none."""
+
+
+def teach(
+    backbone: Backbone, classifier: tuple[Tensor, Tensor], supervision: Supervision, pooled: Tensor
+) -> Teachers:
+    """Targets for `supervision`, of the towers as they come; `pooled` [N, F]: the image tower's features."""
+    encode = partial(sentence_embeddings, backbone)
+    bridge = make_bridge(backbone, classifier)
+    names = text_features(encode, label_texts(backbone, supervision.names), "label lists")
+    captions = text_features(encode, [caption or "" for caption in supervision.captions], "captions")
+    with_caption = supervision.has_caption.float().unsqueeze(1)
+    scores = standardize(bridge.scores(pooled, names))
+    caption_scores = standardize(captions @ names.T)
+    likely_names = torch.where(with_caption > 0, caption_scores, scores).topk(_LIKELY_NAMES, dim=1).indices
+    scores += _CAPTION_SHARE * with_caption * caption_scores
+    scores /= (1 + _CAPTION_SHARE**2 * with_caption).sqrt()
+    bridge_embeddings = bridge.embed(pooled)
+    return Teachers(
+        label_embeddings=text_features(encode, label_texts(backbone, supervision.label_names), "labels"),
+        name_embeddings=names,
+        caption_embeddings=captions,
+        bridge_embeddings=bridge_embeddings - bridge_embeddings.mean(0),
+        targets=soft_targets(scores).half(),
+        likely_names=likely_names,
+    )
+
+
+def draw_names(teachers: Teachers, batch: Tensor, count: int) -> Tensor:
+    """Rows [count] of names for a step. Half fit a photograph of the batch, half are any: rare words would
+    hardly ever meet a photograph that shows them otherwise."""
+    likely = teachers.likely_names[batch].flatten()
+    chosen = likely[torch.randint(len(likely), (count // 2,))]
+    anything = torch.randint(len(teachers.name_embeddings), (count - len(chosen),))
+    return torch.cat([chosen, anything])
+
+
+def sentence_embeddings(backbone: Backbone, texts: Sequence[str]) -> Tensor:
+    """[N, width], unit norm: the sentence encoder without the projection."""
+    embeddings: Tensor = backbone.text.encode(torch.from_numpy(backbone.tokenize(texts)))
+    return embeddings
+
+
+def make_bridge(backbone: Backbone, classifier: tuple[Tensor, Tensor]) -> ImageNetBridge:
+    """The bridge of an ImageNet classifier; a class is the mean of its names' sentence embeddings."""
+    classes = imagenet_class_names()
+    names = [name for class_names in classes for name in class_names]
+    embeddings = text_features(partial(sentence_embeddings, backbone), names, "ImageNet's names")
+    means = [part.mean(0) for part in embeddings.split([len(class_names) for class_names in classes])]
+    return ImageNetBridge(*classifier, nn.functional.normalize(torch.stack(means), dim=-1))
+
+
+def label_texts(backbone: Backbone, names: Sequence[str]) -> list[str]:
+    """The text of each name under the backbone's first prompt."""
+    return [Label(name=name).texts(backbone.config.prompts)[0] for name in names]

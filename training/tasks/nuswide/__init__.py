@@ -1,0 +1,1 @@
+"""Open-vocabulary training on NUS-WIDE."""

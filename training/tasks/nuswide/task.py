@@ -1,0 +1,109 @@
+"""The open-vocabulary task: rank the seen labels of a photograph, and stay near a frozen teacher.
+
+The published loop of SigRL and MKT: image tower and head learn by the ranking loss over the seen labels'
+embeddings, which stay as the text tower gives them; the distance of the image embedding from that of the
+tower as it was at the start is the second loss.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.utils.data import Dataset
+
+from sigrl.model.backbone import Backbone
+from sigrl.model.heads import MatchingHead
+from sigrl.training.backbones.towers import without_fused_transformers
+from sigrl.training.loop.schedules import layer_decay_groups
+from sigrl.training.loop.task import Schedule, StepOutput
+from sigrl.training.losses.open_vocabulary import distillation_loss, ranking_loss
+
+
+class OpenVocabularyModel(nn.Module):
+    """Image tower and head, with the labels that are trained."""
+
+    label_embeddings: Tensor
+
+    def __init__(self, backbone: Backbone, head: MatchingHead, label_embeddings: Tensor) -> None:
+        """`label_embeddings` [C, D]: raw, from the text tower."""
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.register_buffer("label_embeddings", label_embeddings, persistent=False)
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, S, S] -> scores [B, C] and image embeddings [B, D]."""
+        features = self.backbone.encode_images(pixel_values)
+        scores = self.head.score(features, self.head.label_features(self.label_embeddings))
+        return scores, features.image_embeddings
+
+
+def count_blocks(backbone: Backbone) -> int:
+    """Transformer blocks of the image tower: open_clip's ViT, or timm's. Raises ValueError for another."""
+    visual = backbone.visual
+    for path in ("transformer.resblocks", "trunk.blocks"):
+        try:
+            blocks = visual.get_submodule(path)
+        except AttributeError:
+            continue
+        if isinstance(blocks, nn.ModuleList | nn.Sequential):
+            return len(blocks)
+    raise ValueError("the image tower has no transformer blocks to freeze: layer decay needs a ViT")
+
+
+def frozen_teacher(backbone: Backbone) -> Backbone:
+    """A copy of the towers as they are now, which never changes."""
+    return deepcopy(backbone).eval().requires_grad_(False)
+
+
+@dataclass
+class OpenVocabularyTask:
+    """See `sigrl.training.loop.task.Task`. Batches are pixel values [B, 3, S, S] and labels [B, C] in {-1, 0, 1}, of
+    photographs that have at least one positive."""
+
+    module: OpenVocabularyModel
+    teacher: Backbone
+    """From `frozen_teacher`."""
+    schedule: Schedule
+    train_data: Dataset[Any]
+    frozen_layers: int = 10
+    """See `layer_decay_groups`."""
+    layer_decay: float = 0.65
+    weight_decay: float = 0.05
+    evaluation: Callable[[OpenVocabularyModel, Accelerator], dict[str, float]] = field(
+        default=lambda module, accelerator: {}  # noqa: ARG005
+    )
+    measure: str = "seen/mAP"
+
+    def optimizer(self) -> AdamW:
+        """AdamW over the layers that learn; their rates are the schedule's, times their layers' scale."""
+        self.teacher.to(self.module.label_embeddings.device)
+        self.module.backbone.text.requires_grad_(False)
+        blocks = count_blocks(self.module.backbone)
+        groups = layer_decay_groups(
+            self.module.named_parameters(), blocks, self.frozen_layers, self.layer_decay, self.weight_decay
+        )
+        return AdamW(groups)
+
+    def training_step(self, module: nn.Module, batch: tuple[Tensor, Tensor]) -> StepOutput:
+        """Ranking loss plus distillation loss, as published, with equal weights."""
+        pixel_values, labels = batch
+        scores, image_embeddings = module(pixel_values)
+        taught = self._teach(pixel_values).to(image_embeddings.dtype)
+        ranking, distillation = ranking_loss(scores, labels), distillation_loss(image_embeddings, taught)
+        return StepOutput(ranking + distillation, {"ranking": ranking, "distillation": distillation})
+
+    def evaluate(self, accelerator: Accelerator) -> dict[str, float]:
+        """See `evaluation`."""
+        return self.evaluation(self.module, accelerator)
+
+    @torch.no_grad()
+    def _teach(self, pixel_values: Tensor) -> Tensor:
+        # Other last bits would give a student that equals the teacher a gradient.
+        with without_fused_transformers():
+            return self.teacher.encode_images(pixel_values).image_embeddings

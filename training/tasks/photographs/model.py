@@ -1,0 +1,120 @@
+"""What is trained on one's own photographs: the image tower's projection and the head's scales, or the whole
+image tower. Texts, graph and SVFR stay as the start has them: so few photographs would only spoil them."""
+
+from collections.abc import Sequence
+from math import isqrt
+
+import torch
+from torch import Tensor, nn
+
+from sigrl.model.backbone import Backbone
+from sigrl.model.bundle import Bundle
+from sigrl.model.features import LabelFeatures
+from sigrl.model.heads import MatchingHead
+from sigrl.model.vocabulary import Label
+from sigrl.training.backbones.features import progress_bar
+from sigrl.training.backbones.projection import project, projection_parameters
+from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.bundled.fit import sampled_context
+
+SAMPLED_CONTEXT = 8
+"""Context labels that SVFR runs over in a training step, for speed."""
+_BATCH_SIZE = 32
+
+
+class PhotographTagger(nn.Module):
+    """A checkpoint with its labels and the names it is to remember, ready to be trained."""
+
+    refined: Tensor
+    refined_context: Tensor | None
+
+    def __init__(self, start: Bundle, labels: LabelFeatures, tower: str) -> None:
+        """`labels` hold [C + V, D] labels and names; of `start` the model is taken over, and changed.
+
+        Raises DataError for a head in the published form: its scores are no logits.
+        """
+        super().__init__()
+        if start.manifest.head.form != "context":
+            raise DataError(
+                f"the head of {start.manifest.name} is in the published form, whose scores depend on the "
+                "label set: start from one in the context form, as of `sigrl-train import --open-clip`"
+            )
+        self.backbone: Backbone = start.model.backbone
+        self.head: MatchingHead = start.model.head
+        self.tower = tower
+        self.register_buffer("refined", labels.refined, persistent=False)
+        self.register_buffer("refined_context", labels.refined_context, persistent=False)
+        self.requires_grad_(False)
+        for parameter in (*self.projection(), *self.scales(), *self.tuned()):
+            parameter.requires_grad_(True)
+
+    def forward(self, inputs: Tensor, columns: Tensor) -> Tensor:
+        """Logits [B, n] of the labels and names `columns` [n]; `inputs` are pixel values [B, 3, S, S] or the
+        tower's features before its projection [B, 1 + P, F]."""
+        if inputs.ndim == 4:
+            features = self.backbone.encode_images(inputs)
+        else:
+            side = isqrt(inputs.shape[1] - 1)
+            features = project(self.backbone, inputs.float(), (side, (inputs.shape[1] - 1) // side))
+        # In the context form scores ask for refined labels only.
+        refined = self.refined[columns]
+        if not self.training:
+            return self.head.score(features, LabelFeatures(refined, refined, self.refined_context))
+        with sampled_context(self.head, SAMPLED_CONTEXT):
+            return self.head.score(features, LabelFeatures(refined, refined))
+
+    def train(self, mode: bool = True) -> "PhotographTagger":
+        """As usual, but the batch norms keep the statistics of the start: a batch here is too small for
+        its own."""
+        super().train(mode)
+        for module in self.backbone.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def projection(self) -> list[nn.Parameter]:
+        """Raises DataError where the tower has none and nothing else of it is trained."""
+        return projection_parameters(self.backbone)
+
+    def scales(self) -> list[nn.Parameter]:
+        """Of the head: by what cosines become logits."""
+        return [
+            one for name, one in self.head.named_parameters() if name.startswith("log_") or name == "bias"
+        ]
+
+    def tuned(self) -> list[nn.Parameter]:
+        """What else of the image tower is trained."""
+        if self.tower == "frozen":
+            return []
+        projection = {id(one) for one in self.projection()}
+        return [one for one in self.backbone.visual.parameters() if id(one) not in projection]
+
+
+def encode_labels(start: Bundle, labels: Sequence[Label]) -> LabelFeatures:
+    """The label side of a checkpoint, which does not change in training, with a progress bar."""
+    with torch.inference_mode(), progress_bar() as progress:
+        bar = progress.add_task("labels and names", total=len(labels), note="")
+        embeddings = start.model.backbone.encode_labels(
+            labels, lambda done: progress.update(bar, completed=done)
+        )
+        features = start.model.head.label_features(embeddings)
+    # Tensors of inference mode cannot take part in training.
+    context = features.refined_context
+    return LabelFeatures(
+        features.label_embeddings.clone(),
+        features.refined.clone(),
+        None if context is None else context.clone(),
+    )
+
+
+@torch.no_grad()
+def score_features(module: PhotographTagger, features: Tensor, columns: Tensor, description: str) -> Tensor:
+    """Logits [N, n] (on the CPU) of cached features [N, 1 + P, F], with a progress bar."""
+    parts = []
+    device = module.refined.device
+    with progress_bar() as progress:
+        bar = progress.add_task(description, total=len(features), note="")
+        for batch in features.split(_BATCH_SIZE):
+            parts.append(module(batch.to(device), columns.to(device)).float().cpu())
+            progress.update(bar, advance=len(batch))
+    return torch.cat(parts)

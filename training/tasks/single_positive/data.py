@@ -1,0 +1,96 @@
+"""The photographs of a single-positive run: official splits, published draws, and what is wrong with them."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sigrl.training.data.check import DataReport, check, without_bad_files
+from sigrl.training.data.coco import read_coco
+from sigrl.training.data.dataset import LabelledPhotographs
+from sigrl.training.data.single_positive import (
+    SinglePositive,
+    in_published_order,
+    split_published_draw,
+    split_single_positive,
+)
+from sigrl.training.data.voc import read_voc
+from sigrl.training.tasks.single_positive.config import CocoData, SinglePositiveConfig, VocData
+
+
+@dataclass(frozen=True)
+class SinglePositiveData:
+    """What a run learns from, is compared on, and is tested on."""
+
+    splits: SinglePositive
+    test: LabelledPhotographs
+    """The official validation split, the photographs with a positive label."""
+    skipped: dict[str, int]
+    """Kind of problem -> how many photographs it concerned."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the training and validation photographs and the observed labels."""
+        digest = hashlib.sha256()
+        for part in (self.splits.train, self.splits.validation):
+            digest.update("\n".join(part.ids or ()).encode() + b"\n\n")
+            digest.update(np.ascontiguousarray(part.labels).tobytes())
+        return digest.hexdigest()
+
+
+def read_splits(data: VocData | CocoData) -> tuple[SinglePositive, LabelledPhotographs]:
+    """Labels of all parts, as published, whether the photographs are there or not. Raises DataError."""
+    if isinstance(data, VocData):
+        return split_single_positive(read_voc(data.root, "train")), _test(read_voc(data.root, "val"))
+    train, test = read_coco(data.root, data.train_split), read_coco(data.root, data.test_split)
+    if data.draw is None:
+        return split_single_positive(train), _test(test)
+    instances = Path(data.root) / "annotations" / f"instances_{data.train_split}.json"
+    return split_published_draw(train, data.draw, instances), _test(test)
+
+
+def load_single_positive(config: SinglePositiveConfig) -> SinglePositiveData:
+    """Looks at every photograph before anything is trained. Those that are skipped change nothing in the
+    other photographs' parts and labels. Raises DataError for the first that cannot be used."""
+    splits, test = read_splits(config.data)
+    skipped: Counter[str] = Counter()
+
+    def usable(photographs: LabelledPhotographs) -> np.ndarray:
+        report = check(photographs, decode=config.check == "decode")
+        kept = set(without_bad_files(photographs, report, config.bad_data).ids or ())
+        skipped.update(problem.kind for problem in report.problems)
+        return np.array([one in kept for one in photographs.ids or ()])
+
+    train = usable(splits.train)
+    used = SinglePositive(
+        splits.train.select(train),
+        splits.complete_train.select(train),
+        splits.validation.select(usable(splits.validation)),
+    )
+    return SinglePositiveData(used, test.select(usable(test)), dict(skipped))
+
+
+def check_single_positive(config: SinglePositiveConfig) -> dict[str, DataReport]:
+    """What is wrong with each part, and its labels as far as they are known. Raises DataError for files that
+    cannot be read at all."""
+    parts = _named(*read_splits(config.data))
+    return {name: check(part, decode=config.check == "decode") for name, part in parts}
+
+
+def held_out_photographs(config: SinglePositiveConfig) -> LabelledPhotographs:
+    """The test photographs, as far as they can be used."""
+    _, test = read_splits(config.data)
+    return without_bad_files(test, check(test, decode=False), config.bad_data)
+
+
+def _named(splits: SinglePositive, test: LabelledPhotographs) -> Iterator[tuple[str, LabelledPhotographs]]:
+    yield "train", splits.train
+    yield "validation", splits.validation
+    yield "test", test
+
+
+def _test(photographs: LabelledPhotographs) -> LabelledPhotographs:
+    return in_published_order(photographs)

@@ -1,0 +1,88 @@
+"""What the ladder of single-positive losses stands on: features, labels, and a CLIP's guesses at them.
+
+The features are those of the ImageNet tower before any training of ours, for the bundled towers have seen all
+labels of these photographs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sigrl.model.backbone import Backbone
+from sigrl.training.backbones.initialisation import starting_point
+from sigrl.training.backbones.towers import feature_maps
+from sigrl.training.config import TrainingConfig
+from sigrl.training.data.coco import read_coco
+from sigrl.training.data.dataset import LabelledPhotographs
+from sigrl.training.data.single_positive import split_published_draw
+from sigrl.training.losses.pseudo_labels import VlplOptions, label_similarity, vlpl_pseudo_labels
+from sigrl.training.tasks.bundled.teachers import label_texts, make_bridge, sentence_embeddings
+
+
+@dataclass(frozen=True)
+class LadderData:
+    """What all rungs share. Features are as the tower's last activation gives them, 0 or above: with centred
+    ones the bias alone could learn how rare a label is, and its small steps take longer than 25 epochs."""
+
+    train: Tensor
+    """[N, F]."""
+    validation: Tensor
+    test: Tensor
+    observed: Tensor
+    """[N, C], one positive each."""
+    complete: Tensor
+    """[N, C]: the training photographs' labels as they are, for the references."""
+    pseudo: Tensor
+    """[N, C]: VLPL's, with the untrained bridge between ImageNet's classes and the labels as its CLIP."""
+    validation_labels: np.ndarray
+    test_labels: np.ndarray
+    """[n, C] bool."""
+
+
+def prepare_ladder(config: TrainingConfig, cache: Path) -> LadderData:
+    """Features of all photographs, once. Raises DataError."""
+    torch.set_num_threads(config.threads)
+    root, split = config.data.root, config.data.train_split
+    annotations = root / "annotations"
+    train, test = read_coco(root, split), read_coco(root, config.data.test_split)
+    splits = split_published_draw(
+        train, annotations / f"single_positive_{split}.json", annotations / f"instances_{split}.json"
+    )
+    backbone, classifier = starting_point(config.pretrain.backbone)
+
+    def pooled(photographs: LabelledPhotographs) -> Tensor:
+        maps = feature_maps(backbone, photographs.image_paths, config.pretrain, cache)
+        return torch.cat([batch.mean(dim=1) for batch in maps])
+
+    row = {image_id: number for number, image_id in enumerate(train.ids or ())}
+    every = pooled(train)
+    trained, validated = (
+        every[[row[image_id] for image_id in part.ids or ()]] for part in (splits.train, splits.validation)
+    )
+    return LadderData(
+        train=trained,
+        validation=validated,
+        test=pooled(test),
+        observed=torch.from_numpy(splits.train.labels),
+        complete=torch.from_numpy(splits.complete_train.labels),
+        pseudo=_bridge_labels(backbone, classifier, trained, train.label_names),
+        validation_labels=splits.validation.labels == 1,
+        test_labels=test.labels == 1,
+    )
+
+
+def _bridge_labels(
+    backbone: Backbone, classifier: tuple[Tensor, Tensor], pooled: Tensor, names: Sequence[str]
+) -> Tensor:
+    with torch.inference_mode():
+        labels = sentence_embeddings(backbone, label_texts(backbone, names))
+        images = make_bridge(backbone, classifier).embed(pooled)
+        # Uncentred, all photographs are near one label: many of ImageNet's classes are birds.
+        images = images - images.mean(0)
+        options = VlplOptions()
+        similarity = label_similarity(images, labels, options.temperature)
+        return vlpl_pseudo_labels(similarity, options).to(torch.int8).clone()
