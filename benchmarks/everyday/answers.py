@@ -18,7 +18,7 @@ from sigrl.service.errors import ModelError
 from sigrl.service.images.decoding import open_image
 from sigrl.service.images.files import read
 from sigrl.service.schemas.tagging import Tagging
-from sigrl.service.tagging.scoring import Question, Work, pixel_values
+from sigrl.service.tagging.scoring import Question, BatchItem, pixel_values
 from sigrl.service.tagging.selection import Selection
 from sigrl.service.tagging.tagger import Tagger
 
@@ -59,7 +59,7 @@ def asked(
                 return pixel_values(image, tagger.engine.preprocessing, may_shrink=True)
 
         for batch in progress(list(_batches(paths)), description):
-            works = [Work(values, tuple(questions)) for values in threads.map(decoded, batch)]
+            works = [BatchItem(values, tuple(questions)) for values in threads.map(decoded, batch)]
             for scored in tagger.score(works):
                 if isinstance(scored, ModelError):
                     raise scored

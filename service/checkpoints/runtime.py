@@ -18,7 +18,7 @@ from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.batching.threads import RequestThreads
 from sigrl.service.checkpoints.activations import Activation, History, Unwritten
 from sigrl.service.checkpoints.bundles import Bundle, BundleStore, configured
-from sigrl.service.checkpoints.drift import Drift, DriftReport
+from sigrl.service.checkpoints.drift import Drift
 from sigrl.service.checkpoints.recent import RecentVocabularies
 from sigrl.service.checkpoints.shadow import Shadow, Shadower
 from sigrl.service.checkpoints.states import Checkpoint
@@ -27,6 +27,7 @@ from sigrl.service.checkpoints.warming import largest_batch, reason, warm_up
 from sigrl.service.errors import CheckpointStateError, DriftError, TaggerError, UnusableBundleError
 from sigrl.service.observability import metrics
 from sigrl.service.schemas.checkpoints import USABLE, CheckpointInfo, State
+from sigrl.service.schemas.drift import DriftReport
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.scoring import Question, ScoredImage
 from sigrl.service.tagging.tagger import CalibrateLabels, Tagger

@@ -6,7 +6,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from sigrl.model.label_calibration import BestF1, FalsePositiveRate, Goal, TargetPrecision, TargetRecall
-from sigrl.service.schemas.tagging import Schema, VocabularyInfo
+from sigrl.service.schemas.base import Schema
+from sigrl.service.schemas.tagging import VocabularyInfo
 
 
 class CalibrationGoal(Schema):

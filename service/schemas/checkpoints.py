@@ -3,7 +3,9 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sigrl.service.schemas.tagging import Schema
+from pydantic import Field
+
+from sigrl.service.schemas.base import Schema
 
 
 class State(StrEnum):
@@ -109,3 +111,24 @@ class CheckpointList(Schema):
     does not answer."""
     promoted: bool | None
     """Whether all of them answer by the newest activation; null while the database does not answer."""
+
+
+class LoadRequest(Schema):
+    """What to load."""
+
+    bundle: str = Field(min_length=1, max_length=4096, examples=["2026-11"])
+    """Name of a folder in the folder of bundles."""
+
+
+class ActivateRequest(Schema):
+    """How to activate."""
+
+    force: bool = False
+    """Also when the limits of drift are not kept."""
+
+
+class ShadowRequest(Schema):
+    """How much a shadow sees."""
+
+    share: float | None = Field(default=None, ge=0, le=1)
+    """Of the photographs; 0 ends it, null leaves it to SIGRL_SHADOW_SHARE."""

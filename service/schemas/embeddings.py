@@ -1,6 +1,6 @@
 """Answers with vectors."""
 
-from sigrl.service.schemas.tagging import Schema
+from sigrl.service.schemas.base import Schema
 from sigrl.service.schemas.tags import FailedImage
 
 

@@ -1,6 +1,6 @@
 """Answers about feedback."""
 
-from sigrl.service.schemas.tagging import Schema
+from sigrl.service.schemas.base import Schema
 
 
 class FeedbackAnswer(Schema):

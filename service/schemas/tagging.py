@@ -2,17 +2,12 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.schemas.base import Schema
 
 Covers = Literal["photograph", "centre-square"]
-
-
-class Schema(BaseModel):
-    """Base of everything that is answered: immutable."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class Tag(Schema):

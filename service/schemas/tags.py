@@ -1,7 +1,8 @@
 """Answers with tags."""
 
 from sigrl.service.errors import Problem
-from sigrl.service.schemas.tagging import LabelWarning, Schema, Tag, VocabularyInfo
+from sigrl.service.schemas.base import Schema
+from sigrl.service.schemas.tagging import LabelWarning, Tag, VocabularyInfo
 
 
 class Shown(Schema):

@@ -5,7 +5,8 @@ from datetime import datetime
 from pydantic import Field
 
 from sigrl.model.vocabulary import Label, Share
-from sigrl.service.schemas.tagging import Schema, VocabularyInfo
+from sigrl.service.schemas.base import Schema
+from sigrl.service.schemas.tagging import VocabularyInfo
 
 
 class VocabularySummary(VocabularyInfo):

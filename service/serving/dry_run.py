@@ -1,7 +1,5 @@
 """What a change of a vocabulary would change, on photographs tagged lately; with no HTTP in it."""
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
@@ -9,48 +7,14 @@ from sigrl.model.engine import LabelFeatures
 from sigrl.model.kept_features import KeptFeatures
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.errors import NoRecentPhotographsError
-from sigrl.service.schemas.tagging import Schema, VocabularyInfo
+from sigrl.service.schemas.dry_run import DryRun, LabelChange
+from sigrl.service.schemas.tagging import VocabularyInfo
 from sigrl.service.serving.async_tagger import AsyncTagger
 from sigrl.service.tagging.scoring import Question, Scores
 from sigrl.service.tagging.selection import Selection
 from sigrl.service.tagging.tagger import Tagger
 
 _DIGITS = 6
-
-
-class LabelChange(Schema):
-    """What becomes of one label."""
-
-    label: str
-    change: Literal["kept", "new", "gone"]
-    """Whether it is in both, or only in the new or the old vocabulary."""
-    tagged_before: int
-    """Photographs on which it is present by the old vocabulary."""
-    tagged_after: int
-    """The same by the new one."""
-    changed: int
-    """Photographs on which it is present by only one of them."""
-    threshold_before: float | None
-    """Probability from which on it counts as present; null for a new label."""
-    threshold_after: float | None
-    """The same by the new vocabulary; null for one that is gone."""
-
-
-class DryRun(Schema):
-    """A vocabulary beside what it would become."""
-
-    checkpoint: str
-    """Id of the checkpoint that looked."""
-    before: VocabularyInfo
-    """The vocabulary as it is."""
-    after: VocabularyInfo
-    """As it would be, but for its number."""
-    photographs: int
-    """How many photographs tagged lately it rests on."""
-    changed_tags: float
-    """Of all tags that either gives, the share that only one gives."""
-    labels: tuple[LabelChange, ...]
-    """Labels that are new, gone, or change a tag or their threshold; those with most changed tags first."""
 
 
 async def dry_run(tagger: AsyncTagger, before: Vocabulary, after: Vocabulary) -> DryRun:

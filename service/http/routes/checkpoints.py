@@ -3,40 +3,24 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Response
-from pydantic import Field
 
 from sigrl.service.checkpoints.bundles import BundleStore
-from sigrl.service.checkpoints.drift import DriftReport
 from sigrl.service.checkpoints.runtime import Runtime
 from sigrl.service.errors import StoreError, TaggerError
 from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_ADMIN, NEEDS_TAG
 from sigrl.service.http.state import ServiceState, service_state
-from sigrl.service.schemas.checkpoints import BundleInfo, CheckpointInfo, CheckpointList
-from sigrl.service.schemas.tagging import Schema
+from sigrl.service.schemas.checkpoints import (
+    ActivateRequest,
+    BundleInfo,
+    CheckpointInfo,
+    CheckpointList,
+    LoadRequest,
+    ShadowRequest,
+)
+from sigrl.service.schemas.drift import DriftReport
 
 router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"])
-
-
-class LoadRequest(Schema):
-    """What to load."""
-
-    bundle: str = Field(min_length=1, max_length=4096, examples=["2026-11"])
-    """Name of a folder in the folder of bundles."""
-
-
-class ActivateRequest(Schema):
-    """How to activate."""
-
-    force: bool = False
-    """Also when the limits of drift are not kept."""
-
-
-class ShadowRequest(Schema):
-    """How much a shadow sees."""
-
-    share: float | None = Field(default=None, ge=0, le=1)
-    """Of the photographs; 0 ends it, null leaves it to SIGRL_SHADOW_SHARE."""
 
 
 def _runtime(state: Annotated[ServiceState, Depends(service_state)]) -> Runtime:

@@ -9,7 +9,8 @@ from sigrl.service.http.problems import documented
 from sigrl.service.http.routes.vocabularies import BODY, read_vocabulary
 from sigrl.service.http.scopes import NEEDS_VOCABULARY
 from sigrl.service.http.state import ServiceState, service_state
-from sigrl.service.serving.dry_run import DryRun, dry_run
+from sigrl.service.schemas.dry_run import DryRun
+from sigrl.service.serving.dry_run import dry_run
 
 router = APIRouter(prefix="/v1/vocabularies/{name}", tags=["vocabularies"], dependencies=[NEEDS_VOCABULARY])
 

@@ -1,6 +1,6 @@
 """What operators and probes ask."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
@@ -10,25 +10,10 @@ from sigrl.service.errors import NotReadyError
 from sigrl.service.http.problems import documented
 from sigrl.service.http.state import ServiceState, service_state
 from sigrl.service.observability import metrics
-from sigrl.service.schemas.tagging import Schema, VocabularyInfo
+from sigrl.service.schemas.health import Health, Readiness
+from sigrl.service.schemas.tagging import VocabularyInfo
 
 router = APIRouter(tags=["operation"])
-
-
-class Health(Schema):
-    """The process answers."""
-
-    status: Literal["alive"] = "alive"
-
-
-class Readiness(Schema):
-    """The model answers, too."""
-
-    status: Literal["ready"] = "ready"
-    checkpoint: str
-    """Id of the checkpoint in use."""
-    vocabulary: VocabularyInfo
-    """What is looked for when a request names no labels."""
 
 
 @router.get("/healthz")

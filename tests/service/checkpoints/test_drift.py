@@ -3,7 +3,8 @@ import pytest
 from fake_engine import FakeEngine
 
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.service.checkpoints.drift import Drift, DriftReport
+from sigrl.service.checkpoints.drift import Drift
+from sigrl.service.schemas.drift import DriftReport
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.scoring import Question, ScoredImage, Scores
 from sigrl.service.tagging.selection import Selection
