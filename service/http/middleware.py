@@ -15,11 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sigrl.service.errors import ForeignOriginError, RequestTooLargeError
 from sigrl.service.http.problems import refusal, unforeseen
 from sigrl.service.observability import metrics
-from sigrl.service.observability.context import SERVED, Served
+from sigrl.service.observability.context import PROBES, SERVED, Served
 
 REQUEST_ID_HEADER = "X-Request-ID"
-PROBES = ("/healthz", "/readyz", "/metrics")
-"""Asked every few seconds, for ever."""
 
 _logger = logging.getLogger("sigrl.access")
 _READING = ("GET", "HEAD", "OPTIONS")

@@ -4,6 +4,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
+PROBES = ("/healthz", "/readyz", "/metrics")
+"""Paths that monitoring asks all the time: they are neither logged nor traced while all is well."""
+
 
 class Trace(Protocol):
     """A request's trace; see `sigrl.service.observability.tracing`."""

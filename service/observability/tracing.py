@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sigrl import version
-from sigrl.service.http.middleware import PROBES
+from sigrl.service.observability.context import PROBES
 
 
 def otlp_provider() -> TracerProvider:
