@@ -18,7 +18,7 @@ from sigrl.service.errors import ModelError
 from sigrl.service.images.decoding import open_image
 from sigrl.service.images.files import read
 from sigrl.service.schemas.tagging import Tagging
-from sigrl.service.tagging.scoring import Question, BatchItem, pixel_values
+from sigrl.service.tagging.scoring import BatchItem, Question, pixel_values
 from sigrl.service.tagging.selection import Selection
 from sigrl.service.tagging.tagger import Tagger
 
@@ -43,7 +43,7 @@ class Verdict:
 def question(tagger: Tagger, vocabulary: Vocabulary, *, brief: bool = False) -> Question:
     """What `Tagger.tag_many` asks with a vocabulary at its defaults; `brief`: what it asks of the tagger's
     own when it is given none."""
-    return Question(tagger.engine, vocabulary, tagger.label_features(vocabulary), Selection(brief=brief))
+    return tagger.question(vocabulary, Selection(brief=brief))
 
 
 def asked(

@@ -10,7 +10,6 @@ from benchmarks.everyday.answers import asked, name_probabilities, question, sho
 from benchmarks.everyday.baselines import FrozenTrunk, imagenet_synsets
 from benchmarks.everyday.measures import Numbers, pair_measures
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.service.tagging.scoring import Question
 from sigrl.service.tagging.selection import Selection
 from sigrl.service.tagging.tagger import Tagger
 from sigrl.service.vocabularies import builtin as vocabularies
@@ -61,7 +60,7 @@ def imagenet_names(tagger: Tagger, folder: Path, cache: Path) -> Numbers:
     # Two classes of one name, as the crane that flies and the one that lifts, are one label.
     distinct = {name.casefold(): name for name in reversed(names)}
     vocabulary = Vocabulary.from_names(list(distinct.values()))
-    first = Question(tagger.engine, vocabulary, tagger.label_features(vocabulary), Selection(top_k=_FIRST))
+    first = tagger.question(vocabulary, Selection(top_k=_FIRST))
     (verdicts,) = asked(tagger, paths, [first], "ImageNet's names")
     right = [distinct[names[each].casefold()] for each in classes]
     ours = [[tag.label for tag in verdict.tagging.tags] for verdict in verdicts]

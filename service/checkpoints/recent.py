@@ -1,4 +1,4 @@
-"""Which vocabularies are in use, so that a new checkpoint knows them before it answers."""
+"""Remembers the vocabularies in use, so that a new checkpoint can encode them in advance."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from sigrl.model.vocabulary import Vocabulary
 
 
 class RecentVocabularies:
-    """Those that requests asked for lately, bounded by their number and their labels. Safe for threads."""
+    """The recently requested vocabularies, bounded by their number and their labels. Thread-safe."""
 
     def __init__(self, max_vocabularies: int = 64, max_labels: int = 40_000) -> None:
         self._max_vocabularies, self._max_labels = max_vocabularies, max_labels
@@ -17,7 +17,7 @@ class RecentVocabularies:
         self._labels = 0
 
     def note(self, vocabularies: Iterable[Vocabulary]) -> None:
-        """They were asked for."""
+        """Records that vocabularies were requested."""
         with self._lock:
             for vocabulary in vocabularies:
                 self._drop(vocabulary.content_hash)
@@ -27,7 +27,7 @@ class RecentVocabularies:
                 self._drop(next(iter(self._used)))
 
     def all(self) -> list[Vocabulary]:
-        """Least recently used first."""
+        """All remembered vocabularies, least recently used first."""
         with self._lock:
             return list(self._used.values())
 

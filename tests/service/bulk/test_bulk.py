@@ -183,9 +183,9 @@ def test_two_runs_do_not_get_into_each_others_way(sigrl, album: Path, tmp_path: 
     [
         (("--out", "tags.txt"), ".parquet"),
         (("--out", "/nowhere/tags.csv"), "another --out"),
-        (("--out", "tags.csv", "--json"), "without --json"),
+        (("--out", "tags.csv", "--json"), "no --json"),
         (("--out", "tags.csv", "--vocabulary", "coco80", "--vocabulary", "voc20"), "one vocabulary"),
-        (("--sidecar", "xmp"), "goes with --out"),
+        (("--sidecar", "xmp"), "needs --out"),
     ],
 )
 def test_bad_usage(

@@ -60,9 +60,9 @@ def test_rows_and_errors_are_those_of_one_machine_also_after_a_stop(
 def test_options_that_do_not_go_with_it_are_refused(
     sigrl: Callable[..., tuple[int, str, str]], album: Path, tmp_path: Path
 ) -> None:
-    assert "--ray goes with --out" in sigrl("tag", album, "--ray", "local")[2]
+    assert "--ray needs --out" in sigrl("tag", album, "--ray", "local")[2]
     out = ("--out", tmp_path / "tags.csv")
-    assert "without --server" in sigrl("tag", album, "--ray", "local", "--server", "http://x", *out)[2]
+    assert "takes no --server" in sigrl("tag", album, "--ray", "local", "--server", "http://x", *out)[2]
     status, _, err = sigrl("tag", album, "--ray", "127.0.0.1:1", "--labels", "red", *out)
     assert status == 2
     assert "no Ray cluster answers" in err

@@ -58,7 +58,7 @@ def test_limits_that_are_not_kept_are_told_in_sentences() -> None:
         "the ratio of latencies",
     ]
     (few,) = _report((DOG, DOG), drift_changed_tags=0.5).exceeded
-    assert few == "1 photographs were compared, 200 are wanted"
+    assert few == "1 photographs were compared, 200 are required"
     assert _report((DOG, CAT)).exceeded == ()
 
 

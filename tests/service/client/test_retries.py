@@ -132,7 +132,7 @@ def test_many_go_in_several_requests_and_fewer_where_the_server_takes_less(
 def test_what_is_asked_wrongly_ends_a_stream_at_once(call: Callable[..., Any], pauses: list[float]) -> None:
     with scripted(problem("invalid-labels", 422)) as server, pytest.raises(InvalidLabelsError):
         call(server.url, "tag_many", [b"a"], ["dog", "dog"])
-    with scripted(_lines(0)) as server, pytest.raises(ServerError, match="before 1 of 2"):
+    with scripted(_lines(0)) as server, pytest.raises(ServerError, match="lacks 1 of 2"):
         call(server.url, "tag_many", [b"a", b"b"])
     assert pauses == []
 
@@ -144,8 +144,8 @@ def test_what_is_asked_wrongly_ends_a_stream_at_once(call: Callable[..., Any], p
         (problem("of-the-future", 418), ServerError, "it is of-the-future"),
         (Reply(404, b"nothing here"), ServerError, "status 404"),
         (Reply(500, b'{"detail": "x"}'), ServerError, "status 500"),
-        (Reply(200, b"<html>"), ServerError, "no sigrl server"),
-        (Reply(200, b'{"of": "another service"}'), ServerError, "no sigrl server"),
+        (Reply(200, b"<html>"), ServerError, "not one of this sigrl release"),
+        (Reply(200, b'{"of": "another service"}'), ServerError, "not one of this sigrl release"),
     ],
 )
 def test_errors_are_those_that_the_server_meant(

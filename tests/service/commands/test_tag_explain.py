@@ -90,7 +90,7 @@ def test_a_photograph_that_cannot_be_read(sigrl, photograph: Path, out: Path) ->
         (["FOLDER", "--explain", "OUT"], "a folder is given"),
         (["PHOTO", "PHOTO", "--explain", "OUT"], "2 are given"),
         (["absent.jpg", "--explain", "OUT"], "absent.jpg"),
-        (["PHOTO", "--explain", "PHOTO"], "not made by this command"),
+        (["PHOTO", "--explain", "PHOTO"], "this command did not write"),
         (["PHOTO", "--explain", "OUT.gif"], ".png"),
         (["PHOTO", "--explain", "OUT", "--out", "tags.csv"], "--out"),
         (["PHOTO", "--explain", "OUT", "--threshold", "0.5"], "--top-k"),

@@ -105,10 +105,10 @@ def test_a_server_says_the_same(sigrl, album: Path, out: Path, engine: FakeEngin
     [
         (["absent", "--sheet", "OUT"], "absent"),
         (["ALBUM", "--sheet", "tags.csv"], ".png"),
-        (["ALBUM", "--sheet", "PHOTO"], "not made by this command"),
+        (["ALBUM", "--sheet", "PHOTO"], "this command did not write"),
         (["ALBUM", "--sheet", "OUT", "--json"], "--json"),
         (["ALBUM", "--sheet", "OUT", "--out", "tags.csv"], "--out"),
-        (["PHOTO", "--sheet", "OUT", "--explain", "where.png"], "another picture"),
+        (["PHOTO", "--sheet", "OUT", "--explain", "where.png"], "the other picture"),
         (["ALBUM", "--sheet", "OUT", "--vocabulary", "voc20", "--vocabulary", "coco80"], "one vocabulary"),
     ],
 )
