@@ -56,8 +56,8 @@ class Target:
         self._url, self._requests = url, [request(each) for each in photographs]
 
     def answers(self, timeout: float) -> bool:
-        """Whether a photograph gets status 200 within one second, which shows that the queue is empty. Waits at
-        most `timeout` seconds."""
+        """Whether a photograph gets status 200 within one second, which shows that the queue is empty. Waits
+        at most `timeout` seconds."""
         start = time.monotonic()
         try:
             status = httpx.post(self._url, **self._requests[0], timeout=timeout).status_code

@@ -1,4 +1,4 @@
-"""Checkpoints on the page: loaded, a shadow, activated, rolled back; with a key, as from another machine."""
+"""Checkpoints on the page: load, shadow, activate and roll back; also with a key, as from another machine."""
 
 from collections.abc import Callable
 from pathlib import Path

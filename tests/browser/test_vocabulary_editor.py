@@ -1,4 +1,4 @@
-"""Vocabularies on the page: written, saved, calibrated."""
+"""Vocabularies on the page: edit, save and calibrate."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the client does when an answer does not come, against a stand-in that fails as it is told."""
+"""The client's retries, against a fake server with scripted failures."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def _lines(*indices: int, cut: bool = False) -> Reply:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the clients would have waited."""
+    """The pauses that the clients would have made."""
     pauses: list[float] = []
 
     async def later(seconds: float) -> None:
@@ -50,7 +50,7 @@ def test_retry_after_is_kept_to_and_the_key_stays_the_same(
         assert call(server.url, "tag", b"jpeg").checkpoint == "c"
     assert 7 <= pauses[0] <= 9
     assert 2 <= pauses[1] <= 3
-    # Nothing was said the third time; the pause has grown twice by then.
+    # The third reply has no Retry-After; the pause has doubled twice by then.
     assert 1 <= pauses[2] <= 2
     assert len(server.asked) == 4
     assert len(set(server.headers("idempotency-key")) - {None}) == 1
@@ -97,7 +97,7 @@ def test_what_may_have_been_done_is_not_done_again(
     with scripted(problem("not-ready", 503)) as server, pytest.raises(NotReadyError):
         call(server.url, method, *arguments, **options)
     assert pauses == []
-    # It was not even begun.
+    # The server had not started the request.
     with scripted(problem("overloaded", 429), problem("not-ready", 503)) as server:
         with pytest.raises(NotReadyError):
             call(server.url, method, *arguments, **options)
@@ -111,7 +111,7 @@ def test_of_a_stream_that_is_cut_only_the_rest_is_sent_again(
     replies = _lines(3, 1, cut=True), problem("overloaded", 429, 1), _lines(1, cut=True), _lines(1, 0)
     with scripted(*replies) as server:
         results = call(server.url, "tag_many", photographs, retries=2)
-    # What comes back starts the count anew: there are three failures, and at most two in a row.
+    # Every result resets the count: there are three failures, but at most two in a row.
     assert [result.index for result in results] == [3, 1, 2, 4, 0]
     assert len(pauses) == 3
     sent = [[number for number in range(5) if photographs[number] in body] for _, body in server.asked]

@@ -26,7 +26,7 @@ def server(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[http
 
 @pytest.fixture
 def labels(tmp_path: Path) -> Path:
-    """40 photographs from dark to bright red; their owner calls only the brightest red."""
+    """40 photographs from dark to bright red; only the brightest are labelled red."""
     (tmp_path / "photographs").mkdir()
     lines = ["image,positive,negative"]
     for red in range(100, 256, 4):
@@ -61,7 +61,7 @@ def test_photographs_go_in_batches_and_thresholds_are_shown(
     ]
     assert told == "calibration 2, from 39 photographs"
     assert any(line.startswith("present in no everyday photograph") and "violin" in line for line in warnings)
-    # The same again changes nothing; anew, there are no others.
+    # Repeating it changes nothing; with --replace, there are no other examples.
     assert "calibration 4, from 39 photographs" in sigrl(*command)[1]
     assert "calibration 6, from 39 photographs" in sigrl(*command, "--replace")[1]
     few = labels.with_suffix(".jsonl")

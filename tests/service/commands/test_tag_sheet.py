@@ -36,7 +36,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def _middles(page: Path) -> list[tuple[int, ...]]:
-    """Colours beside the middles of the photographs of the first row."""
+    """Colours near the centres of the photographs in the first row."""
     pixels = np.asarray(Image.open(page))
     step = PHOTOGRAPH[0] + 20
     return [
@@ -60,7 +60,7 @@ def test_more_than_a_page(sigrl, album: Path, engine: FakeEngine) -> None:
     for number in range(58):
         (album / f"n{number}.jpg").write_bytes(samples.jpeg(8, 6))
     out = album / "sheet.jpg"
-    # Pages of the last time are no photographs.
+    # Pages of an earlier run are not treated as photographs.
     for _ in range(2):
         engine.batches.clear()
         status, told, err = sigrl("tag", album, "--sheet", out)
@@ -68,7 +68,7 @@ def test_more_than_a_page(sigrl, album: Path, engine: FakeEngine) -> None:
         assert sum(engine.batches) == 61
     heights = [Image.open(album / f"sheet{number}.jpg").height for number in ("", "-2", "-3")]
     assert heights[0] == heights[1] > 4 * heights[2]
-    # Those that are not needed any more go, and only those.
+    # Only surplus pages are deleted.
     (album / "sheet-4.jpg").write_bytes(samples.jpeg())
     for number in range(40):
         (album / f"n{number}.jpg").unlink()

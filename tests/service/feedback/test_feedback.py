@@ -1,4 +1,4 @@
-"""Right and wrong tags: kept, told, exported, forgotten."""
+"""Feedback on tags: stored, reported, exported and deleted."""
 
 import zipfile
 from collections.abc import Iterator
