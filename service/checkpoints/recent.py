@@ -7,11 +7,14 @@ from threading import Lock
 from sigrl.model.vocabulary import Vocabulary
 
 
+_MAX_VOCABULARIES = 64
+_MAX_LABELS = 40_000
+
+
 class RecentVocabularies:
     """The recently requested vocabularies, bounded by their number and their labels. Thread-safe."""
 
-    def __init__(self, max_vocabularies: int = 64, max_labels: int = 40_000) -> None:
-        self._max_vocabularies, self._max_labels = max_vocabularies, max_labels
+    def __init__(self) -> None:
         self._lock = Lock()
         self._used: OrderedDict[str, Vocabulary] = OrderedDict()
         self._labels = 0
@@ -23,7 +26,7 @@ class RecentVocabularies:
                 self._drop(vocabulary.content_hash)
                 self._used[vocabulary.content_hash] = vocabulary
                 self._labels += len(vocabulary.labels)
-            while len(self._used) > self._max_vocabularies or self._labels > self._max_labels:
+            while len(self._used) > _MAX_VOCABULARIES or self._labels > _MAX_LABELS:
                 self._drop(next(iter(self._used)))
 
     def all(self) -> list[Vocabulary]:

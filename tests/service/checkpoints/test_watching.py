@@ -73,7 +73,7 @@ def test_with_limits_of_drift_it_is_a_shadow_first(runtime: Runtime, tiny_bundle
 def test_a_bundle_waits_for_room(runtime: Runtime, tiny_bundle: Path) -> None:
     watcher = Watcher(runtime)
     for name in ("a", "b"):
-        # A checkpoint loaded without the folder.
+        # Loaded without a bundle in the folder.
         checkpoint, _ = runtime.table.admit(Bundle(name, Path(name), f"sha256:{name}"))
         runtime.table.settle(checkpoint, fake_tagger(name), 0.0)
     shutil.copytree(tiny_bundle, runtime.bundles.directory / "new")

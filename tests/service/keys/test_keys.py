@@ -157,7 +157,7 @@ def test_nothing_of_the_body_is_read_without_a_key(tagger: Tagger) -> None:
         ("localhost", "::1", "[::1]:8000", True),
         ("127.0.0.1", "127.0.0.1", "localhost", True),
         ("127.0.0.1", "10.0.0.7", "127.0.0.1", False),
-        # A proxy on this machine that names its client, and a host name that resolves to this machine.
+        # A request through a proxy on this machine, and a web page whose host name resolves to this machine.
         ("127.0.0.1", "203.0.113.9", "tags.example.com", False),
         ("127.0.0.1", "127.0.0.1", "evil.example.com", False),
         ("127.0.0.1", "127.0.0.1", "[", False),
