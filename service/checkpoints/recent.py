@@ -6,7 +6,6 @@ from threading import Lock
 
 from sigrl.model.vocabulary import Vocabulary
 
-
 _MAX_VOCABULARIES = 64
 _MAX_LABELS = 40_000
 
