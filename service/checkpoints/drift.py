@@ -141,7 +141,7 @@ def _exceeded(
     if all(limit is None for _, _, limit in limits):
         return ()
     found = [
-        f"{what} is {value:g}, the limit is {limit:g}"
+        f"{what} is {value:g}, above the limit of {limit:g}"
         for what, value, limit in limits
         if limit is not None and value is not None and value > limit
     ]

@@ -71,4 +71,4 @@ def test_the_calibration_error_is_told_and_limits_activation() -> None:
     drift.note_errors(0.02, 0.07)
     report = drift.report("sha256:new", limits)
     assert (report.calibration_error_active, report.calibration_error) == (0.02, 0.07)
-    assert report.exceeded == ("the calibration error is 0.07, the limit 0.05",)
+    assert report.exceeded == ("the calibration error is 0.07, above the limit of 0.05",)

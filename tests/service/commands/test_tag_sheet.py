@@ -81,7 +81,7 @@ def test_a_page_never_lies_on_a_photograph(sigrl, album: Path, engine: FakeEngin
         (album / f"sheet-{number}.jpg").write_bytes(samples.jpeg(8, 6))
     status, told, err = sigrl("tag", album, "--sheet", album / "sheet.jpg")
     assert (status, told, engine.batches) == (2, "", [])
-    assert "sheet-2.jpg' which" in err.replace("',", "'")
+    assert "sheet-2.jpg' a file that" in err.replace("',", "'")
 
 
 @pytest.mark.parametrize("options", [("--top-k", 3), ("--threshold", 0.0), ("--vocabulary", "coco80")])
