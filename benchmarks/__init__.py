@@ -1,1 +1,1 @@
-"""Every claim of speed, one command each."""
+"""Benchmarks: one command for each performance claim."""

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.accuracy COCO_FOLDER`: what the fast paths change on real photographs.
+"""`python -m benchmarks.accuracy COCO_FOLDER`: how the fast paths change scores on real photographs.
 
-Every path tags the same photographs of `val2014` with the folder's labels; all are compared with float32.
+Every path tags the same photographs of `val2014` with the folder's labels and is compared with float32.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ MINIMUM_POSITIVES = 10
 
 
 def engines(checkpoint: Path | None, onnx: Path | None) -> dict[str, Engine]:
-    """The reference first."""
+    """The first row is the reference."""
     paths: dict[str, Engine] = {}
     for precision in ("float32", "bfloat16", "int8"):
         for compiled in (False, True):
@@ -36,9 +36,9 @@ def engines(checkpoint: Path | None, onnx: Path | None) -> dict[str, Engine]:
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="In COCO's layout, with val2014")],
-    photographs: Annotated[int, typer.Option(help="How many; the first of the list")] = 2000,
-    checkpoint: Annotated[Path | None, typer.Option(help="Bundle; the bundled one by default")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder in COCO's layout, with val2014")],
+    photographs: Annotated[int, typer.Option(help="Number of photographs from the list's start")] = 2000,
+    checkpoint: Annotated[Path | None, typer.Option(help="Bundle; by default the bundled checkpoint")] = None,
     onnx: Annotated[Path | None, typer.Option(help="The same bundle, exported with --onnx")] = None,
 ) -> None:
     """Compare the fast paths with float32 on real photographs."""
@@ -83,7 +83,7 @@ def _row(
     targets: np.ndarray,
     counted: np.ndarray,
 ) -> list[str]:
-    # With the labels' calibration as this engine has it for both: it is the scores that are compared.
+    # Both use this engine's calibration, because the scores are what is compared.
     probabilities, expected = engine.probabilities(ours, labels), engine.probabilities(reference, labels)
     best, expected_best = (
         np.sort(np.argsort(-scores, axis=1)[:, :5], axis=1) for scores in (ours, reference)

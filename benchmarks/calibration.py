@@ -1,8 +1,8 @@
-"""`python -m benchmarks.calibration BUNDLE COCO_FOLDER`: what calibration is worth on real photographs.
+"""`python -m benchmarks.calibration BUNDLE COCO_FOLDER`: the effect of calibration on real photographs.
 
-Half of `val2014` is measured on; the other half is where one global threshold is chosen and where examples
-are drawn from, and only that. Two lists of labels: the 80 that the bundled checkpoint was trained with, and
-other words for 25 of them, which it was not.
+One half of `val2014` is used for measuring, the other only for choosing a global threshold and drawing
+examples. There are two lists of labels: the 80 that the bundled checkpoint was trained with, and synonyms of
+25 of them that it was not trained with.
 """
 
 from pathlib import Path
@@ -133,7 +133,7 @@ class Comparison:
 
 def main(
     bundle: Annotated[Path, typer.Argument(help="With a background set")],
-    folder: Annotated[Path, typer.Argument(help="In COCO's layout, with val2014")],
+    folder: Annotated[Path, typer.Argument(help="Folder in COCO's layout, with val2014")],
 ) -> None:
     """Measure calibration errors and F1 with and without a calibration."""
     engine = TorchEngine.load(bundle, "cpu", precision="float32")

@@ -1,4 +1,4 @@
-"""What benchmarks on a CUDA card share: times until the device is done, its memory, and its ceiling."""
+"""Shared by benchmarks on CUDA GPUs: times including synchronisation, memory, and peak rates."""
 
 import math
 import time
@@ -13,7 +13,7 @@ Action = Callable[[], object]
 PRODUCT_SIZE = 8192
 ROUNDS = 5
 ROUND_SECONDS = 0.02
-"""What is faster runs several times a round: a single launch would measure the processor."""
+"""Functions faster than this run several times per round; a single launch would measure the CPU."""
 
 NOMINAL_TFLOPS = {
     "H100 PCIe": 756,
@@ -27,11 +27,11 @@ NOMINAL_TFLOPS = {
     "L4": 121,
     "RTX 4090": 165,
 }
-"""Dense bfloat16 of the data sheets, by a part of the card's name."""
+"""Dense bfloat16 TFLOP/s from data sheets, by a part of the GPU's name."""
 
 
 def measure(actions: dict[str, Action]) -> dict[str, float]:
-    """Median seconds of each, until the device is done; rounds are interleaved."""
+    """Median seconds of each function, including synchronisation, over interleaved rounds."""
     times = {name: _times_a_round(action) for name, action in actions.items()}
 
     def repeated(name: str) -> Action:
@@ -56,7 +56,7 @@ def _times_a_round(action: Action) -> int:
 
 
 def peak_megabytes(action: Action) -> str:
-    """Memory that one run takes beyond what is there before it."""
+    """Peak memory of one run in MiB beyond what was allocated before it."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -66,17 +66,17 @@ def peak_megabytes(action: Action) -> str:
 
 
 def bare_product() -> Action:
-    """The product whose rate is the card's ceiling; see `bare_tflops`."""
+    """The matrix product whose rate counts as the GPU's peak; see `bare_tflops`."""
     left, right = torch.randn(2, PRODUCT_SIZE, PRODUCT_SIZE, device="cuda").bfloat16()
     return lambda: left @ right
 
 
 def bare_tflops(seconds: float) -> float:
-    """The rate of a `bare_product` that took so long."""
+    """TFLOP/s of a `bare_product` that took this many seconds."""
     return 2 * PRODUCT_SIZE**3 / seconds / 1e12
 
 
 def nominal_tflops(card: str) -> int | None:
-    """By the longest part of the name that is known: an L40S is no L4."""
+    """The GPU's rate by the longest matching name: an L40S is not an L4."""
     known = [name for name in NOMINAL_TFLOPS if name in card]
     return NOMINAL_TFLOPS[max(known, key=len)] if known else None

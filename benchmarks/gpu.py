@@ -1,7 +1,7 @@
 """`python -m benchmarks.gpu`: SVFR's two steps and the ViT-B/16 tower on one CUDA card.
 
-TFLOP/s count what the method needs, 4 * B * P * C * D² for both steps, and no padding. Shares are of a bare
-bfloat16 product of 8192³, which runs in the same rounds, and of the card's data sheet.
+TFLOP/s count the method's operations, 4 * B * P * C * D² for both steps, without padding. Shares are of a
+plain bfloat16 product of 8192³, measured in the same rounds, and of the GPU's data sheet.
 """
 
 import sys
@@ -136,18 +136,18 @@ def svfr_tables(nominal: int | None) -> str:
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="File that gets the tables, too")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the tables to this file")] = None,
 ) -> None:
     """Measure SVFR's steps and the image tower on a GPU."""
     if not torch.cuda.is_available():
-        print("This benchmark needs a CUDA GPU, and torch finds none here.")
+        print("This benchmark needs a CUDA GPU, but torch finds none.")
         raise typer.Exit(2)
     torch.manual_seed(0)
     card = torch.cuda.get_device_name()
     title = f"{card}, torch {torch.__version__}, {PATCHES} patches, {DIM} dimensions"
     report = f"{title}\n\n{svfr_tables(nominal_tflops(card))}\n"
     print(report)
-    # The tower needs open_clip; where that is missing, the tables above are out already.
+    # The tower needs open_clip; if that is missing, the tables above have already been printed.
     from benchmarks.gpu_tower import tower_table
 
     tower = tower_table()

@@ -12,14 +12,14 @@ from sigrl.model.config import BackboneConfig
 
 BATCHES = (1, 32)
 GFLOP = 35.1
-"""Of one photograph, forward."""
+"""GFLOP of the forward pass for one photograph."""
 
 VISION = {"image_size": 224, "patch_size": 16, "width": 768, "layers": 12, "head_width": 64}
 TEXT = {"width": 8, "heads": 1, "layers": 1}
 
 
 def tower_table() -> str:
-    """Photographs a second eager, compiled and in CUDA graphs, forward and with the backward pass."""
+    """Photographs per second: eager, compiled and with CUDA graphs, forward and with the backward pass."""
     config = BackboneConfig(embed_dim=512, vision=VISION, text=TEXT)
     backbone = Backbone(config).to("cuda", torch.bfloat16)
     parameters = [*backbone.visual.parameters()]

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.ladders TOWERS`: what each system, and each part of the method, brings.
+"""`python -m benchmarks.ladders TOWERS`: what each system and each part of the method contributes.
 
-Two ladders in one run, on frozen towers and photographs: open vocabulary (`sigrl-train ablate`'s rows, and
-why a step helps or does not), and the losses of the single-positive protocol. The tables go to stdout.
+Two ablation ladders in one run, on frozen towers: open vocabulary (the rows of `sigrl-train ablate`, and why
+a step helps or does not), and the losses of the single-positive protocol. The tables go to stdout.
 """
 
 from collections.abc import Sequence
@@ -47,14 +47,14 @@ BATCH_SIZE = 32
 SINGLE_POSITIVE_SEEDS = (0, 1, 8)
 Part = Literal["all", "open-vocabulary", "single-positive"]
 SHARP = 10.0
-"""Factor of the graph's attention vectors at the start: logits of size 3 in place of 0.3."""
+"""Initial factor of the graph's attention vectors: logits of size 3 instead of 0.3."""
 
 
 def main(
     towers: Annotated[Path, typer.Argument(help="Bundle that `pretrain` wrote with the same configuration")],
     config: Annotated[Path, typer.Option()] = Path("training/configs/bundled_unseen.yaml"),
     cache: Annotated[Path, typer.Option(help="Folder for the outputs of frozen modules")] = Path("cache"),
-    photographs: Annotated[int, typer.Option(help="Of open vocabulary: trained on, at most")] = 3200,
+    photographs: Annotated[int, typer.Option(help="Open vocabulary: most training photographs")] = 3200,
     part: Annotated[Part, typer.Option()] = "all",
 ) -> None:
     """Print the ladders as Markdown."""
@@ -64,7 +64,7 @@ def main(
     if part != "single-positive":
         bundle = load_towers(towers, settings)
         prepared = prepare(settings, bundle.model.backbone, cache)
-        # Their order is random.
+        # They are in random order.
         prepared = replace(prepared, trained=prepared.trained[:photographs])
         open_vocabulary(settings, bundle, prepared)
     if part != "open-vocabulary":
@@ -91,7 +91,7 @@ def open_vocabulary(settings: TrainingConfig, bundle: Bundle, prepared: Prepared
 
 
 def print_rows(rows: Sequence[Row]) -> None:
-    """mAP in percent: mean and deviation over the seeds."""
+    """mAP in percent: mean and standard deviation over the seeds."""
     header = ["head", "seen labels", "unseen labels", "all", "seeds"]
     cells = [
         [
@@ -105,7 +105,7 @@ def print_rows(rows: Sequence[Row]) -> None:
 
 
 def relatedness(rows: Sequence[Row], test: HeldOut) -> str:
-    """Does a part of the method help those labels that have a near relative among the trained ones?
+    """Whether a part of the method helps labels that are close to a trained label.
 
     Spearman's correlation, over labels, of the gain in average precision with the largest cosine to another
     trained label.
@@ -128,7 +128,7 @@ def relatedness(rows: Sequence[Row], test: HeldOut) -> str:
 def variants(
     settings: FitConfig, bundle: Bundle, prepared: Prepared, test: HeldOut, seeds: Sequence[int]
 ) -> list[Row]:
-    """The sigrl head under other circumstances, with what its parts do in the end."""
+    """The sigrl head with other training settings, and what its parts do after training."""
     faster = settings.model_copy(update={"learning_rate": 4 * settings.learning_rate})
     free = settings.model_copy(update={"distillation_weight": 0.0})
     tried = [
@@ -165,8 +165,8 @@ def variants(
 def on_untrained_towers(
     settings: TrainingConfig, prepared: Prepared, test: HeldOut
 ) -> tuple[Prepared, HeldOut, MatchingHead]:
-    """The same photographs and labels, seen by towers that were trained on none of these labels: ImageNet's
-    classifier and a sentence encoder, joined by the names of ImageNet's classes, patch by patch."""
+    """Features of the same photographs and labels from towers that were not trained on these labels:
+    ImageNet's classifier and a sentence encoder, joined patch by patch by the names of ImageNet's classes."""
     backbone, classifier = starting_point(settings.pretrain.backbone)
     bridge = make_bridge(backbone, classifier)
 
@@ -205,7 +205,7 @@ def sharpen(head: MatchingHead, factor: float) -> None:
 
 @torch.inference_mode()
 def look_inside(head: MatchingHead, test: HeldOut) -> str:
-    """How much the graph tells labels apart, and how far SVFR moves a token."""
+    """How strongly the graph distinguishes labels, and how far SVFR moves a token."""
     assert isinstance(head, SigRLHead)
     found = []
     if head.graph is not None:

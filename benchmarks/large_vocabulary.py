@@ -1,8 +1,8 @@
 """`python -m benchmarks.large_vocabulary COCO_FOLDER LABEL_LIST`: thousands of labels in the published form.
 
-SVFR costs the same again for every label. Run over some of them, with every label matched to the result, it
-is held against the exact answer on real photographs: over evenly spaced labels, as `svfr_labels` has it, and
-over those that score best without SVFR. The weights are the bundled checkpoint's.
+SVFR's cost grows with the number of labels. Here it runs over a subset, whose result is used for all labels,
+and is compared with the exact result on real photographs: over evenly spaced labels, as `svfr_labels` does,
+and over those with the best scores without SVFR. The weights are the bundled checkpoint's.
 """
 
 import csv
@@ -34,7 +34,7 @@ BEST = (5, 20)
 
 
 def load_model(compiled: bool) -> tuple[TaggingModel, SigRLHead]:
-    """The bundled checkpoint's model, and its head in the published form."""
+    """The bundled checkpoint's model and its head in the published form."""
     bundle = load_bundle(bundled_path())
     config = HeadConfig(form="published", top_k=bundle.manifest.head.top_k)
     model = TaggingModel(bundle.manifest.backbone, config, bundle.tokenizer)
@@ -54,14 +54,14 @@ def agreement(ours: Tensor, exact: Tensor, k: int) -> float:
 
 
 def read_names(path: Path, most: int) -> list[str]:
-    """The last column of a CSV file or the lines of a text, without repetitions."""
+    """The last column of a CSV file or the lines of a text file, without duplicates."""
     with path.open(encoding="utf-8", newline="") as file:
         names = (" ".join(row[-1].split()) for row in csv.reader(file) if row)
         return list({name.casefold(): name for name in names}.values())[:most]
 
 
 def compare(head: SigRLHead, image: ImageFeatures, labels: LabelFeatures) -> dict[Row, list[float]]:
-    """Agreement for each of `BEST`, by number of labels and how they are chosen."""
+    """Agreement for each of `BEST`, by the number of labels and how they are chosen."""
     head.svfr_labels = None
     exact, plain = head.score(image, labels)[0], MktHead(head.config).score(image, labels)[0]
     found: dict[Row, list[float]] = {(0, "spaced"): [agreement(plain, exact, k) for k in BEST]}
@@ -80,8 +80,8 @@ def compare(head: SigRLHead, image: ImageFeatures, labels: LabelFeatures) -> dic
 
 def main(
     folder: Annotated[Path, typer.Argument(help="In COCO's layout, with val2014")],
-    label_list: Annotated[Path, typer.Argument(help="CSV or text, a label a line: Open Images', say")],
-    photographs: Annotated[int, typer.Option(help="How many; each takes seconds")] = 24,
+    label_list: Annotated[Path, typer.Argument(help="CSV or text, one label per line, as Open Images'")],
+    photographs: Annotated[int, typer.Option(help="Number of photographs; each takes seconds")] = 24,
     labels: Annotated[int, typer.Option(help="How many of the list")] = 10_000,
     compiled: Annotated[bool, typer.Option(help="With torch.compile")] = True,
 ) -> None:

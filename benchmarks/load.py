@@ -1,4 +1,4 @@
-"""Load on an HTTP server: as much as it takes, or at a stated rate whatever it does with it."""
+"""Load on an HTTP server: a closed loop at its maximum throughput, or an open loop at a given rate."""
 
 import asyncio
 import random
@@ -16,13 +16,13 @@ _TIMEOUT_SECONDS = 30.0
 
 @dataclass
 class Outcome:
-    """Of one phase of load, or of several that are added."""
+    """The outcome of one phase of load, or the sum of several."""
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
-    """Seconds of those answered with 200, from when they should have been sent."""
+    """Latencies in seconds of responses with status 200, from when the request was due."""
     statuses: Counter[str] = field(default_factory=Counter)
-    """How many ended with which status, or with which exception."""
+    """Number of requests by final status or exception."""
 
     def __add__(self, other: "Outcome") -> "Outcome":
         return Outcome(
@@ -33,31 +33,31 @@ class Outcome:
 
     @property
     def per_second(self) -> float:
-        """Those answered with 200."""
+        """Number of responses with status 200."""
         return len(self.latencies) / self.seconds
 
     def percentiles(self) -> list[float]:
-        """50, 95 and 99, in milliseconds; none where nothing was answered."""
+        """The percentiles 50, 95 and 99 in milliseconds; empty without responses."""
         return [1000 * float(each) for each in np.percentile(self.latencies or [np.nan], (50, 95, 99))]
 
 
 def as_form(photograph: bytes) -> dict[str, Any]:
-    """What httpx's `post` takes, for servers that take a form."""
+    """Arguments of httpx's `post` for servers that accept a form."""
     return {"files": {"image": ("photo.jpg", photograph, "image/jpeg")}}
 
 
 class Target:
-    """An address that photographs are sent to, in turn."""
+    """An address to which photographs are sent in turn."""
 
     def __init__(
         self, url: str, photographs: Sequence[bytes], request: Callable[[bytes], dict[str, Any]] = as_form
     ) -> None:
-        # Made beforehand: what they cost is no server's.
+        # Built in advance, so that their cost does not count against the server.
         self._url, self._requests = url, [request(each) for each in photographs]
 
     def answers(self, timeout: float) -> bool:
-        """Whether a photograph is answered with 200 within so many seconds and, so that nothing can have been
-        queued before it, in one."""
+        """Whether a photograph gets status 200 within one second, which shows that the queue is empty. Waits
+        at most `timeout` seconds."""
         start = time.monotonic()
         try:
             status = httpx.post(self._url, **self._requests[0], timeout=timeout).status_code
@@ -66,7 +66,7 @@ class Target:
         return status == httpx.codes.OK and time.monotonic() - start < 1
 
     def saturate(self, seconds: float, clients: int) -> Outcome:
-        """So many clients, each of which sends the next when it is answered."""
+        """Closed loop: this many clients, each of which sends its next request after a response."""
 
         async def load(client: httpx.AsyncClient, outcome: Outcome) -> None:
             end = time.perf_counter() + seconds
@@ -80,8 +80,8 @@ class Target:
         return _measured(load)
 
     def at_rate(self, seconds: float, rate: float, middle: Callable[[], None] | None = None) -> Outcome:
-        """Open loop: so many a second arrive at random (Poisson), answered or not. `middle` is called in a
-        thread half-way."""
+        """Open loop: requests arrive at random (Poisson) at this rate per second, whether or not earlier ones
+        are finished. `middle` is called in a thread half-way."""
 
         async def load(client: httpx.AsyncClient, outcome: Outcome) -> None:
             arrivals = random.Random(0)

@@ -1,4 +1,4 @@
-"""What all benchmarks share: ratios come from one interleaved run, tables are Markdown."""
+"""Shared by all benchmarks: interleaved timing, memory measurement and Markdown tables."""
 
 import ctypes
 import gc
@@ -19,10 +19,10 @@ Key = TypeVar("Key")
 
 
 def interleaved(functions: Mapping[Key, Function], rounds: int) -> dict[Key, float]:
-    """Median seconds of each function over `rounds` rounds, in each of which every one runs once.
+    """Median seconds of each function over `rounds` rounds, each of which runs every function once.
 
-    A machine's speed changes from minute to minute: what is compared must have run side by side. One round
-    before the first warms up.
+    Rounds are interleaved because a machine's speed changes from minute to minute. An extra round before the
+    first warms up.
     """
     seconds: dict[Key, list[float]] = {name: [] for name in functions}
     for round_number in range(rounds + 1):
@@ -35,11 +35,10 @@ def interleaved(functions: Mapping[Key, Function], rounds: int) -> dict[Key, flo
 
 
 def peak_extra_mebibytes(function: Function) -> float:
-    """The peak of this process's resident memory while `function` runs, above what it was before.
-
-    For Linux with glibc."""
+    """Peak resident memory of this process while `function` runs, above the level before it. Needs Linux with
+    glibc."""
     gc.collect()
-    # What was freed but kept for later would hide what is needed now.
+    # Memory that was freed but is still held by the allocator would hide what is needed now.
     ctypes.CDLL(None).malloc_trim(0)
     before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
@@ -48,7 +47,7 @@ def peak_extra_mebibytes(function: Function) -> float:
 
 
 class Allocations(TorchDispatchMode):
-    """Counts the bytes of tensors that operators make while this is entered, backward passes included."""
+    """Counts the bytes of tensors that operators create in this context, including backward passes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,11 +78,11 @@ class Allocations(TorchDispatchMode):
 
 
 class SavedBytes:
-    """Counts the bytes that autograd keeps for the backward pass of what is computed within it. Whatever is
-    computed must live on until `total` is asked for."""
+    """Counts the bytes that autograd keeps for the backward pass of computations in this context. Their
+    results must stay alive until `total` is read."""
 
     def __init__(self, module: nn.Module) -> None:
-        """`module` holds parameters and buffers, which are there anyway and not counted."""
+        """The parameters and buffers of `module` are not counted, because they exist anyway."""
         self._storages = {tensor.untyped_storage()._cdata: 0 for tensor in module.state_dict().values()}
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._count, lambda tensor: tensor)
 
@@ -105,7 +104,7 @@ class SavedBytes:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The first column is aligned left, the others right."""
+    """A table whose first column is aligned left and the others right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -1,7 +1,8 @@
 """`python -m benchmarks.method`: the method's speed on this machine, as ratios of interleaved runs.
 
-Three tables: the image tower; the head in its published form, against the published code's shape of
-computation; whole tagging in the context form. Progress goes to stderr, the tables to stdout.
+Three tables: the image tower; the head in its published form, compared with a computation structured like the
+published code; tagging from photograph to logits in the context form. Progress goes to stderr, the tables to
+stdout.
 """
 
 import sys
@@ -32,7 +33,7 @@ from sigrl.model.heads import SigRLHead
 BATCH = 8
 LABEL_COUNTS = (20, 80, 256, 1006, 4585, 10000)
 PUBLISHED_LABEL_COUNTS = (20, 81, 256, 1006)
-"""81 in place of 80: NUS-WIDE's, for which the cost of the published code is known elsewhere too."""
+"""81, not 80: NUS-WIDE's number of labels, for which the published code's cost is also known elsewhere."""
 PATHS: dict[str, tuple[PrecisionChoice, bool]] = {
     "float32": ("float32", False),
     "bfloat16": ("bfloat16", False),
@@ -47,14 +48,14 @@ BARE, TOWER, PUBLISHED = "bare product", "image tower", "published shape, float3
 
 
 def tower_table(rounds: int, scratch: Path) -> str:
-    """ViT-B/16 on a batch of photographs: every engine beside a bare product."""
+    """ViT-B/16 on a batch of photographs: every engine compared with a plain matrix product."""
     model = vit_model("context")
     pixels = torch.randn(BATCH, 3, 224, 224)
     towers = {"torch, float32": encode_images(model, pixels), **outside_towers(model, pixels, scratch)}
     rounded = vit_model("context")
     rounded.backbone.bfloat16()
     towers["torch, bfloat16"] = encode_images(rounded, pixels.bfloat16())
-    # torch 2.13 makes products seven times slower of parameters that want no gradient.
+    # In torch 2.13, products with parameters that need no gradient are seven times slower.
     rounded.requires_grad_(True)
     towers["torch, bfloat16, torch.compile"] = torch.compile(towers["torch, bfloat16"], dynamic=True)
     for name in ("int8", "int8, compiled"):
@@ -78,7 +79,7 @@ def tower_table(rounds: int, scratch: Path) -> str:
 
 
 def head_table(rounds: int) -> str:
-    """The published form of the head on one photograph's features; GMC for every photograph, or cached."""
+    """The head in its published form on one photograph's features, with GMC per photograph or cached."""
     heads = {name: _head(*path) for name, path in PATHS.items()}
     tower_model = vit_model("context")
     tower_model.backbone.bfloat16()
@@ -118,7 +119,7 @@ def head_table(rounds: int) -> str:
 
 
 def tagging_table(rounds: int, scratch: Path) -> str:
-    """Photographs to logits in the context form: what a service does for every photograph."""
+    """From photographs to logits in the context form, as a service does for every photograph."""
     rows = []
     for subject in (vit_subject(PATHS, scratch), bundled_subject(PATHS, scratch)):
         functions = {
@@ -164,7 +165,7 @@ def _measure(what: str, functions: dict[Key, Function], rounds: int) -> dict[Key
 
 
 def main(
-    rounds: Annotated[int, typer.Option(min=1, help="Runs of each; the median counts")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each function; the median is reported")] = 5,
     part: Annotated[Part, typer.Option(help="One table only")] = "all",
 ) -> None:
     """Measure the method on this machine's CPU."""

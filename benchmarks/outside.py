@@ -1,4 +1,4 @@
-"""Other runtimes on the same image tower: ONNX Runtime, and OpenVINO as an outside reference."""
+"""The same image tower on other runtimes: ONNX Runtime, and OpenVINO as an external reference."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def outside_towers(model: TaggingModel, pixel_values: torch.Tensor, scratch: Pat
     save_bundle(scratch / "tower", vit_description("context"), model.state_dict())
     graph = scratch / "tower.onnx"
     graph.write_bytes(export(scratch / "tower", lambda *_: None).contents["onnx/image_tower.onnx"])
-    # The graph's weights are float16 behind a cast; the quantiser wants them as they are multiplied.
+    # The graph stores float16 weights behind a cast; the quantiser needs them in the type of the product.
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(scratch / "tower-folded.onnx")

@@ -1,7 +1,7 @@
-"""The published head's shape of computation, rebuilt to be held against ours: float32, nothing streamed.
+"""The published head's structure of computation, rebuilt for comparison: float32, nothing streamed.
 
-It holds what the published code holds: four [C * C, D] tensors in GMC's second layer, several [B * P * C, D]
-tensors in SVFR. The weights are our head's, so that both give the same scores.
+It allocates what the published code allocates: four [C * C, D] tensors in GMC's second layer and several
+[B * P * C, D] tensors in SVFR. The weights are our head's, so that both give the same scores.
 """
 
 import torch
@@ -32,7 +32,7 @@ def _label_graph(graph: LabelGraph, label_embeddings: Tensor) -> Tensor:
 def _graph_attention(layer: GraphAttention, nodes: Tensor) -> Tensor:
     count = len(nodes)
     mapped = layer.linear(nodes).view(count, layer.heads, -1)
-    # One source and one target for every pair of nodes, their sum, and its activation.
+    # Source, target, sum and activation for every pair of nodes.
     sources = mapped.repeat(count, 1, 1)
     targets = mapped.repeat_interleave(count, dim=0)
     pairs = functional.leaky_relu(targets + sources, NEGATIVE_SLOPE).view(count, count, layer.heads, -1)

@@ -1,4 +1,4 @@
-"""Starts what `benchmarks.serving` measures, and waits until it answers."""
+"""Starts the servers that `benchmarks.serving` measures, and waits until they respond."""
 
 import os
 import signal
@@ -19,11 +19,11 @@ START_SECONDS = 180
 
 
 class NoAnswerError(Exception):
-    """A server has ended, or takes too long."""
+    """A server has exited, or takes too long to start."""
 
 
 def free_port() -> int:
-    """One that nobody has at this moment."""
+    """A port that is free at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         return int(found.getsockname()[1])
 
@@ -32,7 +32,7 @@ def free_port() -> int:
 def running(
     command: Sequence[str], environment: Mapping[str, str], log: Path, target: Target
 ) -> Iterator[None]:
-    """A process from when it answers to its end."""
+    """Runs a server process; entered when it responds, stopped at the end."""
     with log.open("w") as file:
         process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
     try:
@@ -42,7 +42,7 @@ def running(
         print(f"{' '.join(command)}\n{log.read_text()[-3000:]}", file=sys.stderr)
         raise
     finally:
-        # As Ctrl-C, by which Ray and LitServe also end what they have started.
+        # Like Ctrl-C, on which Ray and LitServe also stop their child processes.
         process.send_signal(signal.SIGINT)
         try:
             process.wait(30)
@@ -51,7 +51,7 @@ def running(
 
 
 def ray_replicas(scratch: Path, port: int, count: int) -> list[str]:
-    """The command for deploy/ray_serve.py with so many replicas."""
+    """The command for deploy/ray_serve.py with this many replicas."""
     config = yaml.safe_load((ROOT / "deploy" / "ray_serve.yaml").read_text())
     config["http_options"]["port"] = port
     config["applications"][0]["args"] |= {"min_replicas": count, "max_replicas": count}
@@ -61,7 +61,7 @@ def ray_replicas(scratch: Path, port: int, count: int) -> list[str]:
 
 
 def environment(scratch: Path, bundle: str, data: str, more: Mapping[str, str]) -> dict[str, str]:
-    """For our own server, with a folder of data of its own."""
+    """The environment of our own server, with a separate data folder."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "deploy")]),
@@ -76,7 +76,7 @@ def environment(scratch: Path, bundle: str, data: str, more: Mapping[str, str]) 
 
 
 def wait(target: Target, process: "subprocess.Popen[bytes] | None" = None) -> None:
-    """Until it answers with nothing queued before."""
+    """Waits until the server responds with an empty queue."""
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and (process is None or process.poll() is None):
         if target.answers(START_SECONDS):

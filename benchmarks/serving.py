@@ -1,11 +1,11 @@
-"""Our service beside others under load, all with a ViT-B/16 of random weights on this machine:
+"""Our service compared with others under load, all with a ViT-B/16 of random weights on this machine:
 
     pip install -e '.[ray]' litserve && python -m benchmarks.serving
 
-infinity takes part when `--infinity` names the Python of its environment (see `peers.infinity_server`).
-Prints the tables of README and docs/scale.md: what they take at most, how long an answer takes at stated
-rates, what becomes of twice as much as they can take, and a swap under load. All servers are up all the time;
-in each round every one has its turn, so that what a shared machine does hits all of them.
+infinity is included if `--infinity` gives the Python of its environment (see `peers.infinity_server`).
+Prints the tables of README and docs/scale.md: maximum throughput, latency at given rates, behaviour at twice
+the maximum, and a swap under load. All servers run all the time and take turns in each round, so that
+fluctuations of a shared machine affect them equally.
 """
 
 import argparse
@@ -34,15 +34,15 @@ from sigrl.model.config import HeadConfig
 
 @dataclass(frozen=True)
 class Server:
-    """How one is started, with its port as the last argument, and asked."""
+    """A server to measure: its command, with the port as last argument, and its requests."""
 
     command: Sequence[str]
     path: str = "/tag"
     request: Callable[[bytes], dict[str, Any]] = as_form
     bundle: str = "sigrl"
-    """Of our own one."""
+    """The bundle, for our own server."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """What our own one is told beside."""
+    """Further settings of our own server."""
 
 
 def _ours(bundle: str, **variables: str) -> Server:
@@ -58,23 +58,23 @@ OURS = {
     "SigRL Tagger, SigRL's head, int8": _ours("sigrl", **FASTEST),
     "SigRL Tagger, CLIP's head, int8": _ours("clip", **FASTEST),
 }
-"""With CLIP's head the model does the work that it does in the peers: all else is the server's."""
+"""With CLIP's head, our model does the same work as the peers', so that differences are the server's."""
 PEERS = {
     PLAIN: ("plain_fastapi", "fastapi"),
     "LitServe": ("litserve_server", "litserve"),
     "Ray Serve, @serve.batch": ("ray_batching", "ray"),
 }
-"""Their modules, and what must be installed."""
+"""Module and required package of each peer."""
 INFINITY = {"infinity, float32": "float32", "infinity, int8": "int8"}
-"""All that it has on a CPU: it takes bfloat16 there for float32."""
+"""The precisions that infinity offers on a CPU; there it computes float32 as bfloat16."""
 CLIENTS = 16
 SHARES = (0.3, 0.6, 0.9)
-"""Of what the plain endpoint takes at most: the rates that all are measured at."""
+"""Rates at which all servers are measured, as shares of the plain endpoint's maximum throughput."""
 
 
 @dataclass
 class Measured:
-    """One server, all rounds together."""
+    """The results of one server over all rounds."""
 
     most: Outcome = field(default_factory=Outcome)
     at_rates: dict[float, Outcome] = field(default_factory=lambda: defaultdict(Outcome))
@@ -82,7 +82,7 @@ class Measured:
 
 
 def measure(targets: dict[str, Target], rounds: int, seconds: float) -> dict[str, Measured]:
-    """Every target's turn in every round."""
+    """Measures every target in every round."""
     measured = {name: Measured() for name in targets}
     rates: list[float] = []
     for target in targets.values():
@@ -96,7 +96,7 @@ def measure(targets: dict[str, Target], rounds: int, seconds: float) -> dict[str
                 measured[name].at_rates[rate] += target.at_rate(seconds, rate)
         for name, target in targets.items():
             measured[name].overload += target.at_rate(seconds, 2 * measured[name].most.per_second)
-            # What is left in its queue is not the next one's burden.
+            # Waits until its queue is empty, so that the next server is not slowed down.
             wait(target)
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
     return measured
@@ -116,7 +116,7 @@ def print_tables(measured: dict[str, Measured]) -> None:
     header = ["at twice that rate", "answered/s", "of the most", "p50 / p95 / p99 ms", "how all ended"]
     rows = []
     for name, each in measured.items():
-        # The seconds last until the last answer: what comes late counts against the rate.
+        # Time counts until the last response, so that late responses lower the rate.
         share = each.overload.per_second / each.most.per_second
         ends = ", ".join(f"{count} {status}" for status, count in each.overload.statuses.most_common())
         rows.append(
@@ -126,7 +126,7 @@ def print_tables(measured: dict[str, Measured]) -> None:
 
 
 def swap(target: Target, base: str, seconds: float, rate: float) -> None:
-    """Loads another checkpoint and activates it in the middle of the load."""
+    """Loads another checkpoint and activates it half-way through the load."""
     ids: list[str] = []
 
     def change() -> None:
@@ -147,7 +147,7 @@ def swap(target: Target, base: str, seconds: float, rate: float) -> None:
 
 
 def scaling(scratch: Path, photographs: Sequence[bytes], rounds: int, seconds: float) -> None:
-    """One and two replicas of a core each on Ray Serve."""
+    """One and two Ray Serve replicas with one core each."""
     most: dict[str, Outcome] = defaultdict(Outcome)
     with ExitStack() as stack:
         targets: dict[str, Target] = {}
@@ -168,7 +168,7 @@ def scaling(scratch: Path, photographs: Sequence[bytes], rounds: int, seconds: f
 
 
 def servers(infinity: Path | None, scratch: Path) -> dict[str, Server]:
-    """All that can run here."""
+    """All targets that can run here."""
     found = dict(OURS)
     for name, (module, needs) in PEERS.items():
         if find_spec(needs) is None:
@@ -217,7 +217,7 @@ def main() -> None:
 
 def _as_data_uri(photograph: bytes) -> dict[str, Any]:
     uri = f"data:image/jpeg;base64,{base64.b64encode(photograph).decode()}"
-    # As its clients ask: the other encoding is a number in decimal for each dimension.
+    # As its clients do: the other encoding is a decimal number per dimension.
     asked = {"model": "clip", "modality": "image", "encoding_format": "base64", "input": [uri]}
     return {"json": asked}
 
@@ -231,7 +231,7 @@ def _times(outcome: Outcome) -> str:
 
 
 def _save_bundles(scratch: Path) -> None:
-    """`sigrl` and `clip`, and `two`, which is to take the place of `clip`."""
+    """The bundles `sigrl` and `clip`, and `two`, which replaces `clip` in the swap."""
     description, model = vit_description("context"), vit_model("context")
     save_bundle(scratch / "store" / "sigrl", description, model.state_dict())
     head = HeadConfig(kind="clip", form="context")

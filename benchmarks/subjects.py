@@ -1,5 +1,5 @@
-"""What `benchmarks.method` measures: a ViT-B/16 with random weights, which speed does not depend on, and the
-bundled checkpoint; the bare product that rates are held against, and the head's inputs."""
+"""What `benchmarks.method` measures: a ViT-B/16 with random weights, which do not affect speed, and the
+bundled checkpoint; the plain product for comparison; and the head's inputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,20 +24,21 @@ from sigrl.training.bundles.export import export
 
 EMBED_DIM, GRID = 512, (14, 14)
 TOWER_FLOP = 35.1e9
-"""Of ViT-B/16 for one photograph of 224 pixels; a multiply-add is two."""
+"""Operations of ViT-B/16 for one photograph of 224 pixels; a multiply-add counts as two."""
 MOST_LABELS = 10_000
 CONTEXT = tuple(f"context label {number}" for number in range(80))
 
 
 def bare_product() -> tuple[Function, float]:
-    """bfloat16, 1576 x 768 by 768 x 3072: the largest of a ViT-B/16 on 8 photographs; and its work."""
+    """(bfloat16 product of 1576 x 768 and 768 x 3072, its operations): the largest product of a ViT-B/16 on 8
+    photographs."""
     left, right = torch.randn(1576, 768).bfloat16(), torch.randn(3072, 768).bfloat16()
     return lambda: functional.linear(left, right), 2 * 1576 * 768 * 3072
 
 
 def vit_description(form: str) -> Description:
-    """ViT-B/16 with the sigrl head and 80 context labels. Its text tower is one narrow layer: labels are
-    encoded outside of what is measured."""
+    """ViT-B/16 with the sigrl head and 80 context labels. Its text tower is one narrow layer, because
+    encoding labels is not measured."""
     text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
     vision = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16}
     context = CONTEXT if form == "context" else ()
@@ -52,7 +53,7 @@ def vit_description(form: str) -> Description:
 
 
 def vit_model(form: str) -> TaggingModel:
-    """The model of `vit_description`, freshly drawn."""
+    """The model of `vit_description` with newly drawn weights."""
     description = vit_description(form)
     torch.manual_seed(0)
     model = TaggingModel(description.backbone, description.head).eval().requires_grad_(False)
@@ -67,7 +68,7 @@ def encode_images(model: TaggingModel, pixel_values: torch.Tensor) -> Function:
 
 
 def head_inputs(label_count: int) -> tuple[ImageFeatures, torch.Tensor]:
-    """One photograph's features and `label_count` label embeddings, of the size that CLIP's have."""
+    """One photograph's features and `label_count` label embeddings, of CLIP's size."""
     patches = GRID[0] * GRID[1]
     generator = torch.Generator().manual_seed(label_count)
 
@@ -84,10 +85,10 @@ class Subject:
     name: str
     engines: Mapping[str, Engine]
     labels: Mapping[str, LabelFeatures]
-    """`MOST_LABELS` of them, by engine."""
+    """`MOST_LABELS` encoded labels, by engine."""
 
     def tagging(self, engine_name: str, label_count: int, batch: int) -> Function:
-        """Pixel values of a batch to its logits."""
+        """Computes the logits of a batch of pixel values."""
         engine = self.engines[engine_name]
         labels = self.labels[engine_name]
         some = replace(
@@ -108,7 +109,7 @@ def vit_subject(paths: Mapping[str, tuple[PrecisionChoice, bool]], scratch: Path
 
 
 def bundled_subject(paths: Mapping[str, tuple[PrecisionChoice, bool]], scratch: Path) -> Subject:
-    """The checkpoint in the package."""
+    """The bundled checkpoint."""
     return _subject("bundled", bundled_path(), paths, scratch / "bundled-onnx")
 
 

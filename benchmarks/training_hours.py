@@ -1,8 +1,8 @@
-"""`python -m benchmarks.training_hours`: hours per run of the paper's protocols, computed and not measured.
+"""`python -m benchmarks.training_hours`: hours per run of the paper's protocols, computed, not measured.
 
-Operations are counted (a multiplication and an addition are two), and divided by a share of what a GPU's
-makers give for dense bfloat16 products with float32 sums. What loading photographs costs is not in it: the
-last column says how fast they must come.
+Operations are counted (a multiply-add as two) and divided by a share of the data sheet's rate for dense
+bfloat16 products with float32 sums. Loading photographs is not included: the last column gives the required
+rate.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from benchmarks.measuring import markdown_table
 GPUS = {"H100 SXM": 989e12, "A100": 312e12, "RTX 4090": 165e12, "L4": 121e12}
 """Operations per second, from data sheets."""
 UTILIZATION = 0.35
-"""Share of it that training of a ViT reaches, by experience of others; ours was not at hand to measure."""
+"""Share of that rate that ViT training reaches in others' experience; no GPU was available to measure it."""
 WIDTH, LAYERS, EMBED_DIM = 768, 12, 512
 RESNET50 = 4.1e9 * 2 * (448 / 224) ** 2
-"""One forward pass at 448 pixels."""
+"""Operations of one forward pass at 448 pixels."""
 RECOMPUTED = 4
-"""SVFR in training: forward, forward again in the backward pass, and two products for the gradients."""
+"""Forward passes that a training step of SVFR costs: forward, recomputation, and two gradient products."""
 
 
 def vit_b16(pixels: int) -> float:
@@ -37,22 +37,22 @@ class Protocol:
 
     name: str
     photographs: int
-    """Of training, over all epochs and seeds."""
+    """Training photographs over all epochs and seeds."""
     trained: float
-    """Operations of one of them."""
+    """Operations per training photograph."""
     tested: float
     """Operations of the whole test."""
 
 
 def open_vocabulary(name: str, labels: int, tested_labels: int) -> Protocol:
-    """NUS-WIDE: 20 epochs; the teacher's forward pass, and backward through the last two blocks."""
+    """NUS-WIDE: 20 epochs with the teacher's forward pass and a backward pass through the last two blocks."""
     tower = vit_b16(224)
     trained = tower * (2 + 2 * 2 / LAYERS) + RECOMPUTED * svfr(224, labels)
     return Protocol(name, 20 * 161_789, trained, 107_859 * (tower + svfr(224, tested_labels)))
 
 
 def single_positive(name: str, photographs: int, tested: int, forward: float, head: float) -> Protocol:
-    """Ten epochs of three seeds, end to end; each epoch scores the validation part (a fifth)."""
+    """Ten epochs with three seeds, end to end; each epoch scores the validation part (a fifth)."""
     scored = 10 * photographs / 4 + tested
     trained = 3 * forward + RECOMPUTED * head
     return Protocol(name, 3 * 10 * photographs, trained, 3 * scored * (forward + head))

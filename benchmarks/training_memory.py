@@ -1,11 +1,11 @@
-"""`python -m benchmarks.training_memory`: photographs of a training step that fit a GPU of 80 GB, COMPUTED.
+"""`python -m benchmarks.training_memory`: photographs per training step on a GPU of 80 GB, COMPUTED.
 
 The open-vocabulary protocol: ViT-B/16 at 224 pixels, 925 labels, bfloat16 autocast. A step with gradients
-runs on tensors without content (torch's FakeTensorMode), and every tensor that comes and goes is counted, at
-128 and at 256 photographs: the difference is theirs. SVFR takes the shape that it has on a GPU: its fused
-kernels hold nothing, their gradients are computed a label at a time, as they are where there are many
-photographs. What does not grow with the photographs is added up: weights, teacher, gradients, AdamW's
-moments, copies of weights in half precision, a chunk of labels.
+runs on tensors without data (torch's FakeTensorMode), and every allocated and freed tensor is counted at 128
+and at 256 photographs: the difference is the cost of the photographs. SVFR is modelled as on a GPU: its fused
+kernels keep nothing, and their gradients are computed one label at a time, as for many photographs. Fixed
+costs are added up: weights, teacher, gradients, AdamW's moments, half-precision copies of weights, a chunk
+of labels.
 """
 
 import sys
@@ -43,27 +43,27 @@ TOWERS = BackboneConfig(
     quick_gelu=True,
 )
 PHOTOGRAPHS = (128, 256)
-"""So many that the graph over the labels, which is there once, is not at the peak."""
+"""Large enough that the graph over the labels, which is allocated once, does not determine the peak."""
 POSITIVES = 20
-"""Labels that hold on each photograph; NUS-WIDE's have fewer."""
+"""Positive labels per photograph; NUS-WIDE has fewer."""
 CARD, RESERVE = 80e9, 0.1
-"""Bytes of the GPU, and the share of them that CUDA's context and a parted heap may take."""
+"""Bytes of the GPU, and the share reserved for CUDA's context and fragmentation."""
 CHUNKS = 8 * blocks.ACCELERATOR_BUDGET
-"""Bytes of the tensors of one chunk of labels, where several fit the budget of a chunk."""
+"""Bytes of the tensors of one chunk of labels, if several labels fit into a chunk's budget."""
 
 
 class Memory(NamedTuple):
-    """In bytes."""
+    """Memory of a training step, in bytes."""
 
     kept: float
-    """For the backward pass."""
+    """Kept for the backward pass, per photograph."""
     peak: float
     fixed: float
-    """Whatever the number of photographs."""
+    """Independent of the number of photographs."""
 
 
 def make_task(kind: str, labels: int, frozen_layers: int) -> OpenVocabularyTask:
-    """As `sigrl.training.tasks.nuswide.run` makes it, with random weights."""
+    """The model of `sigrl.training.tasks.nuswide.run` with random weights."""
     backbone = Backbone(TOWERS)
     head = create_head(HeadConfig(kind=kind, form="published"), DIM)  # type: ignore[arg-type]
     return OpenVocabularyTask(
@@ -90,13 +90,13 @@ def measure(kind: str, labels: int, checkpointing: bool, frozen_layers: int) -> 
         fewer, more = (_step(task, photographs) for photographs in PHOTOGRAPHS)
         step = PHOTOGRAPHS[1] - PHOTOGRAPHS[0]
         kept, peak = ((many - few) / step for few, many in zip(fewer, more, strict=True))
-        # The ranking loss looks at the labels' values, which are not there.
+        # The ranking loss needs the labels' values, which fake tensors do not have.
         ranking = 4 * POSITIVES * labels * 4
         return Memory(kept + ranking, peak + ranking, _fixed(task))
 
 
 def _decouple(patch_tokens: Tensor, labels: Tensor, *_: object) -> Tensor:
-    """The kernel's shape: its result, and nothing else."""
+    """Allocates what the kernel allocates: only its result."""
     return patch_tokens.new_empty(len(patch_tokens), *labels.shape, dtype=torch.float32)
 
 
@@ -105,7 +105,7 @@ def _label_gate(patch_tokens: Tensor, *_: object) -> Tensor:
 
 
 def _step(task: OpenVocabularyTask, photographs: int) -> tuple[int, int]:
-    """Bytes kept for the backward pass, and the peak."""
+    """(bytes kept for the backward pass, peak bytes)."""
     pixel_values = torch.empty(photographs, 3, SIZE, SIZE)
     with Allocations() as allocations:
         with SavedBytes(task.module) as saved, torch.autocast("cpu", torch.bfloat16):
@@ -125,13 +125,13 @@ def _fixed(task: OpenVocabularyTask) -> float:
     weights, teacher = size(task.module.parameters()), size(task.teacher.parameters())
     trained = size(one for one in task.module.parameters() if one.requires_grad)
     in_half = size(task.module.backbone.visual.parameters()) + size(task.teacher.visual.parameters())
-    # Weights and the teacher's; a gradient and two moments; autocast's copies.
+    # Weights of model and teacher; a gradient and two moments; autocast's copies.
     return 4 * (weights + teacher) + 12 * trained + 2 * in_half + CHUNKS
 
 
 def measure_published(labels: int) -> tuple[float, float]:
-    """Bytes that the published head keeps for one photograph, in float32 as published, and those that GMC
-    keeps once. Measured at a few labels, which they grow by evenly (SVFR) and squarely (GMC)."""
+    """(bytes that the published head keeps per photograph, bytes that GMC keeps once), in float32 as
+    published. Measured with a few labels and extrapolated: linearly for SVFR, quadratically for GMC."""
     head = create_head(HeadConfig(form="published"), DIM)
     assert isinstance(head, SigRLHead)
     few = 8

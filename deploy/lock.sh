@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Pins what goes into the images: writes deploy/locks/ anew from pyproject.toml and requirements-onnx.txt.
-#     pip install uv && deploy/lock.sh            # pins are kept where they still fit
-#     deploy/lock.sh --upgrade                    # the newest that fit
-# tests/deploy/test_locks.py says when it has to be run.
+# Pins the images' packages: rewrites deploy/locks/ from pyproject.toml and requirements-onnx.txt.
+#     pip install uv && deploy/lock.sh            # keeps pins that still fit
+#     deploy/lock.sh --upgrade                    # takes the newest versions that fit
+# tests/deploy/test_locks.py fails when it has to be run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 locks=deploy/locks
@@ -12,8 +12,8 @@ compile() {
     --custom-compile-command deploy/lock.sh "$@" >/dev/null
 }
 
-# Without what torch's CUDA wheels ask for, and without torch itself, whose CPU wheels come from an index of
-# their own: torch.txt names the releases, see the Dockerfile.
+# Leaves out the requirements of torch's CUDA wheels and torch itself, whose CPU wheels come from a separate
+# index: torch.txt lists the releases, see the Dockerfile.
 cuda="$(mktemp --suffix .txt)"
 trap 'rm -f "$cuda"' EXIT
 printf '%s\n' cuda-bindings cuda-toolkit triton \
@@ -22,7 +22,7 @@ without_cuda=(--excludes "$cuda" --no-emit-package torch --no-emit-package torch
 
 compile pyproject.toml --extra postgres --extra otel -o $locks/gpu.txt "$@"
 grep -oE '^torch(vision)?==[0-9.]+' $locks/gpu.txt >$locks/torch.txt
-# Of the others the same releases as of the first.
+# The other images use the same releases as the first.
 compile pyproject.toml --extra postgres --extra otel -c $locks/gpu.txt "${without_cuda[@]}" -o $locks/cpu.txt
 compile pyproject.toml --extra postgres --extra otel --extra export --extra onnx -c $locks/gpu.txt \
   "${without_cuda[@]}" -o $locks/export.txt

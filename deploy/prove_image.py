@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Builds an image by the Dockerfile and tries it, with no container engine: buildah in chroot isolation.
+"""Builds an image from the Dockerfile and tests it without a container engine: buildah in chroot isolation.
 
     deploy/prove_image.py                # onnx, which builds PyTorch's stages too
-    deploy/prove_image.py cpu onnx gpu   # the last without a GPU, and with gigabytes to fetch
+    deploy/prove_image.py cpu onnx gpu   # gpu is tested without a GPU, and downloads gigabytes
 
-The base is made of Debian's packages by mmdebstrap. Needs root, buildah, mmdebstrap, and the registries that
-apt and pip are set up for here. Prints what it found and each image's size; the exit status is 1 when
-something is not as it should be.
+The base image is made from Debian packages by mmdebstrap. Needs root, buildah, mmdebstrap, and the registries
+that apt and pip are configured for. Prints its findings and the size of each image; the exit status is 1 if
+a check fails.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 BASE = "localhost/sigrl-base"
 LIMITS = {"onnx": 700, "cpu": 1300, "gpu": 10_000}
-"""Megabytes, base included."""
+"""Largest size of each image in megabytes, including the base."""
 SECONDS_TO_READY = 120
 
 
 class Images:
-    """buildah with a storage of its own."""
+    """buildah with its own storage."""
 
     def __init__(self, work: Path) -> None:
         self.work = work
@@ -54,7 +54,7 @@ class Images:
         archive.unlink()
 
     def build(self, target: str) -> None:
-        """The index of CPU wheels is set to none: what pip is set up for here decides."""
+        """Builds a target. TORCH_INDEX is empty, so that pip uses the index configured on this machine."""
         arguments = [f"--build-arg={pair}" for pair in (f"BASE={BASE}", f"TARGET={target}", "TORCH_INDEX=")]
         config, paths = _pip_config()
         (self.work / "pip.conf").write_text(config)
@@ -64,7 +64,7 @@ class Images:
         self.call("bud", *options, secret, *volumes, *arguments, f"--tag=sigrl-tagger:{target}", str(ROOT))
 
     def megabytes(self, image: str) -> int:
-        """What the files take, unpacked."""
+        """Size of the unpacked files."""
         container = self.call("from", image)
         folder = self.call("mount", container)
         size = subprocess.run(["du", "-sm", "--apparent-size", folder], check=True, stdout=subprocess.PIPE)
@@ -72,7 +72,7 @@ class Images:
         return int(size.stdout.split()[0])
 
     def close(self) -> None:
-        """Lets go of the folder: buildah leaves its containers mounted there."""
+        """Removes all containers and unmounts the file systems that buildah leaves mounted."""
         self.call("rm", "--all")
         mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
         below = [mount for mount in mounts if Path(mount).is_relative_to(self.work)]
@@ -81,7 +81,7 @@ class Images:
 
 
 class Container:
-    """The image's own command as the image's own user, with its data in `data`."""
+    """Runs the image's own command as the image's own user, with `data` as its data folder."""
 
     def __init__(self, images: Images, image: str, data: Path) -> None:
         self.images, self.data = images, data
@@ -124,13 +124,13 @@ class Container:
             return json.load(answer)
 
     def stop(self) -> None:
-        """As an engine stops it: the signal to the image's own process, not to buildah around it."""
+        """Stops it as an engine would, with a signal to the image's process, not to the buildah around it."""
         assert self.process is not None
         os.kill(_service_below(self.process.pid), signal.SIGTERM)
         assert self.process.wait(60) == 0, self.log.read_text()
 
     def kill(self) -> None:
-        """Ends what a failure may have left."""
+        """Kills the process if a failed check has left it running."""
         if self.process is not None and self.process.poll() is None:
             os.kill(_service_below(self.process.pid), signal.SIGKILL)
             self.process.wait()
@@ -142,8 +142,8 @@ def prove(images: Images, target: str) -> None:
     images.build(target)
     print(f"{image}: built in {time.monotonic() - began:.0f} s", flush=True)
     size = images.megabytes(image)
-    print(f"{image}: {size} MB, {size - images.megabytes(BASE)} MB of them over the base", flush=True)
-    assert size <= LIMITS[target], f"more than {LIMITS[target]} MB"
+    print(f"{image}: {size} MB, {size - images.megabytes(BASE)} MB of them on top of the base", flush=True)
+    assert size <= LIMITS[target], f"larger than {LIMITS[target]} MB"
 
     with tempfile.TemporaryDirectory() as folder:
         container = Container(images, image, Path(folder))
@@ -167,7 +167,7 @@ def _try(container: Container, image: str, target: str) -> None:
 
     container.key = container.run("sigrl", "key", "create", "proof", "--scope", "vocabulary").strip()
     container.start()
-    print(f"{image}: ready, by its own health check", flush=True)
+    print(f"{image}: ready according to its health check", flush=True)
     photograph = (ROOT / "examples" / "cat.jpg").read_bytes()
     vocabulary = (ROOT / "examples" / "vocabulary.json").read_bytes()
     answer = container.ask("POST", "/v1/tag?labels=cat,rocket&top_k=1", photograph, "image/jpeg")
@@ -177,14 +177,14 @@ def _try(container: Container, image: str, target: str) -> None:
     container.ask("PUT", "/v1/vocabularies/house", vocabulary, "application/json")
     container.stop()
     assert not container.healthy()
-    print(f"{image}: SIGTERM ended it", flush=True)
+    print(f"{image}: stops on SIGTERM", flush=True)
 
     container.start()
     answer = container.ask("POST", "/v1/tag?vocabulary=house", photograph, "image/jpeg")
     assert answer["vocabulary"]["name"] == "house", answer
     container.run("sigrl", "doctor")
     container.stop()
-    print(f"{image}: what was registered is there after a restart", flush=True)
+    print(f"{image}: a registered vocabulary survives a restart", flush=True)
 
 
 def _check_contents(container: Container, target: str) -> None:
@@ -202,7 +202,7 @@ def _check_contents(container: Container, target: str) -> None:
 
 
 def _service_below(pid: int) -> int:
-    """The last of a chain of processes, each the only child of any thread of the one before."""
+    """The last process of a chain in which each process has a single child."""
     while children := [
         child
         for thread in Path(f"/proc/{pid}/task").iterdir()
@@ -213,25 +213,25 @@ def _service_below(pid: int) -> int:
 
 
 def _pip_config() -> tuple[str, set[Path]]:
-    """What pip is told on this machine, by files and variables, and the paths that it names."""
+    """pip's configuration on this machine, from files and variables, and the paths that it refers to."""
     told = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
-    # Variables win over files.
+    # Variables override files.
     files = re.findall(r"^global\.([\w-]+)='(.*)'$", told, re.MULTILINE)
     options = dict(files + re.findall(r"^:env:\.([\w-]+)='(.*)'$", told, re.MULTILINE))
     paths = set[Path]()
     for value in options.values():
         for found in re.findall(r"(?:file://|^|\s)(/[^\s']+)", value):
             path = Path(found)
-            # A folder of wheels refers to others beside it.
+            # A folder of wheels may refer to folders beside it.
             paths.add(path if path.is_file() else Path(*path.parts[:3]))
     lines = [f"{name} = {value}" for name, value in options.items()]
     return "\n".join(["[global]", *lines, ""]), {path for path in paths if path.exists()}
 
 
 def _target(name: str) -> str:
-    # Not argparse's `choices`, which refuse the empty list that `*` takes where nothing is named.
+    # Not argparse's `choices`, which reject the empty list that `*` yields without arguments.
     if name not in LIMITS:
         raise argparse.ArgumentTypeError(f"{name} is not one of {', '.join(LIMITS)}")
     return name
@@ -240,7 +240,7 @@ def _target(name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="*", type=_target, metavar="|".join(LIMITS))
-    parser.add_argument("--work", type=Path, help="Folder that keeps base and layers for the next time.")
+    parser.add_argument("--work", type=Path, help="Folder that keeps base and layers for the next run.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sigrl-image-") as temporary:
         images = Images(arguments.work or Path(temporary))

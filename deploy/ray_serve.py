@@ -1,9 +1,10 @@
-"""The service on Ray Serve, one application in each replica:
+"""The service on Ray Serve, with one application in each replica:
 
     PYTHONPATH=deploy serve run ray_serve:tagger max_replicas=8 num_gpus=0.5
 
-Settings are the variables SIGRL_* of each machine, as everywhere. Replicas share what is registered and which
-checkpoint answers through the database: a file on one machine, PostgreSQL (SIGRL_DATABASE_URL) on several.
+As everywhere, the settings are the variables SIGRL_* of each machine. Replicas share registered vocabularies
+and the active checkpoint through the database: a file on one machine, PostgreSQL (SIGRL_DATABASE_URL) on
+several.
 """
 
 from fastapi import FastAPI
@@ -13,32 +14,32 @@ from ray import serve
 from sigrl.service.app import create_app
 from sigrl.service.settings import Settings, load_settings
 
-# More than a replica ever has in hand: it queues and refuses by its own measure, in pixels.
-_MOST_IN_HAND = 1000
+# More than a replica ever processes at once, because it limits its queue itself, in pixels.
+_MAX_ONGOING_REQUESTS = 1000
 
 
 class Arguments(BaseModel):
-    """What can be said after `ray_serve:tagger`."""
+    """The arguments after `ray_serve:tagger`."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     min_replicas: int = Field(default=1, ge=1)
-    """How many there are when nobody asks anything."""
+    """Number of replicas without load."""
     max_replicas: int = Field(default=2, ge=1)
-    """How many there may be."""
+    """Largest number of replicas."""
     target_ongoing_requests: float = Field(default=8, gt=0)
-    """More in hand on the mean replica, and another one is started; fewer, and one is let go. Some full
-    batches' worth, so that what waits is work and not a start."""
+    """Mean number of requests in progress per replica above which another replica starts, and below which one
+    stops. It should be worth several full batches, so that short bursts do not start replicas."""
     upscale_delay_s: float = Field(default=30, ge=0)
-    """Seconds that there must be more in hand before another one is started."""
+    """Seconds for which that number must be exceeded before another replica starts."""
     num_cpus: float = Field(default=1, gt=0)
-    """Cores of a replica."""
+    """CPU cores per replica."""
     num_gpus: float = Field(default=0, ge=0)
-    """GPUs of a replica; 0.5 lets two share one."""
+    """GPUs per replica; with 0.5, two replicas share one."""
 
 
 class Replica:
-    """What a replica of Ray Serve does beside answering."""
+    """Builds the application in a Ray Serve replica and reports its health."""
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         settings = load_settings(replica=serve.get_replica_context().replica_id.unique_id)
@@ -46,16 +47,16 @@ class Replica:
         return self._app
 
     def check_health(self) -> None:
-        """Asked by Ray every few seconds, which replaces a replica whose worker has died."""
+        """Called by Ray every few seconds; a replica whose worker has died raises here and is replaced."""
         _ = self._app.state.service.ready_tagger
 
 
 def tagger(arguments: Arguments) -> serve.Application:
-    """The application that `serve run` or a Serve config file names."""
+    """Builds the application for `serve run` or a Serve config file."""
     deployment = serve.deployment(
         serve.ingress()(Replica),
         name="tagger",
-        max_ongoing_requests=_MOST_IN_HAND,
+        max_ongoing_requests=_MAX_ONGOING_REQUESTS,
         autoscaling_config={
             "min_replicas": arguments.min_replicas,
             "max_replicas": arguments.max_replicas,
@@ -69,6 +70,6 @@ def tagger(arguments: Arguments) -> serve.Application:
 
 
 def _behind_proxy(settings: Settings) -> Settings:
-    """All that comes has passed Ray's proxy, whose address a replica does not know: keys are needed unless
-    they are switched off."""
+    """All requests come through Ray's proxy, so that a replica cannot tell local clients from others: keys
+    are required unless they are switched off."""
     return settings.model_copy(update={"keys": "required"}) if settings.keys == "auto" else settings

@@ -1,4 +1,4 @@
-"""What the command line shows: results on the standard output, everything else on the standard error."""
+"""Terminal output: results go to the standard output, everything else to the standard error."""
 
 import json
 import sys
@@ -30,17 +30,17 @@ _BAR_WIDTH = 20
 
 
 def printable(path: Path) -> str:
-    """A path for a terminal: file names may hold escape sequences, and bytes that are no text."""
+    """A path that is safe to print: file names may contain escape sequences and bytes that are not text."""
     return "".join(character if character.isprintable() else "\ufffd" for character in str(path))
 
 
 def complain(about: str, error: TaggerError) -> None:
-    """One line on the standard error: what happened, and what to do."""
+    """Prints one line to the standard error: what happened, and what to do."""
     print(f"{about}: {error.detail}; {error.hint}", file=sys.stderr, flush=True)
 
 
 def _content(taggings: "tuple[Tagging, ...]") -> dict[str, Any]:
-    """As POST /v1/tag has it."""
+    """The taggings in the form of POST /v1/tag."""
     if len(taggings) == 1:
         return taggings[0].model_dump(mode="json")
     results = [each.model_dump(mode="json", exclude={"checkpoint"}) for each in taggings]
@@ -48,7 +48,7 @@ def _content(taggings: "tuple[Tagging, ...]") -> dict[str, Any]:
 
 
 def bar(probability: float, ascii_only: bool = False) -> str:
-    """A bar of at most 20 characters, in eighths of one."""
+    """A bar of up to 20 characters, exact to an eighth of a character."""
     if ascii_only:
         return "#" * round(probability * _BAR_WIDTH)
     whole, eighths = divmod(round(probability * _BAR_WIDTH * 8), 8)
@@ -56,7 +56,7 @@ def bar(probability: float, ascii_only: bool = False) -> str:
 
 
 def percent(probability: float) -> str:
-    """In whole percent; what is neither none nor all is not called so."""
+    """The probability in whole percent; "0 %" and "100 %" only if it is exactly that."""
     if 0.0 < probability < 0.005:
         return "<1 %"
     if 0.995 <= probability < 1.0:
@@ -65,31 +65,31 @@ def percent(probability: float) -> str:
 
 
 NOTHING = "nothing recognised with confidence"
-"""What is said where no label is accepted."""
+"""Shown if no label is accepted."""
 
 
 def why_not(tag: "Tag") -> str:
-    """Of one that is not accepted."""
+    """Why a tag is not accepted."""
     if tag.probability < tag.threshold:
         return f"below {percent(tag.threshold)}"
     return "excluded by another"
 
 
 class _Rate(ProgressColumn):
-    """How many a second, once that can be told."""
+    """Items per second, once known."""
 
     def render(self, task: Task) -> Text:
         return Text("" if task.speed is None else f"{task.speed:,.1f}/s", "progress.data.speed")
 
 
 class Renderer:
-    """Shows results as they come, and on a terminal how far the work is. Used as a context manager."""
+    """Prints results as they arrive, with a progress bar on a terminal. Use it as a context manager."""
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
         self._out = Console(highlight=False)
         tables_on_terminal = self._out.is_terminal and not as_json
-        # Results and the bar must share a console where they share a terminal, or they overwrite each other.
+        # On one terminal, results and the progress bar must share a console, or they overwrite each other.
         console = self._out if tables_on_terminal else Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -117,14 +117,14 @@ class Renderer:
 
     @contextmanager
     def phase(self, description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-        """A bar while something takes its time; the callback takes how much of `total` is done."""
-        # One of one would jump from nothing to all.
+        """Shows a progress bar; the callback receives how much of `total` is done."""
+        # With a total of one, the bar would only jump from 0 to 100 %.
         task = self._progress.add_task(description, total=total, visible=total != 1)
         yield lambda done: self._progress.update(task, completed=done)
         self._progress.remove_task(task)
 
     def show(self, path: Path, result: "tuple[Tagging, ...] | ImageError") -> None:
-        """One photograph's tags by each vocabulary, or on the standard error why there are none."""
+        """Prints one photograph's tags from each vocabulary, or its error to the standard error."""
         if isinstance(result, ImageError):
             complain(printable(path), result)
         else:
@@ -140,7 +140,7 @@ class Renderer:
             self._show_tables(path, result)
 
     def warn(self, taggings: "tuple[Tagging, ...]") -> None:
-        """On the standard error which labels cannot be judged, each once."""
+        """Prints warnings about labels to the standard error, each once."""
         for tagging in taggings:
             for warning in tagging.warnings:
                 if (told := (tagging.vocabulary.hash, warning.label)) not in self._warned:
@@ -148,7 +148,7 @@ class Renderer:
                     print(f"'{warning.label}': {warning.message}", file=sys.stderr, flush=True)
 
     def tell(self, text: str) -> None:
-        """A line after the results, for people alone."""
+        """Prints a line after the results, unless the output is JSON."""
         if not self._as_json:
             self._out.print(Text(text), soft_wrap=True)
 

@@ -1,1 +1,1 @@
-"""What the tagger says of everyday photographs, held against dense labels. Run by `__main__`."""
+"""Evaluates the tagger on everyday photographs with dense labels. Run by `__main__`."""

@@ -1,10 +1,10 @@
-"""`python -m benchmarks.everyday [BUNDLE]`: what users get for photographs that nobody chose.
+"""`python -m benchmarks.everyday [BUNDLE]`: the quality of tags on photographs that nobody selected.
 
-The tagger answers as it does in the product: with the vocabulary `everyday` at its defaults, and briefly, as
-it does without options. Dense labels of 565 names judge it: a name holds, does not hold, or nobody is sure;
-pairs nobody is sure of count in no measure. A tag that is none of the names counts as the nearest name above
-it in its vocabulary's hierarchy (`husky` as `dog`), each name once a photograph; without such a name it
-counts as shown, and is neither right nor wrong. All photographs go through the model once.
+The tagger is used as in the product: with the vocabulary `everyday` at its defaults, and with the brief
+answer that it gives without options. It is judged by dense labels of 565 names: each name applies, does not
+apply, or is unsure; unsure pairs count in no measure. A tag that is not among the names counts as the nearest
+broader name in its vocabulary's hierarchy (`husky` as `dog`), each name once per photograph; without such a
+name, it counts as shown but as neither right nor wrong. All photographs go through the model once.
 """
 
 import json
@@ -43,10 +43,10 @@ _DATA = Path(__file__).parents[3] / "shared" / "data" / "everyday"
 def main(
     bundle: Annotated[Path | None, typer.Argument(help="The bundled checkpoint if not given")] = None,
     data: Annotated[Path, typer.Option(help="Folder with labels.jsonl, names.txt and photographs")] = _DATA,
-    engine: Annotated[str | None, typer.Option(help="What computes; else what SIGRL_ENGINE says")] = None,
+    engine: Annotated[str | None, typer.Option(help="Engine; by default SIGRL_ENGINE")] = None,
     left_out: Annotated[
         Path | None,
-        typer.Option(help="Names, one a line, left out of all supervision: also measured apart"),
+        typer.Option(help="Names, one per line, that had no supervision; also measured separately"),
     ] = None,
     with_baselines: Annotated[
         bool, typer.Option("--baselines", help="Also a linear probe, ImageNet's classifier, a constant")
@@ -54,10 +54,10 @@ def main(
     coco: Annotated[Path | None, typer.Option(help="Folder in COCO's layout, with val2014")] = None,
     imagenette: Annotated[Path | None, typer.Option(help="Folder of class folders named by synset")] = None,
     cache: Annotated[Path, typer.Option(help="Folder for the outputs of frozen modules")] = Path("cache"),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the numbers here")] = None,
     page: Annotated[Path | None, typer.Option(help="Write fifty photographs' tags here, as Markdown")] = None,
 ) -> None:
-    """Measure tags on everyday photographs, and on others where their folders are named."""
+    """Measure tags on everyday photographs, and on other sets whose folders are given."""
     photographs = read(data)
     apart = _left_out(left_out, photographs.names)
     judged = photographs.take(np.flatnonzero(photographs.splits != "train"))
@@ -95,8 +95,7 @@ def main(
 def product_ways(
     tagger: Tagger, everyday: Vocabulary, photographs: Photographs
 ) -> tuple[dict[str, Decisions], list[Verdict]]:
-    """What the product says of the photographs, by its name in the table; and the brief answers themselves.
-    Raises ImageError, ModelError."""
+    """(the product's tags, by their row in the table; the brief answers). Raises ImageError, ModelError."""
     own, names = tagger.vocabulary, photographs.names
     questions = [question(tagger, everyday), question(tagger, own, brief=True)]
     every, brief = asked(tagger, photographs.paths, questions, "photographs")
@@ -110,7 +109,7 @@ def product_ways(
 
 
 def _left_out(file: Path | None, names: tuple[str, ...]) -> Booleans:
-    """Marks the names in the file, [C]. Raises DataError for one that is none of `names`."""
+    """Marks the names in the file, [C]. Raises DataError for a name that is not among `names`."""
     found = np.zeros(len(names), bool)
     for line in [] if file is None else file.read_text(encoding="utf-8").splitlines():
         if line.strip() not in names:

@@ -1,5 +1,4 @@
-"""Asks the tagger as its users do, once for each photograph, and counts its tags by the names that labels
-judge."""
+"""Tags each photograph once, as users do, and maps the tags to the names that have dense labels."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from sigrl.service.errors import ModelError
 from sigrl.service.images.decoding import open_image
 from sigrl.service.images.files import read
 from sigrl.service.schemas.tagging import Tagging
-from sigrl.service.tagging.scoring import Question, BatchItem, pixel_values
+from sigrl.service.tagging.scoring import BatchItem, Question, pixel_values
 from sigrl.service.tagging.selection import Selection
 from sigrl.service.tagging.tagger import Tagger
 
@@ -28,29 +27,29 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer to one question about one photograph."""
+    """The tags of one photograph for one question."""
 
     tagging: Tagging
     probabilities: Floats
-    """Of all labels of the question's vocabulary, as they are answered, [L]."""
+    """Reported probabilities of all labels of the question's vocabulary, [L]."""
 
     @property
     def implied(self) -> tuple[str, ...]:
-        """Broader labels that follow from those shown and are not shown themselves."""
+        """Broader labels that the shown ones imply and that are not shown themselves."""
         return tuple(getattr(label, "label", label) for label in getattr(self.tagging, "implied", ()))
 
 
 def question(tagger: Tagger, vocabulary: Vocabulary, *, brief: bool = False) -> Question:
-    """What `Tagger.tag_many` asks with a vocabulary at its defaults; `brief`: what it asks of the tagger's
-    own when it is given none."""
-    return Question(tagger.engine, vocabulary, tagger.label_features(vocabulary), Selection(brief=brief))
+    """The question that `Tagger.tag_many` asks with a vocabulary at its defaults; with `brief`, the one that
+    it asks without labels."""
+    return tagger.question(vocabulary, Selection(brief=brief))
 
 
 def asked(
     tagger: Tagger, paths: Sequence[Path], questions: Sequence[Question], description: str
 ) -> list[list[Verdict]]:
-    """The verdicts on each question, photograph by photograph, from one image pass; with a progress bar on
-    stderr. Raises ImageError for a file that cannot be tagged, ModelError."""
+    """Verdicts for each question, one per photograph, from a single image pass; shows a progress bar on
+    stderr. Raises ImageError for a file that cannot be tagged, and ModelError."""
     found: list[list[Verdict]] = [[] for _ in questions]
     with ThreadPoolExecutor(2) as threads:
 
@@ -69,8 +68,8 @@ def asked(
 
 
 def judged_names(vocabulary: Vocabulary, names: Sequence[str]) -> dict[str, int]:
-    """Of each label of `vocabulary` that can be judged, the column of the name that it counts as: its own, or
-    the nearest of those above it, so that `husky` counts as `dog`. Others have none."""
+    """By label, the column of the name that it counts as: its own or the nearest broader one, so that `husky`
+    counts as `dog`. Labels without such a name are left out."""
     columns = {name.casefold(): column for column, name in enumerate(names)}
     labels = {label.name.casefold(): label for label in vocabulary.labels}
     found: dict[str, int] = {}
@@ -89,7 +88,8 @@ def shown_names(
     names: Sequence[str],
     labels_of: Callable[[Verdict], Sequence[str]],
 ) -> Decisions:
-    """What `labels_of` takes from each verdict, by name, each name once a photograph (see `judged_names`)."""
+    """The labels that `labels_of` takes from each verdict, mapped to names; each name counts once per
+    photograph (see `judged_names`)."""
     columns = judged_names(vocabulary, names)
     shown: Booleans = np.zeros((len(verdicts), len(names)), bool)
     counts = np.zeros(len(verdicts), np.int64)
@@ -101,7 +101,7 @@ def shown_names(
 
 
 def name_probabilities(verdicts: Sequence[Verdict], vocabulary: Vocabulary, names: Sequence[str]) -> Floats:
-    """[N, C]; of a name that is not in the vocabulary 0."""
+    """[N, C]; 0 for names that are not in the vocabulary."""
     own = {name.casefold(): row for row, name in enumerate(vocabulary.names)}
     every = np.stack([verdict.probabilities for verdict in verdicts])
     found = np.zeros((len(verdicts), len(names)))
@@ -112,17 +112,17 @@ def name_probabilities(verdicts: Sequence[Verdict], vocabulary: Vocabulary, name
 
 
 def shown_labels(verdict: Verdict) -> tuple[str, ...]:
-    """Those shown."""
+    """The labels shown."""
     return verdict.tagging.labels
 
 
 def with_implied(verdict: Verdict) -> tuple[str, ...]:
-    """The labels shown, then those that follow from them."""
+    """The labels shown, followed by those that they imply."""
     return (*shown_labels(verdict), *verdict.implied)
 
 
 def progress(items: Sequence[Item], description: str) -> Iterator[Item]:
-    """The items, with a progress bar on stderr, so that stdout holds nothing but results."""
+    """Iterates with a progress bar on stderr, so that stdout contains only results."""
     yield from track(items, description, console=Console(stderr=True))
 
 

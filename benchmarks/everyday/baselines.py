@@ -1,4 +1,4 @@
-"""What else could tag these photographs: a linear probe, ImageNet's own classifier, a constant guess."""
+"""Baselines: a linear probe, ImageNet's own classifier, and a constant guess."""
 
 import sigrl.model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
 
@@ -22,7 +22,7 @@ from sigrl.service.vocabularies import builtin as vocabularies
 from sigrl.training.backbones.features import image_features
 from sigrl.training.backbones.initialisation import imagenet_class_names, load_efficientnet_lite2
 
-# Fixed, whatever the measured checkpoint does, so that these rows are the same before and after.
+# Independent of the measured checkpoint, so that these rows are comparable between runs.
 PREPROCESSING = Preprocessing(image_size=320, resize="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
 _THRESHOLD = 0.5
 _RIDGE = 1e-2
@@ -30,17 +30,17 @@ _STEPS = 200
 
 
 class FrozenTrunk:
-    """EfficientNet-Lite2 with its ImageNet weights, and the classifier that was trained with it."""
+    """EfficientNet-Lite2 with its ImageNet weights and classifier."""
 
     def __init__(self, cache: Path) -> None:
-        """`cache`: a folder for features. Raises DataError where the weights' package is missing."""
+        """`cache`: a folder for features. Raises DataError if the package with the weights is missing."""
         self.cache = cache
         self.module: nn.Module = timm.create_model("tf_efficientnet_lite2", num_classes=0).eval()
         self.weight, self.bias = load_efficientnet_lite2(self.module)
 
     def features(self, paths: Sequence[Path], description: str) -> Tensor:
         """Pooled features of photographs, float32 [N, 1280], computed once. Raises DataError."""
-        # Its progress bar is no result.
+        # Its progress bar goes to stderr, because it is not a result.
         with redirect_stdout(sys.stderr):
             found = image_features(paths, PREPROCESSING, self.module, self.module, self.cache, description)
         return torch.from_numpy(np.asarray(found)).float()
@@ -51,8 +51,8 @@ class FrozenTrunk:
 
 
 def baselines(photographs: Photographs, judged: Photographs, cache: Path) -> dict[str, Decisions]:
-    """What each says of the `judged` of the `photographs`, by its name in the table; what is learned is
-    learned on the training split."""
+    """Each baseline's tags for the `judged` photographs, by its row in the table. The probe and the guess are
+    fitted to the training split."""
     train = photographs.take(np.flatnonzero(photographs.splits == "train"))
     trunk = FrozenTrunk(cache)
     features = trunk.features(judged.paths, "frozen features")
@@ -90,7 +90,7 @@ def linear_probe(features: Tensor, labels: Labels, judged: Tensor) -> Floats:
 
 
 def names_by_class(class_probabilities: Floats, names: Sequence[str]) -> Floats:
-    """Of each name the largest probability [N, C] among the classes that it names, 0 where it names none."""
+    """For each name, the largest probability among the classes that it names, [N, C]; 0 if it names none."""
     synonyms = {label.name: label.synonyms for label in vocabularies.builtin("everyday").labels}
     class_names = imagenet_class_names()
     found = np.zeros((len(class_probabilities), len(names)), np.float32)
@@ -101,12 +101,12 @@ def names_by_class(class_probabilities: Floats, names: Sequence[str]) -> Floats:
 
 
 def imagenet_synsets() -> list[str]:
-    """Of the 1,000 classes, in the classifier's order: "n01440764" and so on."""
+    """The synset ids of the 1,000 classes in the classifier's order, such as "n01440764"."""
     return list(ImageNetInfo("imagenet-1k").label_names())
 
 
 def classes_of(words: Sequence[str], class_names: Sequence[Sequence[str]]) -> list[int]:
-    """The classes one of whose names is one of the `words`, or ends with it: "coffee mug" is a "mug"."""
+    """The classes with a name that equals or ends with one of the `words`: "coffee mug" is a "mug"."""
     endings = tuple(f" {word.casefold()}" for word in words)
     return [
         number

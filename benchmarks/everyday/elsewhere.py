@@ -1,4 +1,4 @@
-"""The same tagger on photographs with other labels: COCO's 80, and the names of ImageNet's classes."""
+"""Evaluates the tagger on other data sets: COCO's 80 labels, and the names of ImageNet's classes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,6 @@ from benchmarks.everyday.answers import asked, name_probabilities, question, sho
 from benchmarks.everyday.baselines import FrozenTrunk, imagenet_synsets
 from benchmarks.everyday.measures import Numbers, pair_measures
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.service.tagging.scoring import Question
 from sigrl.service.tagging.selection import Selection
 from sigrl.service.tagging.tagger import Tagger
 from sigrl.service.vocabularies import builtin as vocabularies
@@ -24,8 +23,8 @@ _FIRST = 5
 
 
 def coco(tagger: Tagger, folder: Path) -> Numbers:
-    """`coco80` at its defaults on `val2014` of a folder in COCO's layout; the mean average precision is over
-    the names with at least ten positives. Raises DataError, ImageError."""
+    """Measures `coco80` at its defaults on `val2014` of a folder in COCO's layout. The mean average precision
+    covers the names with at least ten positives. Raises DataError, ImageError."""
     split = load_coco(folder, "val2014")
     vocabulary = vocabularies.builtin("coco80")
     (verdicts,) = asked(tagger, split.image_paths, [question(tagger, vocabulary)], "val2014")
@@ -41,14 +40,13 @@ def coco(tagger: Tagger, folder: Path) -> Numbers:
 
 
 def imagenet_names(tagger: Tagger, folder: Path, cache: Path) -> Numbers:
-    """On a folder of class folders named by synset, at most 60 photographs of each: how often the right name
-    is the first, and among the first five, of the 1,000 names of ImageNet's classes (the first name of each);
-    and the same of the trunk's own classifier with its 1,000 classes; in percent. Raises DataError,
-    ImageError."""
+    """Top-1 and top-5 accuracy in percent, among the first names of ImageNet's 1,000 classes, and the same
+    for the trunk's own classifier. Uses up to 60 photographs from each class folder; folders are named by
+    synset. Raises DataError, ImageError."""
     synsets = imagenet_synsets()
     folders = sorted(each for each in folder.iterdir() if each.name in synsets)
     if not folders:
-        raise DataError(f"{folder} holds no folder that is named by a synset: name another by --imagenette")
+        raise DataError(f"{folder} contains no folder named by a synset: give another one with --imagenette")
     random = np.random.default_rng(0)
     paths: list[Path] = []
     classes: list[int] = []
@@ -58,10 +56,10 @@ def imagenet_names(tagger: Tagger, folder: Path, cache: Path) -> Numbers:
         paths += chosen
         classes += [synsets.index(each.name)] * len(chosen)
     names = [each[0] for each in imagenet_class_names()]
-    # Two classes of one name, as the crane that flies and the one that lifts, are one label.
+    # Two classes with one name, such as the bird and the machine called crane, are one label.
     distinct = {name.casefold(): name for name in reversed(names)}
     vocabulary = Vocabulary.from_names(list(distinct.values()))
-    first = Question(tagger.engine, vocabulary, tagger.label_features(vocabulary), Selection(top_k=_FIRST))
+    first = tagger.question(vocabulary, Selection(top_k=_FIRST))
     (verdicts,) = asked(tagger, paths, [first], "ImageNet's names")
     right = [distinct[names[each].casefold()] for each in classes]
     ours = [[tag.label for tag in verdict.tagging.tags] for verdict in verdicts]
@@ -82,7 +80,7 @@ def imagenet_names(tagger: Tagger, folder: Path, cache: Path) -> Numbers:
 
 
 def _first_and_among(found: Sequence[Sequence[object]], right: Sequence[object]) -> tuple[float, float]:
-    """Percent of the photographs whose right answer is the first found, and one of those found."""
+    """Percent of photographs whose correct label is ranked first, and whose correct label is in the list."""
     pairs = list(zip(found, right, strict=True))
     first = np.mean([each[0] == answer for each, answer in pairs])
     return 100 * float(first), 100 * float(np.mean([answer in each for each, answer in pairs]))

@@ -1,4 +1,4 @@
-"""Reads `everyday`: photographs with dense labels, in the layout of shared/data/everyday/README.md."""
+"""Reads the data set `everyday`: photographs with dense labels, as in shared/data/everyday/README.md."""
 
 import json
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ import numpy.typing as npt
 from benchmarks.everyday.measures import Booleans, Labels
 from sigrl.training.data.dataset import DataError
 
-# Ids of photographs that were sought because a model gave them a high score for a rare name.
+# Ids of photographs that were selected because a model scored them high for a rare name.
 _SOUGHT = ("Y", "Z", "M", "R")
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """N photographs and what holds on them, of C names."""
+    """N photographs and their dense labels for C names."""
 
     names: tuple[str, ...]
     paths: tuple[Path, ...]
@@ -25,22 +25,22 @@ class Photographs:
     splits: npt.NDArray[np.str_]
     """`train`, `val` or `test`, [N]."""
     kinds: npt.NDArray[np.str_]
-    """Where they are from, [N]."""
+    """Where the photographs come from, [N]."""
     subjects: tuple[str, ...]
-    """The main subject in the labeller's words."""
+    """The main subject in the labeller's words, [N]."""
     labels: Labels
-    """[N, C]: +1 holds, 0 unsure, -1 does not hold."""
+    """[N, C]: +1 applies, 0 unsure, -1 does not apply."""
 
     def __len__(self) -> int:
         return len(self.paths)
 
     @property
     def sought(self) -> Booleans:
-        """Which were sought for rare names: prevalences among them are no usual ones, [N]."""
+        """Which were selected for rare names, so that prevalences among them are unusual, [N]."""
         return np.array([name.startswith(_SOUGHT) for name in self.ids])
 
     def take(self, rows: npt.NDArray[np.integer]) -> "Photographs":
-        """Some of them."""
+        """A subset of the photographs."""
         return Photographs(
             self.names,
             tuple(self.paths[row] for row in rows),
@@ -53,8 +53,8 @@ class Photographs:
 
 
 def read(folder: Path) -> Photographs:
-    """Reads `names.txt` and `labels.jsonl`, in the file's order. Raises DataError for files that are not
-    there or hold something else."""
+    """Reads `names.txt` and `labels.jsonl` in the file's order. Raises DataError if a file is missing or has
+    unexpected content."""
     names = tuple(_lines(folder / "names.txt"))
     columns = {name: column for column, name in enumerate(names)}
     file = folder / "labels.jsonl"
@@ -67,7 +67,7 @@ def read(folder: Path) -> Photographs:
             labels[row, [columns[name] for name in record["labels"]]] = 1
             _ = record["id"], record["split"], record["kind"], record["main"]
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file}, line {row + 1}, is no labelled photograph: {error!r}") from error
+            raise DataError(f"{file}, line {row + 1}, is not a labelled photograph: {error!r}") from error
     if not records:
         raise DataError(f"{file} lists no photograph")
     return Photographs(
@@ -85,4 +85,4 @@ def _lines(file: Path) -> list[str]:
     try:
         return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror}): name the folder with --data") from error
+        raise DataError(f"{file} cannot be read ({error.strerror}): give the folder with --data") from error

@@ -1,7 +1,7 @@
 """Measures of tags against dense labels; pure functions on NumPy arrays.
 
-Labels [N, C] are +1 where the name holds, -1 where it does not, 0 where nobody is sure; those pairs count in
-no measure. Shares are in percent.
+Labels [N, C] are +1 where the name applies, -1 where it does not, and 0 where the labeller was unsure; unsure
+pairs count in no measure. Shares are in percent.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from sigrl.model.calibration import calibration_error
 from sigrl.training.measures.metrics import average_precision_of_known
 
 LEAST_POSITIVES = 3
-"""Photographs that must show a name for its average precision to count."""
+"""Least number of positives for a name's average precision to count."""
 _DRAWS = 200
 
 Labels = npt.NDArray[np.int8]
@@ -26,41 +26,40 @@ Numbers = dict[str, float]
 
 @dataclass(frozen=True)
 class Decisions:
-    """What one way of tagging says of N photographs and C names."""
+    """The results of one way of tagging for N photographs and C names."""
 
     shown: Booleans
     """[N, C]"""
     counts: npt.NDArray[np.int64]
-    """Tags that each photograph gets, whether labels judge them or not, [N]."""
+    """Number of tags of each photograph, whether or not they have dense labels, [N]."""
     probabilities: Floats | None = None
-    """[N, C]; None where the way of tagging gives none for every name."""
+    """[N, C]; None if the way of tagging does not give one for every name."""
 
     @classmethod
     def of(cls, shown: Booleans, probabilities: Floats | None = None) -> "Decisions":
-        """Where all tags are among the names."""
+        """Results whose tags are all among the names."""
         return cls(shown, shown.sum(axis=1), probabilities)
 
     def photographs(self, rows: npt.NDArray[np.integer] | Booleans) -> "Decisions":
-        """Those of some photographs."""
+        """The results for some photographs."""
         kept = None if self.probabilities is None else self.probabilities[rows]
         return Decisions(self.shown[rows], self.counts[rows], kept)
 
     def names(self, columns: npt.NDArray[np.integer] | Booleans) -> "Decisions":
-        """Those about some names."""
+        """The results for some names."""
         kept = None if self.probabilities is None else self.probabilities[:, columns]
         return replace(self, shown=self.shown[:, columns], probabilities=kept)
 
 
 def counted_names(labels: Labels) -> Booleans:
-    """Which names hold on enough photographs for an average precision, [C]."""
+    """Which names apply to enough photographs for an average precision, [C]."""
     counted: Booleans = (labels > 0).sum(axis=0) >= LEAST_POSITIVES
     return counted
 
 
 def pair_measures(decisions: Decisions, labels: Labels, counted: Booleans) -> Numbers:
-    """Over all pairs of a photograph and a name: precision, recall and F1 (micro). Where there are
-    probabilities also the calibration error, and the mean average precision over the names `counted` [C], if
-    there are any."""
+    """Micro precision, recall and F1 over all pairs of photograph and name. With probabilities, also the
+    calibration error and, if any names are `counted` [C], the mean average precision over them."""
     right = float((decisions.shown & (labels > 0)).sum())
     judged = float((decisions.shown & (labels != 0)).sum())
     true = float((labels > 0).sum())
@@ -72,7 +71,7 @@ def pair_measures(decisions: Decisions, labels: Labels, counted: Booleans) -> Nu
     if decisions.probabilities is not None:
         found["ece"] = 100 * calibration_error(decisions.probabilities.astype(np.float32), labels)
         if counted.any():
-            # A draw of photographs may miss a name, or all of them.
+            # A bootstrap sample may have no positive for a name, or for all of them.
             some = counted & (labels > 0).any(axis=0)
             precisions = average_precision_of_known(decisions.probabilities[:, some], labels[:, some])
             found["map"] = float(precisions.mean()) if some.any() else float("nan")
@@ -80,8 +79,9 @@ def pair_measures(decisions: Decisions, labels: Labels, counted: Booleans) -> Nu
 
 
 def photograph_measures(decisions: Decisions, labels: Labels, person: int) -> Numbers:
-    """Tags a photograph; of photographs without a person, the share that gets the name in column `person`;
-    the share with no tag that holds (a tag that nobody is sure of is none), and with no tag at all."""
+    """Tags per photograph; of the photographs without a person, the share that gets the name in column
+    `person`; the share without a right tag (unsure tags do not count as right); and the share without any
+    tag."""
     without = labels[:, person] < 0
     right = (decisions.shown & (labels > 0)).any(axis=1)
     return {
@@ -93,21 +93,21 @@ def photograph_measures(decisions: Decisions, labels: Labels, person: int) -> Nu
 
 
 def all_measures(decisions: Decisions, labels: Labels, person: int, counted: Booleans) -> Numbers:
-    """Both together."""
+    """The measures of pairs and of photographs together."""
     return pair_measures(decisions, labels, counted) | photograph_measures(decisions, labels, person)
 
 
 def deviations(measure: Callable[[npt.NDArray[np.int64]], Numbers], photographs: int) -> Numbers:
-    """Standard deviations by the bootstrap: what `measure` says of 200 draws of `photographs` rows, with
-    replacement, the same in every call."""
+    """Bootstrap standard deviations: those of `measure` over 200 samples of `photographs` rows with
+    replacement, which are the same in every call."""
     random = np.random.default_rng(0)
     draws = [measure(random.integers(photographs, size=photographs)) for _ in range(_DRAWS)]
     return {name: float(np.nanstd([draw[name] for draw in draws])) for name in draws[0]}
 
 
 def oracle_thresholds(probabilities: Floats, labels: Labels) -> Floats:
-    """The threshold of each name with the best F1 on these very labels, [C]; infinite for a name that never
-    holds."""
+    """The threshold of each name with the best F1 on these same labels, [C]; infinite for a name without
+    positives."""
     thresholds = np.full(labels.shape[1], np.inf)
     for column in np.flatnonzero((labels > 0).any(axis=0)):
         known = labels[:, column] != 0
@@ -115,15 +115,14 @@ def oracle_thresholds(probabilities: Floats, labels: Labels) -> Floats:
         order = np.argsort(-values, kind="stable")
         right = holds[order].cumsum()
         f1 = 2 * right / (np.arange(1, len(order) + 1) + right[-1])
-        # A threshold takes all that are equal to it.
+        # A threshold includes all probabilities equal to it.
         f1[:-1][np.diff(values[order]) == 0] = 0
         thresholds[column] = values[order[f1.argmax()]]
     return thresholds
 
 
 def constant_guess(labels: Labels) -> Booleans:
-    """The same names for every photograph, the most frequent ones: as many as give the best micro F1 on
-    these labels, [C]."""
+    """The most frequent names, as many as give the best micro F1 if every photograph gets them, [C]."""
     right, known = (labels > 0).sum(axis=0), (labels != 0).sum(axis=0)
     order = np.argsort(-right, kind="stable")
     f1 = 2 * right[order].cumsum() / (known[order].cumsum() + right.sum())
@@ -134,7 +133,7 @@ def constant_guess(labels: Labels) -> Booleans:
 
 @dataclass(frozen=True)
 class NameCounts:
-    """How often one name is shown rightly, wrongly, and not though it holds."""
+    """How often a name is shown correctly, shown wrongly, and missed."""
 
     name: str
     right: int
@@ -143,7 +142,7 @@ class NameCounts:
 
 
 def name_counts(shown: Booleans, labels: Labels, names: tuple[str, ...]) -> list[NameCounts]:
-    """Of each name, in their order."""
+    """The counts of each name, in the order of the names."""
     right = (shown & (labels > 0)).sum(axis=0)
     wrong, missed = (shown & (labels < 0)).sum(axis=0), (~shown & (labels > 0)).sum(axis=0)
     return [

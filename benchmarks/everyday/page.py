@@ -1,4 +1,4 @@
-"""The page that shows fifty photographs' tags, unedited, beside what holds on them."""
+"""The page that shows the unedited tags of fifty photographs beside their dense labels."""
 
 from collections.abc import Sequence
 
@@ -17,8 +17,8 @@ _MARKS = {1: "", 0: "? ", -1: "✗ "}
 def photographs_page(
     photographs: Photographs, verdicts: Sequence[Verdict], vocabulary: Vocabulary, checkpoint: str
 ) -> str:
-    """Markdown: the brief answers about fifty of the test `photographs`, whose `verdicts` they are, in their
-    order; or about all where there are fewer."""
+    """Markdown with the brief answers for fifty of the test `photographs`, or for all if there are fewer;
+    `verdicts` are in the order of the photographs."""
     test = np.flatnonzero(photographs.splits == "test")
     chosen = np.sort(np.random.default_rng(SEED).permutation(test)[:_SHOWN])
     columns = judged_names(vocabulary, photographs.names)
@@ -30,7 +30,7 @@ Written by `python -m benchmarks.everyday --page docs/photographs.md` with the c
 `{checkpoint}`.
 
 A plain tag is right. ✗ is wrong. ? may be right: the labeller was not sure. · is a tag that the labels do not
-judge. *Missed* are labels that hold and are neither shown nor implied; most photographs have more labels than
+judge. *Missed* are labels that apply and are neither shown nor implied; most photographs have more labels than
 a brief answer has room for.
 """
     entries = [
@@ -46,7 +46,7 @@ a brief answer has room for.
 
 
 def _entry(title: str, holds: dict[str, int], verdict: Verdict, judged_as: dict[str, str]) -> str:
-    """`holds` says +1, 0 or -1 of each name; `judged_as` which name judges a label, if one does."""
+    """`holds` is +1, 0 or -1 for each name; `judged_as` maps labels to the names that they count as."""
 
     def marked(label: str) -> str:
         name = judged_as.get(label)

@@ -43,34 +43,34 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class Kind:
-    """Photographs from one place."""
+    """The photographs from one source."""
 
     photographs: int
     f1: float
-    """Of `everyday` at its defaults."""
+    """Measures of `everyday` at its defaults."""
     brief_precision: float
 
 
 @dataclass(frozen=True)
 class Section:
-    """What was measured on one set of photographs; in percent, but for tags shown."""
+    """The measures on one set of photographs; in percent, except for the number of tags shown."""
 
     photographs: int
     names_in_map: int
     measures: dict[str, Numbers]
-    """By the way of tagging."""
+    """Measures by way of tagging."""
     deviations: dict[str, Numbers]
-    """The same, by the bootstrap over photographs."""
+    """Their standard deviations by the bootstrap over photographs."""
     left_out: dict[str, Numbers] = field(default_factory=dict)
-    """Over the pairs with names left out of all supervision only."""
+    """Measures over only the names that were left out of all supervision."""
     kinds: dict[str, Kind] = field(default_factory=dict)
     most_wrong: list[NameCounts] = field(default_factory=list)
     most_missed: list[NameCounts] = field(default_factory=list)
 
 
 def section(photographs: Photographs, ways: Mapping[str, Decisions], left_out: Booleans) -> Section:
-    """Measures each way of tagging, in their order, `everyday` and the brief answer among them, on the
-    `photographs` that they speak of; `left_out` marks names [C], perhaps none."""
+    """Measures each way of tagging, which include `everyday` and the brief answer, on their `photographs`;
+    `left_out` [C] marks the names left out of all supervision, possibly none."""
     labels, counted = photographs.labels, counted_names(photographs.labels)
     person = photographs.names.index("person")
     compared: dict[str, Decisions] = {}
@@ -107,7 +107,7 @@ def _kinds(photographs: Photographs, ways: Mapping[str, Decisions]) -> dict[str,
     found = {}
     for kind in np.unique(photographs.kinds):
         rows = photographs.kinds == kind
-        # No average precision: some kinds are a handful of photographs.
+        # Without average precision, because some kinds have only a few photographs.
         measures = {
             name: pair_measures(
                 Decisions(ways[name].shown[rows], ways[name].counts[rows]),
@@ -121,7 +121,7 @@ def _kinds(photographs: Photographs, ways: Mapping[str, Decisions]) -> dict[str,
 
 
 def section_text(title: str, found: Section) -> str:
-    """Markdown."""
+    """The report as Markdown."""
     header = ["", *_COLUMNS.values()]
     rows = [
         [name, *(_cell(measures, found.deviations[name], column) for column in _COLUMNS)]

@@ -1,1 +1,1 @@
-"""Servers that `benchmarks.serving` measures beside ours, as their own guides have them written."""
+"""Servers that `benchmarks.serving` compares with ours, written as their own guides recommend."""

@@ -1,4 +1,4 @@
-"""The model of all peers: open_clip's ViT-B/16 with random weights, as fast as ours multiplies."""
+"""The model of all peers: open_clip's ViT-B/16 with random weights, with products as fast as ours."""
 
 import sigrl.model.torchvision_cure  # noqa: F401 (before open_clip, which imports torchvision)
 
@@ -14,11 +14,11 @@ from torch.nn import functional
 LABELS = tuple(f"label {number}" for number in range(80))
 BATCH = 8
 BATCH_SECONDS = 0.01
-"""What batchers that wait for company wait, as in their own examples."""
+"""How long batchers with a timer wait, as in their own examples."""
 
 
 class Clip:
-    """Photographs to probabilities of `LABELS`, whose embeddings are known beforehand."""
+    """From photographs to probabilities of `LABELS`, whose embeddings are precomputed."""
 
     def __init__(self) -> None:
         self._preprocess = open_clip.image_transform(224, is_train=False)
@@ -34,7 +34,7 @@ class Clip:
 
     @torch.inference_mode()
     def tag(self, pixel_values: Tensor) -> list[dict[str, float]]:
-        """A photograph's answer for each of [B, 3, 224, 224]."""
+        """A response for each photograph of [B, 3, 224, 224]."""
         images = self._model.encode_image(pixel_values.bfloat16(), normalize=True)
         rows = (100 * images @ self._labels.T).sigmoid().float().tolist()
         return [dict(zip(LABELS, row, strict=True)) for row in rows]

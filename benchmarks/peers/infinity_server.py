@@ -1,8 +1,8 @@
-"""infinity, by its own command, in an environment of its own (it wants an older torch than ours):
+"""infinity, started by its own command in a separate environment, because it needs an older torch:
 
     pip install 'infinity-emb[server,torch,vision]==0.0.78' aiohttp
 
-It makes embeddings of photographs; their products with those of labels are left to whoever asks.
+It returns embeddings of photographs; the client multiplies them with those of labels.
 """
 
 import json
@@ -34,7 +34,7 @@ if __name__ == "__main__":
     save_model(folder)
     program = str(Path(sys.executable).with_name("infinity_emb"))
     model = ["--model-id", str(folder), "--served-model-name", "clip", "--batch-size", "8"]
-    # Without its cache of answers: the same few photographs come again and again.
+    # Without its response cache, because the same few photographs are sent again and again.
     how = ["--device", "cpu", "--dtype", precision, "--no-bettertransformer", "--no-vector-disk-cache"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
     os.execve(program, [program, "v2", *model, *how, "--port", port], environment)

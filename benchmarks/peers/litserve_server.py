@@ -11,13 +11,13 @@ from benchmarks.peers.clip import BATCH, BATCH_SECONDS, Clip
 
 
 class Api(litserve.LitAPI):
-    """Decodes for each, and runs the model on a batch."""
+    """Decodes each photograph separately and runs the model on a batch."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002
         self._clip = Clip()
 
     def decode_request(self, request: Request) -> Tensor:
-        # By then it is the form that came with it.
+        # At this point the request is its form.
         return self._clip.pixel_values(request["image"].file.read())
 
     def batch(self, inputs: list[Tensor]) -> Tensor:

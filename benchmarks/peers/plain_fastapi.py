@@ -1,4 +1,4 @@
-"""An endpoint as one writes it first: a photograph in, the model, an answer."""
+"""The simplest FastAPI endpoint: it runs the model on the photograph of each request."""
 
 import sys
 
@@ -13,7 +13,7 @@ clip = Clip()
 
 @app.post("/tag")
 def tag(image: UploadFile) -> dict[str, float]:
-    """In a thread for each request, as FastAPI does with a `def`."""
+    """Runs in a thread per request, because FastAPI does so for a `def`."""
     return clip.tag(clip.pixel_values(image.file.read())[None])[0]
 
 

@@ -16,7 +16,7 @@ app = FastAPI()
 @serve.deployment(max_ongoing_requests=100)
 @serve.ingress(app)
 class Tagger:
-    """One replica, with all cores for the model as the others have them."""
+    """One replica, whose model uses all cores like the other servers'."""
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
-"""Many requests, one model: what waits when the model becomes free goes through it together.
+"""Continuous batching: whatever waits when the model becomes free goes through it together.
 
-Knows neither HTTP nor engines. There is no timer to tune: the worker takes a batch when it is free, so
-batches grow by themselves while the model is busy, and an idle server adds no delay.
+Independent of HTTP and engines. There is no timer to tune: the worker takes a batch whenever it is free, so
+batches grow while the model is busy, and an idle server adds no delay.
 """
 
 import asyncio
@@ -26,24 +26,24 @@ _LAST_BATCH_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """What may wait, and what may go through the model at once."""
+    """How much may wait, and how much may go through the model at once."""
 
     waiting_items: int
     waiting_pixels: int
-    """Of the items as they came."""
+    """Sum of the original sizes of the waiting items."""
     batch_items: int
     batch_pixels: int
-    """Of the items as they go into the model. One of any size may."""
+    """Sum of the sizes of a batch's items as model input. A single item may exceed it."""
 
 
 class Batcher(Generic[Item, Result]):
-    """Puts items through `run` in batches, in one thread.
+    """Passes items to `run` in batches, in one thread.
 
-    What is promised, whatever items, clients and `run` do: an item that was admitted gets its own result, its
-    own error (see `BatchWorker`) or DeadlineError; nobody waits beyond the deadline; items whose waiter left
-    or whose deadline passed do not reach `run`; and every permit comes back.
+    Guarantees, whatever items, clients and `run` do: an admitted item gets its own result, its own error (see
+    `BatchWorker`) or DeadlineError; nobody waits beyond the deadline; items whose client disconnected or
+    whose deadline passed do not reach `run`; and every permit is returned.
 
-    Belongs to the event loop in which `start` was called.
+    Bound to the event loop in which `start` was called.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class Batcher(Generic[Item, Result]):
         self._admits = self._runs = False
 
     def start(self) -> None:
-        """Begins to work."""
+        """Starts the worker and admits items."""
         self._worker.start()
         self._admits = self._runs = True
 
     async def close(self, seconds: float) -> None:
-        """Admits nothing more, finishes what was admitted within `seconds`, and fails what is left then."""
+        """Stops admitting items, waits up to `seconds` for the admitted ones, and fails the rest."""
         self._admits = False
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -73,16 +73,16 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def seconds_since_success(self) -> float:
-        """Since `run` last gave a result; infinite before the first."""
+        """Seconds since `run` last returned a result; infinite before the first."""
         return self._worker.seconds_since_success
 
     @contextmanager
     def admit(self, pixels: Sequence[int], seconds: float) -> "Iterator[list[Place[Item, Result]]]":
-        """Places for a request's items, all or none; those still held are given back at the end.
+        """Yields places for all of a request's items or raises; returns those still held at the end.
 
         Args:
-            pixels: the size of each item as it came.
-            seconds: until the deadline of all of them.
+            pixels: the original size of each item.
+            seconds: time until the deadline of all items.
 
         Raises:
             NotReadyError: the batcher is not running.
@@ -105,7 +105,7 @@ class Batcher(Generic[Item, Result]):
                 place.leave(reason)
 
     async def answer(self, entry: Entry[Item, Result]) -> tuple[Result, float]:
-        """What `Place.run` does, without its deadline."""
+        """`Place.run` without its deadline."""
         if not self._runs:
             raise NotReadyError.leaving()
         self._waiting.add(entry)
@@ -118,8 +118,8 @@ class Batcher(Generic[Item, Result]):
 
 
 class Place(Generic[Item, Result]):
-    """One item's permit, from its admission to its answer. As a context manager it is given back at the end
-    of the block, before the other places of its request."""
+    """The permit of one item, from its admission to its result. As a context manager, it returns the permit
+    at the end of the block, independently of the other places of its request."""
 
     def __init__(
         self, batcher: Batcher[Item, Result], request: object, pixels: int, deadline: float, seconds: float
@@ -137,7 +137,7 @@ class Place(Generic[Item, Result]):
         self.leave(kind)
 
     def leave(self, reason: type[BaseException] | None = None) -> None:
-        """Gives the permit back, once; `reason` is the exception that ended the work, for the metrics."""
+        """Returns the permit once; `reason` is the exception that ended the work, for the metrics."""
         if not self._held:
             return
         self._held = False
@@ -149,8 +149,8 @@ class Place(Generic[Item, Result]):
             metrics.IMAGES_EXPIRED.inc()
 
     async def in_time(self, work: Awaitable[Anything]) -> Anything:
-        """What `work` gives. Raises DeadlineError, and cancels it, at the deadline."""
-        # Not `timeout_at`: the clock of another loop than asyncio's own may begin elsewhere.
+        """Awaits `work`; at the deadline, cancels it and raises DeadlineError."""
+        # Not `timeout_at`: another event loop's clock may differ from `time.monotonic`.
         timeout = asyncio.timeout(self._deadline - time.monotonic())
         try:
             async with timeout:
@@ -159,13 +159,13 @@ class Place(Generic[Item, Result]):
             if not timeout.expired():
                 raise
             raise DeadlineError(
-                f"there was no answer within {self._seconds:g} s", "try again, with fewer at once"
+                f"no result within {self._seconds:g} s", "try again with fewer photographs at once"
             ) from error
 
     async def run(self, item: Item, pixels: int) -> tuple[Result, float]:
-        """Puts an item of so many pixels through the model: (result, seconds that it waited).
+        """Runs an item with this many pixels of model input; returns (result, seconds that it waited).
 
-        Raises DeadlineError, NotReadyError when the batcher closes, or what the item's run raised.
+        Raises DeadlineError, NotReadyError if the batcher closes, or the item's own error.
         """
         answer: asyncio.Future[tuple[Result, float]] = asyncio.get_running_loop().create_future()
         entry = Entry(self._request, item, pixels, self._deadline, answer)

@@ -1,4 +1,4 @@
-"""A queue in which requests take turns."""
+"""A queue in which requests take turns (round robin)."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Sized(Protocol):
-    """What the queue must know of an entry."""
+    """What the queue requires of an entry."""
 
     @property
     def pixels(self) -> int:
-        """What it adds to a batch."""
+        """What the entry adds to the size of a batch."""
         ...
 
 
@@ -18,8 +18,8 @@ Entry = TypeVar("Entry", bound=Sized)
 
 
 class FairQueue(Generic[Entry]):
-    """First come first served within a request, one each in turn between requests: a single photograph waits
-    for one of each other request's and not for the sixty-four of one. Not safe for threads by itself."""
+    """Round robin between requests, first in first out within each: a single photograph waits for one entry
+    of every other request, not for all 64 entries of one. Not thread-safe."""
 
     def __init__(self) -> None:
         self._turns: OrderedDict[object, deque[Entry]] = OrderedDict()
@@ -29,12 +29,12 @@ class FairQueue(Generic[Entry]):
         return self._length
 
     def put(self, request: object, entry: Entry) -> None:
-        """Adds an entry at the end of its request's."""
+        """Adds an entry after the others of its request."""
         self._turns.setdefault(request, deque()).append(entry)
         self._length += 1
 
     def remove(self, request: object, entry: Entry) -> None:
-        """Takes an entry out, if it still waits."""
+        """Removes an entry if it is still queued."""
         waiting = self._turns.get(request, deque())
         if entry in waiting:
             waiting.remove(entry)
@@ -43,8 +43,8 @@ class FairQueue(Generic[Entry]):
                 del self._turns[request]
 
     def take(self, max_items: int, max_pixels: int, wanted: Callable[[Entry], bool]) -> list[Entry]:
-        """The next batch: as many as wait, up to the limits, at least one if any is wanted. What is no longer
-        wanted is dropped."""
+        """Takes the next batch: as many entries as the limits allow, and at least one if any is wanted.
+        Entries that are no longer wanted are dropped."""
         batch: list[Entry] = []
         pixels = 0
         while self._turns and len(batch) < max_items:

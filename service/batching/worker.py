@@ -1,4 +1,4 @@
-"""The thread that the model belongs to."""
+"""The thread that runs the model."""
 
 import asyncio
 import logging
@@ -22,29 +22,30 @@ _PAUSE_AFTER_FAILURE = 0.1
 
 @dataclass(eq=False, slots=True)
 class Entry(Generic[Item, Result]):
-    """An item in the queue, and who waits for it."""
+    """An item in the queue, and the future of its result."""
 
     request: object
-    """Entries of one request take turns with those of others."""
+    """Identifies the request; entries of different requests take turns."""
     item: Item
     pixels: int
     deadline: float
     answer: asyncio.Future[tuple[Result, float]]
-    """Gets the result and the seconds that the item waited."""
+    """Receives the result and the seconds that the item waited."""
     queued: float = field(default_factory=time.monotonic)
     waited: float = 0.0
 
     def wanted(self) -> bool:
-        """Whether somebody waits for it, and in time."""
+        """Whether somebody still waits for it and its deadline has not passed."""
         return not self.answer.done() and time.monotonic() < self.deadline
 
 
 class BatchWorker(Generic[Item, Result]):
-    """Takes a batch when it is free and puts it through `run`, for ever.
+    """Passes batches to `run`, one whenever it is free, until it is stopped.
 
-    When `run` raises, the batch is cut in halves until only the items that it cannot take fail with what it
-    raised; it may also return an exception in an item's place. A fault in the worker itself fails the batch
-    in hand, is counted and logged, and the worker begins anew. Answers are given in the loop of `start`.
+    If `run` raises, the batch is halved repeatedly, so that only the items that cause it fail with that
+    exception; `run` may also return an exception in an item's place. A fault of the worker itself fails the
+    current batch and is counted and logged, and the worker restarts. Results are set in the event loop of
+    `start`.
     """
 
     def __init__(
@@ -61,14 +62,14 @@ class BatchWorker(Generic[Item, Result]):
         self._last_success: float | None = None
 
     def start(self) -> None:
-        """Begins to work."""
+        """Starts the thread."""
         self._loop = asyncio.get_running_loop()
-        # A daemon: a model that hangs must not keep the process from ending.
+        # A daemon, so that a hanging model does not keep the process alive.
         self._thread = threading.Thread(target=self._supervise, name="sigrl-model", daemon=True)
         self._thread.start()
 
     async def stop(self, seconds: float) -> None:
-        """Takes no other batch, and waits so long for the end of the one in hand."""
+        """Takes no further batch, and waits up to `seconds` for the current one."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -82,17 +83,17 @@ class BatchWorker(Generic[Item, Result]):
             self._changed.notify()
 
     def withdraw(self, entry: Entry[Item, Result]) -> None:
-        """Takes an entry out of the queue, if it is still there."""
+        """Removes an entry from the queue if it is still there."""
         with self._changed:
             self._queue.remove(entry.request, entry)
             metrics.QUEUE_LENGTH.set(len(self._queue))
 
     @property
     def seconds_since_success(self) -> float:
-        """Since `run` last gave a result; infinite before the first."""
+        """Seconds since `run` last returned a result; infinite before the first."""
         return float("inf") if self._last_success is None else time.monotonic() - self._last_success
 
-    # What follows runs in the thread.
+    # The methods below run in the thread.
 
     def _supervise(self) -> None:
         while not self._stopping:
@@ -100,9 +101,9 @@ class BatchWorker(Generic[Item, Result]):
                 self._work()
             except BaseException as error:
                 metrics.WORKER_FAILURES.inc()
-                _logger.exception("the model's worker failed and begins anew")
+                _logger.exception("the model's worker failed and restarts")
                 fault = f"the worker failed: {type(error).__name__}"
-                failures = [ModelError(fault, "try again; the log says more") for _ in self._in_hand]
+                failures = [ModelError(fault, "try again; see the server's log") for _ in self._in_hand]
                 self._post(self._in_hand, failures)
                 self._in_hand = []
                 time.sleep(_PAUSE_AFTER_FAILURE)
@@ -116,7 +117,7 @@ class BatchWorker(Generic[Item, Result]):
             self._in_hand = []
 
     def _next_batch(self) -> list[Entry[Item, Result]]:
-        """Waits for one; empty when the work is over."""
+        """Waits for a batch; empty when the worker stops."""
         with self._changed:
             while not self._stopping:
                 batch = self._queue.take(self._batch_items, self._batch_pixels, Entry.wanted)
@@ -131,7 +132,7 @@ class BatchWorker(Generic[Item, Result]):
         return []
 
     def _settle(self, entries: Sequence[Entry[Item, Result]]) -> None:
-        """Gives every entry its result or its own error."""
+        """Gives each entry its result or its own error."""
         entries = [entry for entry in entries if entry.wanted()]
         if not entries:
             return
@@ -153,14 +154,14 @@ class BatchWorker(Generic[Item, Result]):
         self._post(entries, outcomes)
 
     def _post(self, entries: Sequence[Entry[Item, Result]], outcomes: Sequence[Result | Exception]) -> None:
-        # A closed loop raises: nobody waits any more.
+        # A closed loop raises RuntimeError; then nobody waits any more.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(_answer, entries, outcomes)
+            self._loop.call_soon_threadsafe(_set_outcomes, entries, outcomes)
 
 
-def _answer(entries: Sequence[Entry[Item, Result]], outcomes: Sequence[Result | Exception]) -> None:
+def _set_outcomes(entries: Sequence[Entry[Item, Result]], outcomes: Sequence[Result | Exception]) -> None:
     for entry, outcome in zip(entries, outcomes, strict=True):
-        # Whoever left meanwhile must not cost the others their answers.
+        # A future that was cancelled meanwhile must not affect the others.
         if entry.answer.done():
             continue
         if isinstance(outcome, Exception):

@@ -38,8 +38,8 @@ Rows = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Question:
-    """What every worker is asked; what it loads, it finds on its own machine."""
+class WorkerConfig:
+    """What every worker is given; it loads its files from its own machine."""
 
     settings: Settings
     asked: tuple[Vocabulary, ...]
@@ -66,7 +66,7 @@ class RaySource:
         """
         self._checkpoint = BundleStore.of(settings).find(configured(settings), trusted=True).checkpoint_id
         self._asked = tuple(asked) or (vocabularies.find(settings.vocabulary, settings),)
-        self._question = Question(settings, self._asked, selection)
+        self._config = WorkerConfig(settings, self._asked, selection)
         try:
             _reach(cluster)
             ray.init(cluster, log_to_driver=False, logging_level=logging.ERROR)
@@ -99,7 +99,7 @@ class RaySource:
             rows = [{"path": os.fsencode(path.absolute())} for path in some]
             tagged = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
                 _Worker,
-                fn_constructor_args=(self._question,),
+                fn_constructor_args=(self._config,),
                 batch_size=_BLOCK,
                 compute=ActorPoolStrategy(size=min(workers, blocks)),
                 num_cpus=1,
@@ -112,13 +112,13 @@ class RaySource:
 class _Worker:
     """One model, in an actor of Ray Data."""
 
-    def __init__(self, question: Question) -> None:
-        self._question = question
-        self._tagger = Tagger.from_settings(question.settings)
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        self._tagger = Tagger.from_settings(config.settings)
 
     def __call__(self, rows: Rows) -> Rows:
         paths = [Path(os.fsdecode(bytes(path))) for path in rows["path"]]
-        results = self._tagger.tag_by_each(paths, self._question.asked, self._question.selection)
+        results = self._tagger.tag_by_each(paths, self._config.asked, self._config.selection)
         return {"outcome": np.array([_as_json(result) for result in results], dtype=object)}
 
 

@@ -1,4 +1,4 @@
-"""How a candidate's answers differ from those of the checkpoint that answers."""
+"""Measures how a candidate's results differ from those of the active checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class _Counts:
 
 
 class Drift:
-    """Counts what `DriftReport` tells; memory does not grow with the photographs. Safe for threads."""
+    """Accumulates the figures of `DriftReport` in constant memory. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -55,7 +55,7 @@ class Drift:
     def add(
         self, old: tuple[Sequence[Question], ScoredImage], new: tuple[Sequence[Question], ScoredImage]
     ) -> None:
-        """One photograph, as both have answered the same questions about it."""
+        """Adds one photograph that the old and the new checkpoint scored for the same questions."""
         with self._lock:
             self._photographs += 1
             for before, after, old_scores, new_scores in zip(
@@ -76,17 +76,17 @@ class Drift:
                 self._new_seconds += new[1].model_seconds + new[1].score_seconds
 
     def note_errors(self, old: float | None, new: float | None) -> None:
-        """Their calibration errors."""
+        """Records the calibration errors of both checkpoints."""
         with self._lock:
             self._errors = old, new
 
     def fail(self) -> None:
-        """The candidate could not tag a photograph that the active one could."""
+        """Records that the candidate failed on a photograph that the active checkpoint tagged."""
         with self._lock:
             self._failures += 1
 
     def report(self, checkpoint: str, settings: Settings) -> DriftReport:
-        """What has been counted, held against the settings' limits."""
+        """The report so far, checked against the limits of the settings."""
         with self._lock:
             return self._report(checkpoint, settings)
 
@@ -141,12 +141,12 @@ def _exceeded(
     if all(limit is None for _, _, limit in limits):
         return ()
     found = [
-        f"{what} is {value:g}, the limit {limit:g}"
+        f"{what} is {value:g}, above the limit of {limit:g}"
         for what, value, limit in limits
         if limit is not None and value is not None and value > limit
     ]
     if photographs < settings.drift_photographs:
-        found.append(f"{photographs} photographs were compared, {settings.drift_photographs} are wanted")
+        found.append(f"{photographs} photographs were compared, {settings.drift_photographs} are required")
     if failures:
         found.append(f"it failed on {failures} photographs")
     return tuple(found)

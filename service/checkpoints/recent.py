@@ -1,4 +1,4 @@
-"""Which vocabularies are in use, so that a new checkpoint knows them before it answers."""
+"""Remembers the vocabularies in use, so that a new checkpoint can encode them in advance."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -6,28 +6,30 @@ from threading import Lock
 
 from sigrl.model.vocabulary import Vocabulary
 
+_MAX_VOCABULARIES = 64
+_MAX_LABELS = 40_000
+
 
 class RecentVocabularies:
-    """Those that requests asked for lately, bounded by their number and their labels. Safe for threads."""
+    """The recently requested vocabularies, bounded by their number and their labels. Thread-safe."""
 
-    def __init__(self, max_vocabularies: int = 64, max_labels: int = 40_000) -> None:
-        self._max_vocabularies, self._max_labels = max_vocabularies, max_labels
+    def __init__(self) -> None:
         self._lock = Lock()
         self._used: OrderedDict[str, Vocabulary] = OrderedDict()
         self._labels = 0
 
     def note(self, vocabularies: Iterable[Vocabulary]) -> None:
-        """They were asked for."""
+        """Records that vocabularies were requested."""
         with self._lock:
             for vocabulary in vocabularies:
                 self._drop(vocabulary.content_hash)
                 self._used[vocabulary.content_hash] = vocabulary
                 self._labels += len(vocabulary.labels)
-            while len(self._used) > self._max_vocabularies or self._labels > self._max_labels:
+            while len(self._used) > _MAX_VOCABULARIES or self._labels > _MAX_LABELS:
                 self._drop(next(iter(self._used)))
 
     def all(self) -> list[Vocabulary]:
-        """Least recently used first."""
+        """All remembered vocabularies, least recently used first."""
         with self._lock:
             return list(self._used.values())
 

@@ -1,4 +1,4 @@
-"""A candidate tags what the active checkpoint has tagged, and nobody sees it but the report."""
+"""Shadow mode: a candidate tags the same photographs as the active checkpoint, only for the drift report."""
 
 import logging
 import random
@@ -18,32 +18,32 @@ _logger = logging.getLogger("sigrl")
 
 
 class Handle(Protocol):
-    """A checkpoint that stays in memory until it is given back."""
+    """Keeps a checkpoint in memory until it is released."""
 
     @property
     def tagger(self) -> Tagger:
-        """The checkpoint."""
+        """The checkpoint's tagger."""
         ...
 
     def release(self) -> None:
-        """Gives it back."""
+        """Releases the checkpoint."""
         ...
 
 
 @dataclass(frozen=True)
 class Shadow:
-    """A comparison that is going on."""
+    """A running comparison."""
 
     acquire: Callable[[], Handle | None]
-    """A handle on the candidate; None when it has been let go."""
+    """Returns a handle on the candidate; None if it is no longer in memory."""
     share: float
-    """Of the photographs, 0 to 1."""
+    """Share of the photographs to compare, 0 to 1."""
     drift: Drift
 
 
 class Shadower:
-    """Compares in a thread of its own, one photograph at a time: a candidate that is slow, hangs or fails
-    holds up nobody. What comes while it is at work is passed over, so that it never queues."""
+    """Compares one photograph at a time in a thread of its own, so that a candidate that is slow, hangs or
+    fails delays nobody. It has no queue: photographs that arrive while it is busy are skipped."""
 
     def __init__(self) -> None:
         self._threads = RequestThreads(1, "sigrl-shadow")
@@ -52,8 +52,8 @@ class Shadower:
     def offer(
         self, shadow: Shadow, photograph: bytes, questions: Sequence[Question], scored: ScoredImage
     ) -> None:
-        """Compares on a photograph that the active checkpoint has tagged, if it is drawn by lot and there is
-        time; never waits and never fails."""
+        """Compares a random share of the photographs that the active checkpoint has tagged, if the thread is
+        free. Never waits and never fails."""
         if random.random() >= shadow.share or not self._free.acquire(blocking=False):
             return
         handle = shadow.acquire()
@@ -69,7 +69,7 @@ class Shadower:
         compared.add_done_callback(done)
 
     def close(self) -> None:
-        """Takes nothing more."""
+        """Accepts no further photographs."""
         self._threads.close()
 
 
@@ -83,19 +83,17 @@ def _compare(
     except Exception:
         drift.fail()
         metrics.SHADOW_IMAGES.labels("failed").inc()
-        _logger.warning("the shadowing checkpoint failed on a photograph", exc_info=True)
+        _logger.warning("the shadow checkpoint failed on a photograph", exc_info=True)
 
 
 def tag_as(
     tagger: Tagger, photograph: bytes, questions: Sequence[Question]
 ) -> tuple[tuple[Question, ...], ScoredImage]:
-    """What another checkpoint says to the same questions. Raises what the model raises."""
+    """Tags a photograph with another checkpoint: (its own form of the questions, scores). Raises what the
+    model raises."""
     with images.open_image(photograph, tagger.limits) as image:
         values = pixel_values(image, tagger.engine.preprocessing, may_shrink=True)
-    asked = tuple(
-        Question(tagger.engine, each.vocabulary, tagger.label_features(each.vocabulary), each.selection)
-        for each in questions
-    )
+    asked = tuple(tagger.question(each.vocabulary, each.selection) for each in questions)
     (outcome,) = tagger.score([BatchItem(values, asked)])
     if isinstance(outcome, Exception):
         raise outcome

@@ -1,4 +1,4 @@
-"""A checkpoint as the runtime keeps it."""
+"""The runtime's record of a checkpoint."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,28 +10,28 @@ from sigrl.service.tagging.tagger import Tagger
 
 @dataclass(eq=False)
 class Checkpoint:
-    """A checkpoint as the runtime keeps it; changed only under the runtime's lock."""
+    """The runtime's record of a checkpoint; changed only under the lock of `CheckpointTable`."""
 
     id: str
     bundle: str | None
     state: State = State.CANDIDATE
     reason: str | None = None
     tagger: Tagger | None = None
-    """The engine and all that was made by it; None before it is loaded and once it is let go."""
+    """The engine and its encoded labels; None before loading and after removal."""
     handles: int = 0
     done: int = 0
     total: int = 0
     load_seconds: float | None = None
     has_answered: bool = False
-    """Whether it was ever active."""
+    """Whether it has ever been active."""
     drift: Drift | None = None
-    """What it was like beside the active one; None if it never was a shadow."""
+    """Its comparison with the active checkpoint; None if it was never a shadow."""
     cancelled: bool = False
-    """Nobody wants it any more, and whoever loads it shall stop."""
+    """Whether loading it should stop."""
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def info(self, *, previous: bool) -> CheckpointInfo:
-        """What is told of it."""
+        """The record as it is reported."""
         return CheckpointInfo(
             id=self.id,
             bundle=self.bundle,

@@ -1,4 +1,4 @@
-"""The checkpoints in memory, who holds them, and which one answers: states and nothing else."""
+"""The table of checkpoints: their states, their handles, and which one is active."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,11 +16,11 @@ _REMEMBERED = 20
 
 
 class CancelledLoadError(Exception):
-    """Nobody wants the checkpoint any more that is being loaded."""
+    """The checkpoint being loaded is no longer wanted."""
 
 
 class Handle:
-    """A checkpoint that stays in memory, with everything made by it, until it is given back."""
+    """Keeps a checkpoint and its encoded labels in memory until it is released."""
 
     def __init__(self, table: "CheckpointTable", checkpoint: Checkpoint, tagger: Tagger) -> None:
         self._table = table
@@ -29,7 +29,7 @@ class Handle:
         """The engine, its encoded labels, and its limits."""
 
     def release(self) -> None:
-        """Gives it back; a second time does nothing."""
+        """Releases the checkpoint; a second call does nothing."""
         checkpoint, self._checkpoint = self._checkpoint, None
         if checkpoint is not None:
             del self.tagger
@@ -43,11 +43,11 @@ class Handle:
 
 
 class CheckpointTable:
-    """Exactly one checkpoint is active at any time. Safe for threads; no method waits for another's work but
-    `wait_for_room`. Those that take an id raise CheckpointNotFoundError."""
+    """Exactly one checkpoint is active at any time. Thread-safe; only `wait_for_room` blocks. Methods that
+    take an id raise CheckpointNotFoundError."""
 
     def __init__(self, first: Checkpoint, limit: int) -> None:
-        """`first` is active from the start; `limit` is how many may be in memory."""
+        """`first` is active from the start; at most `limit` checkpoints may be in memory."""
         self._changed = Condition()
         self._limit = limit
         self._checkpoints = {first.id: first}
@@ -59,16 +59,16 @@ class CheckpointTable:
 
     @property
     def active(self) -> Checkpoint:
-        """What answers."""
+        """The active checkpoint."""
         return self._active
 
     @property
     def previous(self) -> Checkpoint | None:
-        """What answered before; None when it was let go."""
+        """The previously active checkpoint; None if it is no longer in memory."""
         return self._previous
 
     def acquire(self, checkpoint: Checkpoint | None = None) -> Handle | None:
-        """A handle on a checkpoint; None when it is not in memory or on its way out."""
+        """A handle on a checkpoint, by default the active one; None if it is not in memory or is draining."""
         with self._changed:
             checkpoint = checkpoint or self._active
             if checkpoint.tagger is None or checkpoint.state is State.DRAINING:
@@ -77,52 +77,53 @@ class CheckpointTable:
             return Handle(self, checkpoint, checkpoint.tagger)
 
     def acquire_active(self) -> Handle:
-        """A handle on what answers."""
+        """A handle on the active checkpoint."""
         handle = self.acquire()
         assert handle is not None, "the active checkpoint is always in memory"
         return handle
 
     def acquire_named(self, checkpoint_id: str) -> Handle:
-        """A handle on what a request names. Raises CheckpointStateError unless it is in memory."""
+        """A handle on the checkpoint that a request names. Raises CheckpointStateError unless it is in
+        memory."""
         checkpoint = self._checkpoints.get(checkpoint_id)
         handle = None if checkpoint is None else self.acquire(checkpoint)
         if handle is None:
             raise CheckpointStateError(
                 f"the checkpoint {checkpoint_id[:80]!a} is not in memory",
-                "GET /v1/checkpoints tells which are; without `checkpoint` the active one answers",
+                "GET /v1/checkpoints lists those that are; leave out `checkpoint` for the active one",
             )
         return handle
 
     def give_back(self, checkpoint: Checkpoint) -> None:
-        """One handle less; the last one of a draining checkpoint lets it go."""
+        """Counts one handle less; the last one removes a draining checkpoint from memory."""
         with self._changed:
             checkpoint.handles -= 1
             if checkpoint.state is State.DRAINING and not checkpoint.handles:
                 self._let_go(checkpoint)
 
     def get(self, checkpoint_id: str) -> Checkpoint:
-        """The checkpoint of that id."""
+        """The checkpoint with this id."""
         checkpoint = self._checkpoints.get(checkpoint_id)
         if checkpoint is None:
             raise CheckpointNotFoundError(
                 f"there is no checkpoint {checkpoint_id[:80]!a}",
-                "GET /v1/checkpoints and `sigrl checkpoint list` tell which there are",
+                "GET /v1/checkpoints and `sigrl checkpoint list` show all checkpoints",
             )
         return checkpoint
 
     def infos(self) -> list[CheckpointInfo]:
-        """All that are known, in the order in which they came."""
+        """All known checkpoints, in the order in which they were admitted."""
         with self._changed:
             return [each.info(previous=each is self._previous) for each in self._checkpoints.values()]
 
     def info(self, checkpoint: Checkpoint) -> CheckpointInfo:
-        """One of them."""
+        """One checkpoint as it is reported."""
         with self._changed:
             return checkpoint.info(previous=checkpoint is self._previous)
 
     def admit(self, bundle: Bundle) -> tuple[Checkpoint, bool]:
-        """The checkpoint of a bundle, and whether it has yet to be loaded. One that answered once, and to
-        which no rollback leads, makes room. Raises CheckpointStateError when there is none."""
+        """(checkpoint of a bundle, whether it still has to be loaded). If memory is full, a formerly active
+        checkpoint that no rollback needs is unloaded. Raises CheckpointStateError if there is none."""
         with self._changed:
             known = self._checkpoints.get(bundle.checkpoint_id)
             if known is not None and known.state not in GONE:
@@ -131,7 +132,7 @@ class CheckpointTable:
                 known.cancelled = False
                 return known, False
             self._make_room()
-            # At the end of the order: it is a new beginning.
+            # Removed first, so that it moves to the end of the order.
             self._checkpoints.pop(bundle.checkpoint_id, None)
             checkpoint = Checkpoint(bundle.checkpoint_id, bundle.name)
             self._checkpoints[checkpoint.id] = checkpoint
@@ -140,42 +141,42 @@ class CheckpointTable:
             return checkpoint, True
 
     def wait_for_room(self, checkpoint: Checkpoint) -> None:
-        """Returns when what is on its way out has gone. Raises CancelledLoadError."""
+        """Waits until draining checkpoints have left enough room. Raises CancelledLoadError."""
         with self._changed:
             self._changed.wait_for(lambda: checkpoint.cancelled or self._in_memory() < self._limit)
             self._check_wanted(checkpoint)
 
     def enter(self, checkpoint: Checkpoint, state: State, why: str | None = None) -> None:
-        """Brings a checkpoint into a state. Raises CancelledLoadError where it is being loaded in vain."""
+        """Sets a checkpoint's state. Raises CancelledLoadError if its loading was cancelled."""
         with self._changed:
             if state not in GONE:
                 self._check_wanted(checkpoint)
             self._enter(checkpoint, state, why)
 
     def progress(self, checkpoint: Checkpoint, done: int, total: int) -> None:
-        """So many labels are encoded. Raises CancelledLoadError."""
+        """Records how many labels are encoded. Raises CancelledLoadError."""
         with self._changed:
             self._check_wanted(checkpoint)
             checkpoint.done, checkpoint.total = done, total
 
     def settle(self, checkpoint: Checkpoint, tagger: Tagger, seconds: float) -> None:
-        """It is loaded and warm. Raises CancelledLoadError."""
+        """Records that a checkpoint is loaded and warm. Raises CancelledLoadError."""
         with self._changed:
             self._check_wanted(checkpoint)
             checkpoint.tagger, checkpoint.load_seconds = tagger, seconds
             self._enter(checkpoint, State.READY)
 
     def check_usable(self, checkpoint: Checkpoint) -> None:
-        """Raises CheckpointStateError unless it could answer at once."""
+        """Raises CheckpointStateError unless the checkpoint can be activated at once."""
         if checkpoint.state not in USABLE:
             why = f", {checkpoint.reason}" if checkpoint.reason else ""
             raise CheckpointStateError(
                 f"the checkpoint is {checkpoint.state}{why}",
-                "wait until it is ready" if checkpoint.state in ON_THE_WAY else "load its bundle",
+                "wait until it is ready" if checkpoint.state in ON_THE_WAY else "load its bundle first",
             )
 
     def flip(self, checkpoint: Checkpoint) -> None:
-        """Makes it the one that answers. Raises CheckpointStateError unless it can at once."""
+        """Activates a checkpoint. Raises CheckpointStateError unless that is possible at once."""
         with self._changed:
             self.check_usable(checkpoint)
             old, self._active, self._previous = self._active, checkpoint, self._active
@@ -186,8 +187,8 @@ class CheckpointTable:
         metrics.SWAPS.inc()
 
     def unload(self, checkpoint: Checkpoint) -> None:
-        """Lets it go as soon as nobody holds it, or stops loading it. Raises CheckpointStateError for the one
-        that answers."""
+        """Removes a checkpoint as soon as it has no handles, or stops loading it. Raises CheckpointStateError
+        for the active one."""
         with self._changed:
             if checkpoint.state is State.ACTIVE:
                 raise CheckpointStateError("the checkpoint is active", "activate another one first")
@@ -239,8 +240,8 @@ class CheckpointTable:
         ]
         if not spare:
             raise CheckpointStateError(
-                f"{len(kept)} checkpoints are in memory, and no more may be",
-                "unload one of them, or set SIGRL_CHECKPOINTS_IN_MEMORY higher",
+                f"{len(kept)} checkpoints are in memory, which is the limit",
+                "unload one of them, or raise SIGRL_CHECKPOINTS_IN_MEMORY",
             )
         self._drain(min(spare, key=lambda each: each.since))
 

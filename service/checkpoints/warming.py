@@ -1,4 +1,4 @@
-"""Everything that a checkpoint does for the first time is done before it answers anybody."""
+"""Warms up a checkpoint, so that its first request is not slower than later ones."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ import numpy as np
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.errors import StoreError, TaggerError
 from sigrl.service.settings import Settings
-from sigrl.service.tagging.scoring import BatchItem, Question
+from sigrl.service.tagging.scoring import BatchItem
 from sigrl.service.tagging.selection import Selection
 from sigrl.service.tagging.tagger import Tagger
 from sigrl.service.vocabularies.registry import VocabularyRegistry
@@ -23,10 +23,11 @@ def warm_up(
     batch_images: int,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Encodes the vocabularies, the tagger's own last so that it stays in memory longest, and lets the model
-    tag a picture: one alone, and as many at once as it may get. Raises what the model raises.
+    """Encodes the vocabularies, the tagger's own last so that the cache evicts it last, and tags a grey
+    image: once alone, and once in the largest batch. Raises what the model raises.
 
-    `progress` gets the number of labels encoded and of all; what it raises ends the work.
+    `progress` is called with the numbers of encoded labels and of all labels; an exception from it stops
+    the warm-up.
     """
     distinct = {tagger.label_key(each): each for each in (*vocabularies, tagger.vocabulary)}
     total = sum(len(vocabulary.labels) for vocabulary in distinct.values())
@@ -37,8 +38,7 @@ def warm_up(
         before += len(vocabulary.labels)
     progress(total, total)
     size = tagger.engine.preprocessing.image_size
-    features = tagger.label_features(tagger.vocabulary)
-    question = Question(tagger.engine, tagger.vocabulary, features, Selection())
+    question = tagger.question(tagger.vocabulary, Selection())
     grey = BatchItem(np.zeros((3, size, size), np.float32), (question,))
     for count in (1, batch_images):
         for outcome in tagger.score([grey] * count):
@@ -51,14 +51,14 @@ def _add(progress: Callable[[int, int], None], before: int, total: int, done: in
 
 
 def largest_batch(tagger: Tagger, settings: Settings) -> int:
-    """Photographs that the batcher puts through the model at once, at most."""
+    """The largest number of photographs in one batch."""
     pixels = tagger.engine.preprocessing.image_size**2
     return max(1, min(settings.batch_images, settings.batch_pixels // pixels))
 
 
 def registered(registry: VocabularyRegistry) -> list[Vocabulary]:
-    """All registered vocabularies in their newest versions; none while the database does not answer: what is
-    missing is encoded when it is first asked for."""
+    """The newest version of every registered vocabulary. If the database does not respond, the list may be
+    incomplete; the missing ones are encoded when they are first requested."""
     found: list[Vocabulary] = []
     after = ""
     try:
@@ -66,15 +66,15 @@ def registered(registry: VocabularyRegistry) -> list[Vocabulary]:
             found += [registry.get(entry.name) for entry in entries if entry.version is not None]
             after = entries[-1].name
     except StoreError as error:
-        _logger.warning("registered vocabularies are not encoded ahead: %s", error.detail)
+        _logger.warning("registered vocabularies are not encoded in advance: %s", error.detail)
     return found
 
 
 def reason(error: BaseException) -> str:
-    """Why a bundle could not be loaded, in a sentence."""
+    """Why a bundle could not be loaded, as a sentence."""
     if isinstance(error, TaggerError):
         return str(error)
-    # PyTorch's own, by name: it is not imported here.
+    # PyTorch's error is recognised by its name, because torch is not imported here.
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
-        return "there is not enough memory for it beside the others (unload one of them)"
+        return "there is not enough memory for another checkpoint (unload one of the others)"
     return f"{type(error).__name__}: {error}"

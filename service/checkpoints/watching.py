@@ -1,4 +1,4 @@
-"""The folder of bundles as an alternative to the API: what is copied there is loaded, and activated."""
+"""Watches the folder of bundles: a bundle that is copied there is loaded and, if so configured, activated."""
 
 import logging
 from threading import Event, Thread
@@ -11,13 +11,13 @@ from sigrl.service.schemas.checkpoints import ON_THE_WAY, State
 _logger = logging.getLogger("sigrl")
 
 Signature = tuple[tuple[str, int, int], ...]
-"""Name, size and time of change of every file."""
+"""Path, size and modification time of every file."""
 
 
 class Watcher:
-    """Looks at the folder every so often. A bundle counts when nothing about it changed between two looks and
-    all its hashes are right, so never one that is still being copied. What lies there from the start does
-    not count: that is history, and what was activated last is loaded anyway."""
+    """Polls the folder. A bundle is loaded once it did not change between two polls and all its hashes are
+    correct, so never while it is still being copied. Bundles that were there at the start are ignored: the
+    last activated one is loaded anyway."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -30,15 +30,15 @@ class Watcher:
         self._told: str | None = None
 
     def start(self) -> None:
-        """Begins to look."""
+        """Starts the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Looks no more."""
+        """Stops polling."""
         self._stop.set()
 
     def look(self) -> None:
-        """Once over the folder, and one step on with the bundle that came last."""
+        """Polls the folder once, and takes the next step with the newest bundle."""
         for name in self._runtime.bundles.names():
             signature = self._signature(name)
             if not signature or self._settled.get(name) == signature:
@@ -54,18 +54,18 @@ class Watcher:
             try:
                 self.look()
             except Exception:
-                _logger.exception("the folder of bundles could not be looked through")
+                _logger.exception("the folder of bundles could not be read")
 
     def _take(self, name: str, signature: Signature) -> None:
         try:
             read_files(self._runtime.bundles.directory / name)
             info = self._runtime.load(name)
         except CheckpointStateError as error:
-            # There may be room later.
+            # It is tried again, because there may be room later.
             self._tell(f"the bundle {name} is not loaded yet: {error}")
             return
         except (BundleError, TaggerError) as error:
-            _logger.warning("the bundle %s is passed over: %s", name, error)
+            _logger.warning("the bundle %s is ignored: %s", name, error)
         else:
             if self._settings.watch_checkpoints == "activate":
                 self._wanted = info.id
@@ -78,7 +78,7 @@ class Watcher:
                 self._runtime.shadow(checkpoint_id)
             elif state in (State.READY, State.SHADOW):
                 self._runtime.activate(checkpoint_id)
-                # Whoever goes back from it later is not overruled.
+                # A later rollback must not be undone.
                 self._wanted = None
             elif state not in ON_THE_WAY:
                 self._wanted = None
@@ -110,13 +110,13 @@ class Watcher:
                 status = path.stat()
                 found.append((str(path), status.st_size, status.st_mtime_ns))
         except OSError:
-            # It changes while it is looked at.
+            # The folder changes while it is being read.
             return ()
         return tuple(found)
 
 
 def watch(runtime: Runtime) -> Watcher | None:
-    """A watcher at work, if the settings want one."""
+    """Starts a watcher if the settings ask for one."""
     if runtime.settings.watch_checkpoints == "off":
         return None
     watcher = Watcher(runtime)

@@ -1,4 +1,4 @@
-"""A typed client of the service, for programs that have no model in them. Imports without torch and FastAPI.
+"""A typed client of the service, for programs that do not load a model. It needs neither torch nor FastAPI.
 
 from sigrl.service.client import Client
 

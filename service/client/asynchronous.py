@@ -34,7 +34,7 @@ from sigrl.service.tagging.selection import Thresholds
 
 
 class AsyncClient:
-    """A server. To be closed, or used as an asynchronous context manager. See `Client`."""
+    """A connection to a server, as an asynchronous context manager. See `Client`."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class AsyncClient:
         timeout: float = TIMEOUT_SECONDS,
         retries: int = RETRIES,
     ) -> None:
-        """As `Client`."""
+        """See `Client`."""
         self._server, self._retries = server, retries
         self._http = httpx.AsyncClient(**settings(server, api_key, timeout))
 
@@ -67,8 +67,7 @@ class AsyncClient:
         top_k: int | None = None,
         **thresholds: Unpack[Thresholds],
     ) -> TagAnswer:
-        """Tags one photograph or several in one request. Of a single one its error is raised, of several it
-        stands in the answer. Parameters as for POST /v1/tag."""
+        """See `Client.tag`."""
         wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k, thresholds)
         several = [photographs] if isinstance(photographs, Source) else photographs
         uploads = [await to_thread.run_sync(read, each) for each in several]
@@ -84,11 +83,7 @@ class AsyncClient:
         at_once: int = AT_ONCE,
         **thresholds: Unpack[Thresholds],
     ) -> AsyncIterator[Result]:
-        """Tags any number of photographs, and gives each as soon as it is tagged, whatever the order.
-
-        `photographs` is read as needed, `at_once` of them go into a request. One that cannot be tagged gives
-        its error in its result. After a cut connection those without a result are sent again.
-        """
+        """See `Client.tag_many`."""
         wanted = Wanted(labels, vocabularies, top_k, thresholds)
         following = batches(photographs, at_once)
         while (batch := await to_thread.run_sync(next, following, None)) is not None:
@@ -124,21 +119,21 @@ class AsyncClient:
         vocabulary: str | None = None,
         top_k: int | None = None,
     ) -> Explanation:
-        """Says where on a photograph labels are seen. Parameters as for POST /v1/explain."""
+        """See `Client.explain`."""
         wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k)
         return await self._send(requests.explain(await to_thread.run_sync(read, photograph), wanted))
 
     async def embed_photographs(self, photographs: Sequence[Source]) -> EmbeddingsAnswer:
-        """Vectors of photographs."""
+        """Embeds photographs."""
         uploads = [await to_thread.run_sync(read, each) for each in photographs]
         return await self._send(requests.embed_photographs(uploads))
 
     async def embed_labels(self, labels: Sequence[str]) -> EmbeddingsAnswer:
-        """Vectors of at most 1,000 labels."""
+        """Embeds up to 1,000 labels."""
         return await self._send(requests.embed_labels(labels))
 
     async def list_vocabularies(self) -> AsyncIterator[VocabularySummary]:
-        """All vocabularies in their newest versions: those that ship with sigrl, then the others by name."""
+        """Lists the newest version of every vocabulary: first the built-in ones, then the others by name."""
         after: str | None = ""
         while after is not None:
             page = await self._send(requests.list_vocabularies(after))
@@ -147,7 +142,7 @@ class AsyncClient:
             after = page.vocabularies[-1].name if page.next else None
 
     async def get_vocabulary(self, name: str, version: int | None = None) -> StoredVocabulary:
-        """A vocabulary with its labels, in its newest version if none is given."""
+        """Returns a vocabulary with its labels; the newest version by default."""
         return await self._send(requests.get_vocabulary(name, version))
 
     async def put_vocabulary(
@@ -158,12 +153,11 @@ class AsyncClient:
         if_match: str | None = None,
         new: bool = False,
     ) -> StoredSummary:
-        """Registers a vocabulary, or makes a new version of it. Raises PreconditionError where `if_match` is
-        not the ETag of what is there, or `new` is given and there is one."""
+        """See `Client.put_vocabulary`."""
         return await self._send(requests.put_vocabulary(name, labels, if_match, new))
 
     async def delete_vocabulary(self, name: str, *, if_match: str | None = None) -> None:
-        """Forgets a vocabulary with all its versions."""
+        """Deletes a vocabulary and all its versions."""
         await self._send(requests.delete_vocabulary(name, if_match))
 
     async def calibrate(
@@ -174,37 +168,35 @@ class AsyncClient:
         *,
         replace: bool = False,
     ) -> CalibrationReport:
-        """Fits a vocabulary to photographs of which is known, by the label, whether it holds; for the best F1
-        if no goal is given. All in one request, and added to those that the server has."""
+        """See `Client.calibrate`."""
         uploads = [(await to_thread.run_sync(read, source), shown) for source, shown in examples]
         return await self._send(requests.calibrate(name, uploads, goal or CalibrationGoal(), replace))
 
     async def give_feedback(
         self, photograph: Source, *, right: Sequence[str] = (), wrong: Sequence[str] = ()
     ) -> FeedbackAnswer:
-        """Says which tags of a photograph hold, and which do not."""
+        """Reports which tags of a photograph are right and which are wrong."""
         upload = await to_thread.run_sync(read, photograph)
         return await self._send(requests.give_feedback(upload, right, wrong))
 
     async def list_checkpoints(self) -> CheckpointList:
-        """What answers, and what could."""
+        """Lists the active checkpoint and those that could replace it."""
         return await self._send(requests.list_checkpoints())
 
     async def get_checkpoint(self, checkpoint: str) -> CheckpointInfo:
-        """A checkpoint as it stands, by its id."""
+        """Returns the current state of the checkpoint with this id."""
         return await self._send(requests.get_checkpoint(checkpoint))
 
     async def load_checkpoint(self, bundle: str) -> CheckpointInfo:
-        """Begins to load a bundle; `get_checkpoint` tells how far it is."""
+        """Starts to load a bundle; `get_checkpoint` reports the progress."""
         return await self._send(requests.load_checkpoint(bundle))
 
     async def activate_checkpoint(self, checkpoint: str, *, force: bool = False) -> CheckpointInfo:
-        """Makes a checkpoint the one that answers; with `force` whatever the limits of drift say, where
-        DriftError is raised else."""
+        """See `Client.activate_checkpoint`."""
         return await self._send(requests.activate_checkpoint(checkpoint, force))
 
     async def roll_back(self) -> CheckpointInfo:
-        """Brings the checkpoint back that answered before."""
+        """Reactivates the previously active checkpoint."""
         return await self._send(requests.roll_back())
 
     async def _send(self, request: Request[T]) -> T:

@@ -1,4 +1,4 @@
-"""What both clients do around a request, with no waiting in it."""
+"""What the synchronous and the asynchronous client share: connection settings, responses, pauses."""
 
 import os
 from typing import Any
@@ -13,18 +13,20 @@ from sigrl.service.errors import ParameterError, ServerError, TaggerError
 
 LOCAL = "http://127.0.0.1:8000"
 TIMEOUT_SECONDS = 90.0
-"""More than a server takes by default, so that its own word on what took too long is heard."""
+"""Longer than a server's default deadline, so that the server's own timeout error arrives first."""
 RETRIES = 4
 AT_ONCE = 32
-"""Photographs of one request; a server takes 64 by default."""
+"""Photographs in one request; a server accepts 64 by default."""
 
 
 def settings(server: str, api_key: str | None, timeout: float) -> dict[str, Any]:
-    """Arguments of an `httpx` client. Raises ParameterError for a key that cannot be sent, and
-    ServerError for what is no address."""
+    """The arguments of an `httpx` client. Raises ParameterError if the key cannot be sent in a header and
+    ServerError if the address is not a URL."""
     key = (os.environ.get("SIGRL_API_KEY", "") if api_key is None else api_key).strip()
     if not key.isascii() or not key.isprintable():
-        raise ParameterError("the API key holds what no key has", "give it as `sigrl key create` showed it")
+        raise ParameterError(
+            "the API key contains invalid characters", "copy it as `sigrl key create` printed it"
+        )
     try:
         address = httpx.URL(server)
     except httpx.InvalidURL as error:
@@ -37,18 +39,18 @@ def settings(server: str, api_key: str | None, timeout: float) -> dict[str, Any]
 
 
 def content(request: Request[T], response: httpx.Response) -> T:
-    """What an answer says, which was read. Raises the error that it tells of."""
+    """The content of a response whose body has been read. Raises the error that the response reports."""
     if not response.is_success:
         raise failure(response)
     try:
         return request.read(response)
     except (ValidationError, ValueError, KeyError) as error:
-        detail = f"what answers at {response.url} is no sigrl server, or one of another release"
-        raise ServerError(detail, "check the address, and `sigrl --version` on both sides") from error
+        detail = f"the response from {response.url} is not one of this sigrl release"
+        raise ServerError(detail, "check the address, and compare `sigrl --version` on both sides") from error
 
 
 def pause(attempts: Attempts, error: httpx.HTTPError | TaggerError, server: str) -> float:
-    """Seconds until the next attempt. Raises the error where there is none."""
+    """Seconds until the next attempt. Raises the error if there is no further attempt."""
     seconds = attempts.pause(error)
     if seconds is not None:
         return seconds

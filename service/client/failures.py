@@ -1,4 +1,4 @@
-"""Problems as they come back from a server, as the errors that they were."""
+"""Turns a server's problem documents back into the errors that caused them."""
 
 from collections.abc import Iterator
 
@@ -16,13 +16,13 @@ from sigrl.service.errors import (
 )
 
 _URN = "urn:sigrl:problem:"
-# What a proxy says in words of its own.
+# For responses of a proxy, which are not problem documents.
 _BY_STATUS: dict[int, type[TaggerError]] = {429: OverloadedError, 503: NotReadyError}
-_NO_SERVER_HINT = "start it with `sigrl serve`, or name it with --server or SIGRL_SERVER"
+_NO_SERVER_HINT = "start it with `sigrl serve`, or give its address with --server or SIGRL_SERVER"
 
 
 def failure(response: httpx.Response) -> TaggerError:
-    """The error that an answer tells of, with the seconds of its Retry-After. The answer was read."""
+    """The error that a response reports, with its Retry-After in seconds. The body must have been read."""
     after = response.headers.get("retry-after", "")
     seconds = int(after) if after.isascii() and after.isdigit() else None
     try:
@@ -33,20 +33,20 @@ def failure(response: httpx.Response) -> TaggerError:
     except ValidationError:
         kind = _BY_STATUS.get(response.status_code, ServerError)
         where = f"{response.url.scheme}://{response.url.netloc.decode()}"
-        detail = f"what answers at {where} is no sigrl server (status {response.status_code})"
+        detail = f"the response from {where} is not from a sigrl server (status {response.status_code})"
         return kind(detail, "check the address", retry_after=seconds)
     return of_problem(problem, seconds)
 
 
 def of_problem(problem: Problem, retry_after: int | None = None) -> TaggerError:
-    """The error of a problem; ServerError for one that this release does not know."""
+    """The error that a problem describes; ServerError if this release does not know its type."""
     code = problem.type.removeprefix(_URN)
     kind = next((each for each in _kinds(TaggerError) if getattr(each, "code", None) == code), ServerError)
     return kind(problem.detail, problem.hint, retry_after=retry_after)
 
 
 def unreachable(server: str, error: Exception) -> ServerError:
-    """What is told when a server cannot be asked, or leaves in the middle of its answer."""
+    """The error for a server that cannot be reached or that closes the connection during its response."""
     why = str(error) or type(error).__name__
     return ServerError(f"the server {server} does not answer: {why}", _NO_SERVER_HINT)
 

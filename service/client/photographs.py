@@ -1,4 +1,4 @@
-"""Photographs on their way to a server, and what came back of which."""
+"""The photographs sent to a server, and the result of each."""
 
 import os
 import sys
@@ -21,68 +21,68 @@ from sigrl.service.schemas.tagging import Tagging
 from sigrl.service.schemas.tags import FailedImage, TaggedImage, TagLine, TagLineBySeveral
 
 LIMITS = ImageLimits()
-"""What a server takes by default."""
+"""A server's default limits."""
 _BATCH_BYTES = LIMITS.max_bytes // 2
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A photograph that was read."""
+    """A photograph file in memory."""
 
     filename: str
     data: bytes
 
 
 Source: TypeAlias = str | Path | bytes | Upload
-"""A path, or a file's content, with a name or without."""
+"""A path, or a file's content with or without a name."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one of many photographs."""
+    """The result for one of many photographs."""
 
     index: int
-    """Its place among those that were given, from 0."""
+    """Its position among the given photographs, from 0."""
     outcome: tuple[Tagging, ...] | TaggerError
-    """Its tags by each vocabulary, or why there are none."""
+    """Its tags from each vocabulary, or the error that it failed with."""
 
     @property
     def tagging(self) -> Tagging:
-        """Its tags where one vocabulary was asked for. Raises the error."""
+        """Its tags from the only vocabulary that was requested. Raises its error if it failed."""
         if isinstance(self.outcome, TaggerError):
             raise self.outcome
         return self.outcome[0]
 
 
 def read(source: Source) -> Upload:
-    """Raises ImageNotFoundError, ImageTooLargeError."""
+    """Reads a photograph into memory. Raises ImageNotFoundError, ImageTooLargeError."""
     if isinstance(source, Upload):
         return source
     if isinstance(source, bytes):
         return Upload("photograph", source)
     data = image_files.read(Path(source), LIMITS)
-    # A name may hold bytes that are no text.
+    # A file name may contain bytes that are not valid text.
     return Upload(os.path.basename(source).encode(errors="replace").decode(), data)
 
 
 @dataclass
 class Batch:
-    """Some of many photographs: as many as go into a request, and less with every answer."""
+    """The photographs of one request; those that have their result are removed."""
 
     refused: list[Result] = field(default_factory=list)
-    """Those that were not sent at all."""
+    """The results of photographs that could not be read and were not sent."""
     waiting: dict[int, Upload] = field(default_factory=dict)
-    """By their places among all, those without an answer."""
+    """The photographs without a result, by their position among all photographs."""
     _sent: Sequence[int] = ()
     _at_once: int = sys.maxsize
 
     def uploads(self) -> list[Upload]:
-        """What is to be sent next: all without an answer, or as many as the server takes."""
+        """The photographs to send next: all without a result, or as many as the server accepts."""
         self._sent = list(self.waiting)[: self._at_once]
         return [self.waiting[index] for index in self._sent]
 
     def take(self, line: TagLine | TagLineBySeveral) -> Result:
-        """The result that a line of the answer is."""
+        """The result in one line of the response."""
         index = self._sent[line.index]
         del self.waiting[index]
         image = line.image
@@ -105,8 +105,8 @@ class Batch:
         return Result(index, tuple(taggings))
 
     def too_large(self, error: RequestTooLargeError) -> list[Result]:
-        """The request was larger than the server takes: fewer go into the next, and one that was alone has
-        its result."""
+        """Handles a request that was too large for the server: halves the next one, or returns the error as
+        the result of a photograph that was sent alone."""
         if len(self._sent) > 1:
             self._at_once = len(self._sent) // 2
             return []
@@ -115,14 +115,14 @@ class Batch:
         return [Result(index, ImageTooLargeError(error.detail, error.hint))]
 
     def check_complete(self) -> None:
-        """The answer has ended. Raises ServerError unless it was whole."""
+        """Raises ServerError if the response ended before it had a result for every photograph sent."""
         if missing := self.waiting.keys() & set(self._sent):
-            detail = f"the answer ends before {len(missing)} of {len(self._sent)} photographs"
-            raise ServerError(detail, "look into the server's log")
+            detail = f"the response lacks {len(missing)} of {len(self._sent)} photographs"
+            raise ServerError(detail, "see the server's log")
 
 
 def batches(photographs: Iterable[Source], at_once: int) -> Iterator[Batch]:
-    """Reads photographs as they are needed: at most `at_once` together, and of large ones fewer."""
+    """Reads photographs lazily into batches of at most `at_once`, fewer if the files are large."""
     batch, size = Batch(), 0
     for index, source in enumerate(photographs):
         try:

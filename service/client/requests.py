@@ -1,4 +1,4 @@
-"""Requests to the service and how their answers are read, with no connection in it."""
+"""Builds requests to the service and parses their responses; opens no connection."""
 
 import json
 import uuid
@@ -28,35 +28,35 @@ NDJSON = "application/x-ndjson"
 
 
 class StoredVocabulary(VocabularyDocument):
-    """A vocabulary with its labels, and the ETag that names this version of it."""
+    """A vocabulary with its labels and the ETag of this version."""
 
     etag: str
-    """For `if_match`."""
+    """Pass it as `if_match`."""
 
 
 class StoredSummary(VocabularySummary):
-    """The same without labels."""
+    """A vocabulary without its labels, and the ETag of this version."""
 
     etag: str
-    """For `if_match`."""
+    """Pass it as `if_match`."""
 
 
 @dataclass(frozen=True)
 class Request(Generic[T]):
-    """What is asked, and how the answer is read."""
+    """A request, and how to read its response."""
 
     method: str
     path: str
     read: Callable[[httpx.Response], T]
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """Of `httpx.Client.build_request`."""
+    """Keyword arguments of `httpx.Client.build_request`."""
     repeatable: bool = True
-    """Whether it does no harm when it is done twice."""
+    """Whether it may safely be sent twice."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to look for on photographs, and which of it to give: see POST /v1/tag."""
+    """What to look for in photographs and what to return; see POST /v1/tag."""
 
     labels: Sequence[str] | None = None
     vocabularies: Sequence[str] = ()
@@ -64,7 +64,7 @@ class Wanted:
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def fields(self) -> dict[str, Any]:
-        """As a form has them."""
+        """The fields of a form; those without a value are left out."""
         given = {
             "labels": None if self.labels is None else json.dumps(list(self.labels)),
             "vocabulary": list(self.vocabularies) or None,
@@ -75,19 +75,19 @@ class Wanted:
 
 
 def tag(uploads: Sequence[Upload], wanted: Wanted) -> Request[TagAnswer]:
-    """POST /v1/tag. Sent again it is the same request: a photograph is not tagged twice."""
+    """POST /v1/tag. It carries an Idempotency-Key: sent again, it does not tag a photograph twice."""
     return Request("POST", "/v1/tag", _content_of(TagAnswer), _tagging(uploads, wanted))
 
 
 def tag_lines(uploads: Sequence[Upload], wanted: Wanted) -> Request[None]:
-    """The same, answered line by line; read by `line`."""
+    """POST /v1/tag with a response in lines, each of which `line` parses."""
     arguments = _tagging(uploads, wanted)
     arguments["headers"]["Accept"] = NDJSON
     return Request("POST", "/v1/tag", lambda _: None, arguments)
 
 
 def line(text: str) -> TagLine | TagLineBySeveral:
-    """One photograph's line."""
+    """Parses the line of one photograph."""
     kind = TagLineBySeveral if "vocabularies" in json.loads(text) else TagLine
     return kind.model_validate_json(text)
 
@@ -123,8 +123,8 @@ def get_vocabulary(name: str, version: int | None) -> Request[StoredVocabulary]:
 def put_vocabulary(
     name: str, labels: Sequence[str] | Vocabulary | VocabularyDocument, if_match: str | None, new: bool
 ) -> Request[StoredSummary]:
-    """PUT /v1/vocabularies/{name}. With a condition it is not repeatable: its own first attempt may be what
-    has changed the vocabulary."""
+    """PUT /v1/vocabularies/{name}. Not repeatable with a condition: the first attempt may already have
+    changed the vocabulary."""
     content: object
     if isinstance(labels, Vocabulary | VocabularyDocument):
         content = labels.model_dump(mode="json", exclude_defaults=True, include={"labels", *SETTINGS})
@@ -148,10 +148,13 @@ def calibrate(
     goal: CalibrationGoal,
     replace: bool,
 ) -> Request[CalibrationReport]:
-    """POST /v1/vocabularies/{name}/calibrate. What is told twice of a photograph counts once."""
+    """POST /v1/vocabularies/{name}/calibrate. The same example sent twice counts once."""
     given = list(examples)
     shown = [
-        {"positive": [n for n, holds in each.items() if holds], "negative": [n for n in each if not each[n]]}
+        {
+            "positive": [n for n, applies in each.items() if applies],
+            "negative": [n for n in each if not each[n]],
+        }
         for _, each in given
     ]
     data = {"examples": json.dumps(shown), "goal": goal.kind, "replace": str(replace).lower()}
@@ -162,9 +165,9 @@ def calibrate(
 
 
 def give_feedback(photograph: Upload, right: Sequence[str], wrong: Sequence[str]) -> Request[FeedbackAnswer]:
-    """POST /v1/feedback. What is told twice of a photograph counts once."""
-    told = {"right": right, "wrong": wrong}
-    data = {name: json.dumps(list(tags)) for name, tags in told.items() if tags}
+    """POST /v1/feedback. The same feedback sent twice counts once."""
+    given = {"right": right, "wrong": wrong}
+    data = {name: json.dumps(list(tags)) for name, tags in given.items() if tags}
     return Request(
         "POST", "/v1/feedback", _content_of(FeedbackAnswer), {"data": data, "files": _files([photograph])}
     )
@@ -181,19 +184,19 @@ def get_checkpoint(checkpoint: str) -> Request[CheckpointInfo]:
 
 
 def load_checkpoint(bundle: str) -> Request[CheckpointInfo]:
-    """POST /v1/checkpoints/load. What is in memory already stays as it is."""
+    """POST /v1/checkpoints/load. A checkpoint that is already in memory is left unchanged."""
     arguments = {"json": {"bundle": bundle}}
     return Request("POST", "/v1/checkpoints/load", _content_of(CheckpointInfo), arguments)
 
 
 def activate_checkpoint(checkpoint: str, force: bool) -> Request[CheckpointInfo]:
-    """POST /v1/checkpoints/{id}/activate. What is active already stays so."""
+    """POST /v1/checkpoints/{id}/activate. An active checkpoint stays active."""
     arguments = {"json": {"force": force}}
     return Request("POST", f"{_checkpoint(checkpoint)}/activate", _content_of(CheckpointInfo), arguments)
 
 
 def roll_back() -> Request[CheckpointInfo]:
-    """POST /v1/checkpoints/rollback. Done twice, it would lead back again."""
+    """POST /v1/checkpoints/rollback. Not repeatable: a second rollback would undo the first."""
     return Request("POST", "/v1/checkpoints/rollback", _content_of(CheckpointInfo), repeatable=False)
 
 

@@ -1,4 +1,4 @@
-"""When a request is sent again, and how long after."""
+"""Decides whether a failed request is sent again, and after how long."""
 
 import random
 
@@ -6,35 +6,35 @@ import httpx
 
 from sigrl.service.errors import TaggerError
 
-# Nothing of the request has arrived.
+# The server has received nothing of the request.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 _CUT = (httpx.NetworkError, httpx.RemoteProtocolError)
 _NOT_BEGUN, _PERHAPS_BEGUN = 429, 503
 
 _FIRST_SECONDS, _LONGEST_SECONDS = 0.5, 30.0
-# A server that asks for more patience than that is not waited for.
+# If a server asks for a longer pause, the request is not repeated.
 _MOST_SECONDS = 120
 
 
 class Attempts:
-    """Counts the attempts at one request. `repeatable`: it does no harm when it is done twice."""
+    """Counts the attempts at one request. `repeatable`: it may safely be sent twice."""
 
     def __init__(self, retries: int, *, repeatable: bool) -> None:
         self._retries, self._repeatable = retries, repeatable
         self._failed = 0
 
     def progress(self) -> None:
-        """Something came back: what fails from now on fails for the first time."""
+        """Resets the count after part of a response has arrived."""
         self._failed = 0
 
     def pause(self, error: Exception) -> float | None:
-        """Seconds to wait before the next attempt; None where there is none, and the error stands."""
+        """Seconds until the next attempt; None if the error is final."""
         self._failed += 1
         if self._failed > self._retries or not self._may_repeat(error):
             return None
         asked = error.retry_after if isinstance(error, TaggerError) else None
         if asked is not None:
-            # All clients are told the same: not all shall come back at once.
+            # Every client gets the same Retry-After; jitter keeps them from returning all at once.
             return None if asked > _MOST_SECONDS else asked * random.uniform(1.0, 1.2)
         longest = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** (self._failed - 1))
         return longest * random.uniform(0.5, 1.0)

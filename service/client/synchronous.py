@@ -1,4 +1,4 @@
-"""The client for programs that wait for each answer."""
+"""The client for programs without an event loop."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import sleep
@@ -33,11 +33,11 @@ from sigrl.service.tagging.selection import Thresholds
 
 
 class Client:
-    """A server. To be closed, or used as a context manager.
+    """A connection to a server. Use it as a context manager, or call `close`.
 
-    Errors are those of `sigrl.service.errors`, as the server meant them; ServerError where it cannot be reached.
-    What fails on the way there, and 429 and 503, is tried again a few times, after as long as Retry-After
-    says; only where it does no harm if it was done already.
+    Methods raise the error of `sigrl.service.errors` that the server reports, and ServerError if the server
+    cannot be reached. Connection failures and the statuses 429 and 503 are retried a few times, after the
+    pause that Retry-After asks for, unless repeating the request could do harm.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Client:
         """Opens no connection yet.
 
         Args:
-            server: address of the service.
-            api_key: the environment variable SIGRL_API_KEY if not given; empty for none.
-            timeout: seconds without a byte from the server, or to connect.
-            retries: how often a request is sent again.
+            server: URL of the service.
+            api_key: the API key; by default the environment variable SIGRL_API_KEY. Empty for no key.
+            timeout: seconds to connect, or to wait for the next byte from the server.
+            retries: how many times a failed request is sent again.
 
         Raises:
-            ParameterError: the key cannot be sent.
-            ServerError: the address is none.
+            ParameterError: the key cannot be sent in a header.
+            ServerError: the address is not a URL.
         """
         self._server, self._retries = server, retries
         self._http = httpx.Client(**settings(server, api_key, timeout))
@@ -82,8 +82,8 @@ class Client:
         top_k: int | None = None,
         **thresholds: Unpack[Thresholds],
     ) -> TagAnswer:
-        """Tags one photograph or several in one request. Of a single one its error is raised, of several it
-        stands in the answer. Parameters as for POST /v1/tag."""
+        """Tags one or several photographs in one request. If a single photograph fails, its error is raised;
+        among several, it is part of the response. The parameters are those of POST /v1/tag."""
         wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k, thresholds)
         several = [photographs] if isinstance(photographs, Source) else photographs
         uploads = [read(each) for each in several]
@@ -99,10 +99,10 @@ class Client:
         at_once: int = AT_ONCE,
         **thresholds: Unpack[Thresholds],
     ) -> Iterator[Result]:
-        """Tags any number of photographs, and gives each as soon as it is tagged, whatever the order.
+        """Tags any number of photographs and yields each result as soon as it is there, in any order.
 
-        `photographs` is read as needed, `at_once` of them go into a request. One that cannot be tagged gives
-        its error in its result. After a cut connection those without a result are sent again.
+        `photographs` is consumed lazily; a request has `at_once` of them. If a photograph cannot be tagged,
+        its result is the error. If the connection breaks, photographs without a result are sent again.
         """
         wanted = Wanted(labels, vocabularies, top_k, thresholds)
         for batch in batches(photographs, at_once):
@@ -137,21 +137,21 @@ class Client:
         vocabulary: str | None = None,
         top_k: int | None = None,
     ) -> Explanation:
-        """Says where on a photograph labels are seen. Parameters as for POST /v1/explain."""
+        """Maps where in a photograph labels are seen. The parameters are those of POST /v1/explain."""
         wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k)
         return self._send(requests.explain(read(photograph), wanted))
 
     def embed_photographs(self, photographs: Sequence[Source]) -> EmbeddingsAnswer:
-        """Vectors of photographs."""
+        """Embeds photographs."""
         uploads = [read(each) for each in photographs]
         return self._send(requests.embed_photographs(uploads))
 
     def embed_labels(self, labels: Sequence[str]) -> EmbeddingsAnswer:
-        """Vectors of at most 1,000 labels."""
+        """Embeds up to 1,000 labels."""
         return self._send(requests.embed_labels(labels))
 
     def list_vocabularies(self) -> Iterator[VocabularySummary]:
-        """All vocabularies in their newest versions: those that ship with sigrl, then the others by name."""
+        """Lists the newest version of every vocabulary: first the built-in ones, then the others by name."""
         after: str | None = ""
         while after is not None:
             page = self._send(requests.list_vocabularies(after))
@@ -159,7 +159,7 @@ class Client:
             after = page.vocabularies[-1].name if page.next else None
 
     def get_vocabulary(self, name: str, version: int | None = None) -> StoredVocabulary:
-        """A vocabulary with its labels, in its newest version if none is given."""
+        """Returns a vocabulary with its labels; the newest version by default."""
         return self._send(requests.get_vocabulary(name, version))
 
     def put_vocabulary(
@@ -170,12 +170,12 @@ class Client:
         if_match: str | None = None,
         new: bool = False,
     ) -> StoredSummary:
-        """Registers a vocabulary, or makes a new version of it. Raises PreconditionError where `if_match` is
-        not the ETag of what is there, or `new` is given and there is one."""
+        """Registers a vocabulary or a new version of it. Raises PreconditionError if `if_match` is not the
+        ETag of the stored version, or if `new` is set and the name is taken."""
         return self._send(requests.put_vocabulary(name, labels, if_match, new))
 
     def delete_vocabulary(self, name: str, *, if_match: str | None = None) -> None:
-        """Forgets a vocabulary with all its versions."""
+        """Deletes a vocabulary and all its versions."""
         self._send(requests.delete_vocabulary(name, if_match))
 
     def calibrate(
@@ -186,37 +186,37 @@ class Client:
         *,
         replace: bool = False,
     ) -> CalibrationReport:
-        """Fits a vocabulary to photographs of which is known, by the label, whether it holds; for the best F1
-        if no goal is given. All in one request, and added to those that the server has."""
+        """Calibrates a vocabulary with labelled photographs, each with a mapping from labels to whether they
+        apply. All are sent in one request and added to the examples on the server, unless `replace` is set.
+        The default goal is the best F1."""
         uploads = [(read(source), shown) for source, shown in examples]
         return self._send(requests.calibrate(name, uploads, goal or CalibrationGoal(), replace))
 
     def give_feedback(
         self, photograph: Source, *, right: Sequence[str] = (), wrong: Sequence[str] = ()
     ) -> FeedbackAnswer:
-        """Says which tags of a photograph hold, and which do not."""
+        """Reports which tags of a photograph are right and which are wrong."""
         upload = read(photograph)
         return self._send(requests.give_feedback(upload, right, wrong))
 
     def list_checkpoints(self) -> CheckpointList:
-        """What answers, and what could."""
+        """Lists the active checkpoint and those that could replace it."""
         return self._send(requests.list_checkpoints())
 
     def get_checkpoint(self, checkpoint: str) -> CheckpointInfo:
-        """A checkpoint as it stands, by its id."""
+        """Returns the current state of the checkpoint with this id."""
         return self._send(requests.get_checkpoint(checkpoint))
 
     def load_checkpoint(self, bundle: str) -> CheckpointInfo:
-        """Begins to load a bundle; `get_checkpoint` tells how far it is."""
+        """Starts to load a bundle; `get_checkpoint` reports the progress."""
         return self._send(requests.load_checkpoint(bundle))
 
     def activate_checkpoint(self, checkpoint: str, *, force: bool = False) -> CheckpointInfo:
-        """Makes a checkpoint the one that answers; with `force` whatever the limits of drift say, where
-        DriftError is raised else."""
+        """Activates a checkpoint. Raises DriftError if it exceeds the drift limits, unless `force` is set."""
         return self._send(requests.activate_checkpoint(checkpoint, force))
 
     def roll_back(self) -> CheckpointInfo:
-        """Brings the checkpoint back that answered before."""
+        """Reactivates the previously active checkpoint."""
         return self._send(requests.roll_back())
 
     def _send(self, request: Request[T]) -> T:

@@ -1,1 +1,1 @@
-"""Commands of `sigrl` beyond tagging and serving, a module for each thing one comes for."""
+"""The subcommands of `sigrl`, one module each, with their helpers."""

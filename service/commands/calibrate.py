@@ -1,4 +1,4 @@
-"""`sigrl vocab calibrate`: a vocabulary of a server that runs is fitted to one's own photographs."""
+"""`sigrl vocab calibrate`: fits a running server's vocabulary to labelled photographs."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from sigrl.service.schemas.calibration import CalibrationReport, HygieneReport
 
 _LABEL_REMARKS = {
-    "never": "present on no everyday photograph; too rare, or unknown to the checkpoint",
-    "always": "present on nearly all everyday photographs, and tells nothing",
+    "never": "present in no everyday photograph; too rare, or unknown to the checkpoint",
+    "always": "present in nearly all everyday photographs, so it says nothing",
 }
 _PAIR_REMARKS = {
-    "near_duplicates": "nearly the same words to the checkpoint; perhaps synonyms",
-    "indistinguishable": "hardly told apart on everyday photographs",
+    "near_duplicates": "almost identical to the checkpoint; perhaps synonyms",
+    "indistinguishable": "hardly distinguishable in everyday photographs",
 }
 
 
 class Goal(StrEnum):
-    """What thresholds are chosen for."""
+    """What thresholds are optimised for."""
 
     F1 = "f1"
     PRECISION = "precision"
@@ -38,37 +38,38 @@ class Goal(StrEnum):
 
 def calibrate_command(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A registered vocabulary, as `sigrl vocab list` shows it.")
+        str, typer.Argument(metavar="NAME", help="Name of a registered vocabulary; see `sigrl vocab list`.")
     ],
     labels_file: Annotated[
         Path,
         typer.Argument(
             metavar="LABELS_FILE",
-            help="What photographs show: .csv with the columns image,positive,negative, or .jsonl.",
+            help="The labels of each photograph: .csv with the columns image,positive,negative, or .jsonl.",
         ),
     ],
     photographs: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where the photographs lie; the file's own folder if not given."),
+        typer.Option(metavar="FOLDER", help="Folder of the photographs; by default that of the labels file."),
     ] = None,
-    goal: Annotated[Goal, typer.Option(help="What thresholds are chosen for.")] = Goal.F1,
+    goal: Annotated[Goal, typer.Option(help="What thresholds are optimised for.")] = Goal.F1,
     value: Annotated[
-        float | None, typer.Option(help="The precision, recall or rate, between 0 and 1; f1 goes without.")
+        float | None,
+        typer.Option(help="The precision, recall or rate to reach, between 0 and 1; not used with f1."),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Forget the examples that the server has of it.")
+        bool, typer.Option("--replace", help="Delete the examples that the server already has.")
     ] = False,
     server: ServerOption = LOCAL,
 ) -> None:
     """Fits a vocabulary's probabilities and thresholds to labelled photographs, on a running server.
 
-    Examples add up over calls, and what is told anew of a photograph counts: a call that was broken off can
-    be repeated as it is.
+    Each call adds to the examples on the server; new labels of a photograph replace its old ones. An
+    interrupted call can simply be repeated.
     """
     if (value is None) != (goal is Goal.F1):
         raise ParameterError(
-            f"--goal {goal} goes {'without' if goal is Goal.F1 else 'with'} --value",
-            "--goal precision --value 0.9, --goal false-positive-rate --value 0.01, or --goal f1",
+            f"--goal {goal} {'takes no' if goal is Goal.F1 else 'needs a'} --value",
+            "for example: --goal precision --value 0.9, --goal false-positive-rate --value 0.01, --goal f1",
         )
     folder = photographs or labels_file.parent
     rows = _read(labels_file, folder)
@@ -85,13 +86,15 @@ def calibrate_command(
                 for result in batch.refused:
                     where = f"'{printable(folder / images[result.index])}'"
                     raise ExamplesError(
-                        f"{where} cannot be used: {result.outcome}", "mend it or leave it out"
+                        f"{where} cannot be used: {result.outcome}", "repair it or leave it out"
                     )
                 examples = [(upload, shown[images[index]]) for index, upload in batch.waiting.items()]
                 try:
                     report = client.calibrate(name, examples, wanted, replace=replace and not done)
                 except TaggerError as error:
-                    error.detail += f"; {done} of {len(images)} photographs were taken before" if done else ""
+                    error.detail += (
+                        f"; the {done} of {len(images)} photographs sent before it are stored" if done else ""
+                    )
                     raise
                 done += len(examples)
                 progress(done)
@@ -99,46 +102,47 @@ def calibrate_command(
 
 
 def _read(labels_file: Path, folder: Path) -> list["LabelledFile"]:
-    """The lines, whose photographs are all there. Raises ExamplesError."""
+    """The rows of the labels file. Raises ExamplesError if it cannot be read or a photograph is missing."""
     from sigrl.model.labelled_files import LabelledFileError, read_label_file
 
     try:
         rows = read_label_file(labels_file)
     except LabelledFileError as error:
-        raise ExamplesError(str(error), "`sigrl vocab calibrate --help` tells what can be read") from error
+        raise ExamplesError(str(error), "see `sigrl vocab calibrate --help` for the formats") from error
     except OSError as error:
         raise ExamplesError(f"{labels_file} cannot be read: {error.strerror}", "check the path") from error
     for row in rows:
         if not os.path.isfile(folder / row.image):
             raise ExamplesError(
-                f"{row.where} names '{printable(folder / row.image)}', which is not there",
-                "name the folder of the photographs with --photographs",
+                f"{row.where} names '{printable(folder / row.image)}', which does not exist",
+                "give the folder of the photographs with --photographs",
             )
     return rows
 
 
 def _check(rows: Iterable["LabelledFile"], labels: Iterable["Label"], name: str) -> None:
-    # The server would say it, too; but after it has taken the photographs before.
+    # The server checks this too, but only after it has stored the photographs of earlier batches.
     known = {label.name.casefold() for label in labels}
     for row in rows:
         for label in row.positive + row.negative:
             if label.casefold() not in known:
                 raise ExamplesError(
-                    f"{row.where}: there is no label {label[:80]!a} in the vocabulary '{name}'",
-                    "use its labels' names",
+                    f"{row.where}: the vocabulary '{name}' has no label {label[:80]!a}",
+                    "use the names of its labels",
                 )
 
 
 def _shown(rows: Iterable["LabelledFile"]) -> dict[str, dict[str, bool]]:
-    """By the photograph and the label, whether it holds. Raises ExamplesError."""
+    """By photograph and label, whether the label applies. Raises ExamplesError for contradictions."""
     shown: dict[str, dict[str, bool]] = {}
     for row in rows:
         known = shown.setdefault(row.image, {})
         said = dict.fromkeys(row.positive, True)
-        for label, holds in [*said.items(), *dict.fromkeys(row.negative, False).items()]:
-            if known.setdefault(label, holds) != holds:
+        for label, applies in [*said.items(), *dict.fromkeys(row.negative, False).items()]:
+            if known.setdefault(label, applies) != applies:
                 raise ExamplesError(
-                    f"{row.where}: {label[:80]!a} both holds and does not on one photograph", "decide"
+                    f"{row.where}: {label[:80]!a} is both positive and negative for one photograph",
+                    "remove one of them",
                 )
     return shown
 
@@ -157,7 +161,7 @@ def _show(report: "CalibrationReport") -> None:
         moved = f"{label.threshold_before:.2f} {arrow} {label.threshold:.2f}"
         table.add_row(Text(label.label), str(label.positives), str(label.negatives), moved)
     console.print(table)
-    told = [f"calibration {report.vocabulary.calibration}, by {_counted(report.examples)}"]
+    told = [f"calibration {report.vocabulary.calibration}, from {_counted(report.examples)}"]
     console.print("\n".join([*told, *_warnings(report.hygiene)]), soft_wrap=True, markup=False)
 
 

@@ -1,4 +1,4 @@
-"""`sigrl checkpoint`: the checkpoints of a server that runs, over HTTP."""
+"""`sigrl checkpoint`: manages the checkpoints of a running server over HTTP."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sigrl.service.schemas.checkpoints import CheckpointInfo
 
 app = typer.Typer(
-    help="Checkpoints of a running server: load a bundle, activate it, go back. Its API key, where it wants "
-    "one, is read from SIGRL_API_KEY.",
+    help="Load, activate and roll back the checkpoints of a running server. An API key is read from "
+    "SIGRL_API_KEY.",
     no_args_is_help=True,
 )
 
@@ -27,9 +27,9 @@ _ON_THE_WAY = ("candidate", "loading", "warming")
 @app.command("list")
 def list_command(
     server: ServerOption = LOCAL,
-    as_json: Annotated[bool, typer.Option("--json", help="What the server answers.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the server's response as it is.")] = False,
 ) -> None:
-    """What answers, what could at once, and which bundles can be loaded."""
+    """Lists the active checkpoint, those that are ready, and the bundles that can be loaded."""
     with connected(server) as client:
         found = client.list_checkpoints()
     if as_json:
@@ -65,11 +65,11 @@ def list_command(
 
 @app.command("load")
 def load_command(
-    bundle: Annotated[str, typer.Argument(help="Name of a folder in the server's folder of bundles.")],
+    bundle: Annotated[str, typer.Argument(help="Name of a bundle in the server's folder of bundles.")],
     server: ServerOption = LOCAL,
     activate: Annotated[bool, typer.Option("--activate", help="Activate it when it is ready.")] = False,
 ) -> None:
-    """Loads a bundle, and waits until it is ready."""
+    """Loads a bundle and waits until it is ready."""
     from sigrl.service.terminal import Renderer
 
     with connected(server) as client:
@@ -80,8 +80,10 @@ def load_command(
                 info = client.get_checkpoint(info.id)
                 done(100 * info.labels_done // max(info.labels_total, 1))
         if info.state in _GONE:
-            reason = info.reason or "somebody unloaded it"
-            raise ServerError(f"the bundle {bundle!a} was not loaded: {reason}", "mend it and load it again")
+            reason = info.reason or "it was unloaded meanwhile"
+            raise ServerError(
+                f"the bundle {bundle!a} was not loaded: {reason}", "repair it and load it again"
+            )
         if activate:
             info = client.activate_checkpoint(info.id)
     _tell(info)
@@ -89,11 +91,15 @@ def load_command(
 
 @app.command("activate")
 def activate_command(
-    checkpoint: Annotated[str, typer.Argument(help="Its id or the id's beginning, or its bundle's name.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="The checkpoint's id or the start of it, or the name of its bundle.")
+    ],
     server: ServerOption = LOCAL,
-    force: Annotated[bool, typer.Option("--force", help="Whatever the limits of drift say.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Activate it even if it exceeds the drift limits.")
+    ] = False,
 ) -> None:
-    """Makes a checkpoint that is ready the one that answers."""
+    """Activates a checkpoint that is ready."""
     with connected(server) as client:
         found = _resolve(checkpoint, client.list_checkpoints().checkpoints)
         _tell(client.activate_checkpoint(found, force=force))
@@ -101,21 +107,21 @@ def activate_command(
 
 @app.command("rollback")
 def rollback_command(server: ServerOption = LOCAL) -> None:
-    """Brings the checkpoint back that answered before."""
+    """Reactivates the previously active checkpoint."""
     with connected(server) as client:
         _tell(client.roll_back())
 
 
 def _resolve(wanted: str, checkpoints: "Iterable[CheckpointInfo]") -> str:
-    """The id of the only checkpoint that is meant, if possible of those in memory."""
+    """The id of the only checkpoint that matches; those in memory take precedence."""
     known = list(checkpoints)
     known = [each for each in known if each.state not in _GONE] or known
     prefix = "sha256:" + wanted.removeprefix("sha256:")
     found = {each.id for each in known if each.bundle == wanted or each.id.startswith(prefix)}
     if len(found) != 1:
         raise CheckpointNotFoundError(
-            f"{len(found) or 'no'} checkpoints are meant by {wanted[:80]!a}",
-            "`sigrl checkpoint list` shows those that are loaded",
+            f"{len(found) or 'no'} checkpoints match {wanted[:80]!a}",
+            "`sigrl checkpoint list` shows the loaded ones",
         )
     return found.pop()
 

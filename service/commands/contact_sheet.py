@@ -1,4 +1,4 @@
-"""`sigrl tag --sheet`: from photographs to the pages of a contact sheet."""
+"""`sigrl tag --sheet`: draws photographs and their tags on the pages of a contact sheet."""
 
 import os
 import re
@@ -12,7 +12,6 @@ from PIL import Image
 
 from sigrl.service.bulk.tag_sources import Tagged, TagSource
 from sigrl.service.drawing.files import check_target, is_ours, save
-from sigrl.service.drawing.fitting import fitted
 from sigrl.service.drawing.sheets import COLUMNS, PHOTOGRAPH, ROWS, Tile, draw_page
 from sigrl.service.errors import ImageError, ParameterError
 from sigrl.service.images import decoding as images
@@ -25,16 +24,16 @@ _DECODERS = min(4, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class Sheet:
-    """What was drawn."""
+    """A contact sheet that was written."""
 
     pages: tuple[Path, ...]
     photographs: int
     failed: int
-    """So many of them are grey."""
+    """How many of them could not be tagged and are grey."""
 
 
 def page_file(out: Path, number: int) -> Path:
-    """Where a page lies: OUT.jpg, OUT-2.jpg, OUT-3.jpg ..."""
+    """The path of a page: OUT.jpg, OUT-2.jpg, OUT-3.jpg ..."""
     return out if number == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
 
 
@@ -46,12 +45,12 @@ def draw_sheet(
     limits: ImageLimits,
     renderer: Renderer,
 ) -> Sheet:
-    """Tags photographs and draws them with their tags, 30 on a page, `top_k` tags each or five.
+    """Tags photographs and draws them 30 to a page, each with `top_k` tags or five.
 
-    One that cannot be tagged is told and drawn grey. Pages are written as they are full; those of an earlier
-    sheet of more pages are deleted. `photographs` are to be what `without_pages` gives.
+    A photograph that cannot be tagged is reported and drawn grey. Each page is written as soon as it is full;
+    surplus pages of an earlier sheet are deleted. `photographs` must come from `without_pages`.
 
-    Raises ParameterError where a page cannot be written, and what the source raises.
+    Raises ParameterError if a page cannot be written, and whatever the source raises.
     """
     total, failed = len(photographs), 0
     pages: list[Path] = []
@@ -80,12 +79,12 @@ def draw_sheet(
 
 
 def without_pages(photographs: Sequence[Path], out: Path) -> list[Path]:
-    """Those that are no pages of an earlier sheet of the same name. Raises ParameterError where none is left,
-    or a page would lie where something else does."""
+    """Drops the pages of an earlier sheet of the same name. Raises ParameterError if no photograph is left,
+    or if a page would overwrite another file."""
     name = re.compile(re.escape(out.stem) + r"(-\d+)?" + re.escape(out.suffix))
     left = [path for path in photographs if not (name.fullmatch(path.name) and is_ours(path))]
     if not left:
-        raise ParameterError("there is no photograph beside earlier sheets", "name others")
+        raise ParameterError("there are no photographs except pages of earlier sheets", "give other files")
     for number in range(-(-len(left) // PER_PAGE)):
         check_target("--sheet", page_file(out, number + 1))
     return left
@@ -104,15 +103,17 @@ def _tile(name: str, tagged: Tagged, limits: ImageLimits) -> Tile:
 
 
 def _small(image: Image.Image) -> Image.Image:
-    return fitted(images.to_rgb(image, max(PHOTOGRAPH)), PHOTOGRAPH)
+    small = images.to_rgb(image, max(PHOTOGRAPH))
+    small.thumbnail(PHOTOGRAPH, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return small
 
 
 def _names(photographs: Sequence[Path]) -> list[str]:
-    """Paths as far as they differ: folders that all lie in say nothing."""
+    """The paths without the folders that they have in common."""
     paths = [os.path.abspath(path) for path in photographs]
     try:
         common = os.path.commonpath([os.path.dirname(path) for path in paths])
     except ValueError:
-        # On several drives of Windows.
+        # The paths are on several Windows drives.
         return [printable(path) for path in photographs]
     return [printable(Path(os.path.relpath(path, common))) for path in paths]

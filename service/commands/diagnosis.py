@@ -1,4 +1,4 @@
-"""What this machine has and lacks for the service: checks that change nothing, for `sigrl doctor`."""
+"""The checks of `sigrl doctor`: whether this machine can run the service. They change nothing."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ from sigrl.service.errors import ParameterError, TaggerError
 from sigrl.service.settings import Settings
 
 Status = Literal["ok", "note", "failed"]
-"""A note is something that is lacking and not needed with these settings."""
+"""A note reports something missing that these settings do not need."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Finding:
     status: Status
     detail: str
     hint: str = ""
-    """What to do, where there is something to do."""
+    """What to do; empty if nothing is to be done."""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Every check in turn, the cheap ones first; none keeps the next from being made."""
+    """Runs every check, cheap ones first; a failed check does not stop the next."""
     yield Finding("python", "ok", _python())
     for check, look in _CHECKS.items():
         yield _finding(check, look, settings)
@@ -43,9 +43,9 @@ def _finding(check: str, look: Callable[[Settings], Finding], settings: Settings
     except TaggerError as error:
         return Finding(check, "failed", error.detail, error.hint)
     except Exception as error:
-        # A broken installation fails in ways of its own, and this is who should say so.
+        # A broken installation can raise anything, and reporting it is this command's purpose.
         reason = (str(error).strip() or "no reason given").splitlines()[0]
-        return Finding(check, "failed", f"{type(error).__name__}: {reason}", "install sigrl-tagger anew")
+        return Finding(check, "failed", f"{type(error).__name__}: {reason}", "reinstall sigrl-tagger")
 
 
 def _python() -> str:
@@ -64,19 +64,19 @@ def _engine(settings: Settings) -> Finding:
     gpu = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if gpu else f"CPU, {torch.get_num_threads()} threads"
     if torch.version.cuda is not None and not gpu:
-        hint = "for a GPU: its driver, and `docker run --gpus all` in a container"
+        hint = "to use a GPU, install its driver; in a container, use `docker run --gpus all`"
         return Finding("engine", "note", f"torch {torch.__version__} finds no GPU: {device}", hint)
     return Finding("engine", "ok", f"torch {torch.__version__} ({device})")
 
 
 def _tagging(settings: Settings) -> Finding:
-    """Loads the checkpoint that the settings name, which verifies every file, and tags a grey photograph."""
+    """Loads the configured checkpoint, which verifies every file, and tags a grey image."""
     from PIL import Image
 
     from sigrl.service.tagging.engines import load_engine
     from sigrl.service.tagging.tagger import Tagger
 
-    # Without files for labels: they would belong to whoever runs the check.
+    # Without label files: they would belong to the user who runs the check.
     tagger = Tagger(engine=load_engine(settings.checkpoint, settings))
     photograph = Image.new("RGB", (640, 480), (128, 128, 128))
     labels = ["cat", "dog", "car"]
@@ -86,15 +86,17 @@ def _tagging(settings: Settings) -> Finding:
     milliseconds = 1000 * (time.perf_counter() - started)
     name = "the bundled checkpoint" if settings.checkpoint is None else str(settings.checkpoint)
     short = tagger.engine.checkpoint_id.removeprefix("sha256:")[:12]
-    return Finding("checkpoint", "ok", f"{name} ({short}) is whole, and tags in {milliseconds:.0f} ms")
+    return Finding("checkpoint", "ok", f"{name} ({short}) is intact and tags in {milliseconds:.0f} ms")
 
 
 def _vocabulary(settings: Settings) -> Finding:
     from sigrl.service.vocabularies.builtin import BUILTIN, find
 
     if settings.vocabulary not in BUILTIN and _database(settings).status == "note":
-        # To look a name up there would bring the database to this release's revision.
-        return Finding("vocabulary", "note", f"{settings.vocabulary}: not looked up in an old database")
+        # Looking up a name would migrate the database to this release's revision.
+        return Finding(
+            "vocabulary", "note", f"{settings.vocabulary}: not checked, the database is at an older revision"
+        )
     found = find(settings.vocabulary, settings)
     return Finding("vocabulary", "ok", f"{settings.vocabulary}: {len(found.labels):,} labels")
 
@@ -107,11 +109,11 @@ def _data(settings: Settings) -> Finding:
             pass
     except OSError as error:
         raise ParameterError(
-            f"{existing} cannot be written: {error.strerror}",
-            "let the user of the service write there, or set SIGRL_DATA",
+            f"cannot write to {existing}: {error.strerror}",
+            "give the service's user write permission, or set SIGRL_DATA to another folder",
         ) from error
     free = shutil.disk_usage(existing).free / 2**30
-    remark = "" if existing == folder else " (made by the first start)"
+    remark = "" if existing == folder else " (created at the first start)"
     return Finding("data folder", "ok", f"{folder}{remark}, {free:,.0f} GiB free")
 
 
@@ -119,15 +121,15 @@ def _database(settings: Settings) -> Finding:
     from sigrl.service.database.database import FILE_NAME, schema_revisions
 
     if settings.database_url is None and not (settings.data / FILE_NAME).exists():
-        return Finding("database", "ok", "SQLite, made by the first start")
+        return Finding("database", "ok", "SQLite, created at the first start")
     kind = "SQLite" if settings.database_url is None else "PostgreSQL"
     found, newest = schema_revisions(settings)
     if found is None:
-        return Finding("database", "ok", f"{kind} answers and is empty: the first start makes the tables")
+        return Finding("database", "ok", f"{kind} responds and is empty; the first start creates the tables")
     if found == newest:
         return Finding("database", "ok", f"{kind}, revision {found}")
-    hint = "the next start brings it there; take a backup first"
-    return Finding("database", "note", f"{kind} is at revision {found}, this release's is {newest}", hint)
+    hint = "make a backup: the next start migrates it"
+    return Finding("database", "note", f"{kind} is at revision {found}, this release uses {newest}", hint)
 
 
 def _formats(_: Settings) -> Finding:
@@ -137,8 +139,8 @@ def _formats(_: Settings) -> Finding:
 
     lacking = [name for name in ("jpg", "webp", "avif") if not features.check(name)]
     if lacking:
-        hint = "install Pillow from the registry's wheels"
-        return Finding("formats", "note", f"this Pillow does not read {', '.join(lacking)}", hint)
+        hint = "install Pillow from PyPI's wheels"
+        return Finding("formats", "note", f"this Pillow cannot read {', '.join(lacking)}", hint)
     return Finding("formats", "ok", images.FORMATS_IN_WORDS)
 
 
@@ -149,9 +151,9 @@ def _compiler(settings: Settings) -> Finding:
         return Finding("compiler", "ok", f"{shutil.which(found)}, for SIGRL_COMPILED=1")
     if settings.compiled and settings.engine == "torch":
         raise ParameterError(
-            "SIGRL_COMPILED is set and there is no C++ compiler", "install g++, or unset SIGRL_COMPILED"
+            "SIGRL_COMPILED is set, but there is no C++ compiler", "install g++, or unset SIGRL_COMPILED"
         )
-    return Finding("compiler", "note", "none, and none is needed", "SIGRL_COMPILED=1 would need g++")
+    return Finding("compiler", "note", "none, and none is needed", "only SIGRL_COMPILED=1 needs g++")
 
 
 def _port(settings: Settings) -> Finding:
@@ -161,10 +163,10 @@ def _port(settings: Settings) -> Finding:
             return Finding("port", "ok", f"{address} is free")
     except OSError as error:
         if _is_ours(settings):
-            return Finding("port", "ok", f"a sigrl server answers at {address}")
+            return Finding("port", "ok", f"a sigrl server is running at {address}")
         reason = error.strerror or str(error)
         raise ParameterError(
-            f"{address} cannot be listened on: {reason}", "stop what is there, or set SIGRL_PORT"
+            f"cannot listen on {address}: {reason}", "stop the program that uses it, or set SIGRL_PORT"
         ) from error
 
 

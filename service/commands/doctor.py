@@ -1,4 +1,4 @@
-"""`sigrl doctor`: whether the service can run here, and what to do where it cannot."""
+"""`sigrl doctor`: checks whether the service can run here, and says what to do if it cannot."""
 
 import dataclasses
 import json
@@ -21,12 +21,13 @@ _COLOURS = {"ok": "green", "note": "yellow", "failed": "bold red"}
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Checks this installation: what it has, what it lacks, and what to do about it.
+    """Checks this installation and says how to fix what is wrong.
 
-    Looks at the engine and its device, the checkpoint, a first photograph, data folder, database and port,
-    with the settings in effect. Changes nothing. Exit status: 0 the service can run, 1 something failed.
+    With the current settings, checks the engine and its device, the checkpoint, a first photograph, the data
+    folder, the database and the port. It changes nothing. Exit status: 0 if the service can run, 1 if a check
+    failed.
     """
     console = None if as_json else _console()
     settings, findings = _examined()
@@ -35,7 +36,7 @@ def doctor(
         found.append(finding)
         if console is not None:
             _show(console, finding)
-    # All that is in effect; passwords are stars.
+    # All settings in effect; passwords are masked.
     shown = {} if settings is None else settings.model_dump(mode="json")
     failed = sum(finding.status == "failed" for finding in found)
     if console is None:
@@ -63,7 +64,7 @@ def _examined() -> "tuple[Settings | None, Iterable[Finding]]":
 def _console() -> "Console":
     from rich.console import Console
 
-    # Lines are not broken: they are searched and pasted.
+    # Lines are not wrapped, so that they can be searched and copied.
     return Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""`sigrl tag --explain`: from a photograph to a picture of where its tags are seen."""
+"""`sigrl tag --explain`: draws where in a photograph its tags are seen."""
 
 from pathlib import Path
 
@@ -13,21 +13,21 @@ from sigrl.service.tagging.selection import GUESSES
 from sigrl.service.terminal import printable
 
 MAX_SHOWN = 6
-"""Labels on a picture if nothing is said."""
+"""Labels in a picture by default."""
 
 
 def explain_photograph(
     source: ExplainingSource, path: Path, out: Path, top_k: int | None, limits: ImageLimits
 ) -> Explanation:
-    """Draws where on a photograph its labels are seen, and says what is drawn: the `top_k` most probable;
-    with nothing said those that hold, at most six, or the best three as guesses where none does.
+    """Draws where in a photograph its labels are seen, and returns what was drawn: the `top_k` most probable
+    labels; by default the accepted ones, at most six, or the best three as guesses if none is accepted.
 
-    Raises ImageError, ParameterError where `out` cannot be written, and what the source raises.
+    Raises ImageError, ParameterError if `out` cannot be written, and whatever the source raises.
     """
     explanation = source.explain(path, top_k or MAX_MAPS)
     if top_k is None:
-        holding = tuple(tag for tag in explanation.tags if tag.accepted)
-        shown = holding[:MAX_SHOWN] or explanation.tags[:GUESSES]
+        accepted = tuple(tag for tag in explanation.tags if tag.accepted)
+        shown = accepted[:MAX_SHOWN] or explanation.tags[:GUESSES]
         explanation = explanation.model_copy(update={"tags": shown})
     with images.open_image(read(path, limits), limits) as image:
         photograph = images.to_rgb(image, PANEL)

@@ -1,4 +1,4 @@
-"""`sigrl feedback`: what users said of tags, for whoever has a shell on the machine."""
+"""`sigrl feedback`: exports users' feedback on tags, directly from the database."""
 
 import shutil
 from pathlib import Path
@@ -8,19 +8,19 @@ import typer
 
 from sigrl.service.errors import ParameterError
 
-app = typer.Typer(help="Right and wrong tags that users sent to POST /v1/feedback.", no_args_is_help=True)
+app = typer.Typer(help="The feedback that users sent to POST /v1/feedback.", no_args_is_help=True)
 
 
 @app.callback()
 def options() -> None:
-    """Right and wrong tags that users sent to POST /v1/feedback."""
+    """The feedback that users sent to POST /v1/feedback."""
 
 
 @app.command("export")
 def export_command(
-    folder: Annotated[Path, typer.Argument(help="Folder to make.", metavar="FOLDER")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create.", metavar="FOLDER")],
 ) -> None:
-    """Writes all of it as a training set: `sigrl-train init photographs FOLDER/labels.jsonl` reads it."""
+    """Writes all feedback as a training set for `sigrl-train init photographs FOLDER/labels.jsonl`."""
     from sigrl.service.database.database import Database
     from sigrl.service.feedback.exporting import training_set
     from sigrl.service.feedback.store import FeedbackStore
@@ -28,8 +28,8 @@ def export_command(
     from sigrl.service.terminal import Renderer
 
     if folder.exists():
-        raise ParameterError(f"{folder} is there already", "name a folder that is not there yet")
-    # Half a training set must not look like a whole one.
+        raise ParameterError(f"{folder} already exists", "give a folder that does not exist yet")
+    # An interrupted export must not look like a complete one.
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     database = Database.open(load_settings())
@@ -44,7 +44,7 @@ def export_command(
                 done(min(number, photographs))
         unfinished.rename(folder)
     except OSError as error:
-        raise ParameterError(f"cannot write to {folder}: {error.strerror}", "name another folder") from error
+        raise ParameterError(f"cannot write to {folder}: {error.strerror}", "give another folder") from error
     finally:
         database.close()
     print(f"{folder}: {photographs:,} photograph{'' if photographs == 1 else 's'}")

@@ -1,4 +1,4 @@
-"""`sigrl key`: API keys, for whoever has a shell on the machine."""
+"""`sigrl key`: manages API keys directly in the database."""
 
 import json
 from collections.abc import Iterator
@@ -15,25 +15,27 @@ if TYPE_CHECKING:
 _COLUMNS = ("id", "name", "scope", "rate", "created", "expires", "last_used")
 
 app = typer.Typer(
-    help="API keys. They are needed where the service is reached from elsewhere; see SIGRL_KEYS.",
+    help="API keys. Clients need one when the service is reachable from other machines; see SIGRL_KEYS.",
     no_args_is_help=True,
 )
 
 
 @app.command("create")
 def create_command(
-    name: Annotated[str, typer.Argument(help="Who gets it.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help="Who will use the key.", metavar="NAME")],
     scope: Annotated[
-        KeyScope, typer.Option(help="tag; vocabulary: change vocabularies too; admin: checkpoints too.")
+        KeyScope,
+        typer.Option(help="tag; vocabulary: also change vocabularies; admin: also manage checkpoints."),
     ] = KeyScope.TAG,
     rate: Annotated[
-        int | None, typer.Option(min=0, help="Requests a minute in place of SIGRL_RATE_PER_MINUTE; 0: any.")
+        int | None,
+        typer.Option(min=0, help="Requests per minute instead of SIGRL_RATE_PER_MINUTE; 0: no limit."),
     ] = None,
     expires: Annotated[
-        int | None, typer.Option(min=1, max=36500, help="Days until it works no more.", metavar="DAYS")
+        int | None, typer.Option(min=1, max=36500, help="Days until the key expires.", metavar="DAYS")
     ] = None,
 ) -> None:
-    """Makes a key and shows it, this once: only its hash is kept."""
+    """Creates a key and prints it. It cannot be shown again: only its hash is stored."""
     with _store() as store:
         _, text = store.create(name, scope, rate, expires)
     print(text)
@@ -41,9 +43,9 @@ def create_command(
 
 @app.command("list")
 def list_command(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """All keys, without their secrets."""
+    """Lists all keys without their secrets."""
     with _store() as store:
         keys = store.all()
     rows: list[dict[str, Any]] = [
@@ -70,7 +72,7 @@ def list_command(
     for name in _COLUMNS:
         table.add_column(name.replace("_", " "), no_wrap=name == "id")
     for row in rows:
-        # Of times the day.
+        # Of a time, only the date.
         shown = {**row, **{name: (row[name] or "")[:10] for name in _COLUMNS[-3:]}}
         table.add_row(*("" if shown[name] is None else escape(str(shown[name])) for name in _COLUMNS))
     Console(highlight=False).print(table)
@@ -78,9 +80,9 @@ def list_command(
 
 @app.command("revoke")
 def revoke_command(
-    key_id: Annotated[str, typer.Argument(help="As `sigrl key list` shows it.", metavar="ID")],
+    key_id: Annotated[str, typer.Argument(help="The key's id; see `sigrl key list`.", metavar="ID")],
 ) -> None:
-    """Makes a key worthless, within five seconds also where it was just used."""
+    """Revokes a key. It stops working within five seconds, even if it is in use."""
     with _store() as store:
         store.revoke(key_id)
     print(f"{key_id} is revoked")

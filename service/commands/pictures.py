@@ -1,4 +1,4 @@
-"""`sigrl tag --explain` and `--sheet`: what is found, as a picture."""
+"""`sigrl tag --explain` and `--sheet`: checks their options and runs them."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -25,7 +25,7 @@ def check_pictures(
     as_json: bool,
     sets_thresholds: bool,
 ) -> None:
-    """Before a model is loaded. Raises ParameterError."""
+    """Raises ParameterError for options that do not fit, before a model is loaded."""
     from sigrl.service.drawing.files import check_target
 
     if explain is None and sheet is None:
@@ -33,22 +33,22 @@ def check_pictures(
     option = "--sheet" if explain is None else "--explain"
     if out is not None or len(vocabularies) > 1 or (explain is not None and sheet is not None):
         raise ParameterError(
-            f"{option} goes with one vocabulary, and neither with --out nor another picture",
+            f"{option} takes one vocabulary and cannot be combined with --out or the other picture",
             "run the command once for each",
         )
     if sheet is not None:
         if as_json:
-            raise ParameterError("--sheet goes without --json", "leave --json out, or --sheet")
+            raise ParameterError("--sheet cannot be combined with --json", "leave out one of them")
         check_target(option, sheet)
     if explain is not None:
         if len(photographs) > 1 or photographs[0].is_dir():
             given = "a folder is given" if photographs[0].is_dir() else f"{len(photographs)} are given"
             raise ParameterError(
-                f"--explain draws one photograph, and {given}", "name one file; --sheet draws many"
+                f"--explain draws one photograph, but {given}", "give one file; --sheet draws many"
             )
         if sets_thresholds:
-            detail = "--explain goes without --threshold, --false-positive-rate, --precision and --recall"
-            raise ParameterError(detail, "say how many labels with --top-k")
+            detail = "--explain takes no --threshold, --false-positive-rate, --precision or --recall"
+            raise ParameterError(detail, "choose the number of labels with --top-k")
         check_target(option, explain)
 
 
@@ -59,7 +59,7 @@ def explain_photograph(
     out: Path,
     top_k: int | None,
 ) -> bool:
-    """Of the only one. Whether it failed."""
+    """Draws the explanation of the only photograph; returns whether it failed."""
     (path,) = find_photographs(photographs)
     with opened as source:
         from sigrl.service.commands import explaining
@@ -70,7 +70,7 @@ def explain_photograph(
             renderer.show(path, error)
             return True
     renderer.show(path, (explanation,))
-    renderer.tell(f"{printable(out)}: where they are seen")
+    renderer.tell(f"{printable(out)}: where these labels are seen")
     return False
 
 
@@ -81,7 +81,7 @@ def draw_sheet(
     out: Path,
     top_k: int | None,
 ) -> bool:
-    """Whether some failed."""
+    """Draws a contact sheet; returns whether some photographs failed."""
     from sigrl.service.commands import contact_sheet
 
     paths = contact_sheet.without_pages(list(find_photographs(photographs)), out)

@@ -1,4 +1,4 @@
-"""What all commands that speak to a running server have in common."""
+"""What the commands that talk to a running server share."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +14,8 @@ LOCAL = "http://127.0.0.1:8000"
 
 
 def connected(server: str) -> "Client":
-    """A client for commands whose user waits: a server that is not there is told at once. Its key is read
-    from SIGRL_API_KEY, and not from an option, which everybody on a machine can see in its processes."""
+    """A client without retries, so that an interactive user learns at once that the server is down. The key
+    is read from SIGRL_API_KEY rather than an option, because options are visible in the process list."""
     from sigrl.service.client import Client
 
     return Client(server, retries=0)

@@ -1,4 +1,4 @@
-"""`sigrl tag`."""
+"""`sigrl tag`: tags photographs on this machine, on a server or on a Ray cluster."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -27,105 +27,112 @@ SOME_FAILED = 1
 
 
 class Sidecar(StrEnum):
-    """What can be written beside a photograph."""
+    """Formats of the file that is written beside each photograph."""
 
     XMP = "xmp"
     JSON = "json"
 
 
 CheckpointOption = Annotated[
-    Path | None, typer.Option(help="Directory of a checkpoint bundle; the bundled one if not given.")
+    Path | None, typer.Option(help="Folder of a checkpoint bundle; by default the bundled checkpoint.")
 ]
 
 
 def tag_command(
     photographs: Annotated[
         list[Path],
-        typer.Argument(metavar="PHOTO...", help="Photographs, or folders that are searched for them."),
+        typer.Argument(metavar="PHOTO...", help="Photographs, or folders to search for them."),
     ],
     labels: Annotated[
         list[str] | None,
-        typer.Option(help='What to look for: "dog,bicycle", or a JSON list if a label holds a comma.'),
+        typer.Option(help='What to look for: "dog,bicycle", or a JSON list if a label contains a comma.'),
     ] = None,
     vocabulary: Annotated[
         list[str] | None,
         typer.Option(
-            help="In place of --labels a vocabulary: a name that `sigrl vocab list` shows, or a file; "
-            "repeated for several, in one pass of the model."
+            help="A vocabulary instead of --labels: a name from `sigrl vocab list`, or a file. Can be given "
+            "several times; the model still runs once per photograph."
         ),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(min=1, help="How many tags. Without --threshold: that many in any case.")
+        int | None,
+        typer.Option(min=1, help="At most this many tags; without --threshold, exactly this many."),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Probability that a tag must reach.")
+        float | None, typer.Option(min=0.0, max=1.0, help="Least probability of a tag.")
     ] = None,
     false_positive_rate: Annotated[
         float | None,
-        typer.Option(help="In place of --threshold: the share of photographs that may get a label wrongly."),
+        typer.Option(
+            help="Instead of --threshold: the share of photographs without a label that may get it."
+        ),
     ] = None,
     precision: Annotated[
         float | None,
         typer.Option(
-            help="In place of --threshold: of photographs that get a label, the share that shall show it."
+            help="Instead of --threshold: of the photographs that get a label, the share that should show it."
         ),
     ] = None,
     recall: Annotated[
         float | None,
         typer.Option(
-            help="In place of --threshold: of photographs that show a label, the share that shall get it."
+            help="Instead of --threshold: of the photographs that show a label, the share that should get it."
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line for every photograph.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per photograph.")] = False,
     checkpoint: CheckpointOption = None,
     server: Annotated[
         str | None,
         typer.Option(
-            envvar="SIGRL_SERVER", metavar="URL", help="A server that tags them, in place of a model here."
+            envvar="SIGRL_SERVER", metavar="URL", help="Tag on this server instead of loading a model here."
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the tags to FILE, .parquet, .csv or .jsonl, and show none."),
+        typer.Option(
+            metavar="FILE", help="Write the tags to FILE (.parquet, .csv or .jsonl) instead of printing them."
+        ),
     ] = None,
     ray: Annotated[
         str | None,
         typer.Option(
             metavar="CLUSTER",
-            help="With --out: by the machines of a Ray cluster, `auto` or its address; `local` for a process "
-            "on each core here.",
+            help="With --out: tag on a Ray cluster, given as `auto` or its address; `local` starts a process "
+            "on each core of this machine.",
         ),
     ] = None,
     sidecar: Annotated[
         Sidecar | None,
-        typer.Option(help="With --out: also a file beside each photograph, PHOTO.xmp or PHOTO.json."),
+        typer.Option(help="With --out: also write PHOTO.xmp or PHOTO.json beside each photograph."),
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Of one photograph: draw where its tags are seen, as PNG or JPEG."),
+        typer.Option(metavar="FILE", help="Draw where the tags of one photograph are seen, as PNG or JPEG."),
     ] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw photographs over their tags, 30 on a page, and list none."),
+        typer.Option(
+            metavar="FILE",
+            help="Draw the photographs with their tags, 30 to a page, instead of printing them.",
+        ),
     ] = None,
 ) -> None:
     """Tags photographs.
 
-    With nothing but photographs: what is surely there, of the everyday words, at most ten; where nothing is,
-    three guesses. With --labels or --vocabulary: all of these that reach their threshold. --threshold sets
-    another one; --precision, --recall or --false-positive-rate compute it. --top-k shows that many labels
-    whether they reach it or not, and together with one of these at most that many which do. With several
-    vocabularies this applies to each.
+    Without options, shows up to ten everyday labels that are almost certainly present, or else three guesses.
+    With --labels or --vocabulary, shows all labels that reach their threshold. --threshold replaces that
+    threshold; --precision, --recall or --false-positive-rate computes one. --top-k shows that many labels
+    whether or not they reach it; combined with one of these options, at most that many that do. With several
+    vocabularies, this applies to each.
 
-    --out writes the tags of folders of any size into a file. It may be stopped at any moment, and the same
-    command goes on where it was. Photographs that cannot be tagged are listed in a file beside it.
+    --out writes the tags of folders of any size to a file. The command may be stopped at any time; run it
+    again to continue. Photographs that cannot be tagged are listed in a file beside it.
 
-    --explain draws the photograph beside a map of each tag, of six at most if --top-k does not say more.
-    --sheet draws a contact sheet; its further pages are FILE-2, FILE-3 and so on.
+    --explain draws the photograph beside a map of each tag, of up to six tags unless --top-k asks for more.
+    --sheet draws a contact sheet; further pages are called FILE-2, FILE-3 and so on.
 
-    Exit status: 0 all tagged, 1 some photographs could not be tagged, 2 wrong usage and nothing was tagged.
+    Exit status: 0 if all photographs were tagged, 1 if some could not be, 2 if the usage is wrong
+    and nothing was tagged.
     """
     if labels is not None and vocabulary:
         raise ParameterError("both --labels and --vocabulary are given", "give one of them")
@@ -171,7 +178,7 @@ def tag_command(
 
 
 def _show(renderer: Renderer, opened: "AbstractContextManager[TagSource]", paths: list[Path]) -> bool:
-    """Whether some could not be tagged."""
+    """Prints tags as they arrive; returns whether some photographs could not be tagged."""
     failed = False
     with opened as source, renderer.phase("tagging", len(paths)) as tagged:
         for number, (path, result) in enumerate(source.tag(paths), 1):
@@ -185,21 +192,23 @@ def _check_bulk(out: Path | None, sidecar: Sidecar | None, names: list[str], as_
     if out is None:
         if sidecar is not None:
             raise ParameterError(
-                "--sidecar goes with --out", "add --out tags.csv, which also notes what is done"
+                "--sidecar needs --out", "add --out tags.csv, which also records the progress"
             )
         return
     from sigrl.service.bulk.writing import writer
 
     writer(out)
     if len(names) > 1 or as_json:
-        raise ParameterError("--out goes with one vocabulary and without --json", "use --out tags.jsonl")
+        raise ParameterError("--out takes one vocabulary and no --json", "for JSON, use --out tags.jsonl")
 
 
 def _check_ray(cluster: str | None, out: Path | None, server: str | None) -> None:
     if cluster is None:
         return
     if out is None or server is not None:
-        raise ParameterError("--ray goes with --out and without --server", "add --out tags.parquet")
+        raise ParameterError(
+            "--ray needs --out and takes no --server", "add --out tags.parquet, and leave out --server"
+        )
     if find_spec("ray") is None:
         raise ParameterError("Ray is not installed", "pip install 'sigrl-tagger[ray]' on every machine")
 
@@ -275,7 +284,8 @@ def _remote(
 
     if checkpoint is not None:
         raise ParameterError(
-            "both --server and --checkpoint are given", "see `sigrl checkpoint --help` for a server's"
+            "both --server and --checkpoint are given",
+            "give one of them; `sigrl checkpoint` changes a server's checkpoint",
         )
     with Client(server) as client:
         yield RemoteSource(client, None if labels is None else parse_labels(labels), names, selection)

@@ -1,4 +1,4 @@
-"""`sigrl vocab`: the registered vocabularies, for whoever has a shell on the machine."""
+"""`sigrl vocab`: manages the registered vocabularies directly in the database."""
 
 import json
 import re
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 app = typer.Typer(
-    help="Vocabularies that `--vocabulary NAME`, SIGRL_VOCABULARY and POST /v1/tag know by name.",
+    help="Vocabularies for `--vocabulary NAME`, SIGRL_VOCABULARY and POST /v1/tag.",
     no_args_is_help=True,
 )
 
 app.command("calibrate")(calibrate_command)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As `sigrl vocab list` shows it.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name; see `sigrl vocab list`.")]
 VersionOption = Annotated[
-    int | None, typer.Option(min=1, max=2**31 - 1, help="An older version; the newest if not given.")
+    int | None, typer.Option(min=1, max=2**31 - 1, help="Version; by default the newest.")
 ]
 
 
 @app.command("list")
 def list_command(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """All vocabularies: those that ship with sigrl, then the registered ones by name."""
+    """Lists all vocabularies: first the built-in ones, then the registered ones by name."""
     with _registry() as registry:
         entries = list(_all_entries(registry))
     if as_json:
@@ -53,7 +53,7 @@ def list_command(
 
 @app.command("show")
 def show_command(name: NameArgument, version: VersionOption = None) -> None:
-    """A vocabulary's labels, the narrower ones below the broader; synonyms in brackets."""
+    """Shows the labels of a vocabulary as a tree, with synonyms in brackets."""
     with _registry() as registry:
         vocabulary = registry.get(name, version)
     for line in _tree(vocabulary):
@@ -66,17 +66,17 @@ def import_command(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="JSON, a table (.csv, .tsv), Open Images' class file, or text with one label a line.",
+            help="JSON, a table (.csv, .tsv), an Open Images class file, or text with one label per line.",
         ),
     ],
     name: Annotated[
-        str | None, typer.Option(help="What to call it; made of the file's name if not given.")
+        str | None, typer.Option(help="Name of the vocabulary; by default made from the file's name.")
     ] = None,
 ) -> None:
-    """Registers vocabularies from files, or makes new versions of them; older versions stay."""
+    """Registers vocabularies from files. A known name gets a new version; older versions are kept."""
     if name is not None and len(paths) > 1:
-        raise ParameterError("there are several files and one --name", "leave --name out, or give one file")
-    # All are read before any is registered: a bad one shall not leave half of them.
+        raise ParameterError("--name is given with several files", "leave out --name, or give one file")
+    # All files are read before any is registered, so that a bad one registers nothing.
     vocabularies = [_load(path) for path in paths]
     with _registry() as registry:
         for path, vocabulary in zip(paths, vocabularies, strict=True):
@@ -91,20 +91,22 @@ def import_command(
 @app.command("export")
 def export_command(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="As `sigrl vocab list` shows it.")
+        str | None, typer.Argument(metavar="[NAME]", help="Name; see `sigrl vocab list`.")
     ] = None,
     version: VersionOption = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every registered vocabulary, as NAME.json in the folder --output.")
+        bool,
+        typer.Option("--all", help="Export every registered vocabulary as NAME.json to the folder --output."),
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File to write; the standard output if not given.")
+        Path | None, typer.Option("-o", "--output", help="File to write; by default the standard output.")
     ] = None,
 ) -> None:
-    """Writes a vocabulary as JSON that `sigrl vocab import` and PUT /v1/vocabularies take, or all of them."""
+    """Writes one or all vocabularies as JSON, for `sigrl vocab import` and PUT /v1/vocabularies."""
     if everything != (name is None) or (everything and (output is None or version is not None)):
         raise ParameterError(
-            "it is not said what to export", "give NAME, or --all with the folder: --all -o vocabularies"
+            "the options do not say what to export",
+            "give NAME, or --all with a folder: --all -o vocabularies",
         )
     try:
         with _registry() as registry:
@@ -122,21 +124,21 @@ def export_command(
                     (output / f"{each}.json").write_text(text, encoding="utf-8")
                 print(f"{output}: {len(own):,} vocabular{'y' if len(own) == 1 else 'ies'}")
     except OSError as error:
-        raise ParameterError(f"cannot write {output}: {error.strerror}", "name another one") from error
+        raise ParameterError(f"cannot write {output}: {error.strerror}", "give another path") from error
 
 
 @app.command("delete")
 def delete_command(
     name: NameArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Forgets a vocabulary with all its versions."""
+    """Deletes a vocabulary and all its versions."""
     with _registry() as registry:
         entry = registry.entry(name)
         if not yes and entry.version is not None:
-            typer.confirm(f"Forget {name} with all its versions?", abort=True)
+            typer.confirm(f"Delete {name} and all its versions?", abort=True)
         registry.delete(name)
-    print(f"{name} is forgotten")
+    print(f"{name} is deleted")
 
 
 def _load(path: Path) -> "Vocabulary":
@@ -145,7 +147,7 @@ def _load(path: Path) -> "Vocabulary":
     try:
         return Vocabulary.load(path)
     except VocabularyError as error:
-        raise InvalidLabelsError(str(error), "sigrl vocab import --help tells what can be read") from error
+        raise InvalidLabelsError(str(error), "see `sigrl vocab import --help` for the formats") from error
 
 
 @contextmanager
@@ -177,7 +179,7 @@ def _newest_version(registry: "VocabularyRegistry", name: str) -> int | None:
 
 
 def _content(entry: "Entry") -> dict[str, Any]:
-    """As GET /v1/vocabularies has it."""
+    """An entry in the form of GET /v1/vocabularies."""
     return {
         "name": entry.name,
         "version": entry.version,
@@ -190,7 +192,7 @@ def _content(entry: "Entry") -> dict[str, Any]:
 
 
 def _document(vocabulary: "Vocabulary") -> str:
-    """With one label a line, as people edit it and as version control compares it."""
+    """JSON with one label per line, which is easy to edit and to compare."""
     labels = []
     for label in vocabulary.labels:
         content = label.model_dump(mode="json", exclude_defaults=True)

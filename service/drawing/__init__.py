@@ -1,1 +1,1 @@
-"""What was found on photographs, as pictures in files."""
+"""Draws tagging results as pictures."""

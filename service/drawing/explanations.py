@@ -1,8 +1,7 @@
-"""A photograph beside the maps of its labels, as one picture."""
+"""Draws a photograph and the maps of its labels in one picture."""
 
 from PIL import Image, ImageDraw
 
-from sigrl.service.drawing.fitting import fitted
 from sigrl.service.drawing.heat_maps import colours, overlay
 from sigrl.service.drawing.lettering import lettering
 from sigrl.service.schemas.tagging import Explanation, LabelMap
@@ -12,7 +11,7 @@ PANEL = 440
 """Pixels of the longer side of a photograph in the picture."""
 _COLUMNS = 4
 _LEAST_WIDTH = 260
-"""Of a panel: titles need room over narrow photographs, too."""
+"""Pixels of a panel's width, so that the title of a narrow photograph fits."""
 _GAP = 24
 _INK, _DIM = "#1a1a1a", "#6b6b6b"
 _TITLE, _SMALL = lettering(22), lettering(15)
@@ -20,9 +19,8 @@ _LEGEND = 160, 14
 
 
 def draw_explanation(photograph: Image.Image, name: str, explanation: Explanation) -> Image.Image:
-    """The photograph, RGB, and a map for every label of the explanation, each under its title; `name` is the
-    photograph's."""
-    image = fitted(photograph, (PANEL, PANEL), enlarge=True)
+    """Draws the photograph (RGB) under the title `name`, and a map for each label of the explanation."""
+    image = _panel(photograph)
     width = max(image.width, _LEAST_WIDTH)
     titles = [_TITLE.lines(name, width, 2)]
     titles += [_TITLE.lines(tag.label, width - _room(tag), 2) for tag in explanation.tags]
@@ -48,6 +46,13 @@ def draw_explanation(photograph: Image.Image, name: str, explanation: Explanatio
         picture.paste(panel, (left, top + head))
     _draw_legend(picture, picture.height - _GAP - _SMALL.height, explanation.covers == "centre-square")
     return picture
+
+
+def _panel(photograph: Image.Image) -> Image.Image:
+    """The photograph, enlarged if necessary, with a longer side of `PANEL` pixels."""
+    scale = PANEL / max(photograph.size)
+    size = max(1, round(photograph.width * scale)), max(1, round(photograph.height * scale))
+    return photograph.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def _room(tag: LabelMap) -> float:
@@ -76,5 +81,5 @@ def _draw_legend(picture: Image.Image, top: int, cropped: bool) -> None:
     left += round(_SMALL.width("least")) + 8
     picture.paste(strip, (left, top + (_SMALL.height - height) // 2))
     left += width + 8
-    text = "most: where it is seen, not whether" + ("; dark: not seen by the checkpoint" if cropped else "")
+    text = "most: shows where, not whether" + ("; dark: not seen by the checkpoint" if cropped else "")
     _SMALL.draw(canvas, (left, top), _SMALL.cut(text, picture.width - left - _GAP), _DIM)

@@ -1,4 +1,4 @@
-"""Pictures of ours as files: whole or not at all, and never in the place of anybody's photograph."""
+"""Writes pictures atomically, and never over a file that this program did not write."""
 
 import os
 from pathlib import Path
@@ -15,43 +15,45 @@ _MADE_BY = "sigrl-tagger"
 
 
 def check_target(option: str, out: Path) -> None:
-    """Raises ParameterError for what cannot be written, or is there and is not ours: photographs are named
-    where an option's value was meant soon enough."""
+    """Raises ParameterError if `out` cannot be written, or if it is an existing file that `save` did not
+    write: it is easy to pass a photograph as an option's value by mistake."""
     name = f"{option} is '{printable(out)}'"
     if out.suffix.lower() not in SUFFIXES:
-        raise ParameterError(name, f"let it end in {', '.join(SUFFIXES)}")
+        raise ParameterError(name, f"use one of the suffixes {', '.join(SUFFIXES)}")
     if not out.parent.is_dir():
-        raise ParameterError(f"{name}, and there is no such folder", "make it first, or name another")
+        raise ParameterError(
+            f"{name}, but that folder does not exist", "create it first, or give another one"
+        )
     if out.exists() and not is_ours(out):
-        detail = f"{name}, which is there and was not made by this command"
-        raise ParameterError(detail, "name another file, or delete this one")
+        detail = f"{name}, a file that this command did not write"
+        raise ParameterError(detail, "give another file, or delete this one")
 
 
 def is_ours(path: Path) -> bool:
-    """Whether `save` wrote it."""
+    """Whether `save` wrote the file."""
     from PIL import ExifTags, Image
 
     try:
         with Image.open(path) as image:
             return image.getexif().get(ExifTags.Base.Software) == _MADE_BY
     except Exception:
-        # Decoders raise nearly anything; what cannot be read is not ours.
+        # Decoders can raise almost anything; a file that they cannot read is not ours.
         return False
 
 
 def save(picture: "Image.Image", path: Path) -> None:
-    """In the format of its suffix. Raises ParameterError where it cannot be written."""
+    """Writes a picture in the format of the path's suffix. Raises ParameterError if that fails."""
     from PIL import ExifTags, Image
 
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = _MADE_BY
-    # The suffix stays the last one: it says the format.
+    # The suffix stays at the end, because Pillow takes the format from it.
     unfinished = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         picture.save(unfinished, exif=exif, quality=90)
         os.replace(unfinished, path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ParameterError(f"cannot write '{printable(path)}': {reason}", "name another file") from error
+        raise ParameterError(f"cannot write '{printable(path)}': {reason}", "give another file") from error
     finally:
         unfinished.unlink(missing_ok=True)

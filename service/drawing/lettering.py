@@ -1,4 +1,4 @@
-"""Text in pictures: labels are in anybody's language, and the font that comes with Pillow has ASCII alone."""
+"""Text in pictures. Labels can be in any language, but the font that ships with Pillow has only ASCII."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from itertools import groupby
 
 from PIL import ImageDraw, ImageFont
 
-# What systems have, those with the most letters first. Where Pillow looks for them is its business.
+# Common system fonts, those with the most characters first. Pillow knows where to look for them.
 _FONTS = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -21,8 +21,8 @@ _FONTS = (
     "NotoSansThai-Regular.ttf",
 )
 _NOWHERE = "\U0010fffe"
-"""A code point that is no character: a font draws for it what it draws for all it does not have."""
-# What Unicode does not decompose: strokes, a dotless i, dashes; and what is two letters.
+"""A noncharacter: fonts draw it with the glyph that they use for every missing character."""
+# Characters that Unicode does not decompose, and those that become two letters.
 _SPELT = str.maketrans("ØøŁłĐđ\u0131\u2013\u2014\ufffd", "OoLlDdi--?") | str.maketrans(
     {"ß": "ss", "Æ": "AE", "æ": "ae", "Œ": "OE", "œ": "oe", "Þ": "Th", "þ": "th"}
 )
@@ -30,40 +30,40 @@ _SPELT = str.maketrans("ØøŁłĐđ\u0131\u2013\u2014\ufffd", "OoLlDdi--?") | s
 
 @cache
 def lettering(size: int) -> "Lettering":
-    """Text of a size in pixels."""
+    """The lettering of a size in pixels."""
     return Lettering(size)
 
 
 class Lettering:
-    """Measures and draws lines of text. A text is drawn in the first font that has all of it, else in
-    several; letters that none has are spelt in ASCII as far as they can be, and are question marks else."""
+    """Measures and draws lines of text, in the first font that has all of its characters, or else in several
+    fonts. Characters that no font has are transliterated to ASCII, or become question marks."""
 
     def __init__(self, size: int) -> None:
         self.height = round(size * 1.3)
-        """From line to line."""
+        """Pixels from line to line."""
         self._size = size
         self._baseline = size
 
     def width(self, text: str) -> float:
-        """In pixels."""
+        """The width of a line in pixels."""
         return sum(font.getlength(part) for font, part in self._parts(text))
 
     def draw(self, canvas: ImageDraw.ImageDraw, place: tuple[float, float], text: str, colour: str) -> None:
-        """One line, `place` being its upper left corner."""
+        """Draws one line with its upper left corner at `place`."""
         left, top = place
         for font, part in self._parts(text):
             canvas.text((left, top + self._baseline), part, colour, font, anchor="ls")
             left += font.getlength(part)
 
     def cut(self, text: str, width: float) -> str:
-        """As much of the beginning as is no wider."""
+        """The longest beginning of the text that fits into `width` pixels."""
         if self.width(text) <= width:
             return text
         fits = max((n for n in range(len(text)) if self.width(text[:n] + "...") <= width), default=0)
         return text[:fits].rstrip() + "..."
 
     def lines(self, text: str, width: float, most: int) -> list[str]:
-        """The text broken between words, the last of `most` lines cut."""
+        """Wraps the text between words into at most `most` lines; cuts lines that are too wide."""
         lines = [""]
         for word in text.split():
             longer = f"{lines[-1]} {word}".lstrip()
@@ -72,12 +72,12 @@ class Lettering:
             elif len(lines) < most:
                 lines.append(word)
             else:
-                # One word more than there is room for: it is cut below.
+                # The last line may become too wide; it is cut below.
                 lines[-1] = longer
         return [self.cut(line, width) for line in lines]
 
     def _parts(self, text: str) -> Iterator[tuple[ImageFont.FreeTypeFont, str]]:
-        # Formatting characters have no picture of their own.
+        # Format characters are invisible.
         text = "".join(c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) != "Cf")
         for font in self._fonts():
             if all(_has(font, character) for character in text):
@@ -85,14 +85,14 @@ class Lettering:
                 return
         replaced = "".join(c if self._font_of(c) else _spelt(c) for c in text)
         for found, characters in groupby(replaced, self._font_of):
-            assert found is not None, "ASCII is in the font that is always there"
+            assert found is not None, "Pillow's font has all of ASCII"
             yield found, "".join(characters)
 
     def _font_of(self, character: str) -> ImageFont.FreeTypeFont | None:
         return next((font for font in self._fonts() if _has(font, character)), None)
 
     def _fonts(self) -> Iterator[ImageFont.FreeTypeFont]:
-        """The one that is always there first, so that pictures look alike everywhere as far as they can."""
+        """Pillow's own font first, so that pictures look as similar as possible on every system."""
         yield _own(self._size)
         for name in _FONTS:
             if (font := _of_system(name, self._size)) is not None:

@@ -1,4 +1,4 @@
-"""A page of a contact sheet: photographs in a grid, each over its tags."""
+"""Draws a page of a contact sheet: a grid of photographs, each above its tags."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,34 +10,34 @@ from sigrl.service.schemas.tagging import Tag
 from sigrl.service.terminal import NOTHING, percent
 
 PHOTOGRAPH = 300, 225
-"""Pixels of the box (width, height) that a photograph is fitted into."""
+"""Size in pixels (width, height) of the box that each photograph is scaled to fit."""
 COLUMNS, ROWS = 5, 6
 _GAP = 20
 _INK, _DIM, _GREY = "#1a1a1a", "#6b6b6b", "#d4d4d4"
 _HEAD, _TEXT, _SMALL = lettering(22), lettering(17), lettering(14)
 _MOST_TAGS = 12
 _TAGS = 5
-"""Lines of tags if nothing is said."""
+"""Lines of tags by default."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One photograph of a sheet."""
+    """One photograph on a sheet."""
 
     name: str
     content: Image.Image | str
-    """The photograph, RGB and no larger than `PHOTOGRAPH`, or why there is none."""
+    """The photograph, RGB and no larger than `PHOTOGRAPH`, or the reason why it is missing."""
     tags: tuple[Tag, ...] = ()
     """Best first."""
     implied: tuple[Tag, ...] = ()
-    """What goes without saying."""
+    """Accepted tags that a narrower one among `tags` implies."""
     guesses: tuple[Tag, ...] = ()
-    """Where there are no tags, what it may be."""
+    """The most probable labels if there are no tags."""
 
 
 def draw_page(tiles: Sequence[Tile], heading: str, top_k: int | None = None) -> Image.Image:
-    """One to 30 photographs under a heading, each with its first five tags, or `top_k`, at most twelve; of
-    what is left out it is told how much."""
+    """Draws up to 30 photographs under a heading, each with its first `top_k` tags: five by default, at most
+    twelve. The number of tags left out is shown."""
     most = min(top_k or _TAGS, _MOST_TAGS)
     rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
     heights = [

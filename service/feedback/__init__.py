@@ -1,1 +1,1 @@
-"""What users say of tags, kept as a training set."""
+"""Users' feedback on tags, stored and exported as a training set."""

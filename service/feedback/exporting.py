@@ -1,4 +1,4 @@
-"""Feedback as a training set: what `sigrl-train init photographs labels.jsonl` reads."""
+"""Exports feedback as a training set for `sigrl-train init photographs labels.jsonl`."""
 
 import json
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ LABELS = "labels.jsonl"
 
 
 def training_set(store: FeedbackStore) -> Iterator[tuple[str, bytes]]:
-    """Files by their path: the photographs, and last `labels.jsonl`, a line of which is an object with
-    `image`, `positive` and `negative`."""
+    """Yields (path, content) of each file: the photographs, then `labels.jsonl`, each line of which is an
+    object with `image`, `positive` and `negative`."""
     lines: list[str] = []
     for feedback in store.all():
         path = f"photographs/{feedback.digest.removeprefix('sha256:')}.jpg"
@@ -22,7 +22,8 @@ def training_set(store: FeedbackStore) -> Iterator[tuple[str, bytes]]:
 
 def _line(path: str, feedback: Example) -> str:
     positive, negative = (
-        sorted(tag for tag, holds in feedback.shown.items() if holds is wanted) for wanted in (True, False)
+        sorted(tag for tag, applies in feedback.shown.items() if applies is wanted)
+        for wanted in (True, False)
     )
     row = {"image": path, "positive": positive, "negative": negative}
     return json.dumps(row, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""Feedback of an installation: photographs with right and wrong tags."""
+"""Stores an installation's feedback: photographs with right and wrong tags."""
 
 import json
 from collections import Counter
@@ -19,35 +19,35 @@ _AT_ONCE = 100
 
 @dataclass(frozen=True)
 class Counts:
-    """How much there is."""
+    """How much feedback is stored."""
 
     photographs: int
     bytes: int
-    """Of the copies."""
+    """Size of the stored copies."""
     right: Mapping[str, int]
-    """By the tag, on how many photographs it is right."""
+    """By tag, the number of photographs for which it is right."""
     wrong: Mapping[str, int]
-    """The same for wrong."""
+    """By tag, the number of photographs for which it is wrong."""
 
 
 class FeedbackStore:
-    """Safe to share between threads, processes and machines. All methods raise StoreError when the database
-    does not answer."""
+    """Safe to share between threads, processes and machines. All methods raise StoreError if the database
+    does not respond."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, feedback: Example, max_bytes: int) -> dict[str, bool]:
-        """Keeps it, and gives all that is known of the photograph by now: what is told anew of a tag counts.
-        Raises FeedbackFullError when the copies would take more than `max_bytes`."""
+        """Stores feedback and returns everything now known of the photograph; for a tag, the latest feedback
+        wins. Raises FeedbackFullError if the stored copies would exceed `max_bytes`."""
         try:
             return self._add(feedback, max_bytes)
         except IntegrityError:
-            # Somebody sent the same photograph at the same time; it is there now.
+            # Another client stored the same photograph at the same time; its row exists now.
             return self._add(feedback, max_bytes)
 
     def counts(self) -> Counts:
-        """How much there is."""
+        """Counts the stored feedback."""
         rows = FeedbackRow
         right, wrong = Counter[str](), Counter[str]()
         with self._database.read() as connection:
@@ -55,12 +55,12 @@ class FeedbackStore:
                 select(func.count(), func.sum(rows.size)).select_from(rows)
             ).one()
             for shown in connection.scalars(select(rows.shown)):
-                for tag, holds in json.loads(shown).items():
-                    (right if holds else wrong)[tag] += 1
+                for tag, applies in json.loads(shown).items():
+                    (right if applies else wrong)[tag] += 1
         return Counts(count, int(size or 0), right, wrong)
 
     def all(self) -> Iterator[Example]:
-        """Everything, a hundred photographs in memory at once; in the order of the photographs' digests."""
+        """All feedback by photographs' digests; only a hundred photographs are in memory at once."""
         rows, after = FeedbackRow, ""
         while True:
             query = select(rows.photograph, rows.content, rows.shown).where(rows.photograph > after)
@@ -73,13 +73,13 @@ class FeedbackStore:
             after = page[-1].photograph
 
     def delete(self, photograph: str) -> None:
-        """Forgets a photograph. Raises FeedbackNotFoundError."""
+        """Deletes a photograph and its feedback. Raises FeedbackNotFoundError."""
         with self._database.write() as connection:
             gone = connection.execute(delete(FeedbackRow).where(FeedbackRow.photograph == photograph))
         if not gone.rowcount:
             raise FeedbackNotFoundError(
                 f"there is no feedback on the photograph {photograph[:80]!a}",
-                "name it as the answer to the feedback does",
+                "use the `photograph` that POST /v1/feedback returned",
             )
 
     def _add(self, feedback: Example, max_bytes: int) -> dict[str, bool]:
@@ -94,8 +94,8 @@ class FeedbackStore:
             taken = int(connection.scalar(select(func.sum(rows.size))) or 0)
             if taken + len(feedback.photograph) > max_bytes:
                 raise FeedbackFullError(
-                    f"{taken:,} of {max_bytes:,} bytes are taken",
-                    "export it and delete what is no longer needed, or set SIGRL_FEEDBACK_BYTES higher",
+                    f"{taken:,} of {max_bytes:,} bytes are in use",
+                    "export the feedback and delete what is no longer needed, or raise SIGRL_FEEDBACK_BYTES",
                 )
             connection.execute(
                 insert(rows).values(

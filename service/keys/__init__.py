@@ -1,1 +1,1 @@
-"""API keys: who may do what."""
+"""API keys: who may do what, and how often."""

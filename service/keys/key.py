@@ -1,4 +1,4 @@
-"""What an API key is."""
+"""The API key: its parts, its scopes and its text form."""
 
 import hashlib
 import secrets
@@ -11,7 +11,7 @@ _ID_BYTES, _SECRET_BYTES = 6, 32
 
 
 class KeyScope(StrEnum):
-    """What a key is for; each may do what those before it may, too."""
+    """What a key may do; each scope includes the ones before it."""
 
     TAG = "tag"
     """Tag, explain, embed, give feedback; read vocabularies and checkpoints."""
@@ -21,47 +21,47 @@ class KeyScope(StrEnum):
     """Load and activate checkpoints, read feedback."""
 
     def includes(self, needed: "KeyScope") -> bool:
-        """Whether a key of this scope may do what needs that one."""
+        """Whether this scope permits what requires the scope `needed`."""
         order = list(KeyScope)
         return order.index(self) >= order.index(needed)
 
 
 @dataclass(frozen=True)
 class Key:
-    """An API key without its secret, of which only a hash is kept."""
+    """An API key without its secret, of which only a hash is stored."""
 
     id: str
-    """Names it in logs and lists; no secret."""
+    """Identifies the key in logs and lists; not secret."""
     name: str
-    """What its owner is called."""
+    """Name of the owner."""
     scope: KeyScope
     rate: int | None
-    """Requests a minute; None leaves it to the settings, 0 is without a limit."""
+    """Requests per minute; None for the limit of the settings, 0 for no limit."""
     hash: str
     """See `hash_secret`."""
     created: datetime
     expires: datetime | None
     last_used: datetime | None
-    """To within some minutes."""
+    """Exact to within `LAST_USED_MINUTES` of `sigrl.service.keys.store`."""
 
     @property
     def is_expired(self) -> bool:
-        """Whether its time is over."""
+        """Whether the key has expired."""
         return self.expires is not None and self.expires <= datetime.now(UTC)
 
 
 def draw() -> tuple[str, str]:
-    """(id, secret) of a new key. The secret has 256 bits."""
+    """Generates (id, secret) of a new key. The secret has 256 random bits."""
     return secrets.token_hex(_ID_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
 
 
 def written(key_id: str, secret: str) -> str:
-    """A key as it is handed out and sent."""
+    """The text form of a key, as it is handed out and sent."""
     return f"{PREFIX}_{key_id}_{secret}"
 
 
 def read(text: str) -> tuple[str, str] | None:
-    """(id, secret) of a key as it is sent; None for anything else."""
+    """Parses the text form of a key into (id, secret); None if it is not a key."""
     prefix, _, rest = text.partition("_")
     key_id, _, secret = rest.partition("_")
     if prefix != PREFIX or not secret or len(key_id) != 2 * _ID_BYTES or not key_id.isalnum():
@@ -70,6 +70,6 @@ def read(text: str) -> tuple[str, str] | None:
 
 
 def hash_secret(secret: str) -> str:
-    """SHA-256 in hex digits. Nothing slower is needed: it is passwords that can be guessed, not 256 bits
-    drawn by lot."""
+    """SHA-256 in hex digits. A slow hash would protect passwords, which can be guessed; 256 random bits
+    cannot."""
     return hashlib.sha256(secret.encode()).hexdigest()

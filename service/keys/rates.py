@@ -1,4 +1,4 @@
-"""How often somebody may ask: token buckets, in this process."""
+"""Rate limits: token buckets in this process."""
 
 import time
 from collections import OrderedDict
@@ -9,16 +9,15 @@ _MINUTE = 60.0
 
 
 class Rates:
-    """A bucket for each key or address, which holds a minute's requests and fills evenly. Memory is bounded,
-    which libraries for it do not promise: the bucket that was not asked of for longest goes. Safe for
-    threads."""
+    """A bucket for each key or address; it has room for a minute's requests and refills evenly. Memory is
+    bounded, which libraries do not promise: the least recently used bucket is dropped. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, who: str, per_minute: int) -> float:
-        """Takes one request out of the bucket, and gives 0; or the seconds until there is one."""
+        """Takes one request from the bucket and returns 0, or returns the seconds until one is available."""
         now = time.monotonic()
         with self._lock:
             left, since = self._buckets.pop(who, (float(per_minute), now))

@@ -1,4 +1,4 @@
-"""Whether a key is good, without asking the database for every request."""
+"""Checks API keys without a database query for every request."""
 
 import hmac
 import logging
@@ -11,9 +11,9 @@ from sigrl.service.keys.key import Key, hash_secret, read
 from sigrl.service.keys.store import KeyStore
 
 FRESH_SECONDS = 5.0
-"""So long what the database said is believed: a key that is revoked works no longer than this."""
+"""How long a database result is cached, and so how long a revoked key can still work."""
 STALE_SECONDS = 600.0
-"""The same while the database does not answer."""
+"""How long it is cached while the database does not respond."""
 _MAX_KNOWN = 10_000
 _NOBODYS = hash_secret("")
 
@@ -21,7 +21,7 @@ _logger = logging.getLogger("sigrl")
 
 
 class KeyRing:
-    """Checks keys. Safe for threads; its memory is bounded."""
+    """Checks keys. Thread-safe; its memory is bounded."""
 
     def __init__(self, store: KeyStore) -> None:
         self._store = store
@@ -29,14 +29,16 @@ class KeyRing:
         self._known: OrderedDict[str, tuple[float, Key | None]] = OrderedDict()
 
     def check(self, text: str) -> Key:
-        """The key that `text` is. Raises InvalidKeyError when it is none, is revoked or has expired, and
-        StoreError when nobody can tell."""
+        """Returns the key that `text` represents. Raises InvalidKeyError if it is malformed, unknown, revoked
+        or expired, and StoreError if the database does not respond and the cache cannot tell."""
         parts = read(text)
         if parts is None:
-            raise InvalidKeyError("what is sent is no key", "send it as `sigrl key create` showed it")
+            raise InvalidKeyError(
+                "the request's API key is malformed", "send it as `sigrl key create` printed it"
+            )
         key_id, secret = parts
         key = self._find(key_id)
-        # Compared in constant time, and also where there is nothing to compare with.
+        # A comparison in constant time, even for an unknown key, so that timing reveals nothing.
         is_right = hmac.compare_digest(hash_secret(secret), _NOBODYS if key is None else key.hash)
         if key is None or not is_right or key.is_expired:
             raise InvalidKeyError(

@@ -1,4 +1,4 @@
-"""The keys of an installation, in its database."""
+"""Stores the API keys of an installation in its database."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,12 +10,12 @@ from sigrl.service.errors import KeyNotFoundError
 from sigrl.service.keys.key import Key, KeyScope, draw, hash_secret, written
 
 LAST_USED_MINUTES = 10
-"""How exact `Key.last_used` is; it saves a write per request."""
+"""Precision of `Key.last_used`; it saves a database write per request."""
 
 
 class KeyStore:
-    """Safe to share between threads, processes and machines. All methods raise StoreError when the database
-    does not answer."""
+    """Safe to share between threads, processes and machines. All methods raise StoreError if the database
+    does not respond."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -23,7 +23,7 @@ class KeyStore:
     def create(
         self, name: str, scope: KeyScope, rate: int | None = None, days: int | None = None
     ) -> tuple[Key, str]:
-        """A new key, and its text with the secret, which cannot be told again."""
+        """Creates a key and returns it with its text form. The secret in it cannot be retrieved later."""
         key_id, secret = draw()
         now = datetime.now(UTC)
         expires = None if days is None else now + timedelta(days=days)
@@ -33,26 +33,26 @@ class KeyStore:
         return key, written(key_id, secret)
 
     def find(self, key_id: str) -> Key | None:
-        """A key by its id."""
+        """The key with this id; None if there is none."""
         with self._database.read() as connection:
             row = connection.execute(select(*KeyRow.__table__.c).where(KeyRow.id == key_id)).one_or_none()
         return None if row is None else _key(row._asdict())
 
     def all(self) -> list[Key]:
-        """Oldest first."""
+        """All keys, oldest first."""
         with self._database.read() as connection:
             rows = connection.execute(select(*KeyRow.__table__.c).order_by(KeyRow.created, KeyRow.id)).all()
         return [_key(row._asdict()) for row in rows]
 
     def revoke(self, key_id: str) -> None:
-        """Forgets a key. Raises KeyNotFoundError."""
+        """Deletes a key. Raises KeyNotFoundError."""
         with self._database.write() as connection:
             gone = connection.execute(delete(KeyRow).where(KeyRow.id == key_id))
         if not gone.rowcount:
-            raise KeyNotFoundError(f"there is no key {key_id[:40]!a}", "`sigrl key list` shows their ids")
+            raise KeyNotFoundError(f"there is no key {key_id[:40]!a}", "`sigrl key list` shows all ids")
 
     def note_use(self, key: Key) -> None:
-        """It is used now."""
+        """Records that the key was used just now."""
         now = datetime.now(UTC)
         if key.last_used is not None and now - key.last_used < timedelta(minutes=LAST_USED_MINUTES):
             return

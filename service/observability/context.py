@@ -1,4 +1,4 @@
-"""What is known of the request that is being served, wherever its work runs."""
+"""The facts about the current request that logs and traces use, in any thread or task."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,29 +15,29 @@ class Trace(Protocol):
     """32 hexadecimal digits."""
 
     def steps(self, seconds: dict[str, float], photographs: int) -> None:
-        """One photograph is done: where its time went, step after step until now, and how many went through
-        the model with it."""
+        """Records the steps of one finished photograph in order, the last of which ends now, and the size of
+        its batch."""
 
 
 @dataclass(slots=True)
 class Served:
-    """What logs and traces tell of a request. Never labels, names of files or contents."""
+    """What logs and traces contain of a request: never labels, file names or contents."""
 
     id: str
     trace: Trace | None = None
-    """None where tracing is off."""
+    """None if tracing is off."""
     photographs: int = 0
-    """How many were to be tagged."""
+    """Number of photographs to tag."""
     checkpoint: str | None = None
     """Id of the checkpoint that tags them."""
     problem: str | None = None
-    """Code of the error that it was answered with."""
+    """Code of the error in the response."""
 
     def note(self, photographs: int, checkpoint: str) -> None:
-        """So many photographs are for that checkpoint."""
+        """Adds photographs that this checkpoint tags."""
         self.photographs += photographs
         self.checkpoint = checkpoint
 
 
 SERVED: ContextVar[Served | None] = ContextVar("served", default=None)
-"""The request that is being served; None outside of any."""
+"""The current request; None outside a request."""

@@ -1,4 +1,4 @@
-"""Logs on stderr: lines for people, or one JSON object each for machines."""
+"""Logs on stderr, as text for people or as JSON lines for machines."""
 
 import logging
 import logging.config
@@ -10,15 +10,15 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from sigrl.service.observability.context import SERVED
 from sigrl.service.settings import Settings
 
-# Attributes that are no fields: those of every record, and uvicorn's message once more in colours.
+# Attributes to leave out: those that every record has, and uvicorn's coloured copy of the message.
 _NO_FIELDS = [*RESERVED_ATTRS, "taskName", "color_message"]
 
 
 class OfRequest(logging.Filter):
-    """Gives every record the id of the request during which it is written, and of its trace."""
+    """Adds the ids of the current request and of its trace to every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Lets all pass."""
+        """Drops no record."""
         served = SERVED.get()
         if served is not None:
             record.request_id = served.id
@@ -28,22 +28,22 @@ class OfRequest(logging.Filter):
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, message, and the id of the request."""
+    """Formats time, level, message and the id of the request."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """As a line; a traceback follows it."""
+        """A line, followed by the traceback if there is one."""
         request_id = getattr(record, "request_id", None)
         record.of_request = "" if request_id is None else f" [{request_id}]"
         return super().format(record)
 
 
 def configure(settings: Settings) -> None:
-    """Sets up the logs of this process, the server's and the libraries' among them."""
+    """Configures all logs of this process, including those of the server and the libraries."""
     kind = settings.log_format
     if kind == "auto":
         kind = "text" if sys.stderr.isatty() else "json"
     logging.config.dictConfig(_config(kind, settings.log_level.upper()))
-    # Otherwise they go to stderr beside the handler, and no line may be anything but JSON.
+    # Otherwise warnings would bypass the handler and break the JSON lines on stderr.
     logging.captureWarnings(True)
 
 
@@ -71,9 +71,9 @@ def _config(kind: str, level: str) -> dict[str, Any]:
         },
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
-            # Below warnings these speak of single connections and tables.
+            # At lower levels these log single connections and tables.
             **dict.fromkeys(("alembic", "httpcore", "httpx", "PIL"), quiet),
-            # It warns of every form that a client got wrong, which has its answer.
+            # It warns of every malformed form, which the client is told anyway.
             "python_multipart": {"level": "ERROR"},
         },
     }

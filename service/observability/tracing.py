@@ -1,7 +1,7 @@
-"""Traces by OpenTelemetry: a span for each request, and in it where each photograph's time went.
+"""OpenTelemetry traces: a span for each request, with child spans for the steps of each photograph.
 
-Not opentelemetry-instrumentation-asgi: it writes whole URLs into spans, and labels stand in them. Imported
-only where traces are wanted, for OpenTelemetry is an extra.
+opentelemetry-instrumentation-asgi is not used because it writes whole URLs, which contain labels, into
+spans. This module is imported only if tracing is on, because OpenTelemetry is an optional dependency.
 """
 
 import os
@@ -21,8 +21,8 @@ from sigrl.service.observability.context import PROBES
 
 
 def otlp_provider() -> TracerProvider:
-    """Sends spans to where OTEL_EXPORTER_OTLP_ENDPOINT says, in a thread of its own; the other variables
-    OTEL_* hold too. To be shut down at the end, which sends the rest."""
+    """A provider that sends spans to OTEL_EXPORTER_OTLP_ENDPOINT from a thread of its own; the other OTEL_*
+    variables apply too. Shut it down at the end to send the remaining spans."""
     attributes = {SERVICE_VERSION: version()}
     if not os.environ.get("OTEL_SERVICE_NAME"):
         attributes[SERVICE_NAME] = "sigrl-tagger"
@@ -32,8 +32,8 @@ def otlp_provider() -> TracerProvider:
 
 
 class Traces:
-    """Middleware: goes on with the trace that the header `traceparent` names, or begins one. Probes leave no
-    trace."""
+    """Middleware that continues the trace of the header `traceparent`, or starts one. Probes are not
+    traced."""
 
     def __init__(self, app: ASGIApp, provider: TracerProvider) -> None:
         self.app = app
@@ -56,7 +56,7 @@ class Traces:
             method,
             parent,
             SpanKind.SERVER,
-            # What an exception says may hold what a client sent.
+            # An exception's message may contain data of the client.
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
@@ -86,7 +86,7 @@ class _RequestTrace:
         self.id = format_trace_id(span.get_span_context().trace_id)
 
     def steps(self, seconds: dict[str, float], photographs: int) -> None:
-        # Made afterwards, from what was measured anyway: the model's thread serves many requests at once.
+        # Spans are made afterwards from measured times: the model's thread serves many requests at once.
         nanoseconds = {name: int(each * 1e9) for name, each in seconds.items()}
         begin = time.time_ns() - sum(nanoseconds.values())
         parent = set_span_in_context(self._span)

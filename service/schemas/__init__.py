@@ -1,1 +1,1 @@
-"""What the service answers, in types that server and client share. Imports without torch and FastAPI."""
+"""Request and response types shared by server and client. They need neither torch nor FastAPI."""

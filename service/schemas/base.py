@@ -1,9 +1,9 @@
-"""What all schemas have in common."""
+"""The base class of all schemas."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Schema(BaseModel):
-    """Base of everything that crosses the wire: immutable."""
+    """Base class of everything sent over the wire; immutable."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)

@@ -1,4 +1,4 @@
-"""Answers about checkpoints: what one can be, and what is told of it."""
+"""Requests and responses about checkpoints."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -9,126 +9,126 @@ from sigrl.service.schemas.base import Schema
 
 
 class State(StrEnum):
-    """A checkpoint's way through the process."""
+    """The states of a checkpoint in a server process."""
 
     CANDIDATE = "candidate"
-    """Waits for its turn: one is loaded at a time, and only where there is room."""
+    """It waits to be loaded: one checkpoint is loaded at a time, and only if there is room."""
     LOADING = "loading"
-    """Its files are read and verified, and the model is built."""
+    """Its files are being read and verified, and the model is being built."""
     WARMING = "warming"
-    """It tags a picture, and encodes the vocabularies that are in use."""
+    """It tags a test image and encodes the vocabularies in use."""
     READY = "ready"
-    """It could answer at once."""
+    """It can be activated at once."""
     SHADOW = "shadow"
-    """It sees a share of the photographs that the active one answers, and is compared with it."""
+    """It tags a share of the photographs that the active one tags, for comparison only."""
     ACTIVE = "active"
-    """It answers."""
+    """It answers all requests that do not name another checkpoint."""
     DRAINING = "draining"
-    """It finishes the requests that began with it, and is let go then."""
+    """It finishes the requests that it began and is then removed from memory."""
     RETIRED = "retired"
-    """It is no longer in memory."""
+    """It has been removed from memory."""
     FAILED = "failed"
-    """It could not be loaded; the reason is told."""
+    """It could not be loaded; see `reason`."""
 
 
 ON_THE_WAY = frozenset({State.CANDIDATE, State.LOADING, State.WARMING})
 USABLE = frozenset({State.READY, State.SHADOW})
-"""May be activated."""
+"""States from which a checkpoint can be activated."""
 GONE = frozenset({State.RETIRED, State.FAILED})
 
 
 class CheckpointInfo(Schema):
-    """A checkpoint as it stands."""
+    """The current state of a checkpoint."""
 
     id: str
-    """Names the bundle: the hash of its manifest."""
+    """Id of the checkpoint: the hash of its bundle's manifest."""
     bundle: str | None
-    """Name of its folder among the bundles, or its path; null for the one that ships with the package."""
+    """Name of its folder in the folder of bundles, or its path; null for the bundled checkpoint."""
     state: State
-    """`candidate`, `loading` and `warming` lead to `ready`; see also `failed`."""
+    """`candidate`, `loading` and `warming` lead to `ready` or `failed`."""
     reason: str | None
-    """Of a failed one, why."""
+    """Why it failed; null in other states."""
     labels_done: int
-    """While it warms up: how many labels are encoded."""
+    """Labels encoded so far while warming up."""
     labels_total: int
-    """Of so many, in all vocabularies in use."""
+    """Labels to encode, in all vocabularies in use."""
     load_seconds: float | None
-    """From the first byte read to `ready`."""
+    """Seconds from the first byte read to `ready`; null until then."""
     requests: int
-    """Requests that began with it and are not answered yet."""
+    """Requests in progress with this checkpoint."""
     previous: bool
-    """Whether it answered before the active one, and a rollback brings it back."""
+    """Whether it was active before the current one, so that a rollback would reactivate it."""
     since: datetime
-    """When it came into its state."""
+    """When it entered its state."""
 
 
 class BundleInfo(Schema):
-    """A bundle that could be loaded."""
+    """A bundle in the folder of bundles."""
 
     bundle: str
     """Name of its folder."""
     checkpoint: str | None
-    """Id of the checkpoint in it; null when its manifest cannot be read."""
+    """Id of its checkpoint; null if its manifest cannot be read."""
     problem: str | None
-    """Why not."""
+    """Why the manifest cannot be read; null if it can."""
 
 
 class ReplicaInfo(Schema):
-    """A process that shares the database."""
+    """A server process that shares the database."""
 
     id: str
-    """Host, process, and what tells it from others."""
+    """Host, process and a unique suffix."""
     generation: int
-    """Of the activation by which it answers."""
+    """Number of the activation that it has applied."""
     checkpoint: str
-    """Id of the checkpoint that answers there."""
+    """Id of its active checkpoint."""
     problem: str | None
-    """Why it does not answer by a newer activation; null when it does."""
+    """Why it has not applied a newer activation; null if it has."""
     seen: datetime
-    """When it last said so."""
+    """When it last reported this."""
 
 
 class CheckpointList(Schema):
-    """What answers, and what could."""
+    """The active checkpoint and those that could replace it."""
 
     generation: int
-    """Number of the activation by which the active one answers; it grows with each, also over restarts. 0
-    when it answers only because what was activated last cannot be loaded."""
+    """Number of the activation in effect; each activation increases it, across restarts too. 0 if the active
+    checkpoint is only a substitute because the last activated one cannot be loaded."""
     active: str
-    """Id of the checkpoint that answers."""
+    """Id of the active checkpoint."""
     previous: str | None
-    """Id of the one that a rollback brings back; null when none is in memory."""
+    """Id of the checkpoint that a rollback would reactivate; null if none is in memory."""
     problem: str | None
-    """Why the process did not begin with what was activated last; null when it did."""
+    """Why the process did not start with the last activated checkpoint; null if it did."""
     checkpoints: tuple[CheckpointInfo, ...]
-    """Those in memory, on their way there, and the last that were."""
+    """Checkpoints in memory or being loaded, and the most recent ones that no longer are."""
     bundles: tuple[BundleInfo, ...]
-    """What lies in the folder of bundles."""
+    """The bundles in the folder of bundles."""
     replica: str
-    """Which of the replicas answers this."""
+    """Id of the replica that sent this response."""
     replicas: tuple[ReplicaInfo, ...]
-    """All that share the database and have said something within fifteen seconds; empty while the database
-    does not answer."""
+    """All replicas on this database that reported within the last fifteen seconds; empty while the database
+    does not respond."""
     promoted: bool | None
-    """Whether all of them answer by the newest activation; null while the database does not answer."""
+    """Whether all of them have applied the newest activation; null while the database does not respond."""
 
 
 class LoadRequest(Schema):
-    """What to load."""
+    """Which bundle to load."""
 
     bundle: str = Field(min_length=1, max_length=4096, examples=["2026-11"])
     """Name of a folder in the folder of bundles."""
 
 
 class ActivateRequest(Schema):
-    """How to activate."""
+    """Options of an activation."""
 
     force: bool = False
-    """Also when the limits of drift are not kept."""
+    """Whether to activate the checkpoint even if it exceeds the drift limits."""
 
 
 class ShadowRequest(Schema):
-    """How much a shadow sees."""
+    """Options of a shadow."""
 
     share: float | None = Field(default=None, ge=0, le=1)
-    """Of the photographs; 0 ends it, null leaves it to SIGRL_SHADOW_SHARE."""
+    """Share of the photographs that the shadow tags; 0 ends it, null means SIGRL_SHADOW_SHARE."""

@@ -1,50 +1,51 @@
-"""What a shadow checkpoint changes, as it is reported."""
+"""Reports on how a shadow checkpoint's tags differ from the active one's."""
 
 from sigrl.service.schemas.base import Schema
 
 
 class LabelDrift(Schema):
-    """What changes for one label."""
+    """How a candidate changes one label."""
 
     vocabulary: str
     """Name of its vocabulary."""
     label: str
-    """Its name."""
+    """Name of the label."""
     photographs: int
-    """Photographs on which it was looked for."""
+    """Photographs for which the label was scored."""
     tagged: int
-    """Those of them on which it is a tag by either checkpoint."""
+    """How many of them either checkpoint tagged with it."""
     changed_tags: float
-    """Share of these on which it is a tag by only one; 0 where there is none."""
+    """Share of the tagged ones that only one checkpoint tagged with it; 0 if there are none."""
     probability_shift: float
-    """Mean of the candidate's probability less that of the active one."""
+    """Mean of the candidate's probability minus the active checkpoint's."""
 
 
 class DriftReport(Schema):
-    """A candidate beside the active checkpoint, on the same photographs. Whose tags are right is not known
-    here: it is told how much changes."""
+    """A candidate compared with the active checkpoint on the same photographs. The report says how much
+    changes, not which tags are right."""
 
     checkpoint: str
     """Id of the candidate."""
     photographs: int
-    """Photographs that both have tagged."""
+    """Photographs that both checkpoints tagged."""
     failures: int
-    """Photographs that the active one tagged and the candidate failed on."""
+    """Photographs that the active checkpoint tagged but the candidate failed on."""
     changed_tags: float
-    """Of all tags that either gives, the share that only one gives."""
+    """Of all tags that either checkpoint gives, the share that only one gives."""
     probability_shift: float
-    """Mean of the candidate's probabilities less those of the active one, over all labels."""
+    """Mean of the candidate's probabilities minus the active checkpoint's, over all labels."""
     probability_change: float
-    """The same without the signs: how far probabilities move, in whichever direction."""
+    """Mean absolute difference of the probabilities, over all labels."""
     latency_ratio: float | None
-    """Seconds in the model, the candidate's by the active one's; of photographs that went through it alone.
-    null where there is none."""
+    """The candidate's time in the model divided by the active checkpoint's, over photographs that were in a
+    batch of one; null if there are none."""
     calibration_error: float | None
-    """How far the candidate's probabilities are from what the examples of calibrated vocabularies show, in
-    0..1, mean over these; both are fitted to them. null where there are none, or it is not known yet."""
+    """Calibration error (0..1) of the candidate's probabilities on the examples of calibrated vocabularies,
+    to which both checkpoints are fitted; the mean over vocabularies. null if there are none or it is not yet
+    known."""
     calibration_error_active: float | None
-    """The same of the active one."""
+    """The same for the active checkpoint."""
     exceeded: tuple[str, ...]
-    """The limits of the settings that are not kept, each in a sentence; activation needs `force` then."""
+    """The configured limits that are exceeded, each as a sentence; activation then needs `force`."""
     labels: tuple[LabelDrift, ...]
-    """The labels whose tags changed most, at most a hundred."""
+    """The labels whose tags change most, at most a hundred."""

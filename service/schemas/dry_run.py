@@ -1,4 +1,4 @@
-"""What a change of a vocabulary would change, as it is reported."""
+"""Reports on how changing a vocabulary would change tags."""
 
 from typing import Literal
 
@@ -7,35 +7,35 @@ from sigrl.service.schemas.tagging import VocabularyInfo
 
 
 class LabelChange(Schema):
-    """What becomes of one label."""
+    """How the change affects one label."""
 
     label: str
     change: Literal["kept", "new", "gone"]
-    """Whether it is in both, or only in the new or the old vocabulary."""
+    """Whether the label is in both vocabularies, only in the new one, or only in the old one."""
     tagged_before: int
-    """Photographs on which it is present by the old vocabulary."""
+    """Photographs that get the label with the old vocabulary."""
     tagged_after: int
-    """The same by the new one."""
+    """Photographs that get the label with the new vocabulary."""
     changed: int
-    """Photographs on which it is present by only one of them."""
+    """Photographs that get the label with only one of them."""
     threshold_before: float | None
-    """Probability from which on it counts as present; null for a new label."""
+    """The label's threshold in the old vocabulary; null for a new label."""
     threshold_after: float | None
-    """The same by the new vocabulary; null for one that is gone."""
+    """The label's threshold in the new vocabulary; null for a label that is gone."""
 
 
 class DryRun(Schema):
-    """A vocabulary beside what it would become."""
+    """A vocabulary compared with its proposed replacement."""
 
     checkpoint: str
-    """Id of the checkpoint that looked."""
+    """Id of the checkpoint that was used."""
     before: VocabularyInfo
-    """The vocabulary as it is."""
+    """The current vocabulary."""
     after: VocabularyInfo
-    """As it would be, but for its number."""
+    """The proposed vocabulary; it has no version number yet."""
     photographs: int
-    """How many photographs tagged lately it rests on."""
+    """Number of recently tagged photographs that were compared."""
     changed_tags: float
-    """Of all tags that either gives, the share that only one gives."""
+    """Of all tags that either vocabulary gives, the share that only one gives."""
     labels: tuple[LabelChange, ...]
-    """Labels that are new, gone, or change a tag or their threshold; those with most changed tags first."""
+    """Labels that are new or gone, or whose tags or threshold change; most changed tags first."""

@@ -1,31 +1,31 @@
-"""Answers with vectors."""
+"""Responses with embeddings."""
 
 from sigrl.service.schemas.base import Schema
 from sigrl.service.schemas.tags import FailedImage
 
 
 class ImageEmbedding(Schema):
-    """A photograph as a vector."""
+    """The embedding of a photograph."""
 
     filename: str | None
     """As uploaded; null for a raw body."""
     status: int = 200
-    """200."""
+    """Always 200; failed photographs have another status."""
     embedding: tuple[float, ...]
-    """Of length 1."""
+    """A unit vector."""
 
 
 class LabelEmbedding(Schema):
-    """A label as a vector."""
+    """The embedding of a label."""
 
     label: str
-    """Its name."""
+    """Name of the label."""
     embedding: tuple[float, ...]
-    """Of length 1."""
+    """A unit vector."""
 
 
 class EmbeddingsAnswer(Schema):
-    """Embeddings by one checkpoint; those of another cannot be compared with them."""
+    """Embeddings from one checkpoint; they cannot be compared with those of another."""
 
     checkpoint: str
     """Id of the checkpoint."""

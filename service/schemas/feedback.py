@@ -1,36 +1,36 @@
-"""Answers about feedback."""
+"""Responses about feedback."""
 
 from sigrl.service.schemas.base import Schema
 
 
 class FeedbackAnswer(Schema):
-    """What is known of a photograph by now."""
+    """All feedback on one photograph."""
 
     photograph: str
-    """Its name here: SHA-256 of the file that was sent."""
+    """Id of the photograph: the SHA-256 of the uploaded file."""
     right: tuple[str, ...]
-    """Tags that hold."""
+    """Tags that were reported as right."""
     wrong: tuple[str, ...]
-    """Tags that do not."""
+    """Tags that were reported as wrong."""
 
 
 class TagCounts(Schema):
-    """What was said of one tag."""
+    """Feedback on one tag."""
 
     tag: str
     right: int
-    """Photographs on which it holds."""
+    """Photographs for which it was reported as right."""
     wrong: int
-    """Photographs on which it does not."""
+    """Photographs for which it was reported as wrong."""
 
 
 class FeedbackSummary(Schema):
-    """How much feedback there is."""
+    """How much feedback is stored."""
 
     photographs: int
     bytes: int
-    """Of the copies that are kept."""
+    """Size of the stored copies of photographs."""
     max_bytes: int
-    """How many there may be; 0: no feedback is taken."""
+    """Largest allowed size; 0 if feedback is turned off."""
     tags: tuple[TagCounts, ...]
-    """By name."""
+    """Sorted by name."""

@@ -1,4 +1,4 @@
-"""Answers to probes."""
+"""Responses to probes."""
 
 from typing import Literal
 
@@ -7,16 +7,16 @@ from sigrl.service.schemas.tagging import VocabularyInfo
 
 
 class Health(Schema):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["alive"] = "alive"
 
 
 class Readiness(Schema):
-    """The model answers, too."""
+    """The model responds too."""
 
     status: Literal["ready"] = "ready"
     checkpoint: str
-    """Id of the checkpoint in use."""
+    """Id of the active checkpoint."""
     vocabulary: VocabularyInfo
-    """What is looked for when a request names no labels."""
+    """The vocabulary for requests that name no labels."""

@@ -1,4 +1,4 @@
-"""What tagging answers: the same types in Python, on the command line and over HTTP."""
+"""Results of tagging: the same types in Python, on the command line and over HTTP."""
 
 from typing import Literal
 
@@ -11,40 +11,40 @@ Covers = Literal["photograph", "centre-square"]
 
 
 class Tag(Schema):
-    """One label's verdict on one photograph."""
+    """The result of one label for one photograph."""
 
     label: str
     """Name of the label, as in the vocabulary."""
     probability: float
-    """Calibrated probability that the label is true of the photograph, 0 to 1; at least that of every label
-    below it in the vocabulary."""
+    """Calibrated probability, 0 to 1, that the label applies to the photograph; at least that of every
+    narrower label in the vocabulary."""
     score: float
-    """The head's score before calibration, a logit; comparable only within one checkpoint."""
+    """The head's logit before calibration; comparable only within one checkpoint."""
     threshold: float
-    """Probability from which on the label counts as present here."""
+    """Least probability at which the label counts as present."""
     accepted: bool
-    """Whether the probability reaches the threshold, or that of a label below it does; and no label that
-    excludes this one is more probable."""
+    """Whether the label, or one narrower than it, reaches its threshold, and no label that excludes it is
+    more probable."""
 
 
 class VocabularyInfo(Schema):
-    """Which labels were looked for."""
+    """The vocabulary that photographs were tagged with."""
 
     name: str
-    """The vocabulary's name; `labels` where the caller listed labels."""
+    """The vocabulary's name; `labels` if the caller listed labels."""
     version: int | None
-    """Number of the change that made it; null for what ships with the package, a file, and listed labels."""
+    """Version number; null for built-in vocabularies, files and listed labels."""
     hash: str = Field(examples=["sha256:09de08a4a0547f0f1f561c346e3e52475fe92e4113938b84978d8b5df823b09f"])
-    """Identity of the labels' content: equal hashes, equal labels."""
+    """Hash of the labels' content: equal hashes mean equal labels."""
     size: int
     """Number of labels."""
     calibration: int | None
-    """Number of the calibration by examples that probabilities and thresholds are made with; null where there
-    is none."""
+    """Number of the calibration by examples that probabilities and thresholds are based on; null if there is
+    none."""
 
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> "VocabularyInfo":
-        """The reference to a vocabulary."""
+        """Describes a vocabulary."""
         return cls(
             name=vocabulary.name,
             version=vocabulary.version,
@@ -55,60 +55,60 @@ class VocabularyInfo(Schema):
 
 
 class LabelWarning(Schema):
-    """A label that the checkpoint cannot judge: its probability is held low, and it is not accepted unless
-    the caller sets a low threshold."""
+    """A label that the checkpoint cannot judge. Its probability is capped, and it is not accepted unless the
+    caller sets a low threshold."""
 
     label: str
     """Name of the label, as in the vocabulary."""
     message: str
-    """Why, and what to do."""
+    """The reason, and what to do."""
 
 
 class Tagging(Schema):
-    """The tags of one photograph, best first, and what they were made with."""
+    """The tags of one photograph, and the checkpoint and vocabulary that they come from."""
 
     tags: tuple[Tag, ...]
-    """In order of falling probability; empty when nothing reaches its threshold."""
+    """In order of decreasing probability; empty if no label reaches its threshold."""
     implied: tuple[Tag, ...] = ()
-    """Where neither labels nor a vocabulary were named: accepted labels with a narrower one among the
-    accepted, which says more."""
+    """If the request names neither labels nor a vocabulary: accepted labels that a narrower accepted label
+    implies."""
     guesses: tuple[Tag, ...] = ()
-    """Where no label is accepted and no number of tags was asked for: the three most probable ones."""
+    """The three most probable labels if none is accepted and the request sets no number of tags."""
     checkpoint: str
-    """Id of the checkpoint that answered."""
+    """Id of the checkpoint that was used."""
     vocabulary: VocabularyInfo
-    """The labels that were looked for."""
+    """The vocabulary that was used."""
     warnings: tuple[LabelWarning, ...] = ()
-    """Labels that the checkpoint cannot judge, of those that the caller gave."""
+    """Those of the caller's labels that the checkpoint cannot judge."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the accepted tags, best first."""
+        """Names of the accepted tags, most probable first."""
         return tuple(tag.label for tag in self.tags if tag.accepted)
 
 
 class LabelMap(Tag):
-    """One label's verdict on one photograph, and where it comes from."""
+    """The result of one label for one photograph, and where in the photograph it is seen."""
 
     grid: tuple[tuple[float, ...], ...] = Field(examples=[[[0.0, 0.2], [0.4, 1.0]]])
-    """Rows from the top, each from the left: 0 for the patch that speaks least for the label, 1 for the one
-    that speaks most. It says where and not whether: see `probability` for that."""
+    """Rows from the top, each from the left: 0 for the patch with the least evidence for the label, 1 for the
+    one with the most. It shows where, not whether: for that, see `probability`."""
     lowest: float
-    """What 0 stands for, in the head's own measure (for most checkpoints a cosine): with it, labels of one
-    checkpoint can be compared."""
+    """The value that 0 stands for, in the head's own unit (a cosine for most checkpoints), so that labels of
+    one checkpoint can be compared."""
     highest: float
-    """What 1 stands for."""
+    """The value that 1 stands for."""
 
 
 class Explanation(Tagging):
-    """Labels with their verdicts on one photograph, best first, and where on it they are seen."""
+    """The results of labels for one photograph, and where in it they are seen."""
 
     tags: tuple[LabelMap, ...]
-    """In order of falling probability, whether accepted or not."""
+    """In order of decreasing probability, whether accepted or not."""
     covers: Covers
-    """What the grid lies on: the whole photograph, or the square in its centre as long as its shorter side.
-    The checkpoint does not see the rest."""
+    """What the grid covers: the whole photograph, or its central square with the length of the shorter side,
+    if the checkpoint does not see the rest."""
     height: int
-    """Rows of the grid."""
+    """Number of rows of the grid."""
     width: int
-    """Columns of the grid."""
+    """Number of columns of the grid."""

@@ -1,4 +1,4 @@
-"""Answers with tags."""
+"""Responses with tags."""
 
 from sigrl.service.errors import Problem
 from sigrl.service.schemas.base import Schema
@@ -6,24 +6,24 @@ from sigrl.service.schemas.tagging import LabelWarning, Tag, VocabularyInfo
 
 
 class Shown(Schema):
-    """What is found on a photograph."""
+    """The tags of a photograph."""
 
     tags: tuple[Tag, ...]
-    """Best first; empty when nothing reaches its threshold."""
+    """In order of decreasing probability; empty if no label reaches its threshold."""
     implied: tuple[Tag, ...] = ()
-    """Where neither labels nor a vocabulary were named: accepted labels with a narrower one among the
-    accepted, which says more."""
+    """If the request names neither labels nor a vocabulary: accepted labels that a narrower accepted label
+    implies."""
     guesses: tuple[Tag, ...] = ()
-    """Where no label is accepted and no number of tags was asked for: the three most probable ones."""
+    """The three most probable labels if none is accepted and the request sets no number of tags."""
 
 
 class TaggedImage(Shown):
-    """A photograph with its tags."""
+    """A photograph and its tags."""
 
     filename: str | None
-    """As uploaded; null for a raw body."""
+    """Name of the uploaded file; null for a raw body."""
     status: int = 200
-    """200."""
+    """Always 200; failed photographs have another status."""
 
 
 class VocabularyTags(Shown):
@@ -34,78 +34,78 @@ class VocabularyTags(Shown):
 
 
 class ImageTaggedBySeveral(Schema):
-    """A photograph with its tags from several vocabularies."""
+    """A photograph and its tags from several vocabularies."""
 
     filename: str | None
-    """As uploaded; null for a raw body."""
+    """Name of the uploaded file; null for a raw body."""
     status: int = 200
-    """200."""
+    """Always 200; failed photographs have another status."""
     results: tuple[VocabularyTags, ...]
     """One per vocabulary, in the order of the request."""
 
 
 class FailedImage(Schema):
-    """A photograph among several that could not be tagged."""
+    """One of several photographs that could not be tagged."""
 
     filename: str | None
-    """As uploaded."""
+    """Name of the uploaded file."""
     status: int
-    """The status that the photograph would have had alone."""
+    """The HTTP status of a request with this photograph alone."""
     error: Problem
-    """Why."""
+    """The error."""
 
 
 class TagAnswer(Schema):
-    """The answer to one request; all of it was made by one checkpoint with one vocabulary."""
+    """The response to one request, made by one checkpoint with one vocabulary."""
 
     checkpoint: str
     """Id of the checkpoint."""
     vocabulary: VocabularyInfo
-    """The labels that were looked for."""
+    """The vocabulary that was used."""
     warnings: tuple[LabelWarning, ...] = ()
-    """Labels that the checkpoint cannot judge, of those that the caller gave."""
+    """Those of the caller's labels that the checkpoint cannot judge."""
     images: tuple[TaggedImage | FailedImage, ...]
     """One per photograph, in the order of the request."""
 
 
 class TagAnswerBySeveral(Schema):
-    """The same where several vocabularies were asked for, in one pass of the model."""
+    """The response to a request with several vocabularies, made in one pass of the model."""
 
     checkpoint: str
     """Id of the checkpoint."""
     vocabularies: tuple[VocabularyInfo, ...]
-    """The labels that were looked for, in the order of the request."""
+    """The vocabularies that were used, in the order of the request."""
     warnings: tuple[tuple[LabelWarning, ...], ...] = ()
-    """Of each vocabulary the labels that the checkpoint cannot judge, in the same order."""
+    """For each vocabulary, in the same order, the labels that the checkpoint cannot judge."""
     images: tuple[ImageTaggedBySeveral | FailedImage, ...]
     """One per photograph, in the order of the request."""
 
 
 class TagLine(Schema):
-    """A line of an answer that comes as photographs finish."""
+    """One line of a streamed response; each photograph gets a line as soon as it is tagged."""
 
     index: int
-    """The photograph's place in the request, from 0."""
+    """The photograph's position in the request, from 0."""
     checkpoint: str
     """Id of the checkpoint, the same in every line."""
     vocabulary: VocabularyInfo
-    """The labels that were looked for, the same in every line."""
+    """The vocabulary that was used, the same in every line."""
     warnings: tuple[LabelWarning, ...] = ()
     """Labels that the checkpoint cannot judge, the same in every line."""
     image: TaggedImage | FailedImage
-    """As in an answer that comes at once."""
+    """As in a response that is not streamed."""
 
 
 class TagLineBySeveral(Schema):
-    """The same where several vocabularies were asked for."""
+    """One line of a streamed response to a request with several vocabularies."""
 
     index: int
-    """The photograph's place in the request, from 0."""
+    """The photograph's position in the request, from 0."""
     checkpoint: str
     """Id of the checkpoint, the same in every line."""
     vocabularies: tuple[VocabularyInfo, ...]
-    """The labels that were looked for, the same in every line."""
+    """The vocabularies that were used, the same in every line."""
     warnings: tuple[tuple[LabelWarning, ...], ...] = ()
-    """Of each vocabulary the labels that the checkpoint cannot judge, the same in every line."""
+    """For each vocabulary, the labels that the checkpoint cannot judge; the same in every line."""
     image: ImageTaggedBySeveral | FailedImage
-    """As in an answer that comes at once."""
+    """As in a response that is not streamed."""

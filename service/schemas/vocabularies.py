@@ -1,4 +1,4 @@
-"""Answers about vocabularies."""
+"""Responses about vocabularies."""
 
 from datetime import datetime
 
@@ -13,29 +13,29 @@ class VocabularySummary(VocabularyInfo):
     """One version of a vocabulary, without its labels."""
 
     built_in: bool
-    """Whether it ships with the package; such a one cannot be changed."""
+    """Whether the vocabulary ships with the package; built-in vocabularies cannot be changed."""
     created: datetime | None
-    """When this version was registered; null for what ships with the package."""
+    """When this version was registered; null for built-in vocabularies."""
 
 
 class VocabularyDocument(VocabularySummary):
-    """A vocabulary with its labels. PUT takes it as it is, and lets the other fields be."""
+    """A vocabulary with its labels. PUT accepts it unchanged and ignores the other fields."""
 
     labels: tuple[Label, ...]
-    """In order; of each label what is not at its default."""
+    """The labels in order, each without the fields that have their default."""
     precision: Share | None = None
-    """Of photographs that get a label, the share that shall show it; not there where it is not set."""
+    """Of the photographs that get a label, the share that should show it; left out if not set."""
     recall: Share | None = None
-    """Of photographs that show a label, the share that shall get it; not there where it is not set."""
+    """Of the photographs that show a label, the share that should get it; left out if not set."""
 
 
 class VocabularyPage(Schema):
-    """Vocabularies that a request may name: those of the package first, the others by name."""
+    """Vocabularies that a request can name: first the built-in ones, then the others by name."""
 
     vocabularies: tuple[VocabularySummary, ...]
-    """In their newest versions."""
+    """The newest version of each."""
     next: str | None = Field(examples=["/v1/vocabularies?after=pets&limit=100"])
-    """Where the list goes on; null at its end."""
+    """Address of the next page; null on the last."""
 
 
 class VersionPage(Schema):
@@ -44,4 +44,4 @@ class VersionPage(Schema):
     versions: tuple[VocabularySummary, ...]
     """Newest first."""
     next: str | None = Field(examples=["/v1/vocabularies/pets/versions?before=12&limit=100"])
-    """Where the list goes on; null at its end."""
+    """Address of the next page; null on the last."""

@@ -1,4 +1,4 @@
-"""How a vocabulary is calibrated while the service answers, with no HTTP in it."""
+"""Calibrates vocabularies while the service is running. Independent of HTTP."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -24,7 +24,7 @@ from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 
 class Calibrating:
-    """Calibrations of one service: what is asked goes to its model in the same batches as all else."""
+    """The calibrations of one service. Their photographs share the model's batches with other requests."""
 
     def __init__(self, tagger: AsyncTagger, registry: VocabularyRegistry, settings: Settings) -> None:
         self._tagger, self._registry = tagger, registry
@@ -35,13 +35,13 @@ class Calibrating:
     async def calibrate(
         self, name: str, files: Sequence[LabelledFile], goal: CalibrationGoal, *, replace: bool
     ) -> CalibrationReport:
-        """Makes a new calibration, which holds from now on: of the examples that there are, unless they are
-        to be replaced, and of these. Nothing is kept of a request that fails.
+        """Makes a new calibration from these examples and, unless `replace` is set, the stored ones. It takes
+        effect at once. A request that fails stores nothing.
 
-        Raises ExamplesError when a photograph cannot be used, as `CalibrationStore.add` does, and as
-        `AsyncTagger.tag_many` does.
+        Raises ExamplesError if a photograph cannot be used, and whatever `CalibrationStore.add` and
+        `AsyncTagger.tag_many` raise.
         """
-        # What cannot be calibrated is found out before its photographs are looked at.
+        # Checked first, because processing the photographs is expensive.
         await to_thread.run_sync(self._store.check, name)
         if goal.kind == "false-positive-rate":
             await self._check_background(name)
@@ -55,35 +55,35 @@ class Calibrating:
         return report
 
     async def report(self, name: str) -> CalibrationReport:
-        """The calibration that holds. Raises CalibrationNotFoundError."""
+        """The report on the current calibration. Raises CalibrationNotFoundError."""
         vocabulary = await to_thread.run_sync(self._registry.get, name)
         if vocabulary.calibration is None:
             raise not_calibrated(name)
         calibration = await to_thread.run_sync(self._store.get, name, vocabulary.calibration)
         plain = vocabulary.model_copy(update={"calibration": None})
 
-        def make(tagger: Tagger, refined: LabelFeatures) -> CalibrationReport:
+        def make(tagger: Tagger, calibrated: LabelFeatures) -> CalibrationReport:
             return report_calibration(
-                vocabulary, calibration, tagger.engine, tagger.label_features(plain), refined
+                vocabulary, calibration, tagger.engine, tagger.label_features(plain), calibrated
             )
 
         return await self._tagger.look_at_labels(vocabulary, make)
 
     async def forget(self, name: str) -> None:
-        """Drops a vocabulary's calibrations with their photographs."""
+        """Deletes a vocabulary's calibrations and their photographs."""
         await to_thread.run_sync(self._registry.entry, name)
         await to_thread.run_sync(self._store.forget, name)
 
     async def judge(self, name: str) -> HygieneReport:
-        """The report on a vocabulary's labels, calibrated or not."""
+        """The report on the quality of a vocabulary's labels, calibrated or not."""
         vocabulary = await to_thread.run_sync(self._registry.get, name)
         return await self._tagger.look_at_labels(
             vocabulary, lambda tagger, features: judge_labels(vocabulary, tagger.engine, features)
         )
 
     async def _check_background(self, name: str) -> None:
-        """Raises ExamplesError where the active checkpoint has no background set: with such a goal it could
-        not tag with the vocabulary any more."""
+        """Raises ExamplesError if the active checkpoint has no background set: with a false-positive-rate
+        goal, it could no longer tag with the vocabulary."""
         vocabulary = await to_thread.run_sync(self._registry.get, name)
         plain = vocabulary.model_copy(update={"calibration": None})
         background = await self._tagger.look_at_labels(
@@ -91,28 +91,28 @@ class Calibrating:
         )
         if background is None:
             raise ExamplesError(
-                "the active checkpoint has no background set, by which false positives are counted",
-                "choose another goal, or another checkpoint: `sigrl-train calibrate` makes a background set",
+                "the active checkpoint has no background set, which false-positive rates are measured on",
+                "choose another goal or another checkpoint; `sigrl-train calibrate` makes a background set",
             )
 
     async def _see(self, examples: Sequence[Example]) -> tuple[str, dict[str, KeptFeatures]]:
-        """(id of the checkpoint, features of the photographs by digest)."""
+        """Returns (id of the checkpoint, features of the photographs by digest)."""
         copies = [example.photograph for example in examples]
         vocabulary = self._tagger.vocabulary
-        async with self._tagger.tag_many(copies, [vocabulary], Selection(1), Keep) as tags:
-            finished = await tags.in_order()
+        async with self._tagger.tag_many(copies, [vocabulary], Selection(1), Keep) as stream:
+            results = await stream.in_order()
         features: dict[str, KeptFeatures] = {}
-        for each in finished:
+        for each in results:
             if isinstance(each.outcome, Exception):
                 raise each.outcome
             (kept,) = each.outcome
             assert isinstance(kept, KeptPhotograph)
             features[examples[each.number].digest] = kept.features
-        return tags.checkpoint, features
+        return stream.checkpoint, features
 
 
 def example(data: bytes, shown: Mapping[str, bool], limits: ImageLimits) -> Example:
-    """What is kept of a labelled photograph. Raises ImageError."""
+    """The example to store of a labelled photograph: a small copy. Raises ImageError."""
     return Example("sha256:" + sha256(data), images.small_copy(data, limits), shown)
 
 
@@ -122,5 +122,5 @@ def _example(file: LabelledFile, limits: ImageLimits) -> Example:
     except ImageError as error:
         raise ExamplesError(
             f"the photograph {(file.filename or '')[:80]!a} cannot be used: {error.detail}",
-            f"{error.hint}, or leave it out; nothing was kept of this request",
+            f"{error.hint}, or leave it out; nothing of this request was stored",
         ) from error

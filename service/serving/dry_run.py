@@ -1,4 +1,4 @@
-"""What a change of a vocabulary would change, on photographs tagged lately; with no HTTP in it."""
+"""Dry runs: how changing a vocabulary would change the tags of recent photographs. Independent of HTTP."""
 
 import numpy as np
 import numpy.typing as npt
@@ -18,30 +18,30 @@ _DIGITS = 6
 
 
 async def dry_run(tagger: AsyncTagger, before: Vocabulary, after: Vocabulary) -> DryRun:
-    """Tries `after` in place of `before`. Raises NoRecentPhotographsError, and as `look_at_labels` does."""
+    """Compares `after` with `before`. Raises NoRecentPhotographsError and what `look_at_labels` raises."""
     if not tagger.recent.most:
         raise NoRecentPhotographsError(
-            "no photographs are remembered", "set SIGRL_RECENT_PHOTOGRAPHS to some hundreds"
+            "no recent photographs are kept", "set SIGRL_RECENT_PHOTOGRAPHS to a few hundred"
         )
 
     def compare(active: Tagger, features: LabelFeatures) -> DryRun:
         photographs = tagger.recent.seen_by(active.engine.checkpoint_id)
         if photographs is None:
             raise NoRecentPhotographsError(
-                "the active checkpoint has tagged no photograph yet that is remembered",
+                "none of the recent photographs was tagged by the active checkpoint",
                 "tag some photographs first",
             )
         return _compare(
             active.engine.checkpoint_id,
-            _Decided(active, before, active.label_features(before), photographs),
-            _Decided(active, after, features, photographs),
+            _Decisions(active, before, active.label_features(before), photographs),
+            _Decisions(active, after, features, photographs),
         )
 
     return await tagger.look_at_labels(after, compare)
 
 
-class _Decided:
-    """Which labels of a vocabulary are present on N photographs."""
+class _Decisions:
+    """Which labels of a vocabulary N photographs get."""
 
     def __init__(
         self, tagger: Tagger, vocabulary: Vocabulary, features: LabelFeatures, photographs: KeptFeatures
@@ -57,14 +57,15 @@ class _Decided:
         self.columns = {name: column for column, name in enumerate(vocabulary.names)}
 
     def of(self, name: str) -> tuple[npt.NDArray[np.bool_], float | None]:
-        """[N] of one label, and its threshold; of one that is not there, never."""
+        """(whether each photograph gets the label [N], its threshold); (all False, None) for an unknown
+        label."""
         column = self.columns.get(name)
         if column is None:
             return np.zeros(len(self.present), np.bool_), None
         return self.present[:, column], round(float(self.thresholds[column]), _DIGITS)
 
 
-def _compare(checkpoint: str, before: _Decided, after: _Decided) -> DryRun:
+def _compare(checkpoint: str, before: _Decisions, after: _Decisions) -> DryRun:
     either = one = 0
     labels = []
     for name in dict.fromkeys((*before.columns, *after.columns)):

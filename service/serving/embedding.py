@@ -1,4 +1,4 @@
-"""Photographs as vectors, with no HTTP in it."""
+"""Embeds photographs in the same batches as tagging. Independent of HTTP."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,26 +13,26 @@ _DIGITS = 6
 
 
 class Embedded(Tagging):
-    """A photograph's tags, and its embedding."""
+    """A photograph's tags and its embedding."""
 
     embedding: tuple[float, ...]
-    """Of length 1."""
+    """A unit vector."""
 
 
 class Embed(Question):
-    """Asks for the photograph's embedding, whatever the labels."""
+    """A question that also asks for the photograph's embedding."""
 
     def look_closer(self, scores: Scores, features_of_one: Callable[[], ImageFeatures]) -> Scores:
-        """With the embedding, [D]."""
+        """Adds the embedding, [D]."""
         return replace(scores, closer=self.engine.image_embeddings(features_of_one())[0])
 
     def answer(self, scores: Scores) -> Embedded:
-        """The embedding of one photograph."""
+        """The tags and the embedding of one photograph."""
         if not isinstance(scores.closer, np.ndarray):
-            raise ValueError("the scores hold no embedding: they are from another question")
+            raise ValueError("the scores contain no embedding: they belong to another question")
         return Embedded(**dict(super().answer(scores)), embedding=rounded(scores.closer.tolist()))
 
 
 def rounded(embedding: list[float]) -> tuple[float, ...]:
-    """As it is answered."""
+    """Rounds an embedding for the response."""
     return tuple(round(value, _DIGITS) for value in embedding)

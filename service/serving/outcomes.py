@@ -1,4 +1,4 @@
-"""A request's photographs, on their way and at their end."""
+"""The results of a request's photographs, as they arrive."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -10,31 +10,31 @@ from sigrl.service.tagging.scoring import Question
 
 @dataclass(frozen=True)
 class Seconds:
-    """Where the time of one photograph went."""
+    """How long each step of one photograph took, in seconds."""
 
     decode: float = 0.0
-    """Bytes to pixel values."""
+    """From bytes to pixel values."""
     queue: float = 0.0
-    """Waiting: for a thread that decodes, and for the model."""
+    """Waiting for a decoding thread and for the model."""
     model: float = 0.0
-    """The image tower, of the whole batch; so is the next."""
+    """The image tower, for the whole batch."""
     score: float = 0.0
-    """Head and probabilities."""
+    """The head and the probabilities, for the whole batch."""
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One photograph's end."""
+    """The result of one photograph."""
 
     number: int
-    """Its place in the request, from 0."""
+    """Its position in the request, from 0."""
     outcome: tuple[Tagging, ...] | Exception
-    """One tagging per vocabulary; or why there is none, which does not concern the others."""
+    """One tagging per vocabulary, or the error of this photograph alone."""
     seconds: Seconds = Seconds()
 
 
 class TaggingStream:
-    """A request's photographs on their way."""
+    """The results of a request's photographs, available one by one."""
 
     def __init__(
         self,
@@ -45,25 +45,25 @@ class TaggingStream:
         tasks: list[asyncio.Task[ImageResult]],
     ) -> None:
         self.checkpoint = checkpoint
-        """Id of the checkpoint that answers all of it."""
+        """Id of the checkpoint for the whole request."""
         self.vocabularies = vocabularies
-        """What is looked for, in the order of the request."""
+        """The vocabularies, in the order of the request."""
         self._questions, self._refused, self._tasks = questions, refused, tasks
 
     def warnings(self) -> tuple[tuple[LabelWarning, ...], ...]:
-        """Of each vocabulary's labels; none where all photographs were refused and no label was looked at.
-        The first time it may take a while."""
+        """The warnings about each vocabulary's labels; none if all photographs were refused, because then no
+        label is encoded. The first call may take a while."""
         if not self._questions:
             return ((),) * len(self.vocabularies)
         return tuple(question.warnings for question in self._questions)
 
     async def as_finished(self) -> AsyncIterator[ImageResult]:
-        """Each photograph as it finishes, in whatever order."""
-        for finished in self._refused:
-            yield finished
+        """Yields each result as soon as it is there, in any order."""
+        for result in self._refused:
+            yield result
         for task in asyncio.as_completed(self._tasks):
             yield await task
 
     async def in_order(self) -> list[ImageResult]:
-        """All of them."""
-        return sorted([each async for each in self.as_finished()], key=lambda finished: finished.number)
+        """Waits for all results and returns them in the order of the request."""
+        return sorted([each async for each in self.as_finished()], key=lambda result: result.number)

@@ -1,4 +1,4 @@
-"""From probabilities to tags: the one place that decides what is shown."""
+"""Decides which labels become tags. The only place that does."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from sigrl.service.schemas.tagging import Tag
 
 DEFAULT_TOP_K = 10
 SURE = 0.7
-"""Threshold of every label where nobody has said what to look for: nine of ten tags shown are right then, on
-photographs that it was not chosen on. A label with a warning has no lower one unless the caller sets it."""
+"""Threshold of every label if the caller names none. It makes nine of ten tags right on photographs that it
+was not chosen on. It is also the lowest threshold of a label with a warning, unless the caller sets one."""
 GUESSES = 3
 _DIGITS = 6
 _GOALS: dict[str, Callable[[float], EverydayGoal]] = {
@@ -26,7 +26,7 @@ _GOALS: dict[str, Callable[[float], EverydayGoal]] = {
 
 
 class Thresholds(TypedDict, total=False):
-    """What thresholds follow from; at most one of them."""
+    """What determines thresholds; at most one may be given."""
 
     threshold: float | None
     false_positive_rate: float | None
@@ -39,34 +39,36 @@ THRESHOLDS = tuple(Thresholds.__annotations__)
 
 @dataclass(frozen=True)
 class Chosen:
-    """What is shown of one photograph, each in order of falling probability."""
+    """The labels to show for one photograph, each group in order of decreasing probability."""
 
     tags: tuple[Tag, ...]
     implied: tuple[Tag, ...] = ()
-    """Accepted labels that a narrower one among the accepted implies."""
+    """Accepted labels that a narrower accepted label implies."""
     guesses: tuple[Tag, ...] = ()
-    """The most probable labels, where none is accepted."""
+    """The most probable labels if none is accepted."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which labels become tags, best first.
+    """Which labels become tags, most probable first.
 
-    - Nothing given: every label that reaches its threshold; the three most probable as guesses where none
-      does. If the caller named no labels either (`brief`), at most the ten best, and what a narrower label
-      among them implies is told beside them.
+    - No argument: every label that reaches its threshold, or the three most probable as guesses if none
+      does. If the caller named no labels either (`brief`), at most ten labels; those that a narrower one
+      implies are returned separately.
     - `threshold`: every label that reaches it, without a limit.
-    - `false_positive_rate`, `precision`, `recall`: every label that reaches the threshold at which at most
-      this share of everyday photographs without it gets it, at which this share of those that get it is
-      expected to show it, or at which this share of those that show it is expected to get it. Without a
-      limit; the checkpoint must have a background set.
-    - `top_k`: that many labels whether they reach their threshold or not; `Tag.accepted` says which do.
-    - `top_k` with one of these: labels that reach their threshold, at most `top_k`.
+    - `false_positive_rate`: every label that reaches the threshold at which at most this share of everyday
+      photographs without the label gets it. Without a limit, as the next two; all three need a checkpoint
+      with a background set.
+    - `precision`: the same, with the threshold at which this share of the photographs that get the label is
+      expected to show it.
+    - `recall`: the same, with the threshold at which this share of the photographs that show the label is
+      expected to get it.
+    - `top_k` alone: that many labels whether or not they reach their threshold; see `Tag.accepted`.
+    - `top_k` with another argument: at most `top_k` labels that reach their threshold.
 
-    A label's threshold is its own from the vocabulary, else the request's, else what follows from the
-    vocabulary's precision or recall, else 0.7 for a `brief` answer, else the one that the checkpoint has
-    for it. A label with a label below it that reaches its threshold counts as reaching its own; one that an
-    exclusive group rules out does not.
+    A label's threshold is its own in the vocabulary, else the request's, else the one that follows from the
+    vocabulary's precision or recall, else 0.7 if `brief`, else the checkpoint's for this label. A label also
+    counts as reaching its threshold if a narrower one does, and never if an exclusive group rules it out.
     """
 
     top_k: int | None = None
@@ -78,21 +80,23 @@ class Selection:
 
     def __post_init__(self) -> None:
         if self.top_k is not None and self.top_k < 1:
-            raise ParameterError(f"top_k is {self.top_k}", "give a whole number from 1 on")
+            raise ParameterError(f"top_k is {self.top_k}", "give a whole number of at least 1")
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
             raise ParameterError(f"threshold is {self.threshold}", "give a probability between 0 and 1")
         given = [] if self.threshold is None else ["threshold"]
         for name in _GOALS:
             share = getattr(self, name)
             if share is not None and not 0.0 < share < 1.0:
-                raise ParameterError(f"{name} is {share}", "give a share between 0 and 1, as 0.01 or 0.9")
+                raise ParameterError(
+                    f"{name} is {share}", "give a share between 0 and 1, such as 0.01 or 0.9"
+                )
             given += [] if share is None else [name]
         if len(given) > 1:
             raise ParameterError(f"both {given[0]} and {given[1]} are given", "give one of them")
 
     @property
     def goal(self) -> EverydayGoal | None:
-        """What the request wants thresholds to follow from, if it does."""
+        """The goal that the request's thresholds follow from, if it has one."""
         for name, kind in _GOALS.items():
             if (share := getattr(self, name)) is not None:
                 return kind(share)
@@ -100,7 +104,7 @@ class Selection:
 
     @property
     def sets_thresholds(self) -> bool:
-        """Whether the request says something of them."""
+        """Whether the request determines the thresholds."""
         return self.threshold is not None or self.goal is not None
 
     def thresholds(
@@ -109,9 +113,9 @@ class Selection:
         found: npt.NDArray[np.float32],
         doubtful: Collection[int] = (),
     ) -> npt.NDArray[np.float64]:
-        """The threshold of each label, float64 [C]; `found` [C] are the checkpoint's, or those that follow
-        from a goal, and `doubtful` the rows of labels with a warning."""
-        # Rounded as probabilities are: 0.3 in float32 is a little more than 0.3.
+        """The threshold of each label, float64 [C]. `found` [C] are the checkpoint's thresholds or those that
+        follow from a goal; `doubtful` are the rows of labels with a warning."""
+        # Rounded like probabilities: 0.3 in float32 is slightly more than 0.3.
         thresholds = found.astype(np.float64).round(_DIGITS)
         for index in doubtful:
             thresholds[index] = max(thresholds[index], SURE)
@@ -129,7 +133,7 @@ class Selection:
         probabilities: npt.NDArray[np.float32],
         thresholds: npt.NDArray[np.float64],
     ) -> Chosen:
-        """What is shown of one photograph, after what the labels say of one another; all arrays are [C]."""
+        """The labels to show for one photograph, after hierarchy and exclusions; all arrays are [C]."""
         rounded, accepted = verdicts(vocabulary, probabilities, thresholds)
         order = np.lexsort((-logits, -rounded))
 
@@ -160,9 +164,9 @@ class Selection:
 def verdicts(
     vocabulary: Vocabulary, probabilities: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]:
-    """(probabilities as they are answered, which labels count as present) of one photograph, after what the
-    labels say of one another; all arrays are [C]."""
+    """(probabilities as reported, which labels are accepted) for one photograph, after hierarchy and
+    exclusions; all arrays are [C]."""
     settled = vocabulary.hierarchy.settle(probabilities.astype(np.float64))
-    # Rounded before it is compared, so that whoever repeats the comparison on the answer agrees with it.
+    # Rounded before the comparison, so that a client who compares the reported numbers gets the same result.
     rounded = np.round(settled, _DIGITS)
     return rounded, vocabulary.hierarchy.accept(rounded, thresholds)

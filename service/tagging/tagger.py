@@ -173,6 +173,10 @@ class Tagger:
         InvalidLabelsError."""
         self.label_features(self._vocabulary(labels), progress)
 
+    def question(self, vocabulary: Vocabulary, selection: Selection) -> Question:
+        """A question to this tagger's checkpoint. Encodes the labels; raises what `label_features` raises."""
+        return Question(self.engine, vocabulary, self.label_features(vocabulary), selection)
+
     def label_features(
         self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
     ) -> LabelFeatures:
@@ -237,10 +241,7 @@ class Tagger:
             readable = [values for values in batch if not isinstance(values, ImageError)]
             # Nothing is encoded for a request whose photographs are all refused.
             if readable and not questions:
-                questions = tuple(
-                    Question(self.engine, vocabulary, self.label_features(vocabulary), selection)
-                    for vocabulary in asked
-                )
+                questions = tuple(self.question(vocabulary, selection) for vocabulary in asked)
             scored = iter(
                 self.score([BatchItem(values, questions) for values in readable]) if readable else ()
             )

@@ -1,4 +1,4 @@
-// Checkpoints: which answers where, and how another one takes over.
+// Checkpoints: which one is active on which replica, and how to activate another.
 
 import { ask, Problem, send } from "./api.js";
 import { $, button, confirmed, make, short, tell, telling } from "./dom.js";
@@ -25,7 +25,7 @@ async function refresh() {
   });
 }
 
-// What has not changed stays as it is, and with it whoever reads or stands on it.
+// Redraws only if something has changed, so that focus and reading position are kept.
 function draw(list, drifts) {
   const now = JSON.stringify([list, [...drifts.values()]]);
   if (now === seen) return;
@@ -35,23 +35,23 @@ function draw(list, drifts) {
   const active = list.checkpoints.find((each) => each.id === list.active);
   $("answering").replaceChildren(
     make("strong", { textContent: nameOf(active) }),
-    ` answers (${short(list.active)}), generation ${list.generation}. ${promotion(list)}`,
+    ` is active (${short(list.active)}), generation ${list.generation}. ${promotion(list)}`,
     ...(list.problem ? [make("span", { className: "bad", textContent: ` ${list.problem}` })] : []),
   );
   $("roll-back").disabled = list.previous === null;
   $("checkpoint-list").replaceChildren(...[...list.checkpoints].reverse().map((each) => card(each, drifts.get(each.id), open)));
   const loaded = new Set(list.checkpoints.filter((each) => !GONE.includes(each.state)).map((each) => each.id));
   const bundles = list.bundles.filter((each) => !loaded.has(each.checkpoint));
-  const none = make("li", { className: "note", textContent: "None beside those above. Copy a bundle into the folder of checkpoints, and it is listed here." });
+  const none = make("li", { className: "note", textContent: "No others. Bundles that you copy into the server's folder of bundles appear here." });
   $("bundle-list").replaceChildren(...(bundles.length ? bundles.map(bundle) : [none]));
   $("replica-list").replaceChildren(...list.replicas.map((each) => replica(each, list.replica)));
   if (focused) document.querySelector(`[data-action="${CSS.escape(focused)}"]`)?.focus();
 }
 
 function promotion({ promoted, replicas }) {
-  if (promoted === null) return "The database does not answer, so nothing is known of other replicas.";
+  if (promoted === null) return "The database does not respond, so the state of other replicas is unknown.";
   if (replicas.length < 2) return "";
-  return promoted ? `All ${replicas.length} replicas answer by it.` : "Not all replicas answer by the newest activation yet.";
+  return promoted ? `All ${replicas.length} replicas use it.` : "Some replicas have not applied the newest activation yet.";
 }
 
 function card(each, drift, open) {
@@ -65,8 +65,8 @@ function card(each, drift, open) {
   }
   if (!isActive && ![...GONE, "draining"].includes(each.state)) actions.push(act("Unload", () => unload(each), "unload"));
   const warming = each.state === "warming" && each.labels_total ? ` ${each.labels_done} of ${each.labels_total} labels` : "";
-  const facts = [short(each.id), each.previous ? "answered before" : "", `since ${new Date(each.since).toLocaleString()}`];
-  if (each.requests && !isActive) facts.push(`requests begun with it: ${each.requests}`);
+  const facts = [short(each.id), each.previous ? "previously active" : "", `since ${new Date(each.since).toLocaleString()}`];
+  if (each.requests && !isActive) facts.push(`requests in progress: ${each.requests}`);
   if (each.load_seconds !== null) facts.push(`loaded in ${each.load_seconds.toFixed(1)} s`);
   const item = make(
     "li",
@@ -81,7 +81,7 @@ function card(each, drift, open) {
 }
 
 function bundle(each) {
-  const load = button("Load", () => change(() => send("POST", "v1/checkpoints/load", { bundle: each.bundle }), `${each.bundle} is being loaded.`), {
+  const load = button("Load", () => change(() => send("POST", "v1/checkpoints/load", { bundle: each.bundle }), `${each.bundle} is loading.`), {
     "data-action": `load ${each.bundle}`,
     disabled: each.problem !== null,
   });
@@ -98,7 +98,7 @@ function replica(each, own) {
   return make(
     "tr",
     {},
-    make("th", { scope: "row", textContent: each.id + (each.id === own ? " (answers this page)" : "") }),
+    make("th", { scope: "row", textContent: each.id + (each.id === own ? " (serves this page)" : "") }),
     make("td", { textContent: each.generation }),
     make("td", {}, short(each.checkpoint), ...(each.problem ? [make("p", { className: "bad", textContent: each.problem })] : [])),
     make("td", { textContent: new Date(each.seen).toLocaleTimeString() }),
@@ -115,7 +115,7 @@ async function change(work, said) {
 
 async function activate(each) {
   const title = `Activate ${nameOf(each)}?`;
-  const text = "It answers every request that begins from now on, on all replicas. The one that answers now stays in memory, so that you can roll back.";
+  const text = "All replicas will use it for every new request. The current checkpoint stays in memory, so that you can roll back.";
   if (!(await confirmed(title, text, "Activate"))) return;
   const path = `v1/checkpoints/${each.id}/activate`;
   await change(async () => {
@@ -123,27 +123,27 @@ async function activate(each) {
       await send("POST", path, {});
     } catch (error) {
       if (!(error instanceof Problem) || !error.drift) throw error;
-      if (!(await confirmed(error.title, `${error.detail}. Activate it all the same?`, "Activate all the same"))) throw error;
+      if (!(await confirmed(error.title, `${error.detail}. Activate it anyway?`, "Activate anyway"))) throw error;
       await send("POST", path, { force: true });
     }
-  }, `${nameOf(each)} answers now.`);
+  }, `${nameOf(each)} is active now.`);
 }
 
 async function rollBack() {
-  const text = "The checkpoint that was active before answers every request that begins from now on, on all replicas.";
+  const text = "All replicas will use the previously active checkpoint for every new request.";
   if (await confirmed("Roll back?", text, "Roll back")) {
-    await change(() => send("POST", "v1/checkpoints/rollback"), "The checkpoint before it answers again.");
+    await change(() => send("POST", "v1/checkpoints/rollback"), "The previous checkpoint is active again.");
   }
 }
 
 function shadow(each, share) {
-  const said = share ? `${nameOf(each)} sees what is tagged; nobody sees its answers.` : `${nameOf(each)} is no shadow any more.`;
+  const said = share ? `${nameOf(each)} now tags the same photographs; only the drift report shows its tags.` : `${nameOf(each)} is no longer a shadow.`;
   return change(() => send("POST", `v1/checkpoints/${each.id}/shadow`, { share }), said);
 }
 
 async function unload(each) {
-  if (await confirmed(`Unload ${nameOf(each)}?`, "It is let go as soon as its requests are answered. Its bundle stays.", "Unload")) {
-    await change(() => send("POST", `v1/checkpoints/${each.id}/unload`), `${nameOf(each)} is let go.`);
+  if (await confirmed(`Unload ${nameOf(each)}?`, "It is removed from memory when its requests are finished. Its bundle stays on disk.", "Unload")) {
+    await change(() => send("POST", `v1/checkpoints/${each.id}/unload`), `${nameOf(each)} is being unloaded.`);
   }
 }
 

@@ -1,4 +1,4 @@
-// What the service answers, and its problems as errors; the API key that this tab uses.
+// Requests to the service, its problem documents as errors, and the API key of this tab.
 
 const PLAIN = { "Content-Type": "application/json" };
 
@@ -17,7 +17,7 @@ export function useKey(text) {
   sessionStorage.setItem("key", text.trim());
 }
 
-// { content, etag }; `body` is a form, or what becomes JSON. Throws Problem.
+// Returns { content, etag }. `body` is a form, or a value to send as JSON. Throws Problem.
 export async function send(method, path, body, headers = {}) {
   const isForm = body instanceof FormData;
   let response;
@@ -32,7 +32,7 @@ export async function send(method, path, body, headers = {}) {
       },
     });
   } catch {
-    throw new Problem({ status: 0, title: "The service does not answer", detail: "the connection failed", hint: "try again" });
+    throw new Problem({ status: 0, title: "The service cannot be reached", detail: "the connection failed", hint: "try again" });
   }
   const content = response.status === 204 ? null : await response.json().catch(() => null);
   if (!response.ok) {
@@ -52,7 +52,7 @@ export function address(path) {
   return new URL(path, document.baseURI);
 }
 
-// All vocabularies, over the pages of the list.
+// All vocabularies, from all pages of the list.
 export async function vocabularies() {
   const found = [];
   for (let path = "v1/vocabularies?limit=1000"; path; ) {

@@ -1,4 +1,4 @@
-// Tags that were marked right or wrong become examples, and what the service makes of them is shown.
+// Calibration: sends tags that were marked right or wrong as examples, and shows the report.
 
 import { send } from "./api.js";
 import { $, make, percent, tell, telling } from "./dom.js";
@@ -6,8 +6,8 @@ import { photographs } from "./photographs.js";
 
 let vocabulary = null;
 
-// Offers marking for the vocabulary of the answer where it can be calibrated. The photograph's marks for it, a
-// Map from label to verdict; null while nobody is marking.
+// Offers marking if the vocabulary can be calibrated. Returns the photograph's marks for this vocabulary, a
+// Map from label to verdict; null while marking is off.
 export function marksOf(photograph, known) {
   const { name } = photograph.columns[0].answer.vocabulary;
   const offered = photograph.columns[0].fields.has("vocabulary") && known.get(name)?.built_in === false;
@@ -47,7 +47,7 @@ async function calibrate(event) {
   tell($("calibration-status"), "Calibrating …");
   await telling($("calibration-status"), async () => {
     const { content } = await send("POST", `v1/vocabularies/${vocabulary}/calibrate`, form);
-    tell($("calibration-status"), `Calibration ${content.vocabulary.calibration}, from ${photographsOf(content.examples)}. It holds from now on.`);
+    tell($("calibration-status"), `Calibration ${content.vocabulary.calibration}, from ${photographsOf(content.examples)}, is in effect now.`);
     report(content);
     document.dispatchEvent(new CustomEvent("calibrated"));
   });
@@ -70,14 +70,14 @@ function report({ labels, hygiene }) {
   const table = make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows));
   const pairs = (of) => of.map((each) => `${each.first} / ${each.second}`);
   const notes = [
-    ["never present on everyday photographs", hygiene.never],
-    ["present on nearly all of them", hygiene.always],
-    ["nearly the same words", pairs(hygiene.near_duplicates)],
-    ["cannot be told apart", pairs(hygiene.indistinguishable)],
+    ["Never present in everyday photographs", hygiene.never],
+    ["Present in nearly all everyday photographs", hygiene.always],
+    ["Almost the same meaning", pairs(hygiene.near_duplicates)],
+    ["Hardly distinguishable", pairs(hygiene.indistinguishable)],
   ];
   $("calibration-report").replaceChildren(
-    make("div", { className: "wide", tabIndex: 0, role: "group", "aria-label": "What the calibration did" }, table),
-    ...notes.filter(([, of]) => of.length).map(([what, of]) => make("p", { className: "note", textContent: `Labels to look at, ${what}: ${of.join(", ")}.` })),
+    make("div", { className: "wide", tabIndex: 0, role: "group", "aria-label": "Result of the calibration" }, table),
+    ...notes.filter(([, of]) => of.length).map(([what, of]) => make("p", { className: "note", textContent: `${what}: ${of.join(", ")}. Check these labels.` })),
   );
 }
 
@@ -89,7 +89,7 @@ export function start(tagAgain) {
     $("goal-value").value = goal === "false-positive-rate" ? "1" : "90";
   });
   document.addEventListener("marked", () => {
-    tell($("calibration-status"), `Marked: ${photographsOf(marked().length)}.`);
+    tell($("calibration-status"), `${photographsOf(marked().length)} marked.`);
   });
   document.addEventListener("calibrated", tagAgain);
 }

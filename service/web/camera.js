@@ -1,10 +1,10 @@
-// The camera: on a phone its own app takes the photograph, elsewhere a window of this page does.
+// The camera: on a phone, its camera app takes the photograph; elsewhere, a dialog of this page does.
 
 import { $, tell } from "./dom.js";
 
 let taken = 0;
 
-// Calls `taken` with each photograph as a file.
+// Calls `onTaken` with each photograph as a file.
 export function withCamera(onTaken) {
   const isPhone = matchMedia("(pointer: coarse)").matches;
   $("take").hidden = $("taken").hidden = !isPhone;
@@ -24,7 +24,7 @@ async function open() {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1920 } } });
   } catch (error) {
-    tell($("status"), `The camera cannot be used: ${error.message || error.name} (allow it for this page, or choose a file)`, true);
+    tell($("status"), `The camera is not available: ${error.message || error.name}. Allow this page to use it, or choose a file.`, true);
     return;
   }
   $("video").srcObject = stream;

@@ -1,19 +1,19 @@
-// What stands beside the answer: another vocabulary's, or another checkpoint's.
+// Comparison with the tags of another vocabulary or another checkpoint.
 
 import { ask, vocabularies } from "./api.js";
 import { $, short } from "./dom.js";
 
-const ANSWERS = ["ready", "shadow"];
+const USABLE = ["ready", "shadow"];
 
-// The choice of naming nothing: what the service answers then is its surest.
+// The choice to name no labels: the service then returns only what it is sure of.
 export const NOTHING_NAMED = "*";
 
-// Fills both lists of choices, and leaves what is chosen as it is.
+// Fills both lists of choices and keeps what is chosen.
 export async function fillChoices() {
   const [known, { checkpoints }] = await Promise.all([vocabularies(), ask("v1/checkpoints")]);
   const named = () => known.map((each) => new Option(`${each.name} (${each.size} labels)`, each.name));
-  fill($("vocabulary"), [new Option("my own labels", ""), new Option("whatever is surely there", NOTHING_NAMED), ...named()]);
-  const others = checkpoints.filter((each) => ANSWERS.includes(each.state));
+  fill($("vocabulary"), [new Option("my own labels", ""), new Option("everyday words, only if certain", NOTHING_NAMED), ...named()]);
+  const others = checkpoints.filter((each) => USABLE.includes(each.state));
   fill($("beside"), [
     new Option("nothing", ""),
     ...group("Another vocabulary", named().map((each) => new Option(each.text, `vocabulary ${each.value}`))),
@@ -22,7 +22,7 @@ export async function fillChoices() {
   return new Map(known.map((each) => [each.name, each]));
 }
 
-// The second request's form, from the first one's; null where nothing is compared.
+// The form of the second request, made from that of the first; null if nothing is compared.
 export function besides(fields) {
   const [kind, value] = $("beside").value.split(/ (.*)/);
   if (!kind) return null;

@@ -1,3 +1,3 @@
-// The OpenAPI document in Swagger UI, which asks nobody else about it.
+// Shows the OpenAPI document in Swagger UI, without its online validator.
 
 SwaggerUIBundle({ url: "openapi.json", dom_id: "#document", deepLinking: true, validatorUrl: null });

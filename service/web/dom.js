@@ -1,4 +1,4 @@
-// Elements, and what is said to people who see or hear the page.
+// Helpers to make elements, show messages and ask for confirmation.
 
 import { Problem } from "./api.js";
 
@@ -25,7 +25,7 @@ export function tell(element, text, bad = false) {
   element.classList.toggle("bad", bad);
 }
 
-// Runs what may fail, and says why it did; whether it did not.
+// Runs `work` and shows its error, if any; returns whether it succeeded.
 export async function telling(element, work) {
   try {
     await work();
@@ -37,7 +37,7 @@ export async function telling(element, work) {
   }
 }
 
-// Asks before something that others will feel; the answer is whether to go on.
+// Asks for confirmation before an action that affects other users; resolves to whether to continue.
 export function confirmed(title, text, yes) {
   const dialog = $("confirm");
   $("confirm-title").textContent = title;

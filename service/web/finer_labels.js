@@ -1,9 +1,9 @@
-// Synonyms and thresholds of the labels that stand as lines in the editor; what else a label has is kept.
+// Edits synonyms and thresholds of the labels in the editor; a label's other fields are kept.
 
 import { $, make } from "./dom.js";
 
 const SHOWN = 100;
-let known = new Map(); // by name, as the service gave it or as it was changed here
+let known = new Map(); // by name, as the service returned it or as it was changed here
 let changed = false;
 let lines = () => [];
 
@@ -16,7 +16,7 @@ export function open(labels, names) {
 
 export const isChanged = () => changed;
 
-// The labels of these names, bare where nothing is known of them.
+// The labels with these names; a name that is not known becomes a label without other fields.
 export function labels(names) {
   return names.map((name) => known.get(name) ?? { name });
 }
@@ -26,13 +26,13 @@ export function redraw() {
   const wanted = $("filter").value.trim().toLowerCase();
   const found = [...new Set(lines())].filter((name) => name.toLowerCase().includes(wanted));
   const rest = found.length - SHOWN;
-  $("finer-note").textContent = rest > 0 ? `${rest} more labels: narrow them down above.` : found.length ? "" : "No label yet.";
+  $("finer-note").textContent = rest > 0 ? `${rest} more labels. Use the filter above to find them.` : found.length ? "" : "No labels yet.";
   $("finer-rows").replaceChildren(...found.slice(0, SHOWN).map(row));
 }
 
 function row(name) {
   const { synonyms = [], threshold = null } = known.get(name) ?? {};
-  const own = make("input", { type: "number", min: 0, max: 100, step: "any", value: threshold === null ? "" : Number((threshold * 100).toFixed(4)), placeholder: "its own" });
+  const own = make("input", { type: "number", min: 0, max: 100, step: "any", value: threshold === null ? "" : Number((threshold * 100).toFixed(4)), placeholder: "automatic" });
   const words = make("input", { type: "text", value: synonyms.join(", "), placeholder: "none", autocomplete: "off" });
   words.addEventListener("change", () => change(name, "synonyms", words.value.split(",").map((each) => each.trim()).filter(Boolean)));
   own.addEventListener("change", () => change(name, "threshold", own.value === "" ? null : Number(own.value) / 100));

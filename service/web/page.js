@@ -1,4 +1,4 @@
-// The page's beginning: each part of it looks after itself.
+// Starts the parts of the page.
 
 import { useKey } from "./api.js";
 import { $ } from "./dom.js";

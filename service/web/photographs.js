@@ -1,11 +1,11 @@
-// The photographs of this visit: picked, dropped, pasted or taken.
+// The photographs of this visit: chosen, dropped, pasted or taken.
 
 import { $, make } from "./dom.js";
 import { withCamera } from "./camera.js";
 
 export const photographs = [];
 
-// Calls `added` with each new photograph, and `chosen` with one that is clicked:
+// Calls `added` with each new photograph and `chosen` with one that is clicked. A photograph is
 // { file, image, columns, maps, marks, button }.
 export function start(added, chosen) {
   const add = async (files) => {
@@ -14,7 +14,7 @@ export function start(added, chosen) {
   for (const id of ["files", "taken"]) {
     $(id).addEventListener("change", async () => {
       await add([...$(id).files]);
-      // The same file may be chosen again.
+      // Reset, so that the same file can be chosen again.
       $(id).value = "";
     });
   }
@@ -38,7 +38,7 @@ async function enter(file, chosen) {
   try {
     photograph.image = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
-    // The browser may not know a format that the service does, and the other way round: the service decides.
+    // The browser may not support a format that the service does, or vice versa; the service decides.
   }
   const small = make("img", { alt: file.name, src: URL.createObjectURL(file) });
   photograph.button = make("button", { type: "button", on: { click: () => chosen(photograph) } }, small);

@@ -1,6 +1,6 @@
-// A photograph on its canvas, with a map of where a label was seen.
+// Draws a photograph on its canvas, with a heat map of a label if there is one.
 
-// From violet for 0 to yellow for 1, as in the service's own pictures.
+// From violet for 0 to yellow for 1, as in the service's own heat maps.
 const COLOURS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 const LARGEST = 1400;
 

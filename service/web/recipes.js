@@ -1,4 +1,4 @@
-// The request that the page has made, for a terminal and for a Python program.
+// The page's last request, written for a terminal and for Python.
 
 import { address, key } from "./api.js";
 import { $ } from "./dom.js";
@@ -25,7 +25,7 @@ function curl(filename, fields) {
   return `curl${header} -F ${quoted(`image=@${filename}`)}${given} ${address("v1/tag")}`;
 }
 
-// JSON's strings and lists are Python's too.
+// Strings and lists are written the same in JSON and in Python.
 function python(filename, fields) {
   const vocabulary = fields.get("vocabulary");
   const names = (fields.get("labels") ?? "").split(",").map((each) => each.trim());

@@ -1,4 +1,4 @@
-// A photograph and labels in, bars out, and over the photograph where a label was seen.
+// Tags photographs, lists the results, and shows where in a photograph a label is seen.
 
 import { ask } from "./api.js";
 import * as calibration from "./calibration.js";
@@ -43,7 +43,7 @@ async function tag(photograph) {
     photograph.maps.clear();
     const [{ tags, implied, answer }] = photograph.columns;
     const accepted = [...tags, ...implied].filter((each) => each.accepted).length;
-    tell($("status"), `${accepted} of ${answer.vocabulary.size} labels hold (${Math.round(performance.now() - began)} ms)`);
+    tell($("status"), `${accepted} of ${answer.vocabulary.size} labels found (${Math.round(performance.now() - began)} ms)`);
     if (photograph === current) list();
   });
   $("drop").removeAttribute("aria-busy");
@@ -53,7 +53,7 @@ async function column(file, fields) {
   const form = new FormData();
   for (const [name, value] of fields) form.append(name, value);
   form.append("image", file, file.name);
-  // Who names labels may want another threshold for them, and needs those below it.
+  // A user who names labels may move the threshold, which needs the labels below it.
   const isBrief = !fields.has("labels") && !fields.has("vocabulary");
   if (!isBrief) form.append("top_k", String(SHOWN));
   const answer = await ask("v1/tag", form);
@@ -103,7 +103,7 @@ function titleOf({ answer, fields }) {
 
 function madeBy({ checkpoint, vocabulary: { name, version, calibration: number } }) {
   const of = [name, version === null ? "" : `version ${version}`, number === null ? "" : `calibration ${number}`];
-  return `By checkpoint ${short(checkpoint)}, vocabulary ${of.filter(Boolean).join(", ")}.`;
+  return `Checkpoint ${short(checkpoint)}, vocabulary ${of.filter(Boolean).join(", ")}.`;
 }
 
 async function explain({ fields }, label) {

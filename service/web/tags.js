@@ -1,39 +1,39 @@
-// Lists of tags: bars with probability and threshold, and what may be marked on them.
+// Lists of tags: bars with probability and threshold, and buttons that mark tags as right or wrong.
 
 import { make, percent } from "./dom.js";
 
 const GUESSES = 3;
-// Whether the labels that do not hold were unfolded: they stay so while the threshold moves.
+// Whether the labels that were not found are unfolded; they stay so while the threshold moves.
 let unfolded = false;
 
-// What is found, as elements: the tags that hold, or else that none does and the best three as guesses; what goes
-// without saying; the other labels, folded away; and what is to be known of labels that cannot be judged.
+// Returns elements: the accepted tags, or a message and three guesses if none is accepted; the implied labels;
+// the other labels, folded; and warnings about labels that the checkpoint cannot judge.
 //
-// `chosen`: percent from which a tag counts, negative for each label's own. `see(label)` and `leave()` follow
-// the pointer and the focus; `marks`: a Map from label to whether it is right, or null for no marking; `failing`:
-// labels that do not hold in the list beside this one.
+// `chosen`: the threshold in percent, negative for each label's own. `see(label)` and `leave()` follow the
+// pointer and the focus. `marks`: a Map from label to whether it is right, or null if marking is off. `failing`:
+// labels that are not accepted in the list beside this one.
 export function found({ tags, implied, answer }, { title, chosen, see, leave, marks, failing }) {
-  const holds = (each) => (chosen < 0 ? each.accepted : each.probability * 100 >= chosen);
-  const holding = tags.filter(holds);
-  const guesses = holding.length ? [] : tags.slice(0, GUESSES);
-  const others = tags.filter((each) => !holding.includes(each) && !guesses.includes(each));
+  const isAccepted = (each) => (chosen < 0 ? each.accepted : each.probability * 100 >= chosen);
+  const accepted = tags.filter(isAccepted);
+  const guesses = accepted.length ? [] : tags.slice(0, GUESSES);
+  const others = tags.filter((each) => !accepted.includes(each) && !guesses.includes(each));
   const rows = (of, guessed = false) =>
-    of.map((each) => row(each, { holds: holds(each), guessed, chosen, see, leave, marks, onlyHere: holds(each) && failing.has(each.label) }));
+    of.map((each) => row(each, { accepted: isAccepted(each), guessed, chosen, see, leave, marks, onlyHere: isAccepted(each) && failing.has(each.label) }));
   const list = (name, of) => make("ol", { className: "tags", "aria-label": name }, ...of);
-  const parts = holding.length
-    ? [list(title, rows(holding))]
+  const parts = accepted.length
+    ? [list(title, rows(accepted))]
     : [make("p", { className: "nothing", textContent: "Nothing recognised with confidence. It may be:" }), list(`${title}, guesses`, rows(guesses, true))];
   if (implied.length) parts.push(make("p", { className: "note", textContent: `also: ${implied.map((each) => each.label).join(", ")}` }));
   if (others.length) {
-    const summary = make("summary", { textContent: `${others.length} more that ${others.length === 1 ? "does" : "do"} not hold` });
+    const summary = make("summary", { textContent: `${others.length} more that were not found` });
     const remember = (event) => (unfolded = event.target.open);
-    parts.push(make("details", { open: unfolded || marks !== null, className: "others", on: { toggle: remember } }, summary, list(`${title}, what does not hold`, rows(others))));
+    parts.push(make("details", { open: unfolded || marks !== null, className: "others", on: { toggle: remember } }, summary, list(`${title}, not found`, rows(others))));
   }
   for (const { label, message } of answer.warnings) parts.push(make("p", { className: "note warning" }, make("strong", { textContent: label }), `: ${message}.`));
   return parts;
 }
 
-function row(tag, { holds, guessed, chosen, see, leave, marks, onlyHere }) {
+function row(tag, { accepted, guessed, chosen, see, leave, marks, onlyHere }) {
   const mark = make("i");
   mark.style.left = `${chosen < 0 ? tag.threshold * 100 : chosen}%`;
   const bar = make("progress", { max: 1, value: tag.probability });
@@ -42,8 +42,8 @@ function row(tag, { holds, guessed, chosen, see, leave, marks, onlyHere }) {
     "button",
     {
       type: "button",
-      className: holds ? "yes" : "no",
-      title: `holds from ${percent(tag.threshold)} on`,
+      className: accepted ? "yes" : "no",
+      title: `threshold ${percent(tag.threshold)}`,
       on: { pointerenter: () => see(tag.label), focus: () => see(tag.label), click: () => see(tag.label), pointerleave: leave },
     },
     make("span", {}, tag.label, ...(remark ? [" ", make("small", { textContent: remark })] : [])),

@@ -1,11 +1,11 @@
-// Which part of the page is seen: the address's fragment says it, so that back and reload keep it.
+// Switches between the sections of the page by the address's fragment, so that back and reload work.
 
 import { $ } from "./dom.js";
 
 const VIEWS = ["tag", "vocabularies", "checkpoints"];
 const shown = new Map();
 
-// Calls `listener` each time that a view comes into sight.
+// Calls `listener` each time a view is shown.
 export function onShow(view, listener) {
   shown.set(view, listener);
 }

@@ -1,14 +1,14 @@
-// Vocabularies: read, changed as lines of text, and saved without undoing anybody else's change.
+// The vocabulary editor: edits labels as lines of text, and saves without overwriting others' changes.
 
 import { Problem, send, vocabularies } from "./api.js";
 import { $, confirmed, make, tell, telling } from "./dom.js";
 import * as finer from "./finer_labels.js";
 import { onShow } from "./views.js";
 
-let opened = null; // { from, etag, lines }; etag is null for what is not saved yet
+let opened = null; // { from, etag, settings, lines }; etag is null until it is saved
 const path = (name) => `v1/vocabularies/${encodeURIComponent(name)}`;
 
-// What a vocabulary says of all its labels: it is not edited here, and stays.
+// Settings that apply to all labels; they are not edited here, only kept.
 const settingsOf = ({ precision, recall }) => ({ precision, recall });
 
 const names = () => $("lines").value.split("\n").map((line) => line.trim().replace(/\s+/g, " ")).filter(Boolean);
@@ -20,7 +20,7 @@ async function list() {
     const known = await vocabularies();
     $("vocabulary-list").replaceChildren(
       ...known.map((each) => {
-        const facts = [each.built_in ? "comes with the package" : `version ${each.version}`, `${each.size} labels`];
+        const facts = [each.built_in ? "built in" : `version ${each.version}`, `${each.size} labels`];
         if (each.calibration !== null) facts.push(`calibration ${each.calibration}`);
         const open = make("button", { type: "button", on: { click: () => leave(() => load(each.name)) } }, each.name, make("small", { textContent: facts.join(" · ") }));
         open.setAttribute("aria-current", String(opened !== null && each.name === opened.from));
@@ -31,8 +31,8 @@ async function list() {
 }
 
 async function leave(then) {
-  const text = "What you typed is not saved, and is lost.";
-  if (!isChanged() || (await confirmed("Leave it unsaved?", text, "Leave"))) await then();
+  const text = "Your changes are not saved and will be lost.";
+  if (!isChanged() || (await confirmed("Leave without saving?", text, "Leave"))) await then();
 }
 
 function show({ from, name, etag, labels, settings = {}, builtIn = false }) {
@@ -42,7 +42,7 @@ function show({ from, name, etag, labels, settings = {}, builtIn = false }) {
   $("lines").value = opened.lines;
   finer.open(labels, names);
   $("editor-heading").textContent = etag === null ? "New vocabulary" : name;
-  $("editor-note").textContent = builtIn ? `${from} comes with the package and stays as it is: save this copy under a name of your own.` : "";
+  $("editor-note").textContent = builtIn ? `${from} is built in and cannot be changed. Save this copy under another name.` : "";
   for (const id of ["use-vocabulary", "delete-vocabulary"]) $(id).hidden = etag === null;
   $("conflict").hidden = true;
   for (const each of $("vocabulary-list").querySelectorAll("button")) each.setAttribute("aria-current", String(each.firstChild.data === from));
@@ -54,7 +54,7 @@ async function load(name) {
     const { content, etag } = await send("GET", path(name));
     const builtIn = Boolean(content.built_in);
     show({ from: name, name: builtIn ? `my-${name}` : name, etag: builtIn ? null : etag, labels: content.labels, settings: settingsOf(content), builtIn });
-    // On a phone it is below the list; and whoever hears the page is told what was opened.
+    // Focused, because on a phone it is below the list, and so that screen readers announce it.
     $("editor-heading").focus();
   });
 }
@@ -83,7 +83,7 @@ async function save(etag) {
   }
 }
 
-// Somebody else has saved it meanwhile: both are there still, and who edits decides.
+// Another user has saved it meanwhile: the editor shows the differences and lets the user decide.
 async function conflict(name) {
   const { content, etag } = await send("GET", path(name));
   const theirs = new Set(content.labels.map((each) => each.name));
@@ -91,9 +91,9 @@ async function conflict(name) {
   const more = [...theirs].filter((each) => !mine.has(each));
   const less = [...mine].filter((each) => !theirs.has(each));
   const few = (of) => of.slice(0, 5).join(", ") + (of.length > 5 ? ` and ${of.length - 5} more` : "");
-  const differences = [more.length ? `only theirs: ${few(more)}` : "", less.length ? `only yours: ${few(less)}` : ""].filter(Boolean).join("; ");
-  tell($("editor-status"), "Not saved. What you typed is still here.", true);
-  const since = opened.etag === null ? `There is a vocabulary ${name} already` : `${name} was changed since you opened it`;
+  const differences = [more.length ? `only in the saved version: ${few(more)}` : "", less.length ? `only in yours: ${few(less)}` : ""].filter(Boolean).join("; ");
+  tell($("editor-status"), "Not saved. Your changes are still here.", true);
+  const since = opened.etag === null ? `A vocabulary named ${name} already exists` : `${name} has changed since you opened it`;
   $("conflict-text").textContent = `${since}: version ${content.version}${differences ? ` (${differences})` : ""}.`;
   $("conflict").hidden = false;
   $("save-mine").onclick = () => telling($("editor-status"), () => save(etag));
@@ -102,7 +102,7 @@ async function conflict(name) {
 
 async function remove() {
   const name = $("name").value;
-  if (!(await confirmed(`Delete ${name}?`, "It is forgotten with all its versions and its calibrations.", "Delete"))) return;
+  if (!(await confirmed(`Delete ${name}?`, "All its versions and calibrations are deleted too.", "Delete"))) return;
   await telling($("editor-status"), async () => {
     await send("DELETE", path(name), undefined, { "If-Match": opened.etag });
     begin();

@@ -15,16 +15,16 @@ from sigrl.service.settings import Settings
 CHROMIUM = shutil.which("chromium")
 LONG = 60_000.0
 EXPECTED = (
-    # A browser says it of every answer that is an error; tests make some on purpose.
+    # Browsers log this for every error response, and tests cause some on purpose.
     *(f"status of {status}" for status in (401, 403, 409, 412, 422)),
-    # Swagger UI shows a format that it has no field for as plain text.
+    # Swagger UI logs this for a format without a field of its own, and shows it as plain text.
     "Could not find component: JsonSchema_",
 )
 
 OpenPage = Callable[..., Any]
 
 
-# Not for the session: as long as it is there, nobody else can run an event loop in this thread.
+# Not session-scoped: while it exists, no other test can run an event loop in this thread.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
@@ -40,12 +40,12 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def data(
-    browser: Any,  # noqa: ARG001  # nothing is served where no browser is
+    browser: Any,  # noqa: ARG001  # without a browser, no server is needed
     tmp_path_factory: pytest.TempPathFactory,
     tiny_description: Description,
     tokenizer_definition: bytes,
 ) -> Path:
-    """A server's folder; the bundle `candidate` could be loaded there."""
+    """A server's data folder with the bundle `candidate`."""
     folder = tmp_path_factory.mktemp("data")
     save_other_bundle(folder / "checkpoints" / "candidate", tiny_description, tokenizer_definition)
     return folder
@@ -53,7 +53,7 @@ def data(
 
 @pytest.fixture(scope="module")
 def keys() -> str:
-    """Whether the server wants keys: see Settings."""
+    """Whether the server requires keys; see `Settings`."""
     return "auto"
 
 
@@ -65,7 +65,7 @@ def address(data: Path, keys: str) -> Iterator[str]:
 
 @pytest.fixture
 def open_page(browser: Any, address: str) -> Iterator[OpenPage]:
-    """Opens the page; at the end nothing may have been said on the console, by the policy or a script."""
+    """Opens the page; fails at the end if scripts or the content policy logged anything to the console."""
     said: list[str] = []
     pages = []
 
@@ -87,7 +87,7 @@ def open_page(browser: Any, address: str) -> Iterator[OpenPage]:
 
 @pytest.fixture
 def check_view() -> Callable[[Any], None]:
-    """Everybody can use what a page shows now, in the light and in the dark, and it fits a phone."""
+    """Checks what the page shows now: accessible in light and dark mode, and it fits a phone."""
     from axe_playwright_python.sync_playwright import Axe
 
     def check(page: Any) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints on the page: loaded, a shadow, activated, rolled back; with a key, as from another machine."""
+"""Checkpoints on the page: load, shadow, activate and roll back; also with a key, as from another machine."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -61,12 +61,12 @@ def test_a_candidate_is_loaded_shadows_is_activated_and_rolled_back(
     expect(card.locator(".state")).to_have_text("shadow")
     card.get_by_role("button", name="Activate").click()
     page.click("#confirm-yes")
-    expect(page.locator("#answering")).to_contain_text("candidate answers")
+    expect(page.locator("#answering")).to_contain_text("candidate is active")
     expect(page.locator("#answering")).to_contain_text("generation 2")
     assert page.locator("#replica-list tr").count() == 1
     page.click("#roll-back")
     page.click("#confirm-yes")
-    expect(page.locator("#answering")).to_contain_text("The bundled checkpoint answers")
+    expect(page.locator("#answering")).to_contain_text("The bundled checkpoint is active")
 
 
 def test_a_key_that_may_not_is_told_and_another_one_asked_for(
@@ -76,7 +76,7 @@ def test_a_key_that_may_not_is_told_and_another_one_asked_for(
 
     page = open_page("#checkpoints")
     _give(page, key_of(KeyScope.TAG))
-    expect(page.locator("#answering")).to_contain_text("answers")
+    expect(page.locator("#answering")).to_contain_text("is active")
     page.locator("#checkpoint-list button, #bundle-list button").first.click()
     if page.is_visible("#confirm"):
         page.click("#confirm-yes")

@@ -20,7 +20,7 @@ HAND_OVER = """([event, photograph]) => {
     : new ClipboardEvent(event, { clipboardData: data, bubbles: true });
   document.getElementById("drop").dispatchEvent(given);
 }"""
-"""What a browser does when somebody drops or pastes a file."""
+"""Simulates dropping or pasting a file."""
 
 OpenPage = Callable[..., Any]
 CheckView = Callable[[Any], None]

@@ -1,4 +1,4 @@
-"""Vocabularies on the page: written, saved, calibrated."""
+"""Vocabularies on the page: edit, save and calibrate."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +63,9 @@ def test_a_conflict_says_so_and_loses_nothing(
     page.click("#editor button[type=submit]")
     page.wait_for_selector("#conflict:not([hidden])")
     check_view(page)
-    assert "only theirs: tree, pond; only yours: rose, bench" in page.text_content("#conflict-text")
+    assert "only in the saved version: tree, pond; only in yours: rose, bench" in page.text_content(
+        "#conflict-text"
+    )
     assert page.input_value("#lines") == "rose\nbench"
     page.click("#save-mine")
     _said(page, "version 3")

@@ -272,4 +272,4 @@ def test_openapi_tells_of_bodies_and_errors(client: TestClient) -> None:
     }
     references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
     assert references <= set(document["components"]["schemas"])
-    assert "best first" in json.dumps(document["components"]["schemas"]["TaggedImage"]).lower()
+    assert "decreasing probability" in json.dumps(document["components"]["schemas"]["TaggedImage"]).lower()

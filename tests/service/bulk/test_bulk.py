@@ -28,7 +28,7 @@ from sigrl.service.terminal import Renderer
 from sigrl.service.vocabularies.builtin import from_names
 
 SERVICE_TESTS = Path(__file__).parents[1]
-# The fake engine takes its time, so that there is a moment to be killed in.
+# The fake engine is slow, so that there is time to kill it.
 COMMAND = """
 import sys, sigrl.service.tagging.tagger
 from fake_engine import FakeEngine
@@ -96,7 +96,7 @@ def test_what_is_done_is_not_done_again(sigrl, album: Path, tmp_path: Path, engi
     first, seen = out.read_text(), sum(engine.batches)
     assert _run(sigrl, album, out)[0] == 1
     assert (out.read_text(), sum(engine.batches)) == (first, seen)
-    # One is new, one has changed, one is mended, one is gone.
+    # One photograph is new, one has changed, one is repaired and one is gone.
     (album / "new.jpg").write_bytes(samples.jpeg())
     (album / "damaged.jpg").write_bytes(samples.jpeg())
     (album / "c.jpg").unlink()
@@ -118,7 +118,7 @@ def test_a_run_that_was_killed_goes_on(sigrl, tmp_path: Path, engine: FakeEngine
     paths = os.pathsep.join([str(SERVICE_TESTS), str(SERVICE_TESTS.parents[1])])
     command = [sys.executable, "-c", COMMAND, "tag", album, "--labels", "red,green", "--out", out]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths})
-    # More than two batches: the first is not only written, but written for good.
+    # More than two batches: the first has been committed, not only written.
     wait_until(lambda: ledger.exists() and ledger.read_bytes().count(b'"label":"red"') > 20)
     process.kill()
     assert process.wait(LONG) != 0
@@ -183,9 +183,9 @@ def test_two_runs_do_not_get_into_each_others_way(sigrl, album: Path, tmp_path: 
     [
         (("--out", "tags.txt"), ".parquet"),
         (("--out", "/nowhere/tags.csv"), "another --out"),
-        (("--out", "tags.csv", "--json"), "without --json"),
+        (("--out", "tags.csv", "--json"), "no --json"),
         (("--out", "tags.csv", "--vocabulary", "coco80", "--vocabulary", "voc20"), "one vocabulary"),
-        (("--sidecar", "xmp"), "goes with --out"),
+        (("--sidecar", "xmp"), "needs --out"),
     ],
 )
 def test_bad_usage(
@@ -206,7 +206,7 @@ def test_parquet_names_the_extra_that_it_needs(
 
 
 def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
-    """Photographs are found and handed out page by page."""
+    """Finds and yields photographs page by page."""
     ledger = Ledger(tmp_path / "x.ledger")
     asked = []
 

@@ -1,4 +1,4 @@
-"""`sigrl tag DIR --ray CLUSTER --out FILE`: the rows are those of one machine."""
+"""`sigrl tag DIR --ray CLUSTER --out FILE` writes the same rows as one machine."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_rows_and_errors_are_those_of_one_machine_also_after_a_stop(
     assert errors[0] == errors[1]
     assert "damaged-image" in errors[0]
 
-    # What one machine began, a cluster ends.
+    # A cluster completes what one machine started.
     (album / "new.jpg").write_bytes(samples.jpeg())
     run(alone, "--ray", "local")
     assert pq.read_table(alone).num_rows == PHOTOGRAPHS + 2
@@ -60,9 +60,9 @@ def test_rows_and_errors_are_those_of_one_machine_also_after_a_stop(
 def test_options_that_do_not_go_with_it_are_refused(
     sigrl: Callable[..., tuple[int, str, str]], album: Path, tmp_path: Path
 ) -> None:
-    assert "--ray goes with --out" in sigrl("tag", album, "--ray", "local")[2]
+    assert "--ray needs --out" in sigrl("tag", album, "--ray", "local")[2]
     out = ("--out", tmp_path / "tags.csv")
-    assert "without --server" in sigrl("tag", album, "--ray", "local", "--server", "http://x", *out)[2]
+    assert "takes no --server" in sigrl("tag", album, "--ray", "local", "--server", "http://x", *out)[2]
     status, _, err = sigrl("tag", album, "--ray", "127.0.0.1:1", "--labels", "red", *out)
     assert status == 2
     assert "no Ray cluster answers" in err

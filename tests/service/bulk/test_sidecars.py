@@ -10,7 +10,7 @@ from sigrl.service.bulk.sidecars import write_sidecar
 from sigrl.service.errors import SidecarError
 
 RDF, DC = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}", "{http://purl.org/dc/elements/1.1/}"
-# As darktable and others write it: attributes, elements of their own, a title and keywords.
+# As darktable and others write it: attributes, custom elements, a title and keywords.
 FOREIGN = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:darktable="http://darktable.sf.net/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
@@ -53,7 +53,7 @@ def test_what_others_wrote_stays(photograph: Path, xmp: Path) -> None:
     xmp.write_text(FOREIGN)
     write_sidecar("xmp", photograph, _content("cat", "sofa"))
     assert _keywords(xmp) == ["grandma", "cat", "sofa"]
-    # What was ours goes with the next tags; the cat was theirs before it was ours, too.
+    # New tags replace our old ones; "cat" was the user's keyword before it was also ours.
     write_sidecar("xmp", photograph, _content("lamp"))
     assert _keywords(xmp) == ["grandma", "cat", "lamp"]
     text = xmp.read_text()

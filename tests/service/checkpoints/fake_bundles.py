@@ -1,4 +1,4 @@
-"""Bundles that need no files: the name is the id, and some names cannot be loaded."""
+"""Bundles without files: the name is the id, and some names cannot be loaded."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -54,7 +54,7 @@ def fake_runtime(
 
 
 def settled(runtime: Runtime, name: str) -> State:
-    """Its state when nothing is being loaded any more."""
+    """Waits until it is no longer being loaded, and returns its state."""
     runtime._loader.submit(int).result(60)
     state = runtime.table.get(f"sha256:{name}").state
     assert state not in ON_THE_WAY
@@ -62,7 +62,7 @@ def settled(runtime: Runtime, name: str) -> State:
 
 
 def loaded(runtime: Runtime, name: str) -> str:
-    """The id of a bundle that is ready."""
+    """Loads a bundle and returns the id of the ready checkpoint."""
     checkpoint = runtime.load(name).id
     assert settled(runtime, name) is State.READY
     return checkpoint

@@ -1,4 +1,4 @@
-"""Whatever is done to checkpoints in any order: one answers, and nothing is let go that somebody holds."""
+"""In any order of operations, exactly one checkpoint is active and none with a handle is removed."""
 
 import time
 from contextlib import suppress
@@ -112,7 +112,7 @@ class Checkpoints(RuleBasedStateMachine):
         return sum(self.table.get(info.id).tagger is not None for info in self.table.infos())
 
     def wait(self) -> None:
-        """Until the loader has nothing to do, or no room."""
+        """Waits until the loader is idle or has no room."""
         end = time.monotonic() + 60
         while any(info.state in ON_THE_WAY for info in self.table.infos()) and self.in_memory() < LIMIT:
             assert time.monotonic() < end

@@ -58,7 +58,7 @@ def test_limits_that_are_not_kept_are_told_in_sentences() -> None:
         "the ratio of latencies",
     ]
     (few,) = _report((DOG, DOG), drift_changed_tags=0.5).exceeded
-    assert few == "1 photographs were compared, 200 are wanted"
+    assert few == "1 photographs were compared, 200 are required"
     assert _report((DOG, CAT)).exceeded == ()
 
 
@@ -71,4 +71,4 @@ def test_the_calibration_error_is_told_and_limits_activation() -> None:
     drift.note_errors(0.02, 0.07)
     report = drift.report("sha256:new", limits)
     assert (report.calibration_error_active, report.calibration_error) == (0.02, 0.07)
-    assert report.exceeded == ("the calibration error is 0.07, the limit 0.05",)
+    assert report.exceeded == ("the calibration error is 0.07, above the limit of 0.05",)

@@ -1,4 +1,7 @@
+import pytest
+
 from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.checkpoints import recent as recent_vocabularies
 from sigrl.service.checkpoints.recent import RecentVocabularies
 
 
@@ -6,8 +9,10 @@ def _of(*names: str) -> Vocabulary:
     return Vocabulary.from_names(names)
 
 
-def test_what_was_used_least_recently_is_forgotten_first() -> None:
-    recent = RecentVocabularies(max_vocabularies=2, max_labels=4)
+def test_what_was_used_least_recently_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent_vocabularies, "_MAX_VOCABULARIES", 2)
+    monkeypatch.setattr(recent_vocabularies, "_MAX_LABELS", 4)
+    recent = RecentVocabularies()
     recent.note([_of("a"), _of("b"), _of("a"), _of("c")])
     assert recent.all() == [_of("a"), _of("c")]
     recent.note([_of("d", "e", "f", "g")])

@@ -132,7 +132,7 @@ def test_no_more_are_in_memory_than_may_be() -> None:
         runtime.load("d")
     runtime.activate("sha256:b")
     runtime.activate("sha256:c")
-    # `first` answered once and no rollback leads to it.
+    # `first` was active once, and no rollback leads to it.
     loaded(runtime, "d")
     assert states(runtime) == {"first": "retired", "b": "ready", "c": "active", "d": "ready"}
 

@@ -14,7 +14,7 @@ from sigrl.service.tagging.tagger import Tagger
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Runtime:
-    """Watches an empty folder; what is loaded from it is a fake."""
+    """Watches an empty folder; loading from it is faked."""
     settings = Settings(checkpoints=tmp_path / "store", watch_checkpoints="activate")
     store = BundleStore.of(settings)
 
@@ -25,7 +25,7 @@ def runtime(tmp_path: Path) -> Runtime:
 
 
 def _looked(watcher: Watcher, runtime: Runtime, times: int) -> str:
-    """The active checkpoint after so many looks."""
+    """The active checkpoint after this many polls."""
     for _ in range(times):
         watcher.look()
         runtime._loader.submit(int).result(60)
@@ -40,14 +40,14 @@ def test_a_bundle_that_comes_is_activated_when_it_is_whole(runtime: Runtime, tin
     content = (tiny_bundle / "model.safetensors").read_bytes()
     for name in ("manifest.json", "tokenizer.json"):
         shutil.copy(tiny_bundle / name, new)
-    # The copy stands still for a while, half done.
+    # The copy pauses half-way.
     (new / "model.safetensors").write_bytes(content[:1000])
     assert _looked(watcher, runtime, 3) == "sha256:first"
     assert len(runtime.table.infos()) == 1
     (new / "model.safetensors").write_bytes(content)
     assert _looked(watcher, runtime, 1) == "sha256:first"
     assert _looked(watcher, runtime, 2) == runtime.bundles.find("new").checkpoint_id
-    # Whoever goes back is not overruled.
+    # A rollback is not undone.
     runtime.rollback()
     assert _looked(watcher, runtime, 3) == "sha256:first"
 
@@ -73,7 +73,7 @@ def test_with_limits_of_drift_it_is_a_shadow_first(runtime: Runtime, tiny_bundle
 def test_a_bundle_waits_for_room(runtime: Runtime, tiny_bundle: Path) -> None:
     watcher = Watcher(runtime)
     for name in ("a", "b"):
-        # The way around the folder.
+        # Loaded without a bundle in the folder.
         checkpoint, _ = runtime.table.admit(Bundle(name, Path(name), f"sha256:{name}"))
         runtime.table.settle(checkpoint, fake_tagger(name), 0.0)
     shutil.copytree(tiny_bundle, runtime.bundles.directory / "new")

@@ -11,7 +11,7 @@ _ITERATORS = ("tag_many", "list_vocabularies")
 
 @pytest.fixture(params=["Client", "AsyncClient"])
 def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """`call(server, method, *arguments)` by either client; iterators as lists."""
+    """`call(server, method, *arguments)` with either client; iterators become lists."""
 
     def synchronous(server: str, method: str, *arguments: Any, retries: int = 4, **options: Any) -> Any:
         with Client(server, retries=retries) as client:

@@ -1,4 +1,4 @@
-"""A stand-in for a server that answers as it is told, one connection after the other."""
+"""A fake server that sends scripted replies, one connection after the other."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer; one that is `cut` claims to be longer than it is, and the connection ends."""
+    """A scripted reply. A `cut` reply claims to be longer than it is before the connection closes."""
 
     status: int = 200
     content: bytes = b"{}"
@@ -26,12 +26,12 @@ def problem(code: str, status: int, retry_after: int | None = None) -> Reply:
 
 @dataclass
 class Script:
-    """What the server is to answer, and what it was asked."""
+    """The replies to send and the requests received."""
 
     replies: list[Reply]
     url: str = ""
     asked: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    """(headers by names in lower case, body)."""
+    """(headers by lower-case name, body) of each request."""
 
     def headers(self, name: str) -> list[str | None]:
         return [headers.get(name) for headers, _ in self.asked]

@@ -1,4 +1,4 @@
-"""The client and the service, over a real socket."""
+"""The client and the service over a real socket."""
 
 import asyncio
 import inspect
@@ -143,7 +143,7 @@ def test_vocabularies_with_their_etags(call: Callable[..., Any], server: str) ->
     for options in ({"if_match": stored.etag}, {"new": True}):
         with pytest.raises(PreconditionError):
             call(server, "put_vocabulary", "pets", ["mouse"], **options)
-    # What was got can be put, with everything that its labels say.
+    # A vocabulary from GET can be PUT, with all fields of its labels.
     everyday = call(server, "get_vocabulary", "everyday")
     assert call(server, "put_vocabulary", "copy", everyday).hash == everyday.hash
     assert call(server, "get_vocabulary", "pets", 1).size == 2

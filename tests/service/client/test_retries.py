@@ -1,4 +1,4 @@
-"""What the client does when an answer does not come, against a stand-in that fails as it is told."""
+"""The client's retries, against a fake server with scripted failures."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def _lines(*indices: int, cut: bool = False) -> Reply:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the clients would have waited."""
+    """The pauses that the clients would have made."""
     pauses: list[float] = []
 
     async def later(seconds: float) -> None:
@@ -50,7 +50,7 @@ def test_retry_after_is_kept_to_and_the_key_stays_the_same(
         assert call(server.url, "tag", b"jpeg").checkpoint == "c"
     assert 7 <= pauses[0] <= 9
     assert 2 <= pauses[1] <= 3
-    # Nothing was said the third time; the pause has grown twice by then.
+    # The third reply has no Retry-After; the pause has doubled twice by then.
     assert 1 <= pauses[2] <= 2
     assert len(server.asked) == 4
     assert len(set(server.headers("idempotency-key")) - {None}) == 1
@@ -97,7 +97,7 @@ def test_what_may_have_been_done_is_not_done_again(
     with scripted(problem("not-ready", 503)) as server, pytest.raises(NotReadyError):
         call(server.url, method, *arguments, **options)
     assert pauses == []
-    # It was not even begun.
+    # The server had not started the request.
     with scripted(problem("overloaded", 429), problem("not-ready", 503)) as server:
         with pytest.raises(NotReadyError):
             call(server.url, method, *arguments, **options)
@@ -111,7 +111,7 @@ def test_of_a_stream_that_is_cut_only_the_rest_is_sent_again(
     replies = _lines(3, 1, cut=True), problem("overloaded", 429, 1), _lines(1, cut=True), _lines(1, 0)
     with scripted(*replies) as server:
         results = call(server.url, "tag_many", photographs, retries=2)
-    # What comes back starts the count anew: there are three failures, and at most two in a row.
+    # Every result resets the count: there are three failures, but at most two in a row.
     assert [result.index for result in results] == [3, 1, 2, 4, 0]
     assert len(pauses) == 3
     sent = [[number for number in range(5) if photographs[number] in body] for _, body in server.asked]
@@ -132,7 +132,7 @@ def test_many_go_in_several_requests_and_fewer_where_the_server_takes_less(
 def test_what_is_asked_wrongly_ends_a_stream_at_once(call: Callable[..., Any], pauses: list[float]) -> None:
     with scripted(problem("invalid-labels", 422)) as server, pytest.raises(InvalidLabelsError):
         call(server.url, "tag_many", [b"a"], ["dog", "dog"])
-    with scripted(_lines(0)) as server, pytest.raises(ServerError, match="before 1 of 2"):
+    with scripted(_lines(0)) as server, pytest.raises(ServerError, match="lacks 1 of 2"):
         call(server.url, "tag_many", [b"a", b"b"])
     assert pauses == []
 
@@ -144,8 +144,8 @@ def test_what_is_asked_wrongly_ends_a_stream_at_once(call: Callable[..., Any], p
         (problem("of-the-future", 418), ServerError, "it is of-the-future"),
         (Reply(404, b"nothing here"), ServerError, "status 404"),
         (Reply(500, b'{"detail": "x"}'), ServerError, "status 500"),
-        (Reply(200, b"<html>"), ServerError, "no sigrl server"),
-        (Reply(200, b'{"of": "another service"}'), ServerError, "no sigrl server"),
+        (Reply(200, b"<html>"), ServerError, "not one of this sigrl release"),
+        (Reply(200, b'{"of": "another service"}'), ServerError, "not one of this sigrl release"),
     ],
 )
 def test_errors_are_those_that_the_server_meant(

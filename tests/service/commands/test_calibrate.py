@@ -26,7 +26,7 @@ def server(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[http
 
 @pytest.fixture
 def labels(tmp_path: Path) -> Path:
-    """40 photographs from dark to bright red; their owner calls only the brightest red."""
+    """40 photographs from dark to bright red; only the brightest are labelled red."""
     (tmp_path / "photographs").mkdir()
     lines = ["image,positive,negative"]
     for red in range(100, 256, 4):
@@ -59,16 +59,16 @@ def test_photographs_go_in_batches_and_thresholds_are_shown(
         ["blue", "0", "31"],
         ["violin", "0", "0"],
     ]
-    assert told == "calibration 2, by 39 photographs"
-    assert any(line.startswith("present on no everyday photograph") and "violin" in line for line in warnings)
-    # The same again changes nothing; anew, there are no others.
-    assert "calibration 4, by 39 photographs" in sigrl(*command)[1]
-    assert "calibration 6, by 39 photographs" in sigrl(*command, "--replace")[1]
+    assert told == "calibration 2, from 39 photographs"
+    assert any(line.startswith("present in no everyday photograph") and "violin" in line for line in warnings)
+    # Repeating it changes nothing; with --replace, there are no other examples.
+    assert "calibration 4, from 39 photographs" in sigrl(*command)[1]
+    assert "calibration 6, from 39 photographs" in sigrl(*command, "--replace")[1]
     few = labels.with_suffix(".jsonl")
     lines = [{"image": "252.png", "positive": ["red"]}, {"image": "252.png", "negative": ["blue"]}]
     few.write_text("\n".join(map(json.dumps, lines)))
     out = sigrl("vocab", "calibrate", "colours", few, *command[4:], "--replace")[1]
-    assert "calibration 7, by 1 photograph\n" in out
+    assert "calibration 7, from 1 photograph\n" in out
 
 
 def test_a_goal_of_its_own(sigrl, server: httpx.Client, labels: Path) -> None:
@@ -80,12 +80,12 @@ def test_a_goal_of_its_own(sigrl, server: httpx.Client, labels: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"--value": "0.9"}, "without --value"),
-        ({"--goal": "precision"}, "with --value"),
-        ({"--photographs": "PARENT"}, "which is not there"),
+        ({"--value": "0.9"}, "takes no --value"),
+        ({"--goal": "precision"}, "needs a --value"),
+        ({"--photographs": "PARENT"}, "which does not exist"),
         ({"NAME": "nobodys"}, "nobodys"),
         ({"FILE": "absent.csv"}, "absent.csv is not there"),
-        ({"LINE": "100.png,purple,"}, "41: there is no label 'purple'"),
+        ({"LINE": "100.png,purple,"}, "41: the vocabulary 'colours' has no label 'purple'"),
         ({"LINE": "broken.png,red,"}, "broken.png"),
         ({"--server": "http://127.0.0.1:1"}, "does not answer"),
     ],
@@ -105,6 +105,6 @@ def test_what_cannot_be_used_is_told_in_one_line(
     status, out, err = sigrl("vocab", "calibrate", name, file, *arguments)
     assert (status, out, len(err.splitlines())) == (2, "", 1)
     assert told in err
-    # What was taken before a photograph that is broken, is told.
-    taken = "32 of 40 photographs were taken" in err
+    # The error says what was stored before the broken photograph.
+    taken = "32 of 40 photographs sent before" in err
     assert taken == (_calibration(server) is not None) == ("broken" in told)

@@ -40,7 +40,7 @@ def test_load_activate_and_roll_back(sigrl, server: httpx.Client) -> None:
     [
         (["load", "huge"], "not enough memory"),
         (["load", "nowhere"], "there is none"),
-        (["activate", "nowhere"], "no checkpoints are meant"),
+        (["activate", "nowhere"], "no checkpoints match"),
         (["rollback"], "no checkpoint that was active before"),
         (["list", "--server", "http://127.0.0.1:1"], "does not answer"),
         (["list", "--server", "nonsense"], "does not answer"),

@@ -17,8 +17,8 @@ from sigrl.service.tagging.tagger import Tagger
 
 @pytest.fixture
 def doctor(sigrl, monkeypatch: pytest.MonkeyPatch):
-    """`doctor(SIGRL_X="...")` gives the exit status, the checks by name, and the settings shown. A fake
-    engine stands for the checkpoint, unless one is named."""
+    """`doctor(SIGRL_X="...")` returns the exit status, the checks by name and the settings shown. A fake
+    engine replaces the checkpoint unless one is given."""
     load = "sigrl.service.tagging.engines.load_engine"
     monkeypatch.setenv("SIGRL_PORT", "0")
     monkeypatch.setattr(load, lambda _checkpoint, _settings: FakeEngine())

@@ -34,7 +34,7 @@ def test_the_photograph_beside_a_map_of_each_tag(sigrl, photograph: Path, out: P
     assert lines[-1].startswith(str(out))
     picture = np.asarray(Image.open(out)).astype(int)
     assert 3 * PANEL < picture.shape[1] < 3.3 * PANEL
-    # The photograph, then red's map and blue's: yellow where they are, which has more green than blue.
+    # The photograph, then the maps of red and blue: yellow, with more green than blue, where each is seen.
     row, panels = picture[picture.shape[0] // 2], 24 + np.arange(3) * (PANEL + 24)
     left, right = row[panels + 40], row[panels + PANEL - 40]
     assert left[0, 0] > 200
@@ -90,7 +90,7 @@ def test_a_photograph_that_cannot_be_read(sigrl, photograph: Path, out: Path) ->
         (["FOLDER", "--explain", "OUT"], "a folder is given"),
         (["PHOTO", "PHOTO", "--explain", "OUT"], "2 are given"),
         (["absent.jpg", "--explain", "OUT"], "absent.jpg"),
-        (["PHOTO", "--explain", "PHOTO"], "not made by this command"),
+        (["PHOTO", "--explain", "PHOTO"], "this command did not write"),
         (["PHOTO", "--explain", "OUT.gif"], ".png"),
         (["PHOTO", "--explain", "OUT", "--out", "tags.csv"], "--out"),
         (["PHOTO", "--explain", "OUT", "--threshold", "0.5"], "--top-k"),

@@ -1,4 +1,4 @@
-"""`sigrl tag --server` says what `sigrl tag` says."""
+"""`sigrl tag --server` prints the same as `sigrl tag`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from sigrl.service.tagging.tagger import Tagger
 @pytest.fixture
 def server(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr("sigrl.service.tagging.tagger.load_engine", lambda *_: FakeEngine())
-    # One photograph after the other, so that a broken one is answered before those that were sent before it.
+    # One photograph at a time, so that a broken one finishes before those sent before it.
     with serving(create_app(Settings(batch_images=1), Tagger(engine=engine))) as client:
         client.put("/v1/vocabularies/mine", json=["red", "green"])
         yield str(client.base_url)

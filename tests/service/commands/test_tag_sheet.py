@@ -36,7 +36,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def _middles(page: Path) -> list[tuple[int, ...]]:
-    """Colours beside the middles of the photographs of the first row."""
+    """Colours near the centres of the photographs in the first row."""
     pixels = np.asarray(Image.open(page))
     step = PHOTOGRAPH[0] + 20
     return [
@@ -60,7 +60,7 @@ def test_more_than_a_page(sigrl, album: Path, engine: FakeEngine) -> None:
     for number in range(58):
         (album / f"n{number}.jpg").write_bytes(samples.jpeg(8, 6))
     out = album / "sheet.jpg"
-    # Pages of the last time are no photographs.
+    # Pages of an earlier run are not treated as photographs.
     for _ in range(2):
         engine.batches.clear()
         status, told, err = sigrl("tag", album, "--sheet", out)
@@ -68,7 +68,7 @@ def test_more_than_a_page(sigrl, album: Path, engine: FakeEngine) -> None:
         assert sum(engine.batches) == 61
     heights = [Image.open(album / f"sheet{number}.jpg").height for number in ("", "-2", "-3")]
     assert heights[0] == heights[1] > 4 * heights[2]
-    # Those that are not needed any more go, and only those.
+    # Only surplus pages are deleted.
     (album / "sheet-4.jpg").write_bytes(samples.jpeg())
     for number in range(40):
         (album / f"n{number}.jpg").unlink()
@@ -81,7 +81,7 @@ def test_a_page_never_lies_on_a_photograph(sigrl, album: Path, engine: FakeEngin
         (album / f"sheet-{number}.jpg").write_bytes(samples.jpeg(8, 6))
     status, told, err = sigrl("tag", album, "--sheet", album / "sheet.jpg")
     assert (status, told, engine.batches) == (2, "", [])
-    assert "sheet-2.jpg' which" in err.replace("',", "'")
+    assert "sheet-2.jpg' a file that" in err.replace("',", "'")
 
 
 @pytest.mark.parametrize("options", [("--top-k", 3), ("--threshold", 0.0), ("--vocabulary", "coco80")])
@@ -105,10 +105,10 @@ def test_a_server_says_the_same(sigrl, album: Path, out: Path, engine: FakeEngin
     [
         (["absent", "--sheet", "OUT"], "absent"),
         (["ALBUM", "--sheet", "tags.csv"], ".png"),
-        (["ALBUM", "--sheet", "PHOTO"], "not made by this command"),
+        (["ALBUM", "--sheet", "PHOTO"], "this command did not write"),
         (["ALBUM", "--sheet", "OUT", "--json"], "--json"),
         (["ALBUM", "--sheet", "OUT", "--out", "tags.csv"], "--out"),
-        (["PHOTO", "--sheet", "OUT", "--explain", "where.png"], "another picture"),
+        (["PHOTO", "--sheet", "OUT", "--explain", "where.png"], "the other picture"),
         (["ALBUM", "--sheet", "OUT", "--vocabulary", "voc20", "--vocabulary", "coco80"], "one vocabulary"),
     ],
 )

@@ -65,7 +65,7 @@ def test_delete_asks_unless_told_not_to(sigrl, pets: Path, monkeypatch: pytest.M
     monkeypatch.setattr(sys, "stdin", open("/dev/null"))  # noqa: SIM115
     assert sigrl("vocab", "delete", "pets")[0] == 1
     assert sigrl("vocab", "show", "pets")[0] == 0
-    assert sigrl("vocab", "delete", "pets", "--yes") == (0, "pets is forgotten\n", "")
+    assert sigrl("vocab", "delete", "pets", "--yes") == (0, "pets is deleted\n", "")
     assert sigrl("vocab", "show", "pets")[0] == 2
 
 

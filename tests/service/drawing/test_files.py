@@ -16,12 +16,12 @@ def test_only_what_is_ours_is_written_over(tmp_path: Path, suffix: str) -> None:
         assert is_ours(out)
     assert list(tmp_path.iterdir()) == [out]
     out.write_bytes(samples.jpeg())
-    with pytest.raises(ParameterError, match="not made by this command"):
+    with pytest.raises(ParameterError, match="this command did not write"):
         check_target("--explain", out)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("out.gif", "out.gif"), ("out", "out"), ("absent/out.png", "no such folder")]
+    ("name", "told"), [("out.gif", "out.gif"), ("out", "out"), ("absent/out.png", "does not exist")]
 )
 def test_what_cannot_be_written_is_told_before(tmp_path: Path, name: str, told: str) -> None:
     with pytest.raises(ParameterError, match=told):

@@ -1,4 +1,4 @@
-"""Right and wrong tags: kept, told, exported, forgotten."""
+"""Feedback on tags: stored, reported, exported and deleted."""
 
 import zipfile
 from collections.abc import Iterator
@@ -79,7 +79,7 @@ def test_the_export_is_what_training_reads(client: TestClient, tmp_path: Path, s
                 assert (image.size, dict(image.getexif())) == ((48, 32), {})
     status, _, err = sigrl("feedback", "export", tmp_path / "folder")
     assert status == 2
-    assert "is there already" in err
+    assert "already exists" in err
 
 
 def test_it_is_forgotten(client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""Who may do what, and how often."""
+"""API keys: scopes, rates and expiry."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def store() -> Iterator[KeyStore]:
 
 @pytest.fixture
 def client(tagger: Tagger) -> Iterator[TestClient]:
-    """Of a service that wants keys."""
+    """A client of a service that requires keys."""
     with TestClient(create_app(Settings(keys="required"), tagger)) as client:
         yield client
 
@@ -157,7 +157,7 @@ def test_nothing_of_the_body_is_read_without_a_key(tagger: Tagger) -> None:
         ("localhost", "::1", "[::1]:8000", True),
         ("127.0.0.1", "127.0.0.1", "localhost", True),
         ("127.0.0.1", "10.0.0.7", "127.0.0.1", False),
-        # A proxy on this machine that says for whom it asks, and a page whose name leads here.
+        # A request through a proxy on this machine, and a web page whose host name resolves to this machine.
         ("127.0.0.1", "203.0.113.9", "tags.example.com", False),
         ("127.0.0.1", "127.0.0.1", "evil.example.com", False),
         ("127.0.0.1", "127.0.0.1", "[", False),
@@ -264,7 +264,7 @@ def test_pages_of_other_sites_come_in_by_settings_alone(tagger: Tagger, store: K
             answer = _tag(client, key, Origin=origin)
             assert answer.status_code == (200 if allowed else 403)
             assert answer.headers.get("access-control-allow-origin") == (origin if allowed else None)
-        # What is refused must be readable too.
+        # Refusals must be readable too.
         assert "access-control-allow-origin" in _tag(client, Origin="https://photos.example.com").headers
 
 
