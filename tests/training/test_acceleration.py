@@ -83,11 +83,11 @@ def test_recomputed_activations_change_nothing_and_are_not_kept(vision) -> None:
 
 def test_what_cannot_recompute_its_activations_is_refused() -> None:
     accelerator, loop = Accelerator(cpu=True), LoopConfig(checkpointing=True)
-    with pytest.raises(DataError, match="no tower"):
+    with pytest.raises(DataError, match="only towers"):
         fit_to_device(nn.Linear(2, 2), accelerator, loop)
     vision = {"timm_model_name": "dla46_c", "image_size": 32}
     tower = Backbone(BackboneConfig(embed_dim=8, vision=vision, text={"width": 8, "heads": 1, "layers": 1}))
-    with pytest.raises(DataError, match=r"not supported.*leave it out"):
+    with pytest.raises(DataError, match=r"not supported.*remove it"):
         fit_to_device(tower, accelerator, loop)
 
 

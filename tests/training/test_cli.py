@@ -238,7 +238,7 @@ def test_a_bundle_is_measured_on_any_tasks_photographs(
 
 
 def test_a_report_needs_a_run(sigrl_train, tmp_path: Path) -> None:
-    assert "holds no run" in refused(sigrl_train, "report", tmp_path)
+    assert "has no run" in refused(sigrl_train, "report", tmp_path)
 
 
 def test_ones_own_photographs_in_three_commands(
@@ -253,7 +253,7 @@ def test_ones_own_photographs_in_three_commands(
     status, out, _ = sigrl_train("init", coco_root / "train2014", labels, "-o", config)
     assert status == 0
     assert f"sigrl-train fit --config {config}" in out
-    assert "is there already" in refused(sigrl_train, "init", coco_root, "-o", config)
+    assert "already exists" in refused(sigrl_train, "init", coco_root, "-o", config)
     config.write_text(config.read_text().replace("\nloop:", "\nloop:\n  workers: 0"))
     status, _, err = sigrl_train("check", "--config", config)
     assert status == 0, err

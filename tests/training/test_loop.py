@@ -240,13 +240,13 @@ def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
 
 
 def test_another_runs_directory_is_refused(uninterrupted: Path) -> None:
-    with pytest.raises(DataError, match="holds a run with another `loop`: name a new directory"):
+    with pytest.raises(DataError, match="has a run with another `loop`: name a new directory"):
         run(uninterrupted, batch_size=4)
 
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"state\.safetensors holds no state of a training run"):
+    with pytest.raises(DataError, match=r"state\.safetensors is not the state of a training run"):
         run(tmp_path)
 
 
@@ -254,7 +254,7 @@ def test_a_state_of_other_weights_is_refused(uninterrupted: Path, tmp_path: Path
     tensors, content = read_state(uninterrupted / STATE)
     tensors["module/0.weight"] = tensors["module/0.weight"][:2]
     write_state(tmp_path / STATE, tensors, content)
-    with pytest.raises(DataError, match="weights are not this model's"):
+    with pytest.raises(DataError, match="saved weights do not fit this model"):
         run(tmp_path)
 
 
@@ -267,12 +267,12 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_too_few_photographs_for_a_batch_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="26 photographs make no batch of 27"):
+    with pytest.raises(DataError, match="26 photographs do not fill a batch of 27"):
         run(tmp_path, batch_size=27)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a batch of 8 cannot be shared out over 3 passes in 1 processes"):
+    with pytest.raises(ValueError, match="a batch of 8 cannot be divided into 3 passes in 1 processes"):
         run(tmp_path, passes=3)
 
 

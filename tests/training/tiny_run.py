@@ -44,7 +44,7 @@ class SharedNoise(nn.Module):
 
 
 class TinyTask:
-    """See `sigrl.training.loop.task.Task`. `on_step` and `on_evaluate` are called first, with how often before;
+    """See `training.loop.task.Task`. `on_step` and `on_evaluate` are called first, with how often before;
     `scores` are what `evaluate` says in place of what it measures."""
 
     measure = "score"

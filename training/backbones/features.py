@@ -1,4 +1,4 @@
-"""Outputs of frozen modules, computed once and kept on disk: what makes training on a CPU bearable."""
+"""Outputs of frozen modules, computed once and cached on disk. This makes training on a CPU practical."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ _BATCH_SIZE = 32
 
 
 def read_photograph(path: Path, preprocessing: Preprocessing) -> np.ndarray:
-    """Pixel values [3, S, S] of a file, prepared as the service prepares them. Raises DataError."""
+    """Pixel values [3, S, S] of a file, preprocessed as the service does it. Raises DataError."""
     return preprocess(open_photograph(path), preprocessing)
 
 
@@ -38,7 +38,8 @@ class PhotographDataset(Dataset[np.ndarray]):
 
 
 def progress_bar() -> Progress:
-    """The one look of progress in training: bar, count, time left. Of several processes one shows it."""
+    """The progress bar of all training commands: bar, count, time left. Only one of several processes shows
+    it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     main = os.environ.get("RANK", "0") == "0"
     return Progress(*columns, TextColumn("{task.fields[note]}"), disable=not main)
@@ -52,18 +53,19 @@ def image_features(
     cache: Path,
     description: str,
 ) -> np.ndarray:
-    """`compute` of every photograph as a float16 array [N, ...] that lives in a file under `cache`.
+    """The output of `compute` for every photograph, as a float16 array [N, ...] backed by a file under
+    `cache`.
 
-    The file's name is a hash of the photographs' names, the preprocessing and the weights of `module` (all
-    that `compute` may depend on), so a second call only opens it. Runs in bfloat16 where the processor has
-    instructions for it (autocast).
+    The file name is a hash of the photographs' names, the preprocessing and the weights of `module`, which
+    are all that `compute` may depend on. A second call therefore only opens the file. Uses bfloat16
+    (autocast) where the processor supports it.
     """
     path = cache / f"{_fingerprint(paths, preprocessing, module)}.npy"
     if path.is_file():
         return _open(path)
     cache.mkdir(parents=True, exist_ok=True)
     loader = DataLoader(PhotographDataset(paths, preprocessing), batch_size=_BATCH_SIZE, num_workers=1)
-    # Two runs may want the same outputs at the same time: each writes a file of its own.
+    # Two runs may compute the same outputs at the same time, so each writes its own file.
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     try:
         _write(unfinished, loader, compute, description)
@@ -74,7 +76,7 @@ def image_features(
 
 
 def _open(path: Path) -> np.ndarray:
-    # Copy on write: torch warns of arrays that cannot be written.
+    # Copy on write, because torch warns about read-only arrays.
     array: np.ndarray = np.load(path, mmap_mode="c")
     return array
 
@@ -100,7 +102,8 @@ def _write(
 def text_features(
     encode: Callable[[Sequence[str]], Tensor], texts: Sequence[str], description: str
 ) -> Tensor:
-    """`encode` of all texts [N, D], in batches of similar length, with a progress bar."""
+    """The output of `encode` for all texts [N, D], computed in batches of similar length, with a progress
+    bar."""
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     parts: list[Tensor] = []
     with torch.inference_mode(), progress_bar() as progress:

@@ -1,4 +1,4 @@
-"""Photographs through a model without gradients, shared out over as many processes as there are."""
+"""Runs photographs through a model without gradients, distributed over all processes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,13 +22,14 @@ def map_photographs(
     batch_size: int = 64,
     workers: int = 4,
 ) -> list[Tensor]:
-    """`compute` of N photographs' pixel values, batch by batch [B, 3, S, S] on the accelerator's device: each
-    of the tensors [B, ...] that it gives, for all photographs [N, ...], on the CPU and not below float32.
+    """Applies `compute` to N photographs' pixel values in batches [B, 3, S, S] on the accelerator's device.
+    Each of the tensors [B, ...] it returns is concatenated over all photographs [N, ...], on the CPU in at
+    least float32.
 
-    The same in every process, and the same for any number of processes but for rounding.
+    The result is the same in every process, and for any number of processes up to rounding.
     """
     count, processes = len(paths), accelerator.num_processes
-    # Every process has equally many: those that are too many are the last photograph again, and cut off.
+    # Every process gets equally many photographs: the last one fills up the rest, and its copies are cut off.
     share = -(-count // processes)
     first = accelerator.process_index * share
     rows = [min(row, count - 1) for row in range(first, first + share)]

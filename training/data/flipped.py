@@ -1,4 +1,4 @@
-"""Photographs as the single-positive protocol trains on them: whole, and every other time mirrored."""
+"""Training photographs of the single-positive protocol: uncropped, and mirrored half of the time."""
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from sigrl.training.data.dataset import LabelledPhotographs
 
 
 class FlippedPhotographs(Dataset[tuple[Tensor, int]]):
-    """Pixel values [3, S, S] of a `Draw`, mirrored or not, and the photograph's row: what is known of its
-    labels changes between epochs, and stays with the task."""
+    """Pixel values [3, S, S] of a `Draw`, mirrored or not, and the photograph's row. The labels are kept by
+    the task, because what is known about them changes between epochs."""
 
     def __init__(self, photographs: LabelledPhotographs, preprocessing: Preprocessing) -> None:
         self._paths = photographs.image_paths

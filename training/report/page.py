@@ -1,4 +1,4 @@
-"""`report.html` of a run's directory."""
+"""Writes `report.html` of a run's directory."""
 
 import shlex
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import yaml
 
 from sigrl.training.data.dataset import DataError
 from sigrl.training.loop.log import METRICS
-from sigrl.training.measures.report import Evaluation, JudgedPhotograph
+from sigrl.training.measures.report import EvaluatedPhotograph, Evaluation
 from sigrl.training.measures.results import RESULTS, Results, read_results
 from sigrl.training.report.history import History, read_history
 from sigrl.training.report.pictures import picture
 
 REPORT = "report.html"
 SHOWN_LABELS = 30
-"""Bars of the best and of the worst labels; where there are no more than twice as many, of all."""
+"""Number of best and of worst labels that get a bar; with no more than twice as many labels, all do."""
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,21 @@ class Section:
     name: str
     evaluation: Evaluation
     calibration: str | None
-    """A chart."""
+    """The reliability chart."""
     without_negatives: int
-    """Labels whose average precision says nothing."""
-    photographs: dict[str, list[tuple[JudgedPhotograph, str | None]]]
-    """Heading -> photographs, each with its picture."""
+    """Number of labels whose average precision says nothing."""
+    photographs: dict[str, list[tuple[EvaluatedPhotograph, str | None]]]
+    """Heading -> photographs with their pictures."""
 
 
 def write_report(directory: Path) -> Path:
-    """Writes `report.html` beside `results.json` and `metrics.jsonl`, and says where; a run that has not
-    finished has a page without results. The page needs no other file and no network.
+    """Writes `report.html` beside `results.json` and `metrics.jsonl`, and returns its path. The page of an
+    unfinished run has no results. The page needs no other file and no network.
 
-    Raises DataError where there is no run, and where the extra `report` is not installed.
+    Raises DataError if there is no run, or if the extra `report` is not installed.
     """
     if not any((directory / name).is_file() for name in (RESULTS, METRICS)):
-        raise DataError(f"{directory} holds no run: name a directory that `sigrl-train fit` wrote")
+        raise DataError(f"{directory} has no run: name a directory that `sigrl-train fit` wrote")
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -85,8 +85,8 @@ def write_report(directory: Path) -> Path:
 
 
 def try_report(directory: Path) -> str:
-    """`write_report` at the end of a run, which it must not bring down: one line that says where the page is,
-    or how to get it."""
+    """`write_report` at the end of a run, which it must not make fail: returns one line that says where the
+    page is, or how to get it."""
     try:
         return f"wrote {write_report(directory)}"
     except DataError as error:

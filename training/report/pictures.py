@@ -1,4 +1,4 @@
-"""Photographs as part of a page."""
+"""Photographs embedded in a page."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ _SIDE = 320
 
 
 def picture(path: Path) -> str | None:
-    """A small JPEG of a photograph as a `data:` address; None where the file is gone or cannot be read."""
+    """A small JPEG of a photograph as a `data:` URL; None if the file is missing or cannot be read."""
     try:
         small = open_photograph(path)
     except DataError:

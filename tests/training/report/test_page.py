@@ -105,7 +105,7 @@ def test_the_page_holds_the_whole_run(tmp_path: Path) -> None:
     for part in (
         "my run",
         "2 steps in 2 epochs; the best one was epoch 2",
-        "41.3 images a second",
+        "41.3 images per second",
         "12.3",
         "missing file",
         "epochs: 2",
@@ -119,7 +119,7 @@ def test_the_page_holds_the_whole_run(tmp_path: Path) -> None:
     assert all(one["role"] == "img" and one["aria-label"] for one in page.attributes("svg"))
     pictures = page.attributes("img")
     shown = [one.path for one in (*found.best, *found.worst)]
-    lost = page.text.count("is not there any more")
+    lost = page.text.count("The photograph is missing")
     assert lost == sum(path.name[:2] in ("1 ", "2 ") for path in shown) > 0
     assert len(pictures) == len(shown) - lost > 0
     assert all(one["alt"] for one in pictures)
@@ -187,7 +187,7 @@ def test_a_run_without_epochs_or_photographs_has_its_numbers(tmp_path: Path) -> 
 
 
 def test_a_directory_without_a_run_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no run"):
+    with pytest.raises(DataError, match="has no run"):
         write_report(tmp_path)
 
 

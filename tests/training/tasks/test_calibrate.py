@@ -129,7 +129,7 @@ def make_exported_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_too_few_photographs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds 0 photographs: name a folder of at least 20"):
+    with pytest.raises(DataError, match="has 0 photographs: name a folder with at least 20"):
         find_photographs(tmp_path, None)
 
 
@@ -155,10 +155,10 @@ def test_the_command_writes_a_bundle_and_says_what_it_found(
     status, out, _ = sigrl_train(*arguments, "-o", tmp_path / "new")
     assert status == 0
     said = " ".join(out.split())
-    assert "as they come: 6 labels" in said
+    assert "uncalibrated: 6 labels" in said
     assert "labels left out in turn" in said
     assert load_bundle(tmp_path / "new").calibrator is not None
     status, _, err = sigrl_train(*arguments, "-o", tmp_path / "new")
     assert status == 2
-    assert "is there already" in err
+    assert "already exists" in err
     assert read_coco(coco_root, "train2014").label_names[0] == "person"

@@ -340,7 +340,7 @@ def test_a_validation_file_of_its_own_shares_no_photograph(
     )
     data = load_own_data(changed(config, labels=train, validation=str(validation)))
     assert (len(data.train), len(data.validation)) == (30, PHOTOGRAPHS - 30)
-    with pytest.raises(DataError, match=r"00\.jpg is trained on and compared on"):
+    with pytest.raises(DataError, match=r"00\.jpg is in both the training and the validation part"):
         load_own_data(changed(config, validation=str(config.labels)))
 
 
@@ -381,7 +381,7 @@ def test_a_head_in_the_published_form_is_refused(
     [
         ({"photographs": None, "labels": None}, "name the data"),
         ({"shards": "x.tar"}, "name the data"),
-        ({"photographs": None, "shards": "x.tar"}, "leave `labels` out"),
+        ({"photographs": None, "shards": "x.tar"}, "remove `labels`"),
         ({"warm_up_epochs": 9}, "less than"),
     ],
 )

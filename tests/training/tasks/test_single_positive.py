@@ -229,7 +229,7 @@ def test_another_configuration_is_refused_in_the_same_directory(
     coco_root: Path, towers: Path, tmp_path: Path
 ) -> None:
     fit_single_positive(configured(coco_root, towers), tmp_path)
-    with pytest.raises(DataError, match="holds a run with another `task`"):
+    with pytest.raises(DataError, match="has a run with another `task`"):
         fit_single_positive(configured(coco_root, towers, loss={"kind": "wan"}), tmp_path)
 
 
@@ -335,7 +335,7 @@ def test_every_loss_that_a_shipped_comment_shows_is_one() -> None:
             "teacher",
         ),
         ({"loss": {"kind": "em_apl", **NEEDED["em_apl"]}}, "leaves no epoch"),
-        ({"seeds": [1, 1]}, "names one twice"),
+        ({"seeds": [1, 1]}, "has one seed twice"),
         ({"loop": {"seed": 3}}, "set `seeds` in place of `loop.seed`"),
     ],
 )

@@ -110,7 +110,7 @@ def test_a_vit_is_brought_to_another_size_by_its_position_embeddings(vit: Path) 
 
 
 def test_a_size_that_a_tower_cannot_have_is_told(vit: Path) -> None:
-    with pytest.raises(DataError, match=r"leave `tower\.image_size` out"):
+    with pytest.raises(DataError, match=r"remove `tower\.image_size`"):
         create_clip_classifier(tower(image_size=16, head={"kind": "clip"}), broken(load_bundle(vit)), NAMES)
 
 
@@ -152,7 +152,7 @@ def test_another_models_weights_and_an_unknown_model_are_told(weights: Path, tmp
     save_file(tensors, tmp_path / "other.safetensors")
     with pytest.raises(DataError, match=r"other\.safetensors lacks \d+ tensors of test_resnet"):
         create_timm_classifier(TimmTower(name="test_resnet", weights=tmp_path / "other.safetensors"), 3)
-    with pytest.raises(DataError, match="timm cannot make no_such_model"):
+    with pytest.raises(DataError, match="timm cannot create no_such_model"):
         create_timm_classifier(TimmTower(name="no_such_model", weights=weights), 3)
 
 

@@ -1,4 +1,4 @@
-"""Photographs and texts as a bundle of the trained parts sees them."""
+"""Photographs and texts as features of the trained parts, in the form that a bundle uses."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,8 @@ _BATCH = 200
 def keep_photographs(
     trained: Trained, rows: npt.NDArray[np.integer], words: npt.NDArray[np.integer]
 ) -> KeptFeatures:
-    """What an engine keeps of at least one photograph; `words` are the known words that have a logit."""
+    """The stored features of at least one photograph, as an engine stores them; `words` are the known words
+    with their own logit."""
     weight, bias = trained.start.classifier
     kept = []
     for part in np.split(rows, range(_BATCH, len(rows), _BATCH)):
@@ -31,7 +32,8 @@ def keep_photographs(
 
 @torch.inference_mode()
 def text_vectors(trained: Trained, texts: Sequence[str], description: str) -> npt.NDArray[np.float32]:
-    """Embeddings [N, E] of texts in the joint space, of unit norm; `description` names them."""
+    """Embeddings [N, E] of texts in the joint space, with unit norm; `description` is shown in the progress
+    bar."""
     embeddings = trained.start.text_embeddings(texts, trained.config.cache, description)
     vectors: npt.NDArray[np.float32] = functional.normalize(
         trained.network.heads.text_map(embeddings), dim=-1

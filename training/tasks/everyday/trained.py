@@ -1,4 +1,4 @@
-"""What a training has made, for what comes after it."""
+"""The result of a training, for the stages after it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from sigrl.training.tasks.everyday.start import Start
 from sigrl.training.tasks.everyday.targets import Targets
 
 PARTS = "parts.safetensors"
-"""The trained parts in a run's directory."""
+"""File of the trained parts in a run's directory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A finished training; N photographs."""
+    """A finished training on N photographs."""
 
     config: EverydayConfig
     directory: Path
@@ -34,17 +34,18 @@ class Trained:
     """The frozen towers: the tower's early stages, ImageNet's classifier, the sentence encoder."""
     vocabulary: Vocabulary
     names: tuple[str, ...]
-    """Those that `everyday` was labelled with, the first of the known words."""
+    """The names that `everyday` was labelled with; they are the first of the known words."""
     photographs: tuple[Photograph, ...]
-    """As their data sets describe them, nothing hidden: also those that nothing was trained on."""
+    """As their data sets describe them, with hidden labels, including photographs that were not trained
+    on."""
     trained_on: npt.NDArray[np.bool_]
-    """[N]"""
+    """[N]."""
     features: FrozenFeatures
-    """Of the untouched tower, in the photographs' order."""
+    """The frozen tower's features, in the photographs' order."""
     targets: Targets
-    """What training was told: hidden words are not in it."""
+    """The targets of the training, without hidden words."""
     hidden: tuple[str, ...]
-    """Known words that nothing was told of."""
+    """Known words that were hidden from the training."""
     network: EverydayNetwork
     """In evaluation mode, with the averaged weights."""
     provenance: Mapping[str, Any]
@@ -52,8 +53,8 @@ class Trained:
 
 
 def dense_rows(trained: Trained, *roles: Role, sought: bool) -> npt.NDArray[np.int64]:
-    """Densely labelled photographs of some roles that can be read; `sought`: also those that were searched
-    for because of what they show."""
+    """The readable, densely labelled photographs of some roles; `sought`: including those that were searched
+    for because of their content."""
     rows = [
         number
         for number, one in enumerate(trained.photographs)
@@ -66,7 +67,7 @@ def dense_rows(trained: Trained, *roles: Role, sought: bool) -> npt.NDArray[np.i
 
 
 def known_labels(trained: Trained, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.int8]:
-    """What densely labelled photographs show of the known words, hidden ones too [n, K]: +1, -1, 0 for
+    """Labels [n, K] of densely labelled photographs for the known words, including hidden ones: +1, -1, 0 for
     unknown."""
     labels = np.zeros((len(rows), len(trained.targets.known_words)), np.int8)
     labels[:, : len(trained.names)] = dense_labels([trained.photographs[row] for row in rows], trained.names)
@@ -74,14 +75,14 @@ def known_labels(trained: Trained, rows: npt.NDArray[np.integer]) -> npt.NDArray
 
 
 def write_parts(path: Path, network: EverydayNetwork, content: Mapping[str, Any]) -> None:
-    """Puts the trained parts on disk: safetensors, with `content` as JSON in the header."""
+    """Writes the trained parts as safetensors, with `content` as JSON in the header."""
     write_state(path, network.state_dict(), content)
 
 
 def read_parts(path: Path, start: Start) -> tuple[EverydayNetwork, dict[str, Any]]:
-    """The network that `write_parts` wrote of a run that started from `start`, and the content beside it.
+    """The network that `write_parts` wrote in a run that started from `start`, and its content.
 
-    Raises DataError for another file, or for another tower's parts.
+    Raises DataError for any other file, or for another tower's parts.
     """
     tensors, content = read_state(path)
     try:
@@ -93,13 +94,13 @@ def read_parts(path: Path, start: Start) -> tuple[EverydayNetwork, dict[str, Any
         network = EverydayNetwork(LastBlocks(start.trunk, tuned_blocks), heads)
         network.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
-        raise DataError(f"{path} holds no parts of this tower ({error}): name a run of this task") from error
+        raise DataError(f"{path} has no parts of this tower ({error}): name a run of this task") from error
     return network.eval(), content
 
 
 @torch.inference_mode()
 def known_logits(trained: Trained, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-    """Logits [n, K] of the known words on some photographs, parents not yet filled in."""
+    """Logits [n, K] of the known words on some photographs; parents are not filled in."""
     return _logits(trained, rows, None)
 
 

@@ -1,4 +1,4 @@
-"""Scores and measures of the open-vocabulary protocol, by as many processes as there are."""
+"""Scores and measures of the open-vocabulary protocol, computed by all processes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from sigrl.training.measures.report import Evaluation
 
 
 class Tagging(Protocol):
-    """A model that is scored: towers, and a head. A `TaggingModel` is one."""
+    """A model to score: towers and a head. A `TaggingModel` is one."""
 
     backbone: Backbone
     head: MatchingHead
@@ -39,8 +39,8 @@ def score_photographs(
 ) -> list[np.ndarray]:
     """Scores [N, C] of N photographs under each of several label sets [C, D], the same in every process.
 
-    In the published form a label's score depends on its label set: each is scored for itself, on one pass of
-    the image tower.
+    In the published form a label's score depends on its label set, so each set is scored separately, on one
+    pass of the image tower.
     """
     with accelerator.autocast():
         labels = [model.head.label_features(embeddings.to(accelerator.device)) for embeddings in label_sets]
@@ -54,8 +54,8 @@ def score_photographs(
 
 
 def measures(name: str, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """BiAM's, in percent: mean average precision, and F1, precision and recall at 3 and 5. `scores` and
-    `labels` [N, C], labels in {-1, 0, 1}."""
+    """BiAM's measures in percent: mean average precision, and F1, precision and recall at 3 and 5. `scores`
+    and `labels` are [N, C], labels in {-1, 0, 1}."""
     measured = {f"{name}/mAP": float(average_precision_of_known(scores, labels).mean())}
     for k in (3, 5):
         at = f1_at(scores, labels, k)
@@ -64,8 +64,8 @@ def measures(name: str, scores: np.ndarray, labels: np.ndarray) -> dict[str, flo
 
 
 def zero_shot_tests(test: LabelledPhotographs, seen: int) -> dict[str, LabelledPhotographs]:
-    """The test photographs with the unseen labels alone (ZSL) and with all (GZSL), of which the first `seen`
-    were trained."""
+    """The test photographs with only the unseen labels (ZSL) and with all labels (GZSL), of which the first
+    `seen` were trained."""
     return {"zsl": test.select_labels(test.label_names[seen:]), "gzsl": test}
 
 
@@ -75,8 +75,8 @@ def evaluate_tests(
     form: Literal["published", "context"],
     threshold: float,
 ) -> dict[str, Evaluation]:
-    """All other measures of the same `scores` [N, C], as `sigrl-train evaluate` takes them: with labels that
-    hold nowhere left out of means, and unknown entries out of everything."""
+    """The general measures of the same `scores` [N, C], as in `sigrl-train evaluate`: labels without a
+    positive are left out of means, and unknown pairs out of everything."""
     return {
         name: evaluate_scores(scores[name], probabilities(scores[name], form), threshold, photographs)
         for name, photographs in tests.items()

@@ -1,4 +1,4 @@
-"""The photographs of a single-positive run: official splits, published draws, and what is wrong with them."""
+"""The photographs of a single-positive run: official splits, published draws, and problems with the files."""
 
 import hashlib
 from collections import Counter
@@ -23,17 +23,17 @@ from sigrl.training.tasks.single_positive.config import CocoData, SinglePositive
 
 @dataclass(frozen=True)
 class SinglePositiveData:
-    """What a run learns from, is compared on, and is tested on."""
+    """The photographs that a run is trained, validated and tested on."""
 
     splits: SinglePositive
     test: LabelledPhotographs
-    """The official validation split, the photographs with a positive label."""
+    """The photographs with a positive label in the official validation split."""
     skipped: dict[str, int]
-    """Kind of problem -> how many photographs it concerned."""
+    """Kind of problem -> number of photographs."""
 
     @property
     def fingerprint(self) -> str:
-        """Of the training and validation photographs and the observed labels."""
+        """A hash of the training and validation photographs and the observed labels."""
         digest = hashlib.sha256()
         for part in (self.splits.train, self.splits.validation):
             digest.update("\n".join(part.ids or ()).encode() + b"\n\n")
@@ -42,7 +42,7 @@ class SinglePositiveData:
 
 
 def read_splits(data: VocData | CocoData) -> tuple[SinglePositive, LabelledPhotographs]:
-    """Labels of all parts, as published, whether the photographs are there or not. Raises DataError."""
+    """Labels of all parts, as published, whether the files exist or not. Raises DataError."""
     if isinstance(data, VocData):
         return split_single_positive(read_voc(data.root, "train")), _test(read_voc(data.root, "val"))
     train, test = read_coco(data.root, data.train_split), read_coco(data.root, data.test_split)
@@ -53,8 +53,8 @@ def read_splits(data: VocData | CocoData) -> tuple[SinglePositive, LabelledPhoto
 
 
 def load_single_positive(config: SinglePositiveConfig) -> SinglePositiveData:
-    """Looks at every photograph before anything is trained. Those that are skipped change nothing in the
-    other photographs' parts and labels. Raises DataError for the first that cannot be used."""
+    """Checks every photograph before training. Skipped photographs do not change the parts and labels of the
+    others. Raises DataError for the first photograph that cannot be used."""
     splits, test = read_splits(config.data)
     skipped: Counter[str] = Counter()
 
@@ -74,14 +74,14 @@ def load_single_positive(config: SinglePositiveConfig) -> SinglePositiveData:
 
 
 def check_single_positive(config: SinglePositiveConfig) -> dict[str, DataReport]:
-    """What is wrong with each part, and its labels as far as they are known. Raises DataError for files that
-    cannot be read at all."""
+    """The problems with each part, and its known labels. Raises DataError for files that cannot be read at
+    all."""
     parts = _named(*read_splits(config.data))
     return {name: check(part, decode=config.check == "decode") for name, part in parts}
 
 
 def held_out_photographs(config: SinglePositiveConfig) -> LabelledPhotographs:
-    """The test photographs, as far as they can be used."""
+    """The usable test photographs."""
     _, test = read_splits(config.data)
     return without_bad_files(test, check(test, decode=False), config.bad_data)
 
