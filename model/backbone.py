@@ -1,4 +1,4 @@
-"""An image tower and a text tower with one joint space, built of open_clip's and timm's parts."""
+"""An image tower and a text tower with a joint space, built from open_clip's and timm's parts."""
 
 import sigrl.model.torchvision_cure  # noqa: F401 (before open_clip, which imports torchvision)
 
@@ -28,16 +28,17 @@ from sigrl.model.word_tower import WordTower
 
 
 class Backbone(nn.Module):
-    """Images to ImageFeatures, texts to label embeddings.
+    """Encodes images to ImageFeatures and texts to label embeddings.
 
     `visual` is open_clip's image tower; `text` is open_clip's text tower or our sentence encoder. Every
-    method computes in the dtype and on the device of the weights, and can be differentiated.
+    method computes in the dtype and on the device of the weights, and is differentiable.
     """
 
     def __init__(self, config: BackboneConfig, tokenizer: bytes | None = None) -> None:
-        """Freshly initialised. `tokenizer` is the content of a `tokenizer.json`, for sentence encoders only.
+        """Weights are freshly initialised. `tokenizer` is the content of a `tokenizer.json`, for sentence
+        encoders only.
 
-        Raises ValueError when a tower cannot be built from its configuration, or gives no patch tokens.
+        Raises ValueError when a tower cannot be built from its configuration, or has no patch tokens.
         """
         super().__init__()
         self.config = config
@@ -62,12 +63,12 @@ class Backbone(nn.Module):
             self._learn_prompt()
 
     def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
-        """[B, 3, S, S] -> ImageFeatures; none of them is normalised.
+        """Pixel values [B, 3, S, S] -> ImageFeatures, not normalised.
 
-        The image embedding is what open_clip gives. A patch token is what the tower would give for its
-        position if that were the whole image: the same norm and projection, without the pooling. For a ViT
-        these are the tokens after `ln_post` times the projection (METHOD.md, Notation); the positions of a
-        feature map are patch tokens alike.
+        The image embedding is open_clip's output. A patch token is the tower's output for its position if
+        that were the whole image: the same norm and projection, without the pooling. For a ViT these are the
+        tokens after `ln_post` times the projection (METHOD.md, Notation); the positions of a feature map are
+        treated the same way.
         """
         if isinstance(self.visual, WordTower):
             features: ImageFeatures = self.visual(pixel_values)
@@ -77,7 +78,7 @@ class Backbone(nn.Module):
         return _encode_by_vision_transformer(self.visual, pixel_values)
 
     def tokenize(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Token ids [N, L], cut at the tower's context length."""
+        """Token ids [N, L], truncated to the tower's context length."""
         return self._tokenize(texts)
 
     def encode_texts(self, token_ids: Tensor) -> Tensor:
@@ -86,8 +87,8 @@ class Backbone(nn.Module):
         return features
 
     def encode_labels(self, labels: Sequence[Label], progress: Callable[[int], None] | None = None) -> Tensor:
-        """Label embeddings [C, D], in the order of `labels`; how texts make up a label is said in
-        `label_texts`. `progress` gets the number of labels done."""
+        """Label embeddings [C, D], in the order of `labels`; `label_texts` explains how texts form a label.
+        `progress` receives the number of labels done."""
         first = next(self.text.parameters())
         embeddings = first.new_zeros(len(labels), self.config.embed_dim)
         for batch in text_batches(labels, self.config.prompts):
@@ -105,21 +106,21 @@ class Backbone(nn.Module):
         self.prompt_tokens = PromptTokens(self._tokenize, self.config.prompts[0], self.config.token_rows)
         self._tokenize = self.prompt_tokens
         text: Any = self.text
-        # The end of a text has a number of its own in a learned prompt, the highest there is.
+        # In a learned prompt the end of a text has its own id, the highest of all.
         if getattr(text, "pool_type", None) == "eos":
             raise ValueError("a text tower that finds the end of a text by its number cannot learn a prompt")
         text.token_embedding = PromptedTable(text.token_embedding, len(self.prompt_tokens.replaced))
 
 
 class PromptedTable(nn.Embedding):
-    """A text tower's token table, and behind its rows those of the learned prompt."""
+    """A text tower's token table, followed by the rows of the learned prompt."""
 
     def __init__(self, table: nn.Embedding, prompt_length: int) -> None:
         super().__init__(table.num_embeddings, table.embedding_dim)
         self.prompt = nn.Parameter(torch.zeros(prompt_length, table.embedding_dim))
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """[N, L] -> [N, L, width]."""
+        """Token ids [N, L] -> token embeddings [N, L, width]."""
         of_prompt = token_ids >= self.num_embeddings
         words = super().forward(token_ids.masked_fill(of_prompt, 0))
         prompt = functional.embedding((token_ids - self.num_embeddings).clamp(min=0), self.prompt)
@@ -178,7 +179,7 @@ def _encode_by_timm(visual: Any, pixel_values: Tensor) -> ImageFeatures:
     features: Tensor = trunk.forward_features(pixel_values)
     image_embeddings: Tensor = visual.head(trunk.forward_head(features))
     if features.ndim == 4:
-        # Some towers (Swin) keep the channels last.
+        # Some towers (Swin) have channels-last outputs.
         channels_last = getattr(trunk, "output_fmt", "NCHW") == "NHWC"
         positions = features if channels_last else features.permute(0, 2, 3, 1)
         grid = (positions.shape[1], positions.shape[2])
@@ -189,7 +190,7 @@ def _encode_by_timm(visual: Any, pixel_values: Tensor) -> ImageFeatures:
         positions = features[:, prefix:]
         side = math.isqrt(positions.shape[1])
         grid = (side, side)
-        # Repeated, a position stands for the class token and for all patches: right for every pooling.
+        # The position is repeated for the class token and for all patches, which is right for every pooling.
         alone = positions.reshape(-1, 1, positions.shape[2]).expand(-1, prefix + 1, -1)
     patch_tokens: Tensor = visual.head(trunk.forward_head(alone))
     return ImageFeatures(

@@ -100,9 +100,9 @@ def test_a_file_without_any_of_the_keys_leaves_nothing(root: Path) -> None:
     [
         (LABELS[0, :4], r"has \(4,\) values in `.*-labels`, not 5 or 8"),
         (LABELS[:, :5], r"has \(3, 5\) values"),
-        (np.array([1, 0, -1, 0, 2]), "has other values than -1, 0 and 1"),
-        (np.array([1, 0, 255, 0, 1], dtype=np.uint8), "has other values than -1, 0 and 1"),
-        (np.array([1, 0, np.nan, 0, 1]), "has other values than -1, 0 and 1"),
+        (np.array([1, 0, -1, 0, 2]), "has values other than -1, 0 and 1"),
+        (np.array([1, 0, 255, 0, 1], dtype=np.uint8), "has values other than -1, 0 and 1"),
+        (np.array([1, 0, np.nan, 0, 1]), "has values other than -1, 0 and 1"),
     ],
 )
 def test_other_labels_are_told(root: Path, data: np.ndarray, message: str) -> None:
