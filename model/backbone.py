@@ -1,25 +1,18 @@
 """An image tower and a text tower with a joint space, built from open_clip's and timm's parts."""
 
-import sigrl.model.torchvision_cure  # noqa: F401 (before open_clip, which imports torchvision)
-
-# isort: split
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from open_clip.model import _build_text_tower, _build_vision_tower
-from open_clip.timm_model import TimmModel
-from open_clip.tokenizer import SimpleTokenizer
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sigrl.model.config import BackboneConfig
 from sigrl.model.features import ImageFeatures
 from sigrl.model.label_texts import text_batches
+from sigrl.model.open_clip_towers import build_image_tower, build_text_tower, encode_images
 from sigrl.model.prompt_tokens import PromptTokens, Tokenize
 from sigrl.model.sentence_encoder import SentenceEncoder
 from sigrl.model.tokenizer import SentenceTokenizer
@@ -42,7 +35,9 @@ class Backbone(nn.Module):
         """
         super().__init__()
         self.config = config
-        self.visual = _build_visual(config)
+        self.visual: Any = (
+            build_image_tower(config) if config.words is None else WordTower(config, config.words)
+        )
         self.text: nn.Module
         self._tokenize: Tokenize
         if config.sentence_encoder is not None:
@@ -58,7 +53,7 @@ class Backbone(nn.Module):
         else:
             if tokenizer is not None:
                 raise ValueError("CLIP's text tower has a tokenizer of its own: leave tokenizer.json out")
-            self.text, self._tokenize = _build_text(config)
+            self.text, self._tokenize = build_text_tower(config)
         if config.learned_prompt:
             self._learn_prompt()
 
@@ -73,9 +68,7 @@ class Backbone(nn.Module):
         if isinstance(self.visual, WordTower):
             features: ImageFeatures = self.visual(pixel_values)
             return features
-        if isinstance(self.visual, TimmModel):
-            return _encode_by_timm(self.visual, pixel_values)
-        return _encode_by_vision_transformer(self.visual, pixel_values)
+        return encode_images(self.visual, pixel_values)
 
     def tokenize(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
         """Token ids [N, L], truncated to the tower's context length."""
@@ -125,74 +118,3 @@ class PromptedTable(nn.Embedding):
         words = super().forward(token_ids.masked_fill(of_prompt, 0))
         prompt = functional.embedding((token_ids - self.num_embeddings).clamp(min=0), self.prompt)
         return torch.where(of_prompt[..., None], prompt, words)
-
-
-def _build_visual(config: BackboneConfig) -> Any:
-    if config.words is not None:
-        return WordTower(config, config.words)
-    # Patch dropout would leave holes in the grid.
-    options = config.vision | {"output_tokens": True, "patch_dropout": 0.0}
-    try:
-        visual = _build_vision_tower(config.embed_dim, options, config.quick_gelu)
-    except Exception as error:
-        raise ValueError(f"the image tower cannot be built: {error}") from error
-    if isinstance(visual, TimmModel):
-        if config.vision.get("timm_pool") in ("abs_attn", "rot_attn"):
-            raise ValueError("an image tower that pools by attention in its head gives no patch tokens")
-    elif not isinstance(visual, VisionTransformer):
-        raise ValueError(
-            "CLIP's own ResNets pool by attention and give no patch tokens: use a ViT or a tower of timm's"
-        )
-    elif visual.attn_pool is not None or visual.pool_type == "none":
-        raise ValueError("a ViT that pools by attention gives no patch tokens: use one with `tok` or `avg`")
-    return visual
-
-
-def _build_text(config: BackboneConfig) -> tuple[Any, Tokenize]:
-    options = (config.text or {}) | {"output_tokens": False}
-    try:
-        text = _build_text_tower(config.embed_dim, options, config.quick_gelu)
-    except Exception as error:
-        raise ValueError(f"the text tower cannot be built: {error}") from error
-    tokenizer = SimpleTokenizer(context_length=text.context_length)
-    if text.vocab_size != tokenizer.vocab_size:
-        raise ValueError(
-            f"the text tower's table has {text.vocab_size:,} rows, CLIP's tokenizer {tokenizer.vocab_size:,}"
-        )
-
-    def tokenize(texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        token_ids: npt.NDArray[np.int64] = tokenizer(list(texts)).numpy()
-        return token_ids
-
-    return text, tokenize
-
-
-def _encode_by_vision_transformer(visual: Any, pixel_values: Tensor) -> ImageFeatures:
-    image_embeddings, tokens = visual(pixel_values)
-    if visual.final_ln_after_pool:
-        tokens = visual.ln_post(tokens)
-    return ImageFeatures(image_embeddings, tokens @ visual.proj, visual.grid_size)
-
-
-def _encode_by_timm(visual: Any, pixel_values: Tensor) -> ImageFeatures:
-    trunk = visual.trunk
-    features: Tensor = trunk.forward_features(pixel_values)
-    image_embeddings: Tensor = visual.head(trunk.forward_head(features))
-    if features.ndim == 4:
-        # Some towers (Swin) have channels-last outputs.
-        channels_last = getattr(trunk, "output_fmt", "NCHW") == "NHWC"
-        positions = features if channels_last else features.permute(0, 2, 3, 1)
-        grid = (positions.shape[1], positions.shape[2])
-        single = positions.reshape(-1, 1, 1, positions.shape[3])
-        alone = single if channels_last else single.permute(0, 3, 1, 2)
-    else:
-        prefix = getattr(trunk, "num_prefix_tokens", 0)
-        positions = features[:, prefix:]
-        side = math.isqrt(positions.shape[1])
-        grid = (side, side)
-        # The position is repeated for the class token and for all patches, which is right for every pooling.
-        alone = positions.reshape(-1, 1, positions.shape[2]).expand(-1, prefix + 1, -1)
-    patch_tokens: Tensor = visual.head(trunk.forward_head(alone))
-    return ImageFeatures(
-        image_embeddings, patch_tokens.view(pixel_values.shape[0], grid[0] * grid[1], -1), grid
-    )

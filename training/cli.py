@@ -8,13 +8,13 @@ from rich.console import Console
 
 from sigrl.model.bundle_files import BundleError
 from sigrl.model.vocabulary import VocabularyError
-from sigrl.training.commands import bundles, own, runs, towers
+from sigrl.training.commands import bundles, runs, towers
 from sigrl.training.data.dataset import DataError
 
 USER_ERRORS = (BundleError, DataError, ValidationError, VocabularyError, OSError)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-app.command("init")(own.init_command)
+app.command("init")(runs.init_command)
 app.command("check")(runs.check_command)
 app.command("fit")(runs.fit_command)
 app.command("report")(runs.report_command)

@@ -1,12 +1,17 @@
-"""Outputs of frozen modules, computed once and cached on disk. This makes training on a CPU practical."""
+"""Photographs and texts through a model: batches of pixel values, and outputs of frozen modules.
+
+Cached outputs are computed once and stored on disk, which makes training on a CPU practical. `task: everyday`
+has its own pass (`frozen_features`), which skips unreadable photographs and hashes all others.
+"""
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -15,7 +20,8 @@ from sigrl.model.config import Preprocessing
 from sigrl.model.preprocess import preprocess
 from sigrl.training.data.opening import open_photograph
 
-_BATCH_SIZE = 32
+_CACHED_BATCH_SIZE = 32
+_MAPPED_BATCH_SIZE = 64
 
 
 def read_photograph(path: Path, preprocessing: Preprocessing) -> np.ndarray:
@@ -45,6 +51,48 @@ def progress_bar() -> Progress:
     return Progress(*columns, TextColumn("{task.fields[note]}"), disable=not main)
 
 
+def photograph_batches(
+    paths: Sequence[Path], preprocessing: Preprocessing, description: str, batch_size: int, workers: int
+) -> Iterator[Tensor]:
+    """Pixel values [B, 3, S, S] of all photographs, in order, with a progress bar. Raises DataError."""
+    loader = DataLoader(PhotographDataset(paths, preprocessing), batch_size=batch_size, num_workers=workers)
+    with progress_bar() as progress:
+        bar = progress.add_task(description, total=len(paths), note="")
+        for pixel_values in loader:
+            yield pixel_values
+            progress.update(bar, advance=len(pixel_values))
+
+
+@torch.inference_mode()
+def map_photographs(
+    compute: Callable[[Tensor], Sequence[Tensor]],
+    accelerator: Accelerator,
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    description: str,
+    workers: int,
+) -> list[Tensor]:
+    """Applies `compute` to N photographs' pixel values in batches [B, 3, S, S] on the accelerator's device.
+    Each of the tensors [B, ...] it returns is concatenated over all photographs [N, ...], on the CPU in at
+    least float32.
+
+    The photographs are distributed over all processes. The result is the same in every process, and for any
+    number of processes up to rounding.
+    """
+    count, processes = len(paths), accelerator.num_processes
+    # Every process gets equally many photographs: the last one fills up the rest, and its copies are cut off.
+    share = -(-count // processes)
+    first = accelerator.process_index * share
+    own = [paths[min(row, count - 1)] for row in range(first, first + share)]
+    parts: list[list[Tensor]] = []
+    with accelerator.autocast():
+        for pixel_values in photograph_batches(own, preprocessing, description, _MAPPED_BATCH_SIZE, workers):
+            outputs = compute(pixel_values.to(accelerator.device))
+            parts.append([one.to(torch.promote_types(one.dtype, torch.float32)) for one in outputs])
+    gathered = [accelerator.gather(torch.cat(part)) for part in zip(*parts, strict=True)]
+    return [outputs[:count].cpu() for outputs in gathered]
+
+
 def image_features(
     paths: Sequence[Path],
     preprocessing: Preprocessing,
@@ -64,11 +112,11 @@ def image_features(
     if path.is_file():
         return _open(path)
     cache.mkdir(parents=True, exist_ok=True)
-    loader = DataLoader(PhotographDataset(paths, preprocessing), batch_size=_BATCH_SIZE, num_workers=1)
+    batches = photograph_batches(paths, preprocessing, description, _CACHED_BATCH_SIZE, workers=1)
     # Two runs may compute the same outputs at the same time, so each writes its own file.
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     try:
-        _write(unfinished, loader, compute, description)
+        _write(unfinished, len(paths), batches, compute)
         unfinished.rename(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -81,22 +129,17 @@ def _open(path: Path) -> np.ndarray:
     return array
 
 
-def _write(
-    path: Path, loader: DataLoader[np.ndarray], compute: Callable[[Tensor], Tensor], description: str
-) -> None:
-    count = len(loader.dataset)  # type: ignore[arg-type]
+def _write(path: Path, count: int, batches: Iterator[Tensor], compute: Callable[[Tensor], Tensor]) -> None:
     array: np.ndarray | None = None
     done = 0
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), progress_bar() as progress:
-        task = progress.add_task(description, total=count, note="")
-        for pixel_values in loader:
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        for pixel_values in batches:
             batch = compute(pixel_values.contiguous(memory_format=torch.channels_last)).half().numpy()
             if array is None:
                 shape = (count, *batch.shape[1:])
                 array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
             array[done : done + len(batch)] = batch
             done += len(batch)
-            progress.update(task, completed=done)
 
 
 def text_features(

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 from sigrl.model.backbone import Backbone
 from sigrl.model.features import ImageFeatures
+from sigrl.model.open_clip_towers import projection_name
 from sigrl.model.word_tower import WordTower
 from sigrl.training.data.dataset import DataError
 
@@ -58,4 +58,4 @@ def projection_parameters(backbone: Backbone) -> list[nn.Parameter]:
 def _place(backbone: Backbone) -> str:
     if isinstance(backbone.visual, WordTower):
         return "projection"
-    return "head" if isinstance(backbone.visual, TimmModel) else "proj"
+    return projection_name(backbone.visual)

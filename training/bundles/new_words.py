@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sigrl.model.calibration import lower_quartile
+from sigrl.model.logistic import fit_logistic
 from sigrl.training.measures.metrics import expected_calibration_error
 
 OFFSET = -5.3
@@ -17,12 +18,9 @@ _FOLDS = 8
 _DEVIATIONS = np.array([2.0, 0.5])
 """Prior standard deviations of the offset, and of the slope relative to itself."""
 _LEAST_SPREAD = 1e-3
-_STEPS = 50
-_PRECISION = 1e-6
 
 Logits = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
-Wide = npt.NDArray[np.float64]
 
 
 class NewWords(NamedTuple):
@@ -51,7 +49,7 @@ def fit_new_words(scores: Logits, labels: Labels, background: Logits, expected: 
     raised = (scores - lower_quartile(background))[known].astype(np.float64)
     features = np.stack([np.ones_like(raised), expected.slope * raised], axis=1)
     start = np.array([expected.offset, 1.0])
-    offset, factor = logistic(features, labels[known] > 0, start, _DEVIATIONS)
+    offset, factor = fit_logistic(features, labels[known] > 0, start, _DEVIATIONS)
     # The slope stays positive whatever the labels say, so the order of scores never reverses.
     return NewWords(float(offset), max(float(factor), 0.1) * expected.slope)
 
@@ -82,20 +80,3 @@ def _error(logits: Logits, labels: Labels) -> float:
     probabilities = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -40, 40)))
     error = expected_calibration_error(probabilities, labels > 0, known=labels != 0)
     return float(np.nanmean(error.per_label))
-
-
-def logistic(features: Wide, targets: npt.NDArray[np.bool_], start: Wide, deviations: Wide) -> Wide:
-    """Coefficients [F] of a logistic regression on `features` [M, F], by Newton's method, with a normal prior
-    around `start` [F]."""
-    coefficients = start.copy()
-    precision = 1 / deviations**2
-    for _ in range(_STEPS):
-        expected = 1 / (1 + np.exp(-np.clip(features @ coefficients, -40, 40)))
-        gradient = features.T @ (expected - targets) + precision * (coefficients - start)
-        curvature = expected * (1 - expected)
-        hessian = (features * curvature[:, None]).T @ features + np.diag(precision)
-        step = np.clip(np.linalg.solve(hessian, gradient), -1, 1)
-        coefficients = coefficients - step
-        if np.abs(step).max() < _PRECISION:
-            break
-    return coefficients

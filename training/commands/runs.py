@@ -1,4 +1,4 @@
-"""From a configuration to an evaluated checkpoint: `check`, `fit`, `report`, `evaluate`."""
+"""From photographs to an evaluated checkpoint: `init`, `check`, `fit`, `report`, `evaluate`."""
 
 import os
 from pathlib import Path
@@ -20,11 +20,27 @@ from sigrl.training.tasks.bundled.evaluate import Report, evaluate
 from sigrl.training.tasks.bundled.recipe import check_new
 from sigrl.training.tasks.catalogue import load_run
 from sigrl.training.tasks.photographs.run import VOCABULARY
+from sigrl.training.tasks.photographs.starter_config import write_starter_config
 
 Start = Annotated[
     Path | None, typer.Option("--start", help="Bundle to start from; overrides the configuration")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Overrides the configuration")]
+
+
+def init_command(
+    photographs: Annotated[Path, typer.Argument(help="Folder, or shards: 'train-{000..012}.tar'")],
+    labels: Annotated[
+        Path | None,
+        typer.Argument(help="CSV, JSONL or COCO's JSON; by default, sub-folders are labels"),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new configuration")] = Path(
+        "sigrl.yaml"
+    ),
+) -> None:
+    """Write a commented configuration for your own photographs, filled in with what was found in them."""
+    told = write_starter_config(photographs, labels, output)
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def check_command(config: Config, start: Start = None, report: ReportFile = None) -> None:

@@ -18,7 +18,6 @@ def read_nuswide(
     split: Literal["train", "test"],
     label_set: Literal["seen", "unseen", "all"],
     on_problem: Callable[[Problem], None] = stop,
-    progress: Callable[[int], None] | None = None,
 ) -> LabelledPhotographs:
     """The photographs of a split with the labels of `Concepts925.txt`, `Concepts81.txt`, or both in that
     order.
@@ -26,7 +25,7 @@ def read_nuswide(
     It reads `img_names.pkl` or `test_img_names.pkl` (or a text file `img_names.txt` in its place) and
     `features/nus_wide_<split>.h5`, whose datasets are `<name>-labels` (seen labels; all labels in the test
     split) and `<name>-labels_81`. All photographs are returned, in the order of the names; training leaves
-    out those without a seen label with `with_positives`. `progress` receives the number of photographs done.
+    out those without a seen label with `with_positives`.
 
     A photograph without its datasets is a problem (see `stop`). Raises DataError for missing or malformed
     files.
@@ -38,7 +37,7 @@ def read_nuswide(
     rows: list[npt.NDArray[np.int8]] = []
     kept: list[str] = []
     with _open(path) as file:
-        for number, name in enumerate(names, 1):
+        for name in names:
             try:
                 labels = _labels(file, name, len(seen), len(unseen), label_set)
             except KeyError as error:
@@ -46,8 +45,6 @@ def read_nuswide(
             else:
                 rows.append(labels)
                 kept.append(name)
-            if progress is not None:
-                progress(number)
     return LabelledPhotographs(
         image_paths=tuple(_image_path(root, name) for name in kept),
         label_names=columns,

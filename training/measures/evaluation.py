@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import DataLoader
 
 from sigrl.model.engine import Engine, ImageFeatures
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.backbones.features import PhotographDataset, progress_bar
+from sigrl.training.backbones.features import photograph_batches
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.measures.best_and_worst import best_and_worst
 from sigrl.training.measures.metrics import (
@@ -37,13 +36,9 @@ _BATCH_SIZE = 50
 def encode_photographs(engine: Engine, paths: Sequence[Path]) -> Iterator[ImageFeatures]:
     """Image features in batches, in order, with a progress bar. Raises DataError for a file that cannot be
     read."""
-    data = PhotographDataset(paths, engine.preprocessing)
     workers = min(4, os.cpu_count() or 1) if len(paths) > _BATCH_SIZE else 0
-    with progress_bar() as progress:
-        task = progress.add_task("photographs", total=len(paths), note="")
-        for pixel_values in DataLoader(data, batch_size=_BATCH_SIZE, num_workers=workers):
-            yield engine.encode_images(pixel_values.numpy())
-            progress.update(task, advance=len(pixel_values))
+    for pixel_values in photograph_batches(paths, engine.preprocessing, "photographs", _BATCH_SIZE, workers):
+        yield engine.encode_images(pixel_values.numpy())
 
 
 def evaluate_photographs(

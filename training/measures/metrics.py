@@ -104,7 +104,7 @@ class KnownBest(NamedTuple):
 
 
 def best_of_known(scores: np.ndarray, labels: np.ndarray, k: int) -> KnownBest:
-    """What `precision_at`, `hit_at` and `f1_at` count, where unknown labels are passed over.
+    """The counts behind precision, hits and F1 at k, with unknown labels skipped.
 
     `scores` [N, C] are finite; `labels` [N, C] are 1, -1 or 0 for unknown.
     """

@@ -1,5 +1,7 @@
 """Writes `report.html` of a run's directory."""
 
+import base64
+import io
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +10,14 @@ from typing import Any
 import yaml
 
 from sigrl.training.data.dataset import DataError
+from sigrl.training.data.opening import open_photograph
 from sigrl.training.loop.log import METRICS
 from sigrl.training.measures.report import EvaluatedPhotograph, Evaluation
 from sigrl.training.measures.results import RESULTS, Results, read_results
 from sigrl.training.report.history import History, read_history
-from sigrl.training.report.pictures import picture
 
 REPORT = "report.html"
+_PICTURE_SIDE = 320
 SHOWN_LABELS = 30
 """Number of best and of worst labels that get a bar; with no more than twice as many labels, all do."""
 
@@ -104,11 +107,23 @@ def _section(name: str, evaluation: Evaluation) -> Section:
         calibration=calibration and charts.reliability_chart(f"Calibration, {name}", calibration),
         without_negatives=sum(one.positives > 0 and one.negatives == 0 for one in evaluation.per_label),
         photographs={
-            heading: [(one, picture(one.path)) for one in photographs]
+            heading: [(one, _picture(one.path)) for one in photographs]
             for heading, photographs in groups.items()
             if photographs
         },
     )
+
+
+def _picture(path: Path) -> str | None:
+    """A small JPEG of a photograph as a `data:` URL; None if the file is missing or cannot be read."""
+    try:
+        small = open_photograph(path)
+    except DataError:
+        return None
+    small.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _table(measured: dict[str, float]) -> dict[str, dict[str, float]]:

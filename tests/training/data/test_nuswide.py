@@ -137,12 +137,6 @@ def test_damaged_files_are_told(root: Path) -> None:
         read_nuswide(root, "train", "seen")
 
 
-def test_progress_counts_photographs(root: Path) -> None:
-    done: list[int] = []
-    read_nuswide(root, "train", "seen", progress=done.append)
-    assert done == [1, 2, 3]
-
-
 def test_without_h5py_the_extra_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imported = builtins.__import__
 

@@ -13,8 +13,7 @@ from sigrl.model.kept_features import KeptFeatures
 from sigrl.training.backbones.initialisation import imagenet_class_names
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday.network import BEST_TOKENS
-from sigrl.training.tasks.everyday.seen import keep_photographs, text_vectors
-from sigrl.training.tasks.everyday.trained import Trained
+from sigrl.training.tasks.everyday.trained import Trained, keep_photographs, text_vectors
 
 Array = npt.NDArray[np.float32]
 

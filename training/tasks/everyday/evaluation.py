@@ -7,13 +7,14 @@ from sigrl.model.calibration import sigmoid
 from sigrl.model.vocabulary import Label
 from sigrl.training.measures.metrics import average_precision_of_known, expected_calibration_error
 from sigrl.training.tasks.everyday.draft import Draft
-from sigrl.training.tasks.everyday.seen import keep_photographs, text_vectors
 from sigrl.training.tasks.everyday.trained import (
     Trained,
     dense_rows,
+    keep_photographs,
     known_labels,
     known_logits,
     open_logits,
+    text_vectors,
 )
 
 _LEAST = 3

@@ -5,11 +5,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sigrl.model.evidence import Pieces
+from sigrl.model.logistic import fit_logistic
 from sigrl.model.vocabulary import Label
-from sigrl.training.bundles.new_words import logistic
 from sigrl.training.tasks.everyday.draft import DEFAULT_GAINS, Draft
-from sigrl.training.tasks.everyday.seen import keep_photographs
-from sigrl.training.tasks.everyday.trained import dense_rows, known_labels
+from sigrl.training.tasks.everyday.trained import dense_rows, keep_photographs, known_labels
 
 GAINS = ("known_word", "known_open", "graph", "known_offset")
 """The members of `sigrl.model.evidence.GAINS` that are fitted here."""
@@ -40,5 +39,5 @@ def fit(pieces: Pieces, labels: npt.NDArray[np.int8]) -> dict[str, float]:
     columns = [pieces.words[known], pieces.matching[known], pieces.graph[known], np.ones(known.sum())]
     start = np.array([DEFAULT_GAINS[name] for name in GAINS])
     features = np.stack(columns, axis=1).astype(np.float64)
-    found = logistic(features, labels[known] > 0, start, np.full(len(GAINS), _DEVIATION))
+    found = fit_logistic(features, labels[known] > 0, start, np.full(len(GAINS), _DEVIATION))
     return dict(zip(GAINS, found.tolist(), strict=True))

@@ -15,8 +15,7 @@ from sigrl.model.vocabulary import Label
 from sigrl.training.backbones.features import progress_bar
 from sigrl.training.tasks.everyday.draft import DEFAULT_GAINS, DEFAULT_OFFSET, DEFAULT_SLOPE, Draft
 from sigrl.training.tasks.everyday.evaluation import measure_logits
-from sigrl.training.tasks.everyday.seen import keep_photographs, text_vectors
-from sigrl.training.tasks.everyday.trained import dense_rows, known_labels
+from sigrl.training.tasks.everyday.trained import dense_rows, keep_photographs, known_labels, text_vectors
 
 Array = npt.NDArray[np.float32]
 

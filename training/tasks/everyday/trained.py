@@ -1,6 +1,6 @@
 """The result of a training, for the stages after it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional
 
+from sigrl.model.kept_features import KeptFeatures, join, keep
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.data.dataset import DataError
 from sigrl.training.loop.state import read_state, write_state
@@ -22,6 +24,7 @@ from sigrl.training.tasks.everyday.targets import Targets
 
 PARTS = "parts.safetensors"
 """File of the trained parts in a run's directory."""
+_BATCH = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +119,37 @@ def _logits(
     trained: Trained, rows: npt.NDArray[np.integer], embeddings: torch.Tensor | None
 ) -> npt.NDArray[np.float32]:
     parts = []
-    for part in np.split(rows, range(200, len(rows), 200)):
+    for part in np.split(rows, range(_BATCH, len(rows), _BATCH)):
         untouched = torch.from_numpy(trained.features.pooled[part].astype(np.float32))
         seen = trained.network(trained.features.maps(part), untouched)
         logits = seen.known if embeddings is None else trained.network.heads.word_logits(seen, embeddings)
         parts.append(logits.numpy())
     return np.concatenate(parts)
+
+
+@torch.inference_mode()
+def keep_photographs(
+    trained: Trained, rows: npt.NDArray[np.integer], words: npt.NDArray[np.integer]
+) -> KeptFeatures:
+    """The stored features of at least one photograph, as an engine stores them; `words` are the known words
+    with their own logit."""
+    weight, bias = trained.start.classifier
+    kept = []
+    for part in np.split(rows, range(_BATCH, len(rows), _BATCH)):
+        untouched = torch.from_numpy(trained.features.pooled[part].astype(np.float32))
+        seen = trained.network(trained.features.maps(part), untouched)
+        classes = untouched[:, : weight.shape[1]] @ weight.T + bias
+        logits = torch.cat([seen.known[:, words], classes], dim=1)
+        kept.append(keep(seen.embedding.numpy(), seen.tokens.numpy(), logits.numpy()))
+    return join(kept)
+
+
+@torch.inference_mode()
+def text_vectors(trained: Trained, texts: Sequence[str], description: str) -> npt.NDArray[np.float32]:
+    """Embeddings [N, E] of texts in the joint space, with unit norm; `description` is shown in the progress
+    bar."""
+    embeddings = trained.start.text_embeddings(texts, trained.config.cache, description)
+    vectors: npt.NDArray[np.float32] = functional.normalize(
+        trained.network.heads.text_map(embeddings), dim=-1
+    ).numpy()
+    return vectors

@@ -13,7 +13,7 @@ from sigrl.model.backbone import Backbone
 from sigrl.model.calibration import probabilities
 from sigrl.model.config import Preprocessing
 from sigrl.model.heads import MatchingHead
-from sigrl.training.backbones.scoring import map_photographs
+from sigrl.training.backbones.features import map_photographs
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.measures.evaluation import evaluate_scores
 from sigrl.training.measures.metrics import average_precision_of_known, f1_at
@@ -34,7 +34,6 @@ def score_photographs(
     paths: Sequence[Path],
     preprocessing: Preprocessing,
     label_sets: Sequence[Tensor],
-    batch_size: int = 64,
     workers: int = 4,
 ) -> list[np.ndarray]:
     """Scores [N, C] of N photographs under each of several label sets [C, D], the same in every process.
@@ -49,7 +48,7 @@ def score_photographs(
         features = model.backbone.encode_images(pixel_values)
         return [model.head.score(features, label_features) for label_features in labels]
 
-    scores = map_photographs(score, accelerator, paths, preprocessing, "evaluate", batch_size, workers)
+    scores = map_photographs(score, accelerator, paths, preprocessing, "evaluate", workers)
     return [one.numpy() for one in scores]
 
 

@@ -19,7 +19,6 @@ from sigrl.model.bundle import Bundle, load_bundle
 from sigrl.model.config import HeadConfig
 from sigrl.model.heads import SigRLHead, create_head
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.config import read_yaml
 from sigrl.training.data.photographs import AugmentedPhotographs
 from sigrl.training.loop.loop import create_accelerator, train
 from sigrl.training.loop.schedules import WarmUpCosine
@@ -46,11 +45,6 @@ class NusWideConfig(NusWideRun):
     """See `layer_decay_groups`."""
     layer_decay: float = Field(0.65, gt=0, le=1)
     weight_decay: float = Field(0.05, ge=0)
-
-
-def load_nuswide_config(path: Path) -> NusWideConfig:
-    """Reads a YAML file; raises as `load_config` does."""
-    return NusWideConfig.model_validate(read_yaml(path))
 
 
 def fit_nuswide(config: NusWideConfig, directory: Path) -> Outcome:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sigrl.model.bundle import Bundle
 from sigrl.model.vocabulary import Label
-from sigrl.training.backbones.scoring import map_photographs
+from sigrl.training.backbones.features import map_photographs
 from sigrl.training.data.common_names import common_names
 from sigrl.training.loop.schedules import WarmUpCosine
 from sigrl.training.loop.task import LoopConfig

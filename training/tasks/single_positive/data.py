@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
+from sigrl.model.config import Preprocessing
+from sigrl.training.backbones.features import read_photograph
+from sigrl.training.data.batches import Draw
 from sigrl.training.data.check import DataReport, check, without_bad_files
 from sigrl.training.data.coco import read_coco
 from sigrl.training.data.dataset import LabelledPhotographs
@@ -19,6 +25,24 @@ from sigrl.training.data.single_positive import (
 )
 from sigrl.training.data.voc import read_voc
 from sigrl.training.tasks.single_positive.config import CocoData, SinglePositiveConfig, VocData
+
+
+class FlippedPhotographs(Dataset[tuple[Tensor, int]]):
+    """Training photographs, uncropped and mirrored half of the time: pixel values [3, S, S] of a `Draw`,
+    and its row. The task keeps the labels, because what is known about them changes between epochs."""
+
+    def __init__(self, photographs: LabelledPhotographs, preprocessing: Preprocessing) -> None:
+        self._paths = photographs.image_paths
+        self._preprocessing = preprocessing
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
+        pixel_values = read_photograph(self._paths[draw.photograph], self._preprocessing)
+        if np.random.default_rng(draw.seed).random() < 0.5:
+            pixel_values = np.ascontiguousarray(pixel_values[:, :, ::-1])
+        return torch.from_numpy(pixel_values), draw.photograph
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,8 @@ from torch import Tensor, nn
 
 from sigrl.model.bundle import Bundle, load_bundle
 from sigrl.model.calibration import probabilities
-from sigrl.training.backbones.features import read_photograph
-from sigrl.training.backbones.scoring import map_photographs
+from sigrl.training.backbones.features import map_photographs, read_photograph
 from sigrl.training.data.dataset import LabelledPhotographs
-from sigrl.training.data.flipped import FlippedPhotographs
 from sigrl.training.loop.log import METRICS
 from sigrl.training.loop.loop import Progress, create_accelerator, train
 from sigrl.training.loop.schedules import ConstantRate
@@ -33,7 +31,11 @@ from sigrl.training.measures.evaluation import evaluate_scores
 from sigrl.training.measures.metrics import average_precision_of_thresholds, f1_threshold
 from sigrl.training.measures.results import RESULTS, Outcome, Results, read_results, write_results
 from sigrl.training.tasks.single_positive.config import SinglePositiveConfig
-from sigrl.training.tasks.single_positive.data import SinglePositiveData, load_single_positive
+from sigrl.training.tasks.single_positive.data import (
+    FlippedPhotographs,
+    SinglePositiveData,
+    load_single_positive,
+)
 from sigrl.training.tasks.single_positive.labels import LabelEstimator, TrainingLabels
 from sigrl.training.tasks.single_positive.saving import save
 from sigrl.training.tasks.single_positive.task import SinglePositiveModel, SinglePositiveTask, start_scale

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from sigrl.model.bundle import Bundle
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.backbones.scoring import map_photographs
+from sigrl.training.backbones.features import map_photographs
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.loop.state import read_state, write_state
 from sigrl.training.losses.pseudo_labels import VlplOptions, label_similarity, vlpl_pseudo_labels
