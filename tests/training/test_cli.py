@@ -1,4 +1,4 @@
-"""`sigrl-train` as its users meet it: commands one after another, and one line for what they can mend."""
+"""`sigrl-train` as users see it: commands in sequence, and one line for errors that they can fix."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_fit_evaluate_and_record(sigrl_train, config_file: Path, towers: Path, t
     kept = load_bundle(recorded)
     general = measured.pop("evaluation")
     assert general["photographs"] == 24
-    # Photographs and their paths are no part of a bundle.
+    # Photographs and their paths are not part of a bundle.
     assert kept.manifest.provenance["metrics"] == measured
     assert kept.manifest.head == manifest.head
     for name, tensor in load_bundle(fitted).model.state_dict().items():

@@ -1,4 +1,4 @@
-"""What training starts from."""
+"""The initial weights of training."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The photographs that a model knows best and worst."""
+"""The photographs that a model tags best and worst."""
 
 from pathlib import Path
 
@@ -53,5 +53,5 @@ def test_a_photograph_is_shown_with_its_labels_and_first_tags() -> None:
         ("d", None),
     ]
     assert photograph.tags[0].probability == 0.7
-    # b f e c a, without what nobody knows.
+    # b f e c a, without the unknown ones.
     assert photograph.average_precision == 100 * (1 / 2 + 2 / 4 + 3 / 5) / 3

@@ -1,4 +1,5 @@
-"""The loop on a task of a few numbers: killed at any moment, in two processes, in parts, to its end."""
+"""The loop on a task of a few numbers: killed at any moment, in two processes, in several passes, to its
+end."""
 
 import json
 import math
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def _fresh_accelerator():
-    """A program has one for its life; here each test is a program."""
+    """A program has one accelerator for its lifetime; here each test counts as a program."""
     yield
     AcceleratorState._reset_state(True)
 
@@ -42,7 +43,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def in_a_process(function: Callable[[], object]) -> int | None:
-    """Status of a forked process: minus the signal where one killed it."""
+    """Exit status of a forked process: minus the signal if one killed it."""
     process = multiprocessing.get_context("fork").Process(target=function)
     process.start()
     process.join(120)
@@ -50,7 +51,8 @@ def in_a_process(function: Callable[[], object]) -> int | None:
 
 
 def assert_same(one: Path, other: Path) -> None:
-    """Bit for bit: weights, moments, averages, position, best weights, and what was logged but the speed."""
+    """Exactly equal weights, moments, averages, position, best weights and logged values except for the
+    speed."""
     for name in (STATE, BEST):
         (ours, our_content), (theirs, their_content) = read_state(one / name), read_state(other / name)
         assert ours.keys() == theirs.keys()
@@ -70,7 +72,7 @@ def metrics(directory: Path) -> list[dict[str, float]]:
 
 
 def killed_at(moment: str, place: int, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs until `moment` has come `place` times before, and kills itself there."""
+    """Runs until `moment` has occurred `place` times, and then kills itself."""
     task = TinyTask(3)
 
     def kill_at_its_place(count: int) -> None:
@@ -277,7 +279,7 @@ def test_a_batch_that_cannot_be_shared_out_is_told(tmp_path: Path) -> None:
 
 
 def test_every_setting_of_a_run_is_part_of_what_it_is(uninterrupted: Path) -> None:
-    """But those that change nothing in what comes out."""
+    """Except for settings that do not affect the result."""
     kept = read_state(uninterrupted / STATE)[1]["identity"]["loop"]
     assert LoopConfig.model_fields.keys() - kept.keys() == {
         "workers",

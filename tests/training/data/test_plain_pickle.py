@@ -1,4 +1,4 @@
-"""Names come out of every protocol, and nothing else comes in."""
+"""Names are read from pickles of every protocol, and nothing else is accepted."""
 
 import pickle
 import struct
@@ -14,7 +14,7 @@ NAMES = ["actor_0001_2.jpg", "naïve_0002_3.jpg", "actor_0001_2.jpg", "x" * 300]
 
 
 class Spy:
-    """Unpickling it would leave a file behind."""
+    """An object that would create a file if it were unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

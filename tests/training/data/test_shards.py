@@ -1,4 +1,4 @@
-"""WebDataset shards: addressed like folders, damaged ones named, pickled members left alone."""
+"""WebDataset shards: addressed like folders; damaged ones are reported and pickled members ignored."""
 
 import io
 import json

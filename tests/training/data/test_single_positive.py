@@ -1,4 +1,4 @@
-"""The single-positive protocol around its draw: order, split, published draws."""
+"""The single-positive protocol apart from its random draw: order, split, published draws."""
 
 import json
 from pathlib import Path

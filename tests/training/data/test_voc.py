@@ -1,4 +1,4 @@
-"""VOC's label files: 1 alone is positive, and the archive's folders are found."""
+"""VOC's label files: only 1 is positive, and the archive's folders are found."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from sigrl.training.data.dataset import DataError
 from sigrl.training.data.voc import CLASSES, read_voc
 
 LABELS = {"dog": (" 1", "-1", " 0"), "tvmonitor": ("-1", "-1", " 1")}
-"""Of 2009_2, 2008_1 and 2008_3: a dog, nothing, a difficult dog beside a tv monitor."""
+"""The labels of 2009_2, 2008_1 and 2008_3: a dog, nothing, and a difficult dog beside a tv monitor."""
 
 
 @pytest.fixture

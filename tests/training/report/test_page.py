@@ -1,4 +1,4 @@
-"""The page of a run: complete, self-contained, and safe whatever labels and files are called."""
+"""The report page: complete, self-contained, and safe for any names of labels and files."""
 
 import importlib
 import json
@@ -21,7 +21,7 @@ VOID = {"meta", "link", "br", "img", "col", "use", "path"}
 
 
 class Page(HTMLParser):
-    """What is on it, without what a browser would not show as text."""
+    """The page's text, without what a browser would not show as text."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def _extra() -> None:
 
 
 def evaluation(directory: Path, labels: int, name: str = "label") -> Evaluation:
-    """Of 12 photographs, of which two cannot be shown."""
+    """A run with 12 photographs, of which two cannot be shown."""
     random = np.random.RandomState(0)
     paths = []
     for number in range(12):
@@ -164,7 +164,7 @@ def test_few_labels_have_a_bar_each_and_many_are_cut_but_in_the_table(
     assert sum(one.get("class") == "bar" for one in page.attributes("td")) == bars
     for number in (0, labels // 2, labels - 1):
         assert f"label {number}" in page.text
-    # Of the first photograph all labels but one hold.
+    # All labels but one apply to the first photograph.
     assert max(len(one["alt"] or "") for one in page.attributes("img")) < 200
     assert len(page.source) < 1_000_000
 

@@ -1,4 +1,4 @@
-"""What follows from labels that are known in part: the loss, weights, and what is measured."""
+"""The consequences of partly known labels for the loss, the weights and the measures."""
 
 from pathlib import Path
 from typing import Any

@@ -115,7 +115,7 @@ def test_a_size_that_a_tower_cannot_have_is_told(vit: Path) -> None:
 
 
 def broken(bundle: Bundle) -> Bundle:
-    """Towers that are not what their manifest says."""
+    """Towers that differ from their manifest."""
     visual = bundle.manifest.backbone.vision | {"width": 48}
     backbone = bundle.manifest.backbone.model_copy(update={"vision": visual})
     manifest = bundle.manifest.model_copy(update={"backbone": backbone})
@@ -124,7 +124,7 @@ def broken(bundle: Bundle) -> Bundle:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of timm's smallest ResNet for its 1,000 classes, as a file at hand."""
+    """Weights of timm's smallest ResNet for its 1,000 classes, as a local file."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         trunk = timm.create_model("test_resnet")

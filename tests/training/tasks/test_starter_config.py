@@ -1,4 +1,4 @@
-"""`init` writes a configuration that is right as it stands, and says what every key is for."""
+"""`init` writes a configuration that is valid as it is and explains every key."""
 
 import json
 from pathlib import Path
