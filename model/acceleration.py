@@ -62,7 +62,7 @@ def accelerate(
     compiler = os.environ.get("CXX", "g++")
     if compiled and device.type == "cpu" and shutil.which(compiler) is None:
         raise ValueError(
-            f"compiling needs a C++ compiler, and {compiler} is not here: install it, or do without"
+            f"compiling needs a C++ compiler, and {compiler} is not installed: install it, or do not compile"
         )
     model.to(device).eval()
     fold_batch_norms(model.backbone, image_size)

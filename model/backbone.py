@@ -52,7 +52,7 @@ class Backbone(nn.Module):
             self.text = SentenceEncoder(config.sentence_encoder, config.embed_dim)
         else:
             if tokenizer is not None:
-                raise ValueError("CLIP's text tower has a tokenizer of its own: leave tokenizer.json out")
+                raise ValueError("CLIP's text tower has its own tokenizer: remove tokenizer.json")
             self.text, self._tokenize = build_text_tower(config)
         if config.learned_prompt:
             self._learn_prompt()

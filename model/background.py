@@ -79,6 +79,6 @@ def _load(content: bytes, photographs: int, embed_dim: int) -> Background:
     tensors = read_tensors(content)
     trained = tensors.pop(_TRAINED, None)
     if trained is None:
-        raise ValueError(f"it holds {sorted(tensors)}, `{_TRAINED}` is missing")
+        raise ValueError(f"it contains {sorted(tensors)}, but not `{_TRAINED}`")
     check_tensor(_TRAINED, trained, (len(trained) if trained.ndim else 0, embed_dim), np.float16)
     return Background(KeptFeatures.checked(tensors, photographs, embed_dim), trained.astype(np.float16))

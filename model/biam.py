@@ -52,7 +52,7 @@ class RegionContext(nn.Module):
         """Raises ValueError when the heads cannot share the width."""
         super().__init__()
         if width % HEADS:
-            raise ValueError(f"a width of {width} cannot be shared by {HEADS} heads")
+            raise ValueError(f"a width of {width} cannot be divided among {HEADS} heads")
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width)

@@ -116,7 +116,7 @@ def _check_tensors(tensors: Mapping[str, Tensor], model: TaggingModel) -> None:
         raise ValueError(f"{WEIGHTS} lacks {len(missing)} tensors, the first `{min(missing)}`")
     if extra := tensors.keys() - expected.keys():
         raise ValueError(
-            f"{WEIGHTS} holds {len(extra)} tensors that are not the model's, the first `{min(extra)}`"
+            f"{WEIGHTS} contains {len(extra)} tensors that are not the model's, the first `{min(extra)}`"
         )
     for name, tensor in tensors.items():
         wanted = expected[name]
@@ -126,7 +126,7 @@ def _check_tensors(tensors: Mapping[str, Tensor], model: TaggingModel) -> None:
                 f"expected {wanted.dtype} {list(wanted.shape)}"
             )
         if not torch.isfinite(tensor).all():
-            raise ValueError(f"`{name}` holds values that are not finite")
+            raise ValueError(f"`{name}` contains values that are not finite")
     context = tensors.get("head.context_label_embeddings")
     if context is not None and (context == 0).all(dim=1).any():
         raise ValueError("context labels of the head have no embeddings: call `set_context` before saving")

@@ -55,8 +55,8 @@ def read_files(directory: Path) -> BundleFiles:
         present = {entry.name for entry in directory.iterdir()}
     except OSError as error:
         raise BundleError(
-            f"{directory} holds no readable {MANIFEST} ({error.strerror or error}): name the directory of a "
-            "checkpoint bundle; other weights are brought in by `sigrl-train import`"
+            f"{directory} has no readable {MANIFEST} ({error.strerror or error}): name the directory of a "
+            "checkpoint bundle; other weights are converted by `sigrl-train import`"
         ) from error
     try:
         manifest, checkpoint_id = read_manifest(text)
@@ -126,10 +126,10 @@ def _refuse_unlisted(unlisted: set[str]) -> None:
     for name in sorted(unlisted):
         if Path(name).suffix.lower() in PICKLED:
             raise ValueError(
-                f"it holds {name!a}: pickled weights can run code and are never opened; bring them in by "
+                f"it contains {name!a}: pickled weights can run code and are never opened; convert them with "
                 "`sigrl-train import`, which writes a bundle"
             )
-        raise ValueError(f"it holds {name!a}, which is no part of a bundle: remove it")
+        raise ValueError(f"it contains {name!a}, which is no part of a bundle: remove it")
 
 
 def _read_verified(directory: Path, name: str, expected: str) -> bytes:

@@ -59,7 +59,7 @@ class SentenceEncoderConfig(Frozen):
     @model_validator(mode="after")
     def _check_heads(self) -> "SentenceEncoderConfig":
         if self.width % self.heads:
-            raise ValueError(f"a width of {self.width} cannot be shared by {self.heads} heads")
+            raise ValueError(f"a width of {self.width} cannot be divided among {self.heads} heads")
         return self
 
 
@@ -114,18 +114,18 @@ class BackboneConfig(Frozen):
         )
         if asked:
             raise ValueError(
-                f"`{min(asked)}` fetches from a hub: a configuration names architectures that open_clip and "
-                "timm hold themselves, and the weights come with the bundle"
+                f"`{min(asked)}` fetches from a hub: name an architecture that is part of open_clip or timm, "
+                "whose weights come with the bundle"
             )
         name = self.vision.get("timm_model_name")
         if self.words is not None and name is None:
-            raise ValueError("a word tower stands on a classifier: name it in `vision.timm_model_name`")
+            raise ValueError("a word tower needs a classifier: name it in `vision.timm_model_name`")
         if name is not None and not re.fullmatch(r"[\w.]+", str(name)):
             raise ValueError(f"`timm_model_name` {name!a} is not one of timm's own models")
         if any("{label}" not in prompt for prompt in self.prompts):
-            raise ValueError("every prompt needs the place `{label}`")
+            raise ValueError("every prompt needs the placeholder `{label}`")
         if self.learned_prompt and len(self.prompts) > 1:
-            raise ValueError("a learned prompt is one: leave a single template in `prompts`")
+            raise ValueError("only a single prompt can be learned: keep one template in `prompts`")
         return self
 
 
@@ -173,9 +173,9 @@ class HeadConfig(Frozen):
     @model_validator(mode="after")
     def _check_evidence(self) -> "HeadConfig":
         if (self.kind == "evidence") != (self.evidence is not None):
-            raise ValueError("`evidence` belongs to the kind of head of that name, and to no other")
+            raise ValueError("`evidence` belongs to heads of that kind, and to no others")
         if self.evidence is not None and self.form != "context":
-            raise ValueError("an evidence head scores every label by itself: its form is `context`")
+            raise ValueError("an evidence head scores every label independently: its form must be `context`")
         return self
 
     @property

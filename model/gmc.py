@@ -26,7 +26,7 @@ class GraphAttention(nn.Module):
         """`out_features` is the total of all heads. Raises ValueError when `heads` does not divide it."""
         super().__init__()
         if out_features % heads:
-            raise ValueError(f"{out_features} output features cannot be shared by {heads} heads")
+            raise ValueError(f"{out_features} output features cannot be divided among {heads} heads")
         self.heads = heads
         self.dropout = dropout
         self.linear = nn.Linear(in_features, out_features, bias=False)

@@ -144,7 +144,7 @@ def _complain_of_depth(labels: Sequence["Label"], parents: npt.NDArray[np.int64]
         seen.add(row)
         row = int(parents[row])
     raise ValueError(
-        f"the parents of '{labels[start].name}' go up more than {MAX_LEVELS} levels: leave some out"
+        f"the parents of '{labels[start].name}' go up more than {MAX_LEVELS} levels: remove some"
     )
 
 

@@ -88,7 +88,7 @@ class KeptFeatures:
         if _WORDS in tensors:
             expected[_WORDS] = ((photographs, tensors[_WORDS].shape[-1]), np.float16)
         if tensors.keys() != expected.keys():
-            raise ValueError(f"it holds {sorted(tensors)}, expected {sorted(expected)}")
+            raise ValueError(f"it contains {sorted(tensors)}, expected {sorted(expected)}")
         for name, (shape, kind) in expected.items():
             check_tensor(name, tensors[name], shape, kind)
         return cls(*(tensors[name] for name in expected))  # type: ignore[arg-type]
@@ -129,4 +129,4 @@ def check_tensor(name: str, tensor: npt.NDArray[np.generic], shape: tuple[int, .
             f"`{name}` is {tensor.dtype} {list(tensor.shape)}, expected {np.dtype(kind)} {list(shape)}"
         )
     if not np.isfinite(tensor).all():
-        raise ValueError(f"`{name}` holds values that are not finite")
+        raise ValueError(f"`{name}` contains values that are not finite")

@@ -43,7 +43,7 @@ def read_labels(text: str, suffix: str) -> list[str | dict[str, Any]]:
         if suffix in (".csv", ".tsv") and text.strip():
             return _read_table(text)
     except csv.Error as error:
-        raise ValueError(f"it is no table: {error}") from error
+        raise ValueError(f"it is not a table: {error}") from error
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -77,7 +77,7 @@ def _read_row(columns: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
     if len(row) > len(columns) and any(row[len(columns) :]):
         raise ValueError(
             f"the row of '{row[0][:40]}' has {len(row)} cells for {len(columns)} columns: put quotes around "
-            "a cell that holds what parts cells"
+            "a cell that contains the separator"
         )
     label: dict[str, Any] = {}
     for column, cell in zip(columns, row, strict=False):

@@ -27,7 +27,7 @@ def check_label_arrays(arrays: Mapping[str, npt.NDArray[np.float32]], widths: Ma
     if not fits or any(
         array.dtype != np.float32 or array.shape[1:] != (widths[name],) for name, array in arrays.items()
     ):
-        raise ValueError(f"these are no label features: {', '.join(sorted(arrays))[:200]}")
+        raise ValueError(f"these are not label features: {', '.join(sorted(arrays))[:200]}")
 
 
 @dataclass(frozen=True)

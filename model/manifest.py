@@ -61,7 +61,7 @@ class Description(Frozen):
     def _check_calibration(self) -> "Description":
         if self.calibration is not None and not self.head.independent_scores:
             raise ValueError(
-                "scores that depend on the other labels asked for have no calibration: leave it out"
+                "scores that depend on the other labels asked for cannot be calibrated: remove `calibration`"
             )
         return self
 
@@ -156,4 +156,4 @@ def read_manifest(text: bytes) -> tuple[Manifest, str]:
 
 
 def _refuse_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")

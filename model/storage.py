@@ -26,7 +26,7 @@ def pack(tensors: Mapping[str, Tensor], quantize: Callable[[str, Tensor], bool])
             packed[name] = tensor.clone()
             continue
         if not tensor.isfinite().all():
-            raise ValueError(f"`{name}` holds values that are not finite")
+            raise ValueError(f"`{name}` contains values that are not finite")
         if tensor.ndim == 2 and quantize(name, tensor):
             packed[name], packed[name + SCALE] = quantize_rows(tensor.float())
         elif tensor.ndim < 2:
@@ -34,7 +34,7 @@ def pack(tensors: Mapping[str, Tensor], quantize: Callable[[str, Tensor], bool])
         else:
             packed[name] = tensor.to(torch.float16, copy=True).contiguous()
             if not packed[name].isfinite().all():
-                raise ValueError(f"`{name}` holds values beyond the range of float16")
+                raise ValueError(f"`{name}` contains values beyond the range of float16")
     return packed
 
 

@@ -113,7 +113,7 @@ class Vocabulary(Frozen):
     @model_validator(mode="after")
     def _check_goal(self) -> "Vocabulary":
         if self.precision is not None and self.recall is not None:
-            raise ValueError("the vocabulary gives both a precision and a recall: leave one of them out")
+            raise ValueError("the vocabulary sets both a precision and a recall: remove one of them")
         return self
 
     @model_validator(mode="after")
@@ -194,7 +194,7 @@ class Vocabulary(Frozen):
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise VocabularyError(f"the vocabulary is not valid JSON ({error}): mend it") from error
+            raise VocabularyError(f"the vocabulary is not valid JSON ({error}): correct it") from error
         if isinstance(content, list):
             content = {"labels": content}
         if not isinstance(content, dict):

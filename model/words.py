@@ -21,7 +21,9 @@ def clean_text(text: str) -> str:
 def _refuse_control_characters(text: str) -> None:
     for character in text:
         if unicodedata.category(character) in ("Cc", "Cs") or character in _DIRECTION_CONTROLS:
-            raise ValueError(f"{text[:60]!a} holds the control character U+{ord(character):04X}: remove it")
+            raise ValueError(
+                f"{text[:60]!a} contains the control character U+{ord(character):04X}: remove it"
+            )
 
 
 def _check_name(name: str) -> str:
@@ -47,7 +49,7 @@ def _check_prompt(prompt: str) -> str:
 
 def _check_language(language: str) -> str:
     if not _LANGUAGE.fullmatch(language) or len(language) > 35:
-        raise ValueError(f"'{language[:40]}' is no language: write its BCP 47 tag, like `de` or `pt-BR`")
+        raise ValueError(f"'{language[:40]}' is not a language: write its BCP 47 tag, like `de` or `pt-BR`")
     return language
 
 

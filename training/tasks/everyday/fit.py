@@ -55,7 +55,7 @@ def fit(config: EverydayConfig, directory: Path, start: Start) -> Outcome:
         "data": "densely labelled everyday photographs, captions, sets of classes",
         **trained.provenance,
         "new_words": how,
-        "known_words": "weighed on val of everyday, photographs that nobody sought",
+        "known_words": "fitted on the unsought photographs of everyday's val",
         "background": _counts(draft),
         "metrics": measured,
         "licences": _LICENCES,
@@ -98,7 +98,7 @@ def _fit_head(trained: Trained) -> tuple[Draft, dict[str, float], Mapping[str, A
     how = {
         "left_out": list(words),
         "steps": trained.config.left_out.steps,
-        "chosen_on": "train and val of everyday, photographs that nobody sought",
+        "chosen_on": "the unsought photographs of everyday's train and val",
     }
     return draft.fitted(fitted.arrays, fitted.gains), fitted.measured, how
 

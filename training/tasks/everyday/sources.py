@@ -39,7 +39,7 @@ def read_names(everyday: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
-        raise DataError(f"{path} is not there: point `everyday` at the folder that holds it") from error
+        raise DataError(f"{path} does not exist: point `everyday` at the folder that contains it") from error
     names = tuple(filter(None, lines))
     if not names:
         raise DataError(f"{path} has no names: download the data set again")
@@ -53,7 +53,7 @@ def read_everyday(folder: Path) -> list[Photograph]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
-        raise DataError(f"{path} is not there: point `everyday` at the folder that holds it") from error
+        raise DataError(f"{path} does not exist: point `everyday` at the folder that contains it") from error
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
