@@ -6,7 +6,8 @@ has its own pass (`frozen_features`), which skips unreadable photographs and has
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,9 @@ def progress_bar() -> Progress:
 
 def photograph_batches(
     paths: Sequence[Path], preprocessing: Preprocessing, description: str, batch_size: int, workers: int
-) -> Iterator[Tensor]:
-    """Pixel values [B, 3, S, S] of all photographs, in order, with a progress bar. Raises DataError."""
+) -> Generator[Tensor, None, None]:
+    """Pixel values [B, 3, S, S] of all photographs, in order, with a progress bar that lasts until the
+    generator is closed. Raises DataError."""
     loader = DataLoader(PhotographDataset(paths, preprocessing), batch_size=batch_size, num_workers=workers)
     with progress_bar() as progress:
         bar = progress.add_task(description, total=len(paths), note="")
@@ -85,8 +87,9 @@ def map_photographs(
     first = accelerator.process_index * share
     own = [paths[min(row, count - 1)] for row in range(first, first + share)]
     parts: list[list[Tensor]] = []
-    with accelerator.autocast():
-        for pixel_values in photograph_batches(own, preprocessing, description, _MAPPED_BATCH_SIZE, workers):
+    batches = photograph_batches(own, preprocessing, description, _MAPPED_BATCH_SIZE, workers)
+    with accelerator.autocast(), closing(batches):
+        for pixel_values in batches:
             outputs = compute(pixel_values.to(accelerator.device))
             parts.append([one.to(torch.promote_types(one.dtype, torch.float32)) for one in outputs])
     gathered = [accelerator.gather(torch.cat(part)) for part in zip(*parts, strict=True)]
@@ -116,7 +119,8 @@ def image_features(
     # Two runs may compute the same outputs at the same time, so each writes its own file.
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     try:
-        _write(unfinished, len(paths), batches, compute)
+        with closing(batches):
+            _write(unfinished, len(paths), batches, compute)
         unfinished.rename(path)
     finally:
         unfinished.unlink(missing_ok=True)
