@@ -40,10 +40,10 @@ class Photograph:
     """The class folder of the photograph as the data set spells it, for instance `Fruit/Lemon`."""
 
 
-def found(photographs: Sequence[Photograph], folder: Path, layout: str) -> list[Photograph]:
+def require_photographs(photographs: Sequence[Photograph], folder: Path, layout: str) -> list[Photograph]:
     """The photographs as a list. Raises DataError if there are none, or if the folder is missing."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: download the data set, or correct the configuration")
     if not photographs:
-        raise DataError(f"{folder} has no photographs in the layout {layout}: download the data set again")
+        raise DataError(f"{folder} has no photographs that match {layout}: download the data set again")
     return list(photographs)

@@ -11,7 +11,7 @@ from pathlib import Path
 from sigrl.training.data.coco import read_coco
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday.config import SourceName
-from sigrl.training.tasks.everyday.photographs import Photograph, Role, found
+from sigrl.training.tasks.everyday.photographs import Photograph, Role, require_photographs
 
 COCO_COURSE = "Mike0429/COMP5329DeepLearningA2_ViT"
 _COURSE_LABELS = {
@@ -63,7 +63,7 @@ def read_coco_subset(folder: Path) -> list[Photograph]:
                     captions=() if caption is None else (caption,),
                 )
             )
-    return found(photographs, folder, "COCO's")
+    return require_photographs(photographs, folder, "COCO's layout")
 
 
 def read_coco_course(folder: Path) -> list[Photograph]:
@@ -87,7 +87,7 @@ def read_coco_course(folder: Path) -> list[Photograph]:
         )
         for path in sorted((folder / "data").glob("*.jpg"))
     ]
-    return found(photographs, folder, "data/*.jpg")
+    return require_photographs(photographs, folder, "data/*.jpg")
 
 
 def read_flickr8k(folder: Path) -> list[Photograph]:
@@ -117,7 +117,7 @@ def read_clothing(folder: Path) -> list[Photograph]:
         for one in _listed("clothing", folder, "images")
         if kinds.get(one.path.stem, "Skip") not in _NO_CLASS
     ]
-    return found(photographs, folder, "of images.csv")
+    return require_photographs(photographs, folder, "images.csv")
 
 
 def _class_folders(name: SourceName, *roots: str) -> Callable[[Path], list[Photograph]]:
@@ -134,7 +134,7 @@ def _class_folders(name: SourceName, *roots: str) -> Callable[[Path], list[Photo
 
 
 def _listed(name: SourceName, folder: Path, root: str, pattern: str = "*.jpg") -> list[Photograph]:
-    return found(
+    return require_photographs(
         [
             Photograph(path, name, REPOSITORIES[name], path.relative_to(folder).as_posix())
             for path in sorted((folder / root).glob(pattern))

@@ -12,7 +12,7 @@ import yaml
 
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday.config import EverydayConfig, SourceName
-from sigrl.training.tasks.everyday.photographs import Photograph, found
+from sigrl.training.tasks.everyday.photographs import Photograph, require_photographs
 from sigrl.training.tasks.everyday.readers import READERS, read_coco_subset, read_flickr8k_captions
 
 _PER_CLASS: Mapping[SourceName, int] = {
@@ -74,7 +74,7 @@ def read_everyday(folder: Path) -> list[Photograph]:
             raise DataError(
                 f"{path}, line {number} is not a photograph ({error}): download it again"
             ) from error
-    return found(photographs, folder, "of labels.jsonl")
+    return require_photographs(photographs, folder, "labels.jsonl")
 
 
 def read_sources(config: EverydayConfig) -> list[Photograph]:
