@@ -1,4 +1,4 @@
-"""Makes a loaded model fast on a device, for inference: precision, fused layers, SVFR's own kernels."""
+"""Speeds up a loaded model for inference on a device: precision, fused layers, special kernels for SVFR."""
 
 import os
 import shutil
@@ -20,22 +20,23 @@ from sigrl.model.kernels.int8_layers import int8_layers, multiplies_in_int8
 from sigrl.model.svfr import Steps, StreamedSteps
 
 PrecisionChoice = Literal["auto", "float32", "bfloat16", "int8"]
-"""`int8` takes SVFR's products and the linear layers of a ViT in int8, the rest of the image tower in
+"""`int8` computes SVFR's products and the linear layers of a ViT in int8, and the rest of the image tower in
 bfloat16. `auto`: see `choose_precision`."""
 
 Replacement = tuple[nn.Module, str, nn.Module]
-"""What is to become which child of which module."""
+"""(module, name of its child, replacement of that child)."""
 
 FOLDING_TOLERANCE = 1e-4
-"""Of the largest output; rounding is a hundredth of it."""
+"""Relative to the largest output; rounding is a hundredth of it."""
 
 INT8_TOLERANCE = 0.25
-"""Likewise; rounding is some hundredths, a layer that is used in another way than it looks gives anything."""
+"""Likewise; rounding is a few hundredths, while a layer that is used differently than expected gives
+arbitrary results."""
 
 
 def choose_precision(choice: PrecisionChoice, device: torch.device) -> Precision:
-    """bfloat16 for `auto` where the device multiplies in it (AMX, AVX512-BF16, NVIDIA from Ampere on), else
-    float32. Raises ValueError for int8 on a GPU, which has no such kernels here."""
+    """bfloat16 for `auto` if the device multiplies in it (AMX, AVX512-BF16, NVIDIA from Ampere on), otherwise
+    float32. Raises ValueError for int8 on a GPU, for which there are no kernels here."""
     if choice == "int8" and device.type != "cpu":
         raise ValueError("int8 is for CPUs only: use bfloat16 on a GPU")
     if choice != "auto":
@@ -49,33 +50,33 @@ def choose_precision(choice: PrecisionChoice, device: torch.device) -> Precision
 def accelerate(
     model: TaggingModel, image_size: int, device: torch.device, precision: Precision, *, compiled: bool
 ) -> None:
-    """Brings the model to the device and changes it in place: from here on it can tag, and not be trained or
-    saved.
+    """Moves the model to the device and changes it in place. Afterwards it can tag but no longer be trained
+    or saved.
 
-    The image tower computes in bfloat16 unless the precision is float32, SVFR in the precision; in int8 so do
-    the linear layers of the tower's blocks where the processor has instructions for it. The text tower, which
-    runs once per vocabulary, and the rest of the head, which costs little, stay in float32. `compiled` fuses
-    SVFR's stages (see `CpuSteps`), GMC's and what is around a layer in int8, and on a GPU compiles the image
-    tower. Raises ValueError where it needs a C++ compiler and there is none.
+    The image tower computes in bfloat16 unless the precision is float32, and SVFR in the precision; in int8,
+    the linear layers of the tower's blocks do too if the processor supports it. The text tower, which runs
+    once per vocabulary, and the rest of the head, which is cheap, stay in float32. `compiled` fuses SVFR's
+    stages (see `CpuSteps`), GMC's, and the operations around int8 layers, and on a GPU compiles the image
+    tower. Raises ValueError if it needs a C++ compiler and there is none.
     """
     compiler = os.environ.get("CXX", "g++")
     if compiled and device.type == "cpu" and shutil.which(compiler) is None:
         raise ValueError(
-            f"compiling needs a C++ compiler, and {compiler} is not here: install it, or do without"
+            f"compiling needs a C++ compiler, and {compiler} is not installed: install it, or do not compile"
         )
     model.to(device).eval()
     fold_batch_norms(model.backbone, image_size)
     visual = model.backbone.visual
-    # Convolutions on a CPU run half as fast again in this order of the dimensions.
+    # Convolutions on a CPU run half as fast again in this memory format.
     visual.to(memory_format=torch.channels_last)
     if precision != "float32":
         visual.bfloat16()
     if precision == "int8" and multiplies_in_int8():
         use_int8_layers(model.backbone, image_size, compiled=compiled)
     if compiled and device.type == "cuda":
-        # On a CPU it is no faster than the library's own kernels, and takes a minute.
+        # On a CPU it is no faster than the library's own kernels and takes a minute.
         encode_images = torch.compile(model.backbone.encode_images, dynamic=True)
-        setattr(model.backbone, "encode_images", encode_images)  # noqa: B010 (a method, to mypy)
+        setattr(model.backbone, "encode_images", encode_images)  # noqa: B010 (mypy rejects assigning to a method)
     head = model.head
     if device.type == "cpu":
         head.top_k_mean = _sorted_top_k_mean
@@ -99,7 +100,7 @@ def _choose_steps(device: torch.device, precision: Precision, embed_dim: int, *,
 
 
 def _sorted_top_k_mean(scores: Tensor, k: int) -> Tensor:
-    """As `sigrl.model.heads.top_k_mean`: NumPy sorts all patches of a label in a third of the time that torch takes
+    """As `model.heads.top_k_mean`: NumPy sorts all patches of a label in a third of the time that torch takes
     to find the best of them."""
     ordered = np.sort(scores.mT.numpy(), axis=-1)
     return torch.from_numpy(ordered[..., -k:]).mean(dim=-1)
@@ -107,11 +108,11 @@ def _sorted_top_k_mean(scores: Tensor, k: int) -> Tensor:
 
 @torch.no_grad()
 def fold_batch_norms(backbone: Backbone, image_size: int) -> None:
-    """Merges batch normalisations of the image tower into the convolutions before them: the same function in
-    fewer passes.
+    """Merges batch normalisations of the image tower into the convolutions before them, which computes the
+    same function in fewer passes.
 
-    Which normalisation follows which convolution is read off the order of a module's children. Where the
-    tower's answer to a random image shows that a guess was wrong, all is left as it was.
+    The order of a module's children shows which normalisation follows which convolution. If the tower's
+    output for a random image shows that this was wrong, everything is left unchanged.
     """
     replacements: list[Replacement] = []
     for parent in backbone.visual.modules():
@@ -124,10 +125,10 @@ def fold_batch_norms(backbone: Backbone, image_size: int) -> None:
 
 @torch.no_grad()
 def use_int8_layers(backbone: Backbone, image_size: int, *, compiled: bool) -> None:
-    """Puts the linear layers of an image tower in bfloat16 into int8, but for its last projection.
+    """Replaces the linear layers of a bfloat16 image tower by int8 ones, except for its last projection.
 
-    Some towers reach into a layer for its weight: where the answer to a random image fails or is another one,
-    all is left as it was.
+    Some towers access a layer's weight directly: if the output for a random image fails or differs,
+    everything is left unchanged.
     """
     visual = backbone.visual
     blocks = visual.trunk if hasattr(visual, "trunk") else visual.transformer
@@ -137,7 +138,7 @@ def use_int8_layers(backbone: Backbone, image_size: int, *, compiled: bool) -> N
 def _replace(
     backbone: Backbone, image_size: int, replacements: Sequence[Replacement], tolerance: float
 ) -> None:
-    """Only if the image tower's answer to a random image stays the same but for `tolerance`."""
+    """Replaces only if the image tower's output for a random image stays the same within `tolerance`."""
     if not replacements:
         return
     first = next(backbone.visual.parameters())
@@ -171,5 +172,5 @@ def _can_be_merged(convolution: nn.Module, norm: nn.Module) -> bool:
 
 
 def _without_normalisation(norm: Any) -> nn.Module:
-    """What is left of a batch normalisation: timm's carry the activation."""
+    """The remainder of a batch normalisation: timm's include the activation."""
     return norm.act if hasattr(norm, "act") else nn.Identity()

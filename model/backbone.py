@@ -1,25 +1,18 @@
-"""An image tower and a text tower with one joint space, built of open_clip's and timm's parts."""
+"""An image tower and a text tower with a joint space, built from open_clip's and timm's parts."""
 
-import sigrl.model.torchvision_cure  # noqa: F401 (before open_clip, which imports torchvision)
-
-# isort: split
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from open_clip.model import _build_text_tower, _build_vision_tower
-from open_clip.timm_model import TimmModel
-from open_clip.tokenizer import SimpleTokenizer
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sigrl.model.config import BackboneConfig
 from sigrl.model.features import ImageFeatures
 from sigrl.model.label_texts import text_batches
+from sigrl.model.open_clip_towers import build_image_tower, build_text_tower, encode_images
 from sigrl.model.prompt_tokens import PromptTokens, Tokenize
 from sigrl.model.sentence_encoder import SentenceEncoder
 from sigrl.model.tokenizer import SentenceTokenizer
@@ -28,20 +21,23 @@ from sigrl.model.word_tower import WordTower
 
 
 class Backbone(nn.Module):
-    """Images to ImageFeatures, texts to label embeddings.
+    """Encodes images to ImageFeatures and texts to label embeddings.
 
     `visual` is open_clip's image tower; `text` is open_clip's text tower or our sentence encoder. Every
-    method computes in the dtype and on the device of the weights, and can be differentiated.
+    method computes in the dtype and on the device of the weights, and is differentiable.
     """
 
     def __init__(self, config: BackboneConfig, tokenizer: bytes | None = None) -> None:
-        """Freshly initialised. `tokenizer` is the content of a `tokenizer.json`, for sentence encoders only.
+        """Weights are freshly initialised. `tokenizer` is the content of a `tokenizer.json`, for sentence
+        encoders only.
 
-        Raises ValueError when a tower cannot be built from its configuration, or gives no patch tokens.
+        Raises ValueError when a tower cannot be built from its configuration, or has no patch tokens.
         """
         super().__init__()
         self.config = config
-        self.visual = _build_visual(config)
+        self.visual: Any = (
+            build_image_tower(config) if config.words is None else WordTower(config, config.words)
+        )
         self.text: nn.Module
         self._tokenize: Tokenize
         if config.sentence_encoder is not None:
@@ -56,28 +52,26 @@ class Backbone(nn.Module):
             self.text = SentenceEncoder(config.sentence_encoder, config.embed_dim)
         else:
             if tokenizer is not None:
-                raise ValueError("CLIP's text tower has a tokenizer of its own: leave tokenizer.json out")
-            self.text, self._tokenize = _build_text(config)
+                raise ValueError("CLIP's text tower has its own tokenizer: remove tokenizer.json")
+            self.text, self._tokenize = build_text_tower(config)
         if config.learned_prompt:
             self._learn_prompt()
 
     def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
-        """[B, 3, S, S] -> ImageFeatures; none of them is normalised.
+        """Pixel values [B, 3, S, S] -> ImageFeatures, not normalised.
 
-        The image embedding is what open_clip gives. A patch token is what the tower would give for its
-        position if that were the whole image: the same norm and projection, without the pooling. For a ViT
-        these are the tokens after `ln_post` times the projection (METHOD.md, Notation); the positions of a
-        feature map are patch tokens alike.
+        The image embedding is open_clip's output. A patch token is the tower's output for its position if
+        that were the whole image: the same norm and projection, without the pooling. For a ViT these are the
+        tokens after `ln_post` times the projection (METHOD.md, Notation); the positions of a feature map are
+        treated the same way.
         """
         if isinstance(self.visual, WordTower):
             features: ImageFeatures = self.visual(pixel_values)
             return features
-        if isinstance(self.visual, TimmModel):
-            return _encode_by_timm(self.visual, pixel_values)
-        return _encode_by_vision_transformer(self.visual, pixel_values)
+        return encode_images(self.visual, pixel_values)
 
     def tokenize(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Token ids [N, L], cut at the tower's context length."""
+        """Token ids [N, L], truncated to the tower's context length."""
         return self._tokenize(texts)
 
     def encode_texts(self, token_ids: Tensor) -> Tensor:
@@ -86,8 +80,8 @@ class Backbone(nn.Module):
         return features
 
     def encode_labels(self, labels: Sequence[Label], progress: Callable[[int], None] | None = None) -> Tensor:
-        """Label embeddings [C, D], in the order of `labels`; how texts make up a label is said in
-        `label_texts`. `progress` gets the number of labels done."""
+        """Label embeddings [C, D], in the order of `labels`; `label_texts` explains how texts form a label.
+        `progress` receives the number of labels done."""
         first = next(self.text.parameters())
         embeddings = first.new_zeros(len(labels), self.config.embed_dim)
         for batch in text_batches(labels, self.config.prompts):
@@ -105,93 +99,22 @@ class Backbone(nn.Module):
         self.prompt_tokens = PromptTokens(self._tokenize, self.config.prompts[0], self.config.token_rows)
         self._tokenize = self.prompt_tokens
         text: Any = self.text
-        # The end of a text has a number of its own in a learned prompt, the highest there is.
+        # In a learned prompt the end of a text has its own id, the highest of all.
         if getattr(text, "pool_type", None) == "eos":
             raise ValueError("a text tower that finds the end of a text by its number cannot learn a prompt")
         text.token_embedding = PromptedTable(text.token_embedding, len(self.prompt_tokens.replaced))
 
 
 class PromptedTable(nn.Embedding):
-    """A text tower's token table, and behind its rows those of the learned prompt."""
+    """A text tower's token table, followed by the rows of the learned prompt."""
 
     def __init__(self, table: nn.Embedding, prompt_length: int) -> None:
         super().__init__(table.num_embeddings, table.embedding_dim)
         self.prompt = nn.Parameter(torch.zeros(prompt_length, table.embedding_dim))
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """[N, L] -> [N, L, width]."""
+        """Token ids [N, L] -> token embeddings [N, L, width]."""
         of_prompt = token_ids >= self.num_embeddings
         words = super().forward(token_ids.masked_fill(of_prompt, 0))
         prompt = functional.embedding((token_ids - self.num_embeddings).clamp(min=0), self.prompt)
         return torch.where(of_prompt[..., None], prompt, words)
-
-
-def _build_visual(config: BackboneConfig) -> Any:
-    if config.words is not None:
-        return WordTower(config, config.words)
-    # Patch dropout would leave holes in the grid.
-    options = config.vision | {"output_tokens": True, "patch_dropout": 0.0}
-    try:
-        visual = _build_vision_tower(config.embed_dim, options, config.quick_gelu)
-    except Exception as error:
-        raise ValueError(f"the image tower cannot be built: {error}") from error
-    if isinstance(visual, TimmModel):
-        if config.vision.get("timm_pool") in ("abs_attn", "rot_attn"):
-            raise ValueError("an image tower that pools by attention in its head gives no patch tokens")
-    elif not isinstance(visual, VisionTransformer):
-        raise ValueError(
-            "CLIP's own ResNets pool by attention and give no patch tokens: use a ViT or a tower of timm's"
-        )
-    elif visual.attn_pool is not None or visual.pool_type == "none":
-        raise ValueError("a ViT that pools by attention gives no patch tokens: use one with `tok` or `avg`")
-    return visual
-
-
-def _build_text(config: BackboneConfig) -> tuple[Any, Tokenize]:
-    options = (config.text or {}) | {"output_tokens": False}
-    try:
-        text = _build_text_tower(config.embed_dim, options, config.quick_gelu)
-    except Exception as error:
-        raise ValueError(f"the text tower cannot be built: {error}") from error
-    tokenizer = SimpleTokenizer(context_length=text.context_length)
-    if text.vocab_size != tokenizer.vocab_size:
-        raise ValueError(
-            f"the text tower's table has {text.vocab_size:,} rows, CLIP's tokenizer {tokenizer.vocab_size:,}"
-        )
-
-    def tokenize(texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        token_ids: npt.NDArray[np.int64] = tokenizer(list(texts)).numpy()
-        return token_ids
-
-    return text, tokenize
-
-
-def _encode_by_vision_transformer(visual: Any, pixel_values: Tensor) -> ImageFeatures:
-    image_embeddings, tokens = visual(pixel_values)
-    if visual.final_ln_after_pool:
-        tokens = visual.ln_post(tokens)
-    return ImageFeatures(image_embeddings, tokens @ visual.proj, visual.grid_size)
-
-
-def _encode_by_timm(visual: Any, pixel_values: Tensor) -> ImageFeatures:
-    trunk = visual.trunk
-    features: Tensor = trunk.forward_features(pixel_values)
-    image_embeddings: Tensor = visual.head(trunk.forward_head(features))
-    if features.ndim == 4:
-        # Some towers (Swin) keep the channels last.
-        channels_last = getattr(trunk, "output_fmt", "NCHW") == "NHWC"
-        positions = features if channels_last else features.permute(0, 2, 3, 1)
-        grid = (positions.shape[1], positions.shape[2])
-        single = positions.reshape(-1, 1, 1, positions.shape[3])
-        alone = single if channels_last else single.permute(0, 3, 1, 2)
-    else:
-        prefix = getattr(trunk, "num_prefix_tokens", 0)
-        positions = features[:, prefix:]
-        side = math.isqrt(positions.shape[1])
-        grid = (side, side)
-        # Repeated, a position stands for the class token and for all patches: right for every pooling.
-        alone = positions.reshape(-1, 1, positions.shape[2]).expand(-1, prefix + 1, -1)
-    patch_tokens: Tensor = visual.head(trunk.forward_head(alone))
-    return ImageFeatures(
-        image_embeddings, patch_tokens.view(pixel_values.shape[0], grid[0] * grid[1], -1), grid
-    )

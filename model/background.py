@@ -1,8 +1,8 @@
-"""The background set: what everyday photographs look like to a checkpoint, kept in its bundle. Imports
-without torch.
+"""The background set: a checkpoint's features of everyday photographs, stored in its bundle. Imports without
+torch.
 
-A vocabulary's labels are scored on its features once, and `sigrl.model.calibration` makes of the scores what each
-label needs.
+A vocabulary's labels are scored on it once, and `sigrl.model.calibration` derives each label's calibration
+from the scores.
 """
 
 from dataclasses import dataclass
@@ -27,42 +27,43 @@ class Background:
 
     photographs: KeptFeatures
     trained_labels: npt.NDArray[np.float16]
-    """[K, D]: text features of the labels whose logits are probabilities as they come."""
+    """[K, D]: text features of the labels whose logits already are probabilities."""
 
 
 @dataclass(frozen=True, eq=False)
 class Calibrator:
-    """What calibrates any label of a checkpoint."""
+    """Calibrates any label of a checkpoint."""
 
     background: Background
     config: CalibrationConfig
     default_threshold: float
-    """The checkpoint's, a probability."""
+    """The checkpoint's default threshold, a probability."""
 
     @property
     def photographs(self) -> int:
-        """N"""
+        """N, the number of photographs."""
         return len(self.background.photographs)
 
     def calibrate(self, label_embeddings: Array, background_logits: Array) -> LabelCalibration:
-        """Of text features [C, D] and logits on the background set [N, C]: [C, 3]."""
+        """The calibration [C, 3] of text features [C, D] and logits on the background set [N, C]."""
         familiar = familiarity(label_embeddings, self.background.trained_labels.astype(np.float32))
         return calibrate_labels(background_logits, familiar, self.config, self.default_threshold)
 
 
 def make_background(photographs: KeptFeatures, trained_labels: Array) -> Background:
-    """Of what an engine keeps of N photographs, and the text features [K, D] of the trained labels."""
+    """The background set of N photographs' kept features and the text features [K, D] of the trained
+    labels."""
     return Background(photographs, trained_labels.astype(np.float16))
 
 
 def save_background(background: Background) -> bytes:
-    """In the safetensors format."""
+    """The background set in the safetensors format."""
     return save({**background.photographs.tensors(), _TRAINED: background.trained_labels})
 
 
 def calibrator_of(files: BundleFiles) -> Calibrator | None:
-    """What calibrates a bundle's labels, if it has a background set. Raises ValueError when that is damaged,
-    or not of as many photographs and dimensions as the manifest says."""
+    """The calibrator of a bundle's labels, or None without a background set. Raises ValueError when the set
+    is damaged or does not have the manifest's numbers of photographs and dimensions."""
     manifest = files.manifest
     if manifest.calibration is None:
         return None
@@ -78,6 +79,6 @@ def _load(content: bytes, photographs: int, embed_dim: int) -> Background:
     tensors = read_tensors(content)
     trained = tensors.pop(_TRAINED, None)
     if trained is None:
-        raise ValueError(f"it holds {sorted(tensors)}, `{_TRAINED}` is missing")
+        raise ValueError(f"it contains {sorted(tensors)}, but not `{_TRAINED}`")
     check_tensor(_TRAINED, trained, (len(trained) if trained.ndim else 0, embed_dim), np.float16)
     return Background(KeptFeatures.checked(tensors, photographs, embed_dim), trained.astype(np.float16))

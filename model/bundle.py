@@ -1,4 +1,4 @@
-"""The model in a checkpoint bundle: what its files make on PyTorch, and back."""
+"""Converts between the files of a checkpoint bundle and a PyTorch model."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ from sigrl.model.storage import pack, unpack
 
 
 class TaggingModel(nn.Module):
-    """All that a bundle holds tensors for, under the names `backbone.*` and `head.*`."""
+    """Everything for which a bundle stores tensors, under the names `backbone.*` and `head.*`."""
 
     def __init__(self, backbone: BackboneConfig, head: HeadConfig, tokenizer: bytes | None = None) -> None:
-        """Freshly initialised. Raises ValueError as `Backbone` and `create_head` do."""
+        """Weights are freshly initialised. Raises ValueError as `Backbone` and `create_head` do."""
         super().__init__()
         self.backbone = Backbone(backbone, tokenizer)
         self.head = create_head(head, backbone.embed_dim)
@@ -34,7 +34,7 @@ class Bundle:
     """A verified bundle in memory."""
 
     manifest: Manifest
-    """What it says of itself."""
+    """The bundle's manifest."""
     checkpoint_id: str
     """See `read_manifest`."""
     model: TaggingModel
@@ -42,7 +42,7 @@ class Bundle:
     tokenizer: bytes | None
     """Content of tokenizer.json."""
     calibrator: Calibrator | None = None
-    """What calibrates its labels; None: it has no background set."""
+    """Calibrates the bundle's labels; None without a background set."""
 
 
 def save_bundle(
@@ -52,13 +52,13 @@ def save_bundle(
     tokenizer: bytes | None = None,
     quantize: Callable[[str, Tensor], bool] | None = None,
 ) -> Bundle:
-    """Writes a bundle and gives back what loading it gives, losses of storage included.
+    """Writes a bundle and returns it as loaded, including the losses of storage.
 
-    `state_dict` is a `TaggingModel`'s. Matrices are stored in float16, those that `quantize` names in int8
-    with a scale per row; by default the weights of a sentence encoder. The directory appears whole or not at
-    all: what could not be loaded again is not saved.
+    `state_dict` is a `TaggingModel`'s. Matrices are stored in float16, or in int8 with a scale per row if
+    `quantize` selects them; by default, those of a sentence encoder. The directory appears complete or not at
+    all, and nothing is saved that could not be loaded again.
 
-    Raises BundleError when the parts do not fit one another, or the directory holds anything else already.
+    Raises BundleError when the parts do not fit together, or the directory already has other content.
     """
     if quantize is None:
         quantize = sentence_weights if description.backbone.sentence_encoder else _nothing
@@ -77,8 +77,7 @@ def save_bundle(
 def load_bundle(directory: Path) -> Bundle:
     """Reads and verifies a bundle.
 
-    Raises BundleError as `read_files` does, and when the files do not fit the model that the manifest
-    describes.
+    Raises BundleError as `read_files` does, and when the files do not fit the manifest's model.
     """
     files = read_files(directory)
     try:
@@ -97,7 +96,7 @@ def sentence_weights(name: str, _tensor: Tensor) -> bool:
 
 
 def _assemble(files: BundleFiles) -> Bundle:
-    """Raises ValueError when the manifest and the files' contents do not make a model."""
+    """Builds the bundle. Raises ValueError when the manifest and the files' contents do not form a model."""
     manifest, tokenizer = files.manifest, files.contents.get(TOKENIZER)
     model = TaggingModel(manifest.backbone, manifest.head, tokenizer)
     try:
@@ -111,13 +110,13 @@ def _assemble(files: BundleFiles) -> Bundle:
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], model: TaggingModel) -> None:
-    """Raises ValueError unless the tensors are exactly the model's, and all numbers finite."""
+    """Raises ValueError unless the tensors are exactly the model's and all values are finite."""
     expected = model.state_dict()
     if missing := expected.keys() - tensors.keys():
         raise ValueError(f"{WEIGHTS} lacks {len(missing)} tensors, the first `{min(missing)}`")
     if extra := tensors.keys() - expected.keys():
         raise ValueError(
-            f"{WEIGHTS} holds {len(extra)} tensors that are not the model's, the first `{min(extra)}`"
+            f"{WEIGHTS} contains {len(extra)} tensors that are not the model's, the first `{min(extra)}`"
         )
     for name, tensor in tensors.items():
         wanted = expected[name]
@@ -127,7 +126,7 @@ def _check_tensors(tensors: Mapping[str, Tensor], model: TaggingModel) -> None:
                 f"expected {wanted.dtype} {list(wanted.shape)}"
             )
         if not torch.isfinite(tensor).all():
-            raise ValueError(f"`{name}` holds values that are not finite")
+            raise ValueError(f"`{name}` contains values that are not finite")
     context = tensors.get("head.context_label_embeddings")
     if context is not None and (context == 0).all(dim=1).any():
         raise ValueError("context labels of the head have no embeddings: call `set_context` before saving")

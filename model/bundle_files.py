@@ -1,9 +1,8 @@
-"""The files of a checkpoint bundle: read, verified and written, whatever computes with them. Imports without
-torch.
+"""Reads, verifies and writes the files of a checkpoint bundle, for any engine. Imports without torch.
 
-A bundle is a directory with manifest.json and the files that it names: model.safetensors, for sentence
-encoders tokenizer.json, where its labels are calibrated calibration.safetensors and, after an export, the
-graphs below onnx/. Nothing pickled is ever opened.
+A bundle is a directory with manifest.json and the files that it names: model.safetensors, tokenizer.json for
+sentence encoders, calibration.safetensors if its labels are calibrated and, after an export, the graphs below
+onnx/. Nothing pickled is ever opened.
 """
 
 import tempfile
@@ -25,10 +24,10 @@ class BundleError(Exception):
 
 @dataclass(frozen=True)
 class BundleFiles:
-    """A bundle's files in memory, each one the file that the manifest means."""
+    """A bundle's verified files in memory."""
 
     manifest: Manifest
-    """What the bundle says of itself."""
+    """The bundle's manifest."""
     checkpoint_id: str
     """See `read_manifest`."""
     manifest_text: bytes
@@ -39,7 +38,7 @@ class BundleFiles:
 
 def make_files(description: Description, contents: Mapping[str, bytes]) -> BundleFiles:
     """The files of a new bundle. Raises ValueError when their names are not those of the description's model,
-    or the description is not one that JSON can hold."""
+    or when the description cannot be represented in JSON."""
     text = write_manifest(description, {name: sha256(content) for name, content in contents.items()})
     manifest, checkpoint_id = read_manifest(text)
     return BundleFiles(manifest, checkpoint_id, text, contents)
@@ -48,7 +47,7 @@ def make_files(description: Description, contents: Mapping[str, bytes]) -> Bundl
 def read_files(directory: Path) -> BundleFiles:
     """Reads and verifies a bundle's files.
 
-    Raises BundleError when it is absent, damaged, of another format, or holds anything that is not listed.
+    Raises BundleError when the bundle is missing, damaged, of another format, or contains an unlisted file.
     """
     try:
         with (directory / MANIFEST).open("rb") as file:
@@ -56,8 +55,8 @@ def read_files(directory: Path) -> BundleFiles:
         present = {entry.name for entry in directory.iterdir()}
     except OSError as error:
         raise BundleError(
-            f"{directory} holds no readable {MANIFEST} ({error.strerror or error}): name the directory of a "
-            "checkpoint bundle; other weights are brought in by `sigrl-train import`"
+            f"{directory} has no readable {MANIFEST} ({error.strerror or error}): name the directory of a "
+            "checkpoint bundle; other weights are converted by `sigrl-train import`"
         ) from error
     try:
         manifest, checkpoint_id = read_manifest(text)
@@ -73,10 +72,10 @@ def read_files(directory: Path) -> BundleFiles:
 
 
 def write_files(directory: Path, files: BundleFiles) -> None:
-    """Writes a new bundle; the directory appears whole or not at all.
+    """Writes a new bundle; the directory appears complete or not at all.
 
-    A directory that holds this very bundle is verified and left. Raises BundleError when it is damaged, holds
-    anything else, or cannot be written.
+    A directory that already contains this bundle is verified and kept. Raises BundleError when it is damaged,
+    contains anything else, or cannot be written.
     """
     try:
         if (directory / MANIFEST).is_file() and (directory / MANIFEST).read_bytes() == files.manifest_text:
@@ -99,7 +98,8 @@ def write_files(directory: Path, files: BundleFiles) -> None:
 
 
 def bundled_path() -> Path:
-    """The directory of the checkpoint that ships with the package. Raises BundleError when there is none."""
+    """The directory of the checkpoint that is installed with the package. Raises BundleError when there is
+    none."""
     path = Path(str(resources.files("sigrl.model").joinpath("bundled")))
     if not (path / MANIFEST).is_file():
         raise BundleError(
@@ -126,10 +126,10 @@ def _refuse_unlisted(unlisted: set[str]) -> None:
     for name in sorted(unlisted):
         if Path(name).suffix.lower() in PICKLED:
             raise ValueError(
-                f"it holds {name!a}: pickled weights can run code and are never opened; bring them in by "
+                f"it contains {name!a}: pickled weights can run code and are never opened; convert them with "
                 "`sigrl-train import`, which writes a bundle"
             )
-        raise ValueError(f"it holds {name!a}, which is no part of a bundle: remove it")
+        raise ValueError(f"it contains {name!a}, which is no part of a bundle: remove it")
 
 
 def _read_verified(directory: Path, name: str, expected: str) -> bytes:

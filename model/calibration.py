@@ -1,11 +1,10 @@
-"""From scores to probabilities and thresholds, whatever computed the scores. Imports without torch.
+"""Turns scores into probabilities and thresholds, whatever engine computed them. Imports without torch.
 
-A word that nobody labelled still has a distribution of scores on unrelated photographs: a bundle's background
-set (`sigrl.model.background`). Three facts were measured and are used here. The logits of labels that a checkpoint
-was trained with are probabilities already. Those of other words lie too high or too low by an amount of the
-word's own, which the lower quartile of its background logits shows, even where three of four photographs show
-the thing. And the threshold that is best for F1 differs from label to label, but follows from the
-probabilities alone.
+Even a new word has a distribution of scores on unrelated photographs: a bundle's background set
+(`sigrl.model.background`). This module relies on three measured facts. The logits of labels that a checkpoint
+was trained with are already probabilities. Those of other words are shifted by an amount specific to the
+word, which the lower quartile of its background logits reveals, even if three of four photographs show the
+thing. And the threshold with the best F1 differs between labels, but follows from the probabilities alone.
 """
 
 from typing import Literal, TypeAlias
@@ -19,45 +18,46 @@ from sigrl.model.config import Frozen
 Array: TypeAlias = npt.NDArray[np.float32]
 
 LabelCalibration: TypeAlias = Array
-"""[C, 3]: what makes probabilities and decisions of the logits of C labels. By column:"""
+"""[C, 3]: turns the logits of C labels into probabilities and decisions. The columns are:"""
 OFFSET, SLOPE, THRESHOLD = 0, 1, 2
-"""A probability is the sigmoid of offset + slope * logit, and counts as present from the threshold on."""
+"""A probability is the sigmoid of offset + slope * logit; the label counts as present from the threshold
+on."""
 
 QUARTILE = 0.25
 FAMILIAR_COSINE = 0.7
-"""A label whose text is no nearer than this to any trained label is a new word through and through."""
+"""A label whose text is no closer than this to any trained label is entirely a new word."""
 THRESHOLD_PHOTOGRAPHS = 5.0
-"""What is expected of a threshold before any photograph was seen counts like so many photographs: it keeps
-the threshold of a label that is hardly ever there from following a photograph or two."""
+"""The prior threshold counts like this many photographs, so that the threshold of a label that is hardly ever
+present does not follow a photograph or two."""
 NO_BACKGROUND = (
     "the checkpoint has no background set: make one by `sigrl-train calibrate`, or give thresholds otherwise"
 )
 _BLOCK = 1024
 _STEP = 1e-6
-"""Probabilities are answered with six digits: what lies nearer cannot be told apart."""
+"""Probabilities are reported with six digits, so smaller differences are invisible."""
 _BINS = 15
 
 
 class CalibrationConfig(Frozen):
-    """What a bundle's manifest says of its calibration."""
+    """The calibration in a bundle's manifest."""
 
     photographs: int = Field(ge=1)
-    """Photographs in the background set."""
+    """Number of photographs in the background set."""
     offset: float
-    """Logit of a new word where its score is at the lower quartile of its background scores."""
+    """Logit of a new word whose score is at the lower quartile of its background scores."""
     slope: float = Field(gt=0)
-    """How much that logit grows with the score."""
+    """Increase of that logit per unit of the score."""
 
 
 def probabilities(
     scores: Array, form: Literal["published", "context"], calibration: LabelCalibration | None = None
 ) -> Array:
-    """[B, C] -> [B, C], in 0..1. Calibrated where there is a calibration [C, 3]; else, in the context form,
-    the sigmoid of the logit.
+    """Scores [B, C] -> probabilities [B, C] in 0..1: calibrated if there is a calibration [C, 3], otherwise
+    in the context form the sigmoid of the logit.
 
-    Scores of the published form are no logits: their size depends on the label set. They are first
+    Scores of the published form are not logits: their size depends on the label set. They are first
     standardised over the labels of the photograph, so that 0.5 is the average label, 0.73 one deviation above
-    it and 0.95 three. That ranks and can be cut, but says nothing of a label alone.
+    it and 0.95 three. These values can be ranked and thresholded, but mean nothing for a label alone.
     """
     if calibration is not None:
         scores = calibration[:, OFFSET] + calibration[:, SLOPE] * scores
@@ -68,27 +68,27 @@ def probabilities(
 
 
 def calibration_error(probabilities: Array, labels: npt.NDArray[np.int8]) -> float:
-    """How far probabilities [N, C] are from frequencies, in 0..1: over bins of equal width, the difference
-    between the mean probability and the share of true labels, weighted by how many fell into the bin. Labels
-    [N, C] are +1, -1 or 0 for unknown, which does not count; at least one must be known."""
+    """Expected calibration error of probabilities [N, C], in 0..1: over bins of equal width, the difference
+    between the mean probability and the share of true labels, weighted by the number of pairs in the bin.
+    Labels [N, C] are +1, -1 or 0 for unknown, which does not count; at least one must be known."""
     known = labels != 0
-    found, holds = probabilities[known].astype(np.float64), labels[known] > 0
+    found, true = probabilities[known].astype(np.float64), labels[known] > 0
     bin_of = np.minimum((found * _BINS).astype(int), _BINS - 1)
-    differences = np.bincount(bin_of, found - holds, minlength=_BINS)
+    differences = np.bincount(bin_of, found - true, minlength=_BINS)
     return float(np.abs(differences).sum() / len(found))
 
 
 def sigmoid(logits: Array) -> Array:
-    """Without overflow, whatever the logits."""
+    """The logistic sigmoid, which does not overflow for any logits."""
     values: Array = np.exp(-np.logaddexp(np.float32(0), -logits))
     return values
 
 
 def familiarity(label_embeddings: Array, trained: Array) -> Array:
-    """How near each of C labels is to what the checkpoint was trained with, in 0..1 [C].
+    """How close each of C labels is to the trained labels, in 0..1 [C].
 
-    Of text features [C, D] and [K, D]; K may be 0. It is 1 at a trained label, and 0 from `FAMILIAR_COSINE`
-    on.
+    Takes text features [C, D] and [K, D]; K may be 0. It is 1 at a trained label, and 0 from
+    `FAMILIAR_COSINE` on.
     """
     if not len(trained):
         return np.zeros(len(label_embeddings), np.float32)
@@ -100,10 +100,10 @@ def familiarity(label_embeddings: Array, trained: Array) -> Array:
 def calibrate_labels(
     background: Array, familiar: Array, config: CalibrationConfig, default_threshold: float
 ) -> LabelCalibration:
-    """What C labels need, from their logits on the background set [N, C] and their familiarity [C].
+    """The calibration of C labels, from their logits on the background set [N, C] and their familiarity [C].
 
-    A trained label keeps its logits. Those of a new word are moved so that the lower quartile lies where
-    `config` says. What lies between them gets a mean of both.
+    A trained label keeps its logits. Those of a new word are shifted so that the lower quartile lies at the
+    value in `config`. Labels in between get a weighted mean of both.
     """
     new = 1 - familiar
     calibration = np.empty((background.shape[1], 3), np.float32)
@@ -115,12 +115,12 @@ def calibrate_labels(
 
 
 def calibrated_already(labels: int, threshold: float) -> LabelCalibration:
-    """Of labels whose logits are those of probabilities, with the same threshold for all."""
+    """The calibration of labels whose logits already are calibrated, with one threshold for all."""
     return np.tile(np.array([0, 1, threshold], np.float32), (labels, 1))
 
 
 def thresholds(calibration: LabelCalibration | None, labels: int, default_threshold: float) -> Array:
-    """The labels' own [C]; without a calibration the default for all `labels`."""
+    """The labels' own thresholds [C]; without a calibration, the default for all `labels`."""
     if calibration is None:
         return np.full(labels, default_threshold, np.float32)
     own: Array = calibration[:, THRESHOLD]
@@ -135,8 +135,8 @@ def lower_quartile(background: Array) -> Array:
 
 def f1_thresholds(background: Array, before: float | Array) -> Array:
     """The thresholds [C] with the best expected F1, if the probabilities [N, C] of N everyday photographs are
-    right: the best F1 that can be expected, halved. `before`, one or [C], counts like `THRESHOLD_PHOTOGRAPHS`
-    of the photographs that show the label."""
+    right: half the best F1 that can be expected. `before`, one or [C], counts like `THRESHOLD_PHOTOGRAPHS`
+    photographs that show the label."""
     thresholds = np.empty(background.shape[1], np.float32)
     old = np.broadcast_to(np.asarray(before), thresholds.shape)
     for start in range(0, len(thresholds), _BLOCK):
@@ -151,11 +151,12 @@ def f1_thresholds(background: Array, before: float | Array) -> Array:
 
 
 def false_positive_thresholds(background: Array, rate: float) -> Array:
-    """The lowest thresholds [C] at which at most the share `rate` of the photographs without the label gets
-    it, by the probabilities [N, C] of N everyday photographs, each counted as far as it does not show it."""
+    """The lowest thresholds [C] at which at most the share `rate` of the photographs without the label get
+    it. Uses the probabilities [N, C] of N everyday photographs, each weighted by its probability of not
+    showing the label."""
     rising = np.sort(background, axis=0)
     absent = 1 - rising.astype(np.float64)
-    # A threshold takes all that are equal to it; above the highest it takes none.
+    # A threshold includes all values equal to it; above the highest it includes none.
     rising = np.vstack([rising, np.nextafter(rising[-1:], np.float32(2))])
     taken = np.vstack([absent[::-1].cumsum(axis=0)[::-1], np.zeros_like(absent[:1])])
     differs = np.vstack([np.ones_like(rising[:1], bool), np.diff(rising, axis=0) > 0])
@@ -168,13 +169,14 @@ def precision_thresholds(background: Array, precision: float) -> Array:
     """The lowest thresholds [C] at which the share `precision` of the photographs that get a label is
     expected to show it, by the probabilities [N, C] of N everyday photographs.
 
-    `THRESHOLD_PHOTOGRAPHS` more are taken to lie at the threshold itself: where no photograph comes near the
-    threshold is `precision`, and nowhere is it higher, for all that is above has at least that probability.
+    `THRESHOLD_PHOTOGRAPHS` more photographs are assumed to lie at the threshold itself. So without
+    photographs near it, the threshold is `precision`; it is never higher, because everything above has at
+    least that probability.
     """
     falling = -np.sort(-background.astype(np.float64), axis=0)
-    # How many photographs that show it there are beyond those that are asked for, from each down.
+    # The expected surplus of photographs that show the label over those required, for each cut.
     spare = np.vstack([np.zeros_like(falling[:1]), (falling - precision).cumsum(axis=0)])
-    # The threshold takes all that are equal to it, so it lies above the next one.
+    # The threshold includes all values equal to it, so it must be above the next one.
     above = np.vstack([falling + _STEP, np.zeros_like(falling[:1])])
     lowest: Array = np.maximum(above, precision - spare / THRESHOLD_PHOTOGRAPHS).min(axis=0)
     return np.minimum(lowest, precision).astype(np.float32)
@@ -184,8 +186,8 @@ def recall_thresholds(background: Array, recall: float) -> Array:
     """The highest thresholds [C] at which the share `recall` of the photographs that show a label is expected
     to get it, by the probabilities [N, C] of N everyday photographs.
 
-    `THRESHOLD_PHOTOGRAPHS` more that show it are taken to have any probability equally often: where no
-    photograph is likely to show it the threshold is what `recall` leaves of 1.
+    `THRESHOLD_PHOTOGRAPHS` more photographs that show the label are assumed, with uniformly distributed
+    probabilities. So if no photograph is likely to show it, the threshold is 1 - `recall`.
     """
     falling = -np.sort(-background.astype(np.float64), axis=0)
     right = np.vstack([np.zeros_like(falling[:1]), falling.cumsum(axis=0)])

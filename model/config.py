@@ -1,4 +1,4 @@
-"""What a bundle's manifest says about the model: typed, frozen, without torch."""
+"""The model's configuration in a bundle's manifest: typed, frozen, without torch."""
 
 import re
 from typing import Any, Literal
@@ -12,10 +12,10 @@ _DOWNLOADS = {
     "tokenizer_mode",
     "tokenizer_kwargs",
 }
-"""Keys of open_clip's configurations that reach for a hub or a file outside the bundle."""
+"""Keys of open_clip's configurations that refer to a hub or a file outside the bundle."""
 
 CLIP_TOKENS = 49408
-"""Rows of CLIP's token table, where open_clip's `text_cfg` says nothing else."""
+"""Rows of CLIP's token table, unless open_clip's `text_cfg` states another number."""
 
 
 class Frozen(BaseModel):
@@ -25,12 +25,13 @@ class Frozen(BaseModel):
 
 
 class Preprocessing(Frozen):
-    """How an RGB photograph becomes the image tower's input."""
+    """The conversion of an RGB photograph to the image tower's input."""
 
     image_size: int = Field(224, ge=16, le=1024)
     """Side of the square input, in pixels."""
     resize: Literal["squash", "crop"] = "crop"
-    """`squash` ignores the aspect ratio and loses nothing; `crop` scales the short side, cuts the centre."""
+    """`squash` ignores the aspect ratio and loses nothing; `crop` scales the short side and crops the
+    centre."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     """Filter of the resize (Pillow's, with antialiasing)."""
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
@@ -45,34 +46,34 @@ class SentenceEncoderConfig(Frozen):
     vocab_size: int = Field(30522, ge=1)
     """Rows of the token table."""
     width: int = Field(384, ge=1)
-    """Size of a hidden state."""
+    """Width of a hidden state."""
     layers: int = Field(6, ge=1)
     """Number of transformer blocks."""
     heads: int = Field(12, ge=1)
-    """Attention heads of a block."""
+    """Attention heads per block."""
     feed_forward: int = Field(1536, ge=1)
     """Hidden size of a block's MLP."""
     context_length: int = Field(64, ge=3)
-    """Tokens kept of a text, the two special ones included."""
+    """Maximum number of tokens per text, including the two special ones."""
 
     @model_validator(mode="after")
     def _check_heads(self) -> "SentenceEncoderConfig":
         if self.width % self.heads:
-            raise ValueError(f"a width of {self.width} cannot be shared by {self.heads} heads")
+            raise ValueError(f"a width of {self.width} cannot be divided among {self.heads} heads")
         return self
 
 
 class WordTowerConfig(Frozen):
-    """What `sigrl.model.word_tower` puts on a convolutional classifier."""
+    """The parts that `sigrl.model.word_tower` adds to a convolutional classifier."""
 
     words: int = Field(ge=1)
-    """Words that it gives logits of: the evidence head's `known_words`."""
+    """Number of words with a logit: the evidence head's `known_words`."""
     classes: int = Field(1000, ge=1)
-    """Classes of the classifier that it keeps."""
+    """Number of classes of the classifier."""
     hidden: int = Field(1024, ge=1)
     """Hidden size between the pooled features and the words."""
     tuned_blocks: int = Field(1, ge=1)
-    """Last blocks of the classifier that exist twice: as it was trained, and tuned for words."""
+    """Number of last blocks of the classifier that exist twice: as trained, and tuned for words."""
 
 
 class BackboneConfig(Frozen):
@@ -87,14 +88,14 @@ class BackboneConfig(Frozen):
     sentence_encoder: SentenceEncoderConfig | None = None
     """A sentence encoder followed by a linear map into the joint space."""
     words: WordTowerConfig | None = None
-    """The image tower is a `sigrl.model.word_tower.WordTower` on timm's `vision["timm_model_name"]`; None: it is
+    """The image tower is a `model.word_tower.WordTower` on timm's `vision["timm_model_name"]`. None: it is
     open_clip's."""
     quick_gelu: bool = False
-    """x * sigmoid(1.702 x) in place of GELU: OpenAI's CLIP weights need it."""
+    """x * sigmoid(1.702 x) instead of GELU, which OpenAI's CLIP weights need."""
     prompts: tuple[str, ...] = Field(("There is a {label} in the scene",), min_length=1)
-    """Templates of a label's texts; the features of several are averaged."""
+    """Templates of a label's texts; the features of several templates are averaged."""
     learned_prompt: bool = False
-    """The one prompt's own tokens have learned vectors (prompt tuning), whatever the label; see
+    """The single prompt's own tokens have learned vectors (prompt tuning), whatever the label; see
     `sigrl.model.prompt_tokens`."""
 
     @property
@@ -113,69 +114,71 @@ class BackboneConfig(Frozen):
         )
         if asked:
             raise ValueError(
-                f"`{min(asked)}` fetches from a hub: a configuration names architectures that open_clip and "
-                "timm hold themselves, and the weights come with the bundle"
+                f"`{min(asked)}` fetches from a hub: name an architecture that is part of open_clip or timm, "
+                "whose weights come with the bundle"
             )
         name = self.vision.get("timm_model_name")
         if self.words is not None and name is None:
-            raise ValueError("a word tower stands on a classifier: name it in `vision.timm_model_name`")
+            raise ValueError("a word tower needs a classifier: name it in `vision.timm_model_name`")
         if name is not None and not re.fullmatch(r"[\w.]+", str(name)):
             raise ValueError(f"`timm_model_name` {name!a} is not one of timm's own models")
         if any("{label}" not in prompt for prompt in self.prompts):
-            raise ValueError("every prompt needs the place `{label}`")
+            raise ValueError("every prompt needs the placeholder `{label}`")
         if self.learned_prompt and len(self.prompts) > 1:
-            raise ValueError("a learned prompt is one: leave a single template in `prompts`")
+            raise ValueError("only a single prompt can be learned: keep one template in `prompts`")
         return self
 
 
 class EvidenceConfig(Frozen):
-    """What an evidence head knows; see `sigrl.model.evidence`."""
+    """The sizes and names of an evidence head; see `sigrl.model.evidence`."""
 
     known_words: tuple[tuple[str, ...], ...] = Field(min_length=1)
-    """The names of each word that the image tower gives a logit of: the word, then its synonyms."""
+    """The names of each word with a logit in the image tower: the word, then its synonyms."""
     class_texts: int = Field(ge=1)
-    """Names of all the classifier's classes together; a class may have several."""
+    """Number of names of all the classifier's classes together; a class may have several."""
     lexicon: int = Field(ge=1)
-    """Words that training met in captions and class names: how well a label is known follows from them."""
+    """Number of words that training met in captions and class names; they determine how well a label is
+    known."""
     rank: int = Field(64, ge=1)
     """Rank of the graph over the scores."""
 
 
 class HeadConfig(Frozen):
-    """Which head scores, and in which form."""
+    """The kind of head, and its form."""
 
     kind: Literal["clip", "mkt", "biam", "sigrl", "evidence"] = "sigrl"
     """`clip`: global matching. `mkt`: global and local matching. `biam`: local matching of patches enriched
     by bi-level attention, in the context form with global matching. `sigrl`: with GMC and SVFR. `evidence`:
-    global and local matching beside logits of known words and of a classifier's classes, calibrated, with GMC
+    global and local matching with logits of known words and of a classifier's classes, calibrated, with GMC
     over the scores; it needs the image tower of `words`."""
     form: Literal["published", "context"] = "context"
     """`published`: the paper's scores, which depend on the label set. `context`: cosine with learned
-    temperature, SVFR over the context labels: a label's score is independent of the other labels."""
+    temperature and SVFR over the context labels, so that a label's score is independent of the other
+    labels."""
     top_k: int = Field(16, ge=1)
-    """Patches averaged into the local score: 16 in MKT and SigRL, 6 in BiAM."""
+    """Number of patches averaged into the local score: 16 in MKT and SigRL, 6 in BiAM."""
     normalize_scores: bool = True
     """Published form only: L2-normalise each score over the label axis. BiAM never does."""
     gmc: bool = True
-    """Refine labels by the graph (GMC). Off only in ablations."""
+    """Refine labels with the graph (GMC). Off only in ablations."""
     svfr: bool = True
-    """Reconstruct patch tokens under the labels (SVFR). Off only in ablations."""
+    """Reconstruct patch tokens from the labels (SVFR). Off only in ablations."""
     context_labels: tuple[str, ...] = ()
     """Context form only: the labels over which SVFR and the graph run, in the order of the bundle's
     `head.context_label_embeddings`."""
 
     evidence: EvidenceConfig | None = None
-    """Of the kind `evidence`, and of no other."""
+    """Required for the kind `evidence`, and only for it."""
 
     @model_validator(mode="after")
     def _check_evidence(self) -> "HeadConfig":
         if (self.kind == "evidence") != (self.evidence is not None):
-            raise ValueError("`evidence` belongs to the kind of head of that name, and to no other")
+            raise ValueError("`evidence` belongs to heads of that kind, and to no others")
         if self.evidence is not None and self.form != "context":
-            raise ValueError("an evidence head scores every label by itself: its form is `context`")
+            raise ValueError("an evidence head scores every label independently: its form must be `context`")
         return self
 
     @property
     def independent_scores(self) -> bool:
-        """Whether a label's score is made without a look at the other labels asked for."""
+        """Whether a label's score is independent of the other labels asked for."""
         return self.form == "context" or self.kind == "biam"

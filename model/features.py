@@ -1,4 +1,4 @@
-"""What the towers and the label side hand to a head."""
+"""The features that the towers and the label side pass to a head."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """A batch of photographs in the joint space, before any label is known."""
+    """A batch of photographs in the joint space, independent of labels."""
 
     image_embeddings: Tensor
     """[B, D]: the projected class token (or pooled feature)."""
@@ -18,26 +18,26 @@ class ImageFeatures:
     grid: tuple[int, int]
     """Height and width of the patch grid; their product is P."""
     rebuilt_tokens: Tensor | None = None
-    """[B, P, D]: the patch tokens as the head rebuilds them, where that depends on the photograph alone (see
-    `MatchingHead.rebuilder`). Made once they serve every label set; None: the head computes them."""
+    """[B, P, D]: the patch tokens as the head rebuilds them, if that depends on the photograph alone (see
+    `MatchingHead.rebuilder`). Computed once, they serve every label set. None: the head computes them."""
     word_logits: Tensor | None = None
     """[B, K + classes]: a word tower's logits of its known words, then of its classifier's classes."""
 
 
 @dataclass(frozen=True)
 class LabelFeatures:
-    """A label set as a head sees it: made once per vocabulary, used for every photograph."""
+    """A label set as the input of a head: computed once per vocabulary, used for every photograph."""
 
     label_embeddings: Tensor
     """[C, D]: raw, from the text tower."""
     refined: Tensor
     """[C, D]: after GMC. In the context form these enter the final product, with unit norm."""
     refined_context: Tensor | None = None
-    """[K, D]: the head's own context labels after GMC. It does not depend on the label set, and travels here
-    so that GMC need not run for every photograph; None: the head computes it if it needs it."""
+    """[K, D]: the head's own context labels after GMC. They do not depend on the label set; they are included
+    so that GMC need not run for every photograph. None: the head computes them if needed."""
     calibration: npt.NDArray[np.float32] | None = None
-    """[C, 3]: see `sigrl.model.calibration.LabelCalibration`. An engine adds it; no head looks at it."""
+    """[C, 3]: see `sigrl.model.calibration.LabelCalibration`. Added by an engine; heads do not use it."""
     background: npt.NDArray[np.float32] | None = None
-    """[C, N]: logits on the checkpoint's background set of N photographs. So is this."""
+    """[C, N]: logits on the checkpoint's background set of N photographs. Added by an engine too."""
     evidence: npt.NDArray[np.float32] | None = None
-    """[C, width]: what an evidence head knows of each label, see `sigrl.model.evidence`."""
+    """[C, width]: an evidence head's facts about each label, see `sigrl.model.evidence`."""

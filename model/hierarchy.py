@@ -1,4 +1,4 @@
-"""What labels say of one another: a narrower one implies the broader, and some exclude each other."""
+"""Relations between labels: a narrower label implies the broader one, and some labels exclude each other."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from sigrl.model.vocabulary import Label
 
 MAX_LEVELS = 32
-"""Labels on the way from the broadest to the narrowest; what is settled is settled level by level."""
+"""Maximum number of labels on the way from the broadest to the narrowest; levels are settled one by one."""
 
 Floats: TypeAlias = npt.NDArray[np.floating]
 Booleans: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Hierarchy:
-    """The relations between C labels, and what follows from them for probabilities and verdicts.
+    """The relations between C labels, and their consequences for probabilities and decisions.
 
-    Built once per vocabulary. Where no label has a parent or a group, both functions give back what they got.
+    Built once per vocabulary. If no label has a parent or a group, all methods return their input.
     """
 
     def __init__(self, labels: Sequence["Label"]) -> None:
-        """Raises ValueError: a parent is not among the labels, the parents go round in a circle or up more
-        than 32 levels, a group has one member or members under different parents."""
+        """Raises ValueError if a parent is not among the labels, if the parents form a cycle or more than 32
+        levels, or if a group has one member or members with different parents."""
         rows = {label.name.casefold(): row for row, label in enumerate(labels)}
         parents = np.array([_parent_row(label, rows) for label in labels], dtype=np.int64)
         depths = _depths(labels, parents)
@@ -41,8 +41,8 @@ class Hierarchy:
         self._trivial = len(self._levels) == 1 and not groups
 
     def settle(self, probabilities: Floats) -> Floats:
-        """Probabilities that agree with each other: a parent's is at least each child's, and of labels that
-        exclude each other all but the most probable have at most what that one leaves.
+        """Makes probabilities consistent: a parent's is at least each child's, and of labels that exclude
+        each other, all but the most probable have at most one minus the highest probability.
 
         [..., C] -> [..., C]
         """
@@ -61,9 +61,8 @@ class Hierarchy:
         return np.moveaxis(settled, 0, -1)
 
     def accept(self, probabilities: Floats, thresholds: Floats) -> Booleans:
-        """Which labels count as present: those that reach their threshold and their parents, whatever these
-        reach; of labels that exclude each other only the most probable one that counts, and below the others
-        nothing.
+        """Which labels count as present: those that reach their threshold, and all their parents. Of labels
+        that exclude each other, only the most probable one that counts, and nothing below the others.
 
         `probabilities` [..., C], settled; `thresholds` [C] -> [..., C]
         """
@@ -81,27 +80,27 @@ class Hierarchy:
         return np.moveaxis(accepted, 0, -1)
 
     def narrowest(self, accepted: Booleans) -> Booleans:
-        """Those that count as present without a label below them that does; what `accept` gave, [..., C] ->
+        """The present labels without a present label below them; takes the result of `accept`, [..., C] ->
         [..., C]."""
         if self._trivial:
             return accepted
         values = np.moveaxis(accepted, -1, 0)
         implied = np.zeros_like(values)
         for level in self._levels[1:]:
-            # Where one far below counts, those between count too.
+            # If a label far below counts, those in between count too.
             np.logical_or.at(implied, level.parents, values[level.children])
         return np.moveaxis(values & ~implied, 0, -1)
 
 
 def _is_first_best(values: Floats) -> Booleans:
-    """[M, ...] -> [M, ...]: the largest along the first axis, of equals the first."""
+    """[M, ...] -> [M, ...]: True at the maximum along the first axis; of equal values, the first."""
     rows = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
     first_best: Booleans = rows == values.argmax(axis=0)
     return first_best
 
 
 class _Level:
-    """Labels that are equally far from the top."""
+    """Labels at the same distance from the top."""
 
     def __init__(
         self,
@@ -125,7 +124,7 @@ def _parent_row(label: "Label", rows: dict[str, int]) -> int:
 
 
 def _depths(labels: Sequence["Label"], parents: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """How many labels are above each, [C]."""
+    """Number of labels above each label, [C]."""
     depths = np.zeros(len(parents), dtype=np.int64)
     above = parents.copy()
     while (below := above >= 0).any():
@@ -145,12 +144,12 @@ def _complain_of_depth(labels: Sequence["Label"], parents: npt.NDArray[np.int64]
         seen.add(row)
         row = int(parents[row])
     raise ValueError(
-        f"the parents of '{labels[start].name}' go up more than {MAX_LEVELS} levels: leave some out"
+        f"the parents of '{labels[start].name}' go up more than {MAX_LEVELS} levels: remove some"
     )
 
 
 def _groups(labels: Sequence["Label"], parents: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """Rows of the labels that exclude each other."""
+    """Row indices of the labels that exclude each other, per group."""
     groups: dict[str, list[int]] = defaultdict(list)
     for row, label in enumerate(labels):
         if label.exclusive_group is not None:

@@ -1,5 +1,5 @@
-"""What is known of labels before any of it is weighed: how they match the background set, and what texts they
-lie near to. `sigrl.model.evidence` weighs it; so does whoever fits the weights."""
+"""Facts about labels before they are weighted: how they match the background set, and which known texts are
+near. `sigrl.model.evidence` and the fit of its weights both use them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from sigrl.model.vocabulary import Label
 Array = npt.NDArray[np.float32]
 
 TOP_CLASSES = 8
-"""Classes that a label is spread over."""
+"""Number of classes that a label is spread over."""
 NEAR_WORDS = 4
-"""Known words that a label takes a part of its score from."""
+"""Number of known words that contribute to a label's score."""
 GATE = 40.0
-"""How sharply a cosine decides whether a class or a word is near enough to count."""
+"""Sharpness with which a cosine decides whether a class or a word is close enough to count."""
 _CLASS_TEMPERATURE = 0.04
 _NEAR_TEMPERATURE = 0.05
 _CLIP = 4.0
-"""Features of a label are taken for at most so many deviations from their mean."""
+"""Features of a label are clipped to this many deviations from their mean."""
 _LEAST_DEVIATION = 1e-6
 
 FEATURES = (
@@ -37,20 +37,20 @@ FEATURES = (
     "log_count",
     "words",
 )
-"""What is known of a label that nobody labelled: how it scores on the background set, and where its text
-lies among the texts that training met."""
+"""The features of a new word: its scores on the background set, and the position of its text among the texts
+that training met."""
 
 FAMILIAR = (0.38, 0.68)
-"""Cosine to the nearest text that training met at which a label is unknown, and known well."""
+"""Cosines to the nearest text met in training at which a label is unknown and at which it is well known."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelFacts:
-    """Of C labels."""
+    """The facts about C labels."""
 
     rows: Array
-    """[C, width]: as `sigrl.model.evidence.Evidence.pieces` takes them, shares of classes and words and the graph's
-    query filled in, weights not."""
+    """[C, width]: input of `sigrl.model.evidence.Evidence.pieces`, with the shares of classes and words and
+    the graph's query filled in, but no weights."""
     known: npt.NDArray[np.bool_]
     """[C]: whether the label is a known word."""
     nearest_known: Array
@@ -60,15 +60,15 @@ class LabelFacts:
     nearest_lexicon: Array
     """[C]: cosine of the nearest word that training met."""
     mean: Array
-    """[C]: of matching, on the background."""
+    """[C]: mean of the matching on the background."""
     deviation: Array
-    """[C]: of matching, on the background; above 0."""
+    """[C]: deviation of the matching on the background; above 0."""
     classes: Array
     """[C]: mean log odds of its classes on the background."""
     words: Array
-    """[C]: mean logit of the words near to it on the background."""
+    """[C]: mean logit of the nearby words on the background."""
     features: Array
-    """[C, F]: `FEATURES`, as they come."""
+    """[C, F]: the `FEATURES`, not standardised."""
 
     @property
     def familiarity(self) -> Array:
@@ -80,14 +80,15 @@ class LabelFacts:
 
 
 def rows_of_names(known_words: Sequence[Sequence[str]]) -> dict[str, int]:
-    """Name, as `own_row` compares it -> its place among the known words, each a word and its synonyms."""
+    """Name, as `own_row` compares it -> index among the known words, each a word and its synonyms."""
     rows = {name.casefold(): row for row, names in enumerate(known_words) for name in names[1:]}
-    # A word's own name goes before the same name as a synonym of another.
+    # A word's own name takes precedence over the same name as another word's synonym.
     return rows | {names[0].casefold(): row for row, names in enumerate(known_words)}
 
 
 def own_row(label: Label, rows: Mapping[str, int]) -> int:
-    """The known word that the label is, or -1. A prompt of the label's own may mean something else."""
+    """The index of the known word that the label is, or -1. A label with its own prompts may mean something
+    else."""
     if label.prompts:
         return -1
     found = (rows.get(name.casefold(), -1) for name in (label.name, *label.synonyms))
@@ -97,8 +98,8 @@ def own_row(label: Label, rows: Mapping[str, int]) -> int:
 def near_classes(unit: Array, class_labels: Array, class_rows: Array) -> tuple[Array, Array, Array]:
     """The classes nearest to each label [C, n], its share in each [C, n], and the cosine of the nearest [C].
 
-    `unit` [C, D] are the labels' embeddings, `class_labels` [T, D] those of the classes' names, of unit norm;
-    `class_rows` [T] is the class that each name is of.
+    `unit` [C, D] are the labels' embeddings, `class_labels` [T, D] those of the classes' names, with unit
+    norm; `class_rows` [T] is the class of each name.
     """
     of_names = unit @ class_labels.T
     rows = class_rows.astype(np.int64)
@@ -112,8 +113,8 @@ def near_classes(unit: Array, class_labels: Array, class_rows: Array) -> tuple[A
 
 
 def near_words(to_known: Array, own: npt.NDArray[np.int64]) -> tuple[Array, Array]:
-    """The known words nearest to each label [C, n] and their shares [C, n], by cosines `to_known` [C, K]; of
-    a label that is the known word `own` [C] that one alone (-1: it is none)."""
+    """The known words nearest to each label [C, n] and their shares [C, n], by cosines `to_known` [C, K]. A
+    label that is the known word `own` [C] gets only that one (-1: it is not known)."""
     best = np.argsort(-to_known, axis=1)[:, :NEAR_WORDS]
     found = np.take_along_axis(to_known, best, axis=1)
     shares = np.exp((found - found[:, :1]) / _NEAR_TEMPERATURE)
@@ -125,7 +126,7 @@ def near_words(to_known: Array, own: npt.NDArray[np.int64]) -> tuple[Array, Arra
 
 
 def spread(matching: Array) -> tuple[Array, Array]:
-    """Mean [C] and deviation [C], which is above 0, of matching scores [N, C]."""
+    """Mean [C] and deviation [C], above 0, of matching scores [N, C]."""
     mean: Array = matching.mean(axis=0)
     deviation: Array = matching.std(axis=0) + np.float32(_LEAST_DEVIATION)
     return mean, deviation
@@ -139,8 +140,8 @@ def label_features(
     to_lexicon: Array,
     lexicon_counts: Array,
 ) -> Array:
-    """`FEATURES` of labels [C, F]: of matching on the background [N, C], cosines [C], and cosines to the
-    words that training met [C, W]."""
+    """The `FEATURES` of labels [C, F], from matching on the background [N, C], cosines [C], and cosines to
+    the words that training met [C, W]."""
     mean, deviation = spread(matching)
     standard = (matching - mean) / deviation
     nearest = to_lexicon.max(axis=1)
@@ -163,12 +164,12 @@ def label_features(
 
 
 def standardised(features: Array, mean: Array, deviation: Array) -> Array:
-    """Features [C, F] of deviation 1 about 0, none of them far out, behind a one: [C, 1 + F]."""
+    """Features [C, F] with mean 0 and deviation 1, clipped, after a leading one: [C, 1 + F]."""
     scaled = np.clip((features - mean) / deviation, -_CLIP, _CLIP)
     behind_one: Array = np.hstack([np.ones((len(features), 1)), scaled]).astype(np.float32)
     return behind_one
 
 
 def gate(cosines: Array, cut: float) -> Array:
-    """From 0 below `cut` to 1 above it."""
+    """A smooth step from 0 below `cut` to 1 above it."""
     return sigmoid(np.float32(GATE) * (cosines - np.float32(cut)))

@@ -1,4 +1,4 @@
-"""What is wrong with a list of labels, before anything is tagged with it. Imports without torch."""
+"""Finds problems in a list of labels before it is used. Imports without torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ import numpy.typing as npt
 from sigrl.model.calibration import Array
 
 ALWAYS = 0.9
-"""Share of everyday photographs from which on a label is one that always fires."""
+"""A label present on at least this share of everyday photographs counts as one that always fires."""
 NEAR_COSINE = 0.95
-"""Cosine of two labels' texts from which on they are near duplicates."""
+"""Two labels whose texts have at least this cosine are near duplicates."""
 SAME_CORRELATION = 0.98
-"""Correlation of two labels' scores from which on a checkpoint cannot tell them apart."""
+"""Two labels whose scores have at least this correlation are indistinguishable to a checkpoint."""
 MOST_PAIRS = 1000
-"""Pairs reported of each kind, the closest first."""
+"""Maximum number of reported pairs of each kind, closest first."""
 _BLOCK = 512
 
 
 @dataclass(frozen=True)
 class LabelPair:
-    """Two labels that a checkpoint hardly tells apart."""
+    """Two labels that a checkpoint can hardly distinguish."""
 
     first: str
     second: str
@@ -34,20 +34,20 @@ class Hygiene:
     """Labels to look at; all lists may be empty."""
 
     never: tuple[str, ...]
-    """On no photograph of the background set is the label present: too rare, or unknown to the checkpoint."""
+    """Present on no photograph of the background set: too rare, or unknown to the checkpoint."""
     always: tuple[str, ...]
-    """It is present on nearly all of them, and tells nothing."""
+    """Present on nearly all of them, so it is not informative."""
     near_duplicates: tuple[LabelPair, ...]
     """Their texts are nearly the same to the text tower: one may be a synonym of the other."""
     indistinguishable: tuple[LabelPair, ...]
-    """Their scores rise and fall together on the background set, whatever the texts."""
+    """Their scores rise and fall together on the background set, whatever their texts."""
 
 
 def hygiene(
     names: Sequence[str], label_embeddings: Array, background: Array, present: npt.NDArray[np.bool_]
 ) -> Hygiene:
-    """Of C labels: text features [C, D], logits on the background set and whether they make the label present
-    [N, C]. Where N is 0, only near-duplicates are found."""
+    """Checks C labels, given text features [C, D], logits on the background set [N, C], and whether the label
+    is present there [N, C]. If N is 0, only near-duplicates are found."""
     fires = present.mean(axis=0) if len(present) else np.full(len(names), np.nan)
     return Hygiene(
         never=tuple(name for name, share in zip(names, fires, strict=True) if share == 0),
@@ -64,7 +64,7 @@ def _centred(background: Array) -> Array:
 
 
 def _pairs(names: Sequence[str], rows: Array, least: float) -> tuple[LabelPair, ...]:
-    """The pairs of `rows` [C, ...] with a cosine of at least `least`, the closest first."""
+    """The pairs of `rows` [C, ...] with a cosine of at least `least`, closest first."""
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     found: list[tuple[float, int, int]] = []
     for start in range(0, len(unit), _BLOCK):

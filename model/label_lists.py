@@ -1,4 +1,4 @@
-"""Labels as people keep them in text files: one a line, tables, and Open Images' class file."""
+"""Reads labels from text files: one per line, tables, and Open Images' class file."""
 
 import csv
 import re
@@ -18,24 +18,24 @@ COLUMNS = (
     "threshold",
     "name:de",
 )
-"""Of a table, in any order; only the first must be there, and the last stands for every language."""
+"""Columns of a table, in any order; only `name` is required, and `name:de` stands for every language."""
 
 _LISTS = ("synonyms", "prompts")
 _TRANSLATION = "name:"
-# Identifiers of Freebase and of the Knowledge Graph; later releases of Open Images have a header above them.
+# Identifiers of Freebase and of the Knowledge Graph; later releases of Open Images have a header line.
 _OPEN_IMAGES = re.compile(r"(LabelName,DisplayName\s+)?/[mgt]/\w+,")
 
 
 def read_labels(text: str, suffix: str) -> list[str | dict[str, Any]]:
-    """The labels of a text, as `Vocabulary` takes them.
+    """The labels of a text, in the form that `Vocabulary` takes.
 
-    - Open Images' class file, known by its first line (`/m/0bt9lr,Dog`): names; `description` keeps the
-      identifiers. Names that it has twice, for two things, become one label.
-    - A table, if the file's suffix is .csv or .tsv: the first line names the columns (see `COLUMNS`); several
-      synonyms or prompts in a cell are parted by `|`.
-    - Anything else, such as RAM's list of tags: one label a line, where `#` starts a comment line.
+    - Open Images' class file, recognised by its first line (`/m/0bt9lr,Dog`): names; `description` contains
+      the identifiers. A name that it lists twice, for two things, becomes one label.
+    - A table, if the file's suffix is .csv or .tsv: the first line names the columns (see `COLUMNS`);
+      several synonyms or prompts in a cell are separated by `|`.
+    - Anything else, such as RAM's list of tags: one label per line; `#` starts a comment line.
 
-    Raises ValueError for a table whose columns are not known.
+    Raises ValueError for a table with unknown columns.
     """
     try:
         if _OPEN_IMAGES.match(text):
@@ -43,7 +43,7 @@ def read_labels(text: str, suffix: str) -> list[str | dict[str, Any]]:
         if suffix in (".csv", ".tsv") and text.strip():
             return _read_table(text)
     except csv.Error as error:
-        raise ValueError(f"it is no table: {error}") from error
+        raise ValueError(f"it is not a table: {error}") from error
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -77,7 +77,7 @@ def _read_row(columns: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
     if len(row) > len(columns) and any(row[len(columns) :]):
         raise ValueError(
             f"the row of '{row[0][:40]}' has {len(row)} cells for {len(columns)} columns: put quotes around "
-            "a cell that holds what parts cells"
+            "a cell that contains the separator"
         )
     label: dict[str, Any] = {}
     for column, cell in zip(columns, row, strict=False):

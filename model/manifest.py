@@ -1,4 +1,4 @@
-"""What a bundle says of itself. Imports without torch."""
+"""A bundle's manifest. Imports without torch."""
 
 import hashlib
 import json
@@ -12,13 +12,13 @@ from sigrl.model.config import BackboneConfig, Frozen, HeadConfig, Preprocessing
 FORMAT_VERSION = 1
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 ONNX_TOKENIZER = "onnx/tokenizer.json"
-"""CLIP's tokenizer, which open_clip holds itself, for an engine without open_clip."""
+"""CLIP's tokenizer, for an engine without open_clip, which otherwise provides it."""
 CALIBRATION = "calibration.safetensors"
 """The background set; see `sigrl.model.background`."""
 
 
 class Description(Frozen):
-    """What whoever saves a bundle says of it."""
+    """The manifest's content before the files are listed."""
 
     name: str = Field(min_length=1, max_length=200)
     """For human readers."""
@@ -27,14 +27,13 @@ class Description(Frozen):
     head: HeadConfig
     """The head."""
     preprocessing: Preprocessing
-    """How photographs are brought to the image tower."""
+    """How photographs become the image tower's input."""
     default_threshold: float = Field(ge=0.0, le=1.0)
-    """Probability from which on a label counts as present, where nobody sets another."""
+    """The default probability from which on a label counts as present."""
     calibration: CalibrationConfig | None = None
-    """How logits become probabilities; None: as they are. It comes with a background set."""
+    """How logits become probabilities; None: unchanged. It requires a background set."""
     provenance: dict[str, Any]
-    """Where the weights come from and what they can do: data, commands, commit, licence, metrics.
-    A number that is none (NaN) becomes null."""
+    """Origin and quality of the weights: data, commands, commit, licence, metrics. NaN becomes null."""
 
     @model_validator(mode="after")
     def _check_image_size(self) -> "Description":
@@ -62,19 +61,19 @@ class Description(Frozen):
     def _check_calibration(self) -> "Description":
         if self.calibration is not None and not self.head.independent_scores:
             raise ValueError(
-                "scores that depend on the other labels asked for have no calibration: leave it out"
+                "scores that depend on the other labels asked for cannot be calibrated: remove `calibration`"
             )
         return self
 
     @property
     def file_names(self) -> set[str]:
-        """The files of the bundle, beside the manifest and what an ONNX export adds."""
+        """The files of the bundle, except for the manifest and those of an ONNX export."""
         names = {WEIGHTS, TOKENIZER} if self.backbone.sentence_encoder is not None else {WEIGHTS}
         return names if self.calibration is None else names | {CALIBRATION}
 
     @property
     def onnx_file_names(self) -> set[str]:
-        """The files that an ONNX export adds, all of them or none."""
+        """The files of an ONNX export; a bundle has all or none of them."""
         graphs = {"image_tower", "text_tower", "match", "explain"}
         if self.head.form == "context":
             graphs.add("refine")
@@ -100,7 +99,7 @@ class Manifest(Description):
 
     @model_validator(mode="after")
     def _check_files(self) -> "Manifest":
-        # A closed list of names: none can lead out of the directory.
+        # A closed list of names, so that none can lead out of the directory.
         if set(self.files) not in (self.file_names, self.file_names | self.onnx_file_names):
             raise ValueError(
                 f"`files` names {sorted(self.files)}, expected {sorted(self.file_names)} and, "
@@ -110,14 +109,14 @@ class Manifest(Description):
 
 
 def sha256(content: bytes) -> str:
-    """Hex digits."""
+    """The SHA-256 as hex digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def write_manifest(description: Description, hashes: dict[str, str]) -> bytes:
-    """The content of manifest.json, not yet checked. Raises ValueError for what JSON cannot hold."""
+    """The content of manifest.json, not yet checked. Raises ValueError for what JSON cannot represent."""
     described = description.model_dump(mode="json", exclude={"format_version", "files"})
-    # Releases that know nothing of these can go on reading bundles without them.
+    # Releases that do not know these keys can still read bundles without them.
     for part, key in (
         (described, "calibration"),
         (described["head"], "evidence"),
@@ -130,10 +129,10 @@ def write_manifest(description: Description, hashes: dict[str, str]) -> bytes:
 
 
 def read_manifest(text: bytes) -> tuple[Manifest, str]:
-    """A manifest and its checkpoint id: "sha256:" and the SHA-256 of its canonical JSON, which names the
-    whole bundle, because the manifest holds the hash of every file.
+    """A manifest and its checkpoint id: "sha256:" and the SHA-256 of its canonical JSON. The id identifies
+    the whole bundle, because the manifest contains the hash of every file.
 
-    Raises ValueError, with what to do.
+    Raises ValueError, which says what to do.
     """
     try:
         content = json.loads(text, parse_constant=_refuse_constant)
@@ -151,10 +150,10 @@ def read_manifest(text: bytes) -> tuple[Manifest, str]:
         first = error.errors(include_url=False)[0]
         place = "".join(f"{part}: " for part in first["loc"])
         raise ValueError(f"manifest.json: {place}{first['msg']}: make the bundle again") from error
-    # Of the JSON as it stands and not of the parsed fields, which later versions may have more of.
+    # Computed from the JSON and not from the parsed fields, because later versions may have more fields.
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return manifest, "sha256:" + sha256(canonical.encode())
 
 
 def _refuse_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")

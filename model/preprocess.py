@@ -1,5 +1,5 @@
-"""RGB photograph to the image tower's input; the one implementation that training's evaluation and the
-service share. Imports without torch."""
+"""Converts an RGB photograph to the image tower's input; training's evaluation and the service share this
+implementation. Imports without torch."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,8 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 
 
 def _cut_box(width: int, height: int, size: int) -> tuple[float, float, float, float]:
-    """The part of the photograph that survives a resize of the short side to `size` and a centre crop,
-    in pixels of the photograph. Rounds as torchvision's Resize and CenterCrop do."""
+    """The part of the photograph that survives a resize of the short side to `size` and a centre crop, in
+    pixels of the photograph. Rounds like torchvision's Resize and CenterCrop."""
     short = min(width, height)
 
     def along(length: int) -> tuple[float, float]:
@@ -29,13 +29,13 @@ def _cut_box(width: int, height: int, size: int) -> tuple[float, float, float, f
 def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
     """Pixel values of one photograph.
 
-    `squash` resizes to a square; `crop` resizes the short side and cuts the centre out. The cut comes first
-    here, with the same result, because a photograph of 1 x 10,000 pixels would otherwise be blown up to
-    224 x 2,240,000 before it is cut.
+    `squash` resizes to a square; `crop` resizes the short side and crops the centre. Here the crop comes
+    first, with the same result, because a photograph of 1 x 10,000 pixels would otherwise be enlarged to
+    224 x 2,240,000 before it is cropped.
 
     Args:
         image: mode "RGB", any size from 1 x 1.
-        preprocessing: what the checkpoint's manifest says.
+        preprocessing: from the checkpoint's manifest.
 
     Returns:
         float32 [3, S, S], (value / 255 - mean) / std per channel.

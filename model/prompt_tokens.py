@@ -1,5 +1,5 @@
-"""Which tokens of a text are the prompt's own: in a learned prompt they have vectors of their own. Imports
-without torch."""
+"""Finds the prompt's own tokens in a text; in a learned prompt they have their own vectors. Imports without
+torch."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,15 +13,15 @@ Tokenize = Callable[[Sequence[str]], TokenIds]
 
 
 class PromptTokens:
-    """A tokenizer that gives the prompt's own tokens, with the marks of start and end, ids behind the
-    token table, in their order: the mark of the end has the highest.
+    """A tokenizer that gives the prompt's own tokens, including the start and end tokens, ids after the token
+    table, in their order; the end token has the highest id.
 
-    The words of a label keep their ids, also where they are words of the prompt. A text that neither begins
-    nor ends as the prompt does (a label's own prompt, a text that was cut) keeps all of its ids.
+    The words of a label keep their ids, even if they also occur in the prompt. A text that does not begin and
+    end like the prompt (a label's own prompt, a truncated text) keeps all of its ids.
     """
 
     def __init__(self, tokenize: Tokenize, prompt: str, table_rows: int) -> None:
-        """`tokenize` gives ids [N, L], padded with 0; the table has `table_rows` rows."""
+        """`tokenize` returns ids [N, L], padded with 0; the table has `table_rows` rows."""
         self._tokenize = tokenize
         self._rows = table_rows
         before, _, rest = prompt.partition("{label}")
@@ -35,7 +35,7 @@ class PromptTokens:
 
     @property
     def replaced(self) -> TokenIds:
-        """The prompt's own tokens [n], by the ids they have in the table."""
+        """The prompt's own tokens [n], by their ids in the table."""
         return np.concatenate([self._before, self._after])
 
     def __call__(self, texts: Sequence[str]) -> TokenIds:
@@ -61,11 +61,12 @@ def with_prompt(tokenize: Tokenize, config: BackboneConfig) -> Tokenize:
 
 
 def _trimmed(token_ids: TokenIds) -> TokenIds:
-    """A view without padding. No text ends in a token 0: CLIP's `!` is one, but the end's mark follows."""
+    """A view without padding. No text ends with token 0: CLIP's `!` has that id, but the end token
+    follows."""
     return np.trim_zeros(token_ids, "b")
 
 
 def _common(one: TokenIds, other: TokenIds) -> int:
-    """Length of the common beginning."""
+    """Length of the common prefix."""
     length = min(len(one), len(other))
     return int(np.cumprod(one[:length] == other[:length]).sum())

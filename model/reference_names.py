@@ -1,4 +1,4 @@
-"""The one place that knows the parameter names of the published checkpoints (SigRL's and MKT's CLIPVIT)."""
+"""The parameter names of the published checkpoints (SigRL's and MKT's CLIPVIT), known only to this module."""
 
 import re
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ LEFT_OUT = {
     "projection.fc2.weight": _UNUSED,
     "projection.fc2.bias": _UNUSED,
 } | {duplicate: f"the same tensor as {original}" for duplicate, original in _SHARED.items()}
-"""Reference name -> why this house has no such tensor."""
+"""Reference name -> why our models have no such tensor."""
 
 _TOWER_RENAMED = {"projection_dist": "proj"}
 _TOWER_KEPT = re.compile(
@@ -45,21 +45,21 @@ _TOWER_KEPT = re.compile(
 
 @dataclass(frozen=True)
 class ReferenceWeights:
-    """A published checkpoint under our names."""
+    """A published checkpoint with our names."""
 
     tower: dict[str, Tensor]
     """The image tower, as open_clip's `visual.*`; the patch tokens share its projection."""
     head: dict[str, Tensor]
-    """The head, as `SigRLHead` names it; empty for a checkpoint of MKT."""
+    """The head, named as in `SigRLHead`; empty for a checkpoint of MKT."""
     left_out: dict[str, str]
-    """Names of the checkpoint that were not taken, and why."""
+    """Names of the checkpoint that are not used, and why."""
 
 
 def map_reference_weights(state_dict: Mapping[str, Tensor]) -> ReferenceWeights:
-    """Sorts a published state dict into tower and head, under our names.
+    """Separates a published state dict into tower and head, with our names.
 
-    A `module.` prefix (of data-parallel training) is dropped. Raises ValueError for a name that the published
-    models do not have, for a head of which a part is missing, and for a graph that does not share its maps.
+    The prefix `module.` (from data-parallel training) is removed. Raises ValueError for a name that the
+    published models do not have, for an incomplete head, and for a graph that does not share its maps.
     """
     given = {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}
     tower: dict[str, Tensor] = {}

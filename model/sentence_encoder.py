@@ -10,10 +10,10 @@ PADDING_TOKEN = 0
 
 
 class SentenceEncoder(nn.Module):
-    """Token ids -> [N, D]: token and position embeddings, post-norm blocks, mean over tokens, unit
-    norm, affine map into the joint space.
+    """Token ids -> [N, D]: token and position embeddings, post-norm blocks, mean over tokens, unit norm,
+    affine map into the joint space.
 
-    BERT's token-type embedding of a single sentence is a constant: it is folded into the positions.
+    BERT's token-type embedding of a single sentence is constant and therefore added to the positions.
     """
 
     def __init__(self, config: SentenceEncoderConfig, embed_dim: int) -> None:

@@ -1,8 +1,8 @@
-"""Semantic visual feature reconstruction, SVFR in SigRL: patch tokens rebuilt under the labels.
+"""Semantic visual feature reconstruction, SVFR in SigRL: patch tokens rebuilt from the labels.
 
-Both attentions run over patches, one per label and channel; they are streamed over chunks of labels, so that
-memory is O(B * P * chunk * D) whatever the number of labels. The published biases of the two maps inside the
-softmaxes are constant over the patches, hence cancel, and are left out.
+Both attentions run over patches, one per label and channel. They are streamed over chunks of labels, so that
+memory is O(B * P * chunk * D) for any number of labels. The published biases of the two maps inside the
+softmaxes are constant over the patches, so they cancel and are left out.
 """
 
 from typing import Literal, Protocol
@@ -32,8 +32,8 @@ def semantic_decoupling(patch_tokens: Tensor, label_embeddings: Tensor, weight: 
 def affinity(decoupled: Tensor, label_embeddings: Tensor) -> Tensor:
     """Q = row-wise L2 normalisation of ReLU(Mᵀ H).
 
-    `decoupled` (M) [B, C, D], `label_embeddings` (H) [C, D] -> [B, D, D]. The published code first
-    divides by one norm over the whole batch; ReLU and the normalisation cancel it.
+    `decoupled` (M) [B, C, D], `label_embeddings` (H) [C, D] -> [B, D, D]. The published code first divides by
+    one norm over the whole batch, which ReLU and the normalisation cancel.
     """
     return functional.normalize(torch.relu(decoupled.mT @ label_embeddings), dim=-1)
 
@@ -65,7 +65,7 @@ def _gate(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor) -> Tensor
 
 
 class Steps(Protocol):
-    """How the two attentions over patches are computed: they are nearly all of the method's cost."""
+    """How the two attentions over patches are computed; they account for nearly all of the method's cost."""
 
     def decouple(self, patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor) -> Tensor:
         """As `semantic_decoupling`."""
@@ -77,7 +77,7 @@ class Steps(Protocol):
 
 
 class StreamedSteps:
-    """The readable form, anywhere, with gradients."""
+    """The readable implementation, for any device, with gradients."""
 
     decouple = staticmethod(semantic_decoupling)
     gate = staticmethod(label_gate)
@@ -104,7 +104,7 @@ class SemanticFeatureReconstruction(nn.Module):
         """`patch_tokens` [B, P, D], label embeddings of both kinds [C, D] -> reconstructed [B, P, D].
 
         A patch is its token times its gate. The published `sum` grows with C; `mean` scales it by P / C, so
-        that attention without preference gives back the token itself.
+        that uniform attention returns the token itself.
         """
         decoupled = self.steps.decouple(patch_tokens, label_embeddings, self.decoupling.weight)
         related = decoupled @ affinity(decoupled, label_embeddings)

@@ -1,4 +1,4 @@
-"""Texts to token ids. Imports without torch."""
+"""Converts texts to token ids. Imports without torch."""
 
 import html
 from collections.abc import Sequence
@@ -10,21 +10,22 @@ from tokenizers import Tokenizer as FastTokenizer
 
 
 class SentenceTokenizer:
-    """A `tokenizer.json` (WordPiece and the like), with padding and truncation.
+    """A `tokenizer.json` (WordPiece and similar), with padding and truncation.
 
-    Any text has tokens: a word outside the table falls apart into pieces of it.
+    It covers any text: a word outside the table is split into pieces.
     """
 
     def __init__(self, definition: bytes, context_length: int) -> None:
-        """`definition` is the content of a `tokenizer.json`; texts are cut at `context_length` tokens.
+        """`definition` is the content of a `tokenizer.json`; texts are truncated to `context_length` tokens.
 
-        Raises ValueError when it is not one, or gives an empty text no tokens.
+        Raises ValueError when it is invalid, or returns no tokens for an empty text.
         """
         self.definition = definition
         self._tokenizer = _read(definition)
         self._tokenizer.enable_truncation(context_length)
         self._tokenizer.enable_padding(pad_id=0)
-        # A text of characters that the normaliser drops has these tokens only, and needs one to be averaged.
+        # A text of which the normaliser drops every character has only special tokens, and the mean needs at
+        # least one.
         if not self._tokenizer.encode("").ids:
             raise ValueError("tokenizer.json adds no special tokens: an empty text has no token at all")
 
@@ -45,17 +46,18 @@ class SentenceTokenizer:
 
 
 class ClipTokenizer:
-    """CLIP's byte-pair tokenizer, of a `tokenizer.json` that an ONNX export wrote: open_clip's needs torch.
+    """CLIP's byte-pair tokenizer from the `tokenizer.json` of an ONNX export, because open_clip's needs
+    torch.
 
-    Texts are cleaned as open_clip cleans them (ftfy, HTML entities, whitespace, lower case).
+    Texts are cleaned as in open_clip (ftfy, HTML entities, whitespace, lower case).
     """
 
     def __init__(self, definition: bytes) -> None:
-        """Raises ValueError when `definition` is no `tokenizer.json`."""
+        """Raises ValueError when `definition` is not a `tokenizer.json`."""
         self._tokenizer = _read(definition)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Token ids [N, L], int64, cut or padded to the length that the definition says."""
+        """Token ids [N, L], int64, truncated or padded to the length in the definition."""
         encodings = self._tokenizer.encode_batch([_clean(text) for text in texts])
         return np.array([encoding.ids for encoding in encodings], dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""Labels in the user's own words, and the vocabulary that holds them. Imports without torch."""
+"""Labels in the user's own words, and vocabularies of them. Imports without torch."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ _ADDED_BY_REGISTRIES = frozenset({"hash", "size", "built_in", "created", "calibr
 
 
 class VocabularyError(ValueError):
-    """A vocabulary or a label that cannot be used; the message says which and what to do."""
+    """A vocabulary or a label that cannot be used; the message names it and says what to do."""
 
 
 def _accept_bare_name(value: Any) -> Any:
@@ -32,34 +32,36 @@ def _accept_bare_name(value: Any) -> Any:
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 SETTINGS = ("precision", "recall")
-"""What a vocabulary says of all its labels."""
+"""The fields of a vocabulary that apply to all its labels."""
 
 
 class Label(Frozen):
     """One thing to look for."""
 
     name: Name
-    """What the answer calls it; trimmed, inner whitespace collapsed, at most 200 characters."""
+    """The name in answers; trimmed, inner whitespace collapsed, at most 200 characters."""
     synonyms: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
     """Other words for the same thing; their features are averaged with the name's."""
     prompts: Annotated[tuple[Prompt, ...], Field(max_length=32)] = ()
-    """Whole texts that replace the checkpoint's templates; `{label}` stands for the name or a synonym."""
+    """Complete texts that replace the checkpoint's templates; `{label}` stands for the name or a synonym."""
     description: str = Field(default="", max_length=2000)
-    """For human readers; no text tower sees it."""
+    """For human readers; the text tower does not see it."""
     parent: Name | None = None
-    """Name of the broader label in the same vocabulary: where this one is present, that one is too."""
+    """Name of the broader label in the same vocabulary: if this label is present, so is that one."""
     exclusive_group: Name | None = None
-    """Labels under one parent that give the same group exclude each other: at most one is present."""
+    """Labels with the same parent and the same group exclude each other: at most one is present."""
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
-    """Probability from which on the label counts as present; None leaves it to the request or checkpoint."""
+    """Probability from which on the label counts as present; None: the request or the checkpoint decides."""
     translations: Annotated[Mapping[Language, Name], Field(max_length=64)] = {}
-    """The name in other languages by BCP 47 tag, `{"de": "Hund"}`: for answers, no text tower sees it."""
+    """The name in other languages by BCP 47 tag, `{"de": "Hund"}`, for answers; the text tower does not see
+    it."""
 
     def texts(self, templates: Sequence[str]) -> tuple[str, ...]:
-        """The texts whose features make up this label: every prompt, or else every template, filled with the
-        name and each synonym in turn; duplicates dropped, order kept."""
+        """The texts whose features form this label: every prompt, or otherwise every template, filled with
+        the name and each synonym in turn. Duplicates are removed, the order is kept."""
         words = (self.name, *self.synonyms)
-        # str.replace and not str.format: prompts come from users, and format fields reach into attributes.
+        # str.replace and not str.format, because prompts come from users and format fields can access
+        # attributes.
         filled = (text.replace("{label}", word) for text in self.prompts or templates for word in words)
         return tuple(dict.fromkeys(filled))
 
@@ -83,34 +85,35 @@ def _refuse_duplicates(labels: Sequence[Label]) -> None:
 
 
 class Vocabulary(Frozen):
-    """Labels that are asked for together, in the order in which scores are given.
+    """Labels that are asked for together, in the order of the scores.
 
-    Built by hand it raises pydantic's ValidationError; `from_names`, `from_json` and `load`, which see what
-    users wrote, raise `VocabularyError`. Both are ValueErrors.
+    The constructor raises pydantic's ValidationError; `from_names`, `from_json` and `load`, which read user
+    input, raise `VocabularyError`. Both are ValueErrors.
     """
 
     name: Name = "labels"
-    """What the answer calls the vocabulary."""
+    """The vocabulary's name in answers."""
     version: int | None = Field(default=None, ge=1)
-    """Which of a registry's versions of that name this is; None: it is from no registry."""
+    """The version of that name in a registry; None: not from a registry."""
     calibration: int | None = Field(default=None, ge=1)
-    """Which of a registry's calibrations by examples holds for this name; None: it has none."""
+    """The registry's calibration by examples that applies to this name; None: there is none."""
     labels: Annotated[
         tuple[Annotated[Label, BeforeValidator(_accept_bare_name)], ...],
-        # Before each of them is looked at, and each found wrong.
+        # This runs before each label is validated separately.
         BeforeValidator(_refuse_too_many),
     ]
-    """1 to 20,000; names differ after case folding. A bare string is a label of that name."""
+    """1 to 20,000 labels; names differ after case folding. A bare string is a label with that name."""
     precision: Share | None = None
-    """Of photographs that get a label, the share that shall show it: thresholds follow from it where a
-    request sets none and the label has none of its own."""
+    """Target precision: of the photographs that get a label, the share that should show it. Thresholds follow
+    from it unless the request or the label sets one."""
     recall: Share | None = None
-    """In place of `precision`: of photographs that show a label, the share that shall get it."""
+    """Target recall, instead of `precision`: of the photographs that show a label, the share that should get
+    it."""
 
     @model_validator(mode="after")
     def _check_goal(self) -> "Vocabulary":
         if self.precision is not None and self.recall is not None:
-            raise ValueError("the vocabulary gives both a precision and a recall: leave one of them out")
+            raise ValueError("the vocabulary sets both a precision and a recall: remove one of them")
         return self
 
     @model_validator(mode="after")
@@ -118,7 +121,7 @@ class Vocabulary(Frozen):
         if not self.labels:
             raise ValueError("there is no label: name at least one thing to look for")
         _refuse_duplicates(self.labels)
-        # Here and not on first use: what is wrong with it should be told at once.
+        # Built here and not on first use, so that errors are reported at once.
         _ = self.hierarchy
         return self
 
@@ -129,26 +132,26 @@ class Vocabulary(Frozen):
 
     @cached_property
     def absences(self) -> tuple[int, ...]:
-        """Rows of the labels that name what is not there."""
+        """Rows of the labels that name something absent."""
         return tuple(row for row, label in enumerate(self.labels) if names_an_absence(label))
 
     @property
     def goal(self) -> EverydayGoal | None:
-        """What the thresholds follow from, if it is said."""
+        """The target from which thresholds follow, if there is one."""
         if self.precision is not None:
             return TargetPrecision(self.precision)
         return None if self.recall is None else TargetRecall(self.recall)
 
     @property
     def settings(self) -> dict[str, float]:
-        """What it says of all its labels, by the field's name."""
+        """The fields that apply to all labels, by name, if they are set."""
         given = {name: getattr(self, name) for name in SETTINGS}
         return {name: value for name, value in given.items() if value is not None}
 
     def canonical_json(self, fields: set[str] | None = None) -> str:
-        """The labels as a JSON list in ASCII, the same for equal labels in all releases: of each label those
-        fields that are not at their default. Without `fields` all of them, and where the vocabulary has
-        settings an object of these and of `labels`."""
+        """The labels as a JSON list in ASCII, which is the same for equal labels in all releases: of each
+        label, the fields that differ from their default. Without `fields` all of them; if the vocabulary has
+        settings, an object of these and of `labels`."""
         content: object = [
             label.model_dump(mode="json", exclude_defaults=True, include=fields) for label in self.labels
         ]
@@ -160,20 +163,20 @@ class Vocabulary(Frozen):
     def content_hash(self) -> str:
         """SHA-256 of the canonical JSON, as "sha256:" and hex digits.
 
-        The vocabulary's own name is not part of it, nor are fields left at their defaults: equal labels give
-        equal hashes, today and after new fields.
+        It excludes the vocabulary's own name and fields at their defaults, so equal labels have equal hashes,
+        also after fields are added.
         """
         return _hash(self.canonical_json())
 
     @cached_property
     def texts_hash(self) -> str:
-        """The same over what a text tower sees of the labels, so that a new threshold or parent leaves it as
-        it is: equal hashes, equal label features. Of bare names it is the `content_hash`."""
+        """The same hash over the fields that the text tower sees: equal hashes mean equal label features, and
+        a new threshold or parent does not change it. For bare names it equals the `content_hash`."""
         return _hash(self.canonical_json({"name", "synonyms", "prompts"}))
 
     @cached_property
     def hierarchy(self) -> Hierarchy:
-        """What the labels say of one another."""
+        """The relations between the labels."""
         return Hierarchy(self.labels)
 
     @classmethod
@@ -185,13 +188,13 @@ class Vocabulary(Frozen):
 
     @classmethod
     def from_json(cls, text: str, name: str = "labels") -> "Vocabulary":
-        """From `{"name": ..., "labels": [...]}`, with `precision` or `recall` or without, or a bare list; a
-        label is a name or an object of `Label`'s fields. `name` is used where the text gives none; what a
-        registry adds to a vocabulary is passed over. Raises VocabularyError."""
+        """Reads `{"name": ..., "labels": [...]}`, optionally with `precision` or `recall`, or a bare list; a
+        label is a name or an object with `Label`'s fields. `name` is used if the text has none; fields that a
+        registry adds are ignored. Raises VocabularyError."""
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise VocabularyError(f"the vocabulary is not valid JSON ({error}): mend it") from error
+            raise VocabularyError(f"the vocabulary is not valid JSON ({error}): correct it") from error
         if isinstance(content, list):
             content = {"labels": content}
         if not isinstance(content, dict):
@@ -204,7 +207,7 @@ class Vocabulary(Frozen):
     @classmethod
     def load(cls, path: Path | str) -> "Vocabulary":
         """Reads a JSON vocabulary (see `from_json`), a table, Open Images' class file, or plain text with one
-        label a line (see `read_labels`). UTF-8. A file that names no vocabulary is called by its stem. Raises
+        label per line (see `read_labels`), in UTF-8. A vocabulary without a name gets the file's stem. Raises
         VocabularyError."""
         path = Path(path)
         try:
@@ -242,7 +245,8 @@ def _hash(text: str) -> str:
 
 
 def _describe(error: ValidationError) -> str:
-    """The first problem, in words; our own checks are sentences already, pydantic's get their place named."""
+    """The first problem in words; our own checks raise complete sentences, and pydantic's messages get the
+    field's name."""
     first = error.errors(include_url=False)[0]
     own = first.get("ctx", {}).get("error")
     if isinstance(own, ValueError):

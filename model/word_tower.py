@@ -1,9 +1,9 @@
 """An image tower that keeps a classifier's knowledge and learns words beside it.
 
-The blocks of a convolutional classifier run as they were trained. The last few exist twice: as they were, for
-the classifier's own classes, and tuned, for words. Both read the same blocks before them, so that the second
-copy costs a fraction of the tower. What is pooled from both feeds three things: logits of the words that
-training knew, an embedding in the joint space for every other word, and the classifier's logits.
+The blocks of a convolutional classifier run as they were trained. The last few exist twice: unchanged for the
+classifier's own classes, and tuned for words. Both share the blocks before them, so that the second copy
+costs only a fraction of the tower. The pooled features of both feed three outputs: logits of the words known
+from training, an embedding in the joint space for every other word, and the classifier's logits.
 """
 
 from typing import Any
@@ -17,14 +17,15 @@ from sigrl.model.config import BackboneConfig, WordTowerConfig
 from sigrl.model.features import ImageFeatures
 
 _POOL = 2
-"""Positions along each side that are averaged before the maximum is taken: a single one is noise."""
+"""Positions along each side that are averaged before taking the maximum, because a single one is noisy."""
 
 
 class TunedBlock(nn.Module):
-    """An inverted residual block of an EfficientNet-Lite, its batch norms merged into the convolutions."""
+    """An inverted residual block of an EfficientNet-Lite, with its batch norms merged into the
+    convolutions."""
 
     def __init__(self, block: Any) -> None:
-        """`block` is timm's, of which the shapes are taken. Raises ValueError for one with a stride."""
+        """Takes the shapes of timm's `block`. Raises ValueError for a block with a stride."""
         super().__init__()
         if block.conv_dw.stride != (1, 1):
             raise ValueError("a block that makes the map smaller cannot be tuned: lower `tuned_blocks`")
@@ -36,7 +37,7 @@ class TunedBlock(nn.Module):
         self._has_skip = bool(block.has_skip)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """[B, C, h, w] -> [B, C', h, w]."""
+        """Maps [B, C, h, w] -> [B, C', h, w]."""
         relu = functional.relu6
         output: Tensor = self.reduce(relu(self.depthwise(relu(self.expand(maps)))))
         return maps + output if self._has_skip else output
@@ -46,14 +47,14 @@ class TunedBlocks(nn.Module):
     """The last blocks of an EfficientNet-Lite, up to its feature map."""
 
     def __init__(self, trunk: Any, count: int) -> None:
-        """`trunk` is timm's, of which the shapes of the last `count` blocks are taken."""
+        """Takes the shapes of the last `count` blocks of timm's `trunk`."""
         super().__init__()
         self.blocks = nn.ModuleList(TunedBlock(block) for block in trunk_blocks(trunk)[-count:])
         head = trunk.conv_head
         self.features = nn.Conv2d(head.in_channels, head.out_channels, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """[B, C, h, w] -> [B, F, h, w]."""
+        """Maps [B, C, h, w] -> [B, F, h, w]."""
         for block in self.blocks:
             maps = block(maps)
         return functional.relu6(self.features(maps))
@@ -65,7 +66,7 @@ def trunk_blocks(trunk: Any) -> list[nn.Module]:
 
 
 class WordTower(nn.Module):
-    """Pixels to `ImageFeatures` with `word_logits`."""
+    """Pixel values to `ImageFeatures` with `word_logits`."""
 
     def __init__(self, config: BackboneConfig, words: WordTowerConfig) -> None:
         """Raises ValueError for an architecture whose last blocks are not inverted residual blocks."""
@@ -85,14 +86,14 @@ class WordTower(nn.Module):
         self.embedding = nn.Linear(2 * features, embed_dim)
         self.embedding_residual = nn.Linear(words.hidden, embed_dim)
         self.tokens = nn.Linear(features, embed_dim)
-        # Trained where a checkpoint is fitted to somebody's own photographs; the identity before that.
+        # Trained when a checkpoint is fitted to a user's own photographs; until then it is the identity.
         self.projection = nn.Linear(embed_dim, embed_dim)
         with torch.no_grad():
             self.projection.weight.copy_(torch.eye(embed_dim))
             self.projection.bias.zero_()
 
     def forward(self, pixel_values: Tensor) -> ImageFeatures:
-        """[B, 3, S, S] -> features; see `Backbone.encode_images`."""
+        """Pixel values [B, 3, S, S] -> features; see `Backbone.encode_images`."""
         trunk = self.trunk
         maps = trunk.bn1(trunk.conv_stem(pixel_values))
         blocks = trunk_blocks(trunk)
@@ -114,7 +115,8 @@ class WordTower(nn.Module):
         )
 
     def bfloat16(self) -> "WordTower":
-        """The convolutions alone: the linear maps cost nothing, and bfloat16 would round logits to 1/16."""
+        """Converts only the convolutions: the linear maps cost nothing, and bfloat16 would round logits to
+        1/16."""
         self.trunk.bfloat16()
         self.tuned.bfloat16()
         return self

@@ -1,4 +1,4 @@
-"""Texts that users write into a vocabulary: cleaned, and refused where they could not be shown or matched."""
+"""Cleans texts that users write into a vocabulary, and refuses those that could not be shown or matched."""
 
 import re
 import unicodedata
@@ -8,20 +8,22 @@ from pydantic import AfterValidator, Field
 
 MAX_NAME_LENGTH = 200
 
-# Overrides of the writing direction make a terminal or a web page show another text than the one stored.
+# Overrides of the writing direction make a terminal or web page show a text that differs from the stored one.
 _DIRECTION_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
 def clean_text(text: str) -> str:
-    """Trims, collapses whitespace and composes accents, so that equal-looking texts are equal."""
+    """Trims, collapses whitespace and composes accents, so that texts that look equal are equal."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def _refuse_control_characters(text: str) -> None:
     for character in text:
         if unicodedata.category(character) in ("Cc", "Cs") or character in _DIRECTION_CONTROLS:
-            raise ValueError(f"{text[:60]!a} holds the control character U+{ord(character):04X}: remove it")
+            raise ValueError(
+                f"{text[:60]!a} contains the control character U+{ord(character):04X}: remove it"
+            )
 
 
 def _check_name(name: str) -> str:
@@ -47,7 +49,7 @@ def _check_prompt(prompt: str) -> str:
 
 def _check_language(language: str) -> str:
     if not _LANGUAGE.fullmatch(language) or len(language) > 35:
-        raise ValueError(f"'{language[:40]}' is no language: write its BCP 47 tag, like `de` or `pt-BR`")
+        raise ValueError(f"'{language[:40]}' is not a language: write its BCP 47 tag, like `de` or `pt-BR`")
     return language
 
 

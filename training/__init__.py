@@ -1,1 +1,2 @@
-"""Data sets, losses, tasks and the `sigrl-train` commands. Meets `service` only in a bundle on disk."""
+"""Data sets, losses, tasks and the `sigrl-train` commands. Training and `service` share only bundles on
+disk."""

@@ -1,4 +1,4 @@
-"""`sigrl-train`: from photographs to a checkpoint, and from others' weights."""
+"""`sigrl-train`: train a checkpoint on photographs, or import weights that others trained."""
 
 import sys
 
@@ -8,13 +8,13 @@ from rich.console import Console
 
 from sigrl.model.bundle_files import BundleError
 from sigrl.model.vocabulary import VocabularyError
-from sigrl.training.commands import bundles, own, runs, towers
+from sigrl.training.commands import bundles, runs, towers
 from sigrl.training.data.dataset import DataError
 
 USER_ERRORS = (BundleError, DataError, ValidationError, VocabularyError, OSError)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-app.command("init")(own.init_command)
+app.command("init")(runs.init_command)
 app.command("check")(runs.check_command)
 app.command("fit")(runs.fit_command)
 app.command("report")(runs.report_command)
@@ -27,7 +27,7 @@ app.command("ablate")(towers.ablate_command)
 
 
 def main() -> None:
-    """Entry point: what the user can mend is one line on stderr and exit status 2."""
+    """Entry point: an error that the user can fix becomes one line on stderr and exit status 2."""
     try:
         app()
     except USER_ERRORS as error:
@@ -41,5 +41,5 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         found = error.errors(include_url=False)
         return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
-    # An error of a loader's process brings that process's traceback along; its last line is the message.
+    # An error raised in a loader's process carries that process's traceback; its last line is the message.
     return str(error).strip().splitlines()[-1].removeprefix(f"{DataError.__module__}.DataError: ")

@@ -1,1 +1,1 @@
-"""Faster forms of SVFR's two attentions, each held against `sigrl.model.svfr`."""
+"""Faster implementations of SVFR's two attentions, each tested against `sigrl.model.svfr`."""

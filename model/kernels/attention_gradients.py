@@ -1,5 +1,5 @@
-"""Gradients of SVFR's two attentions by their formulas, in chunks of labels, so that a fused forward pass can
-be trained: no graph is recorded, and nothing but the inputs is kept between the passes."""
+"""Gradients of SVFR's two attentions by formula, in chunks of labels, for training with a fused forward pass:
+no graph is recorded, and only the inputs are kept between the passes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,20 +14,21 @@ class AttentionGradients(NamedTuple):
     """Gradients with respect to the three inputs of an attention, float32, in their shapes."""
 
     patch_tokens: Tensor
-    """[B, P, D]"""
+    """[B, P, D]."""
     label_queries: Tensor
-    """[B or 1, C, D]"""
+    """[B or 1, C, D]."""
     weight: Tensor
-    """[D, D]"""
+    """[D, D]."""
 
 
 def decoupling_gradients(
     patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor, cotangent: Tensor, dtype: torch.dtype
 ) -> AttentionGradients:
-    """Of `sigrl.model.svfr.semantic_decoupling`, whose result has the gradient `cotangent` [B, C, D].
+    """The gradients of `sigrl.model.svfr.semantic_decoupling`, whose result has the gradient `cotangent` [B,
+    C, D].
 
     Matrix products take operands of `dtype` and are summed in float32. `label_embeddings` and its gradient
-    are [C, D]. Besides the inputs' own size, memory is that of a few tensors of one chunk of labels.
+    are [C, D]. Beside the inputs' own size, memory is that of a few tensors of one chunk of labels.
     """
 
     def of_attention(attention: Tensor, chunk: slice) -> tuple[Tensor, Tensor]:
@@ -42,7 +43,8 @@ def decoupling_gradients(
 def gate_gradients(
     patch_tokens: Tensor, label_queries: Tensor, weight: Tensor, cotangent: Tensor, dtype: torch.dtype
 ) -> AttentionGradients:
-    """Of `sigrl.model.svfr.label_gate`, whose result has the gradient `cotangent` [B, P, D]; else as above."""
+    """The gradients of `model.svfr.label_gate`, whose result has the gradient `cotangent` [B, P, D]; see
+    above."""
 
     def of_attention(attention: Tensor, chunk: slice) -> tuple[Tensor, Tensor]:  # noqa: ARG001
         return cotangent[:, None].float(), torch.zeros((), device=cotangent.device)
@@ -57,8 +59,8 @@ def _gradients(
     of_attention: Callable[[Tensor, slice], tuple[Tensor, Tensor]],
     dtype: torch.dtype,
 ) -> AttentionGradients:
-    """`of_attention`: a chunk's attention [B, n, P, D] -> its gradient [B, 1 or n, P, D], and the part of the
-    tokens' gradient that does not go through it."""
+    """`of_attention` maps a chunk's attention [B, n, P, D] to its gradient [B, 1 or n, P, D] and to the part
+    of the tokens' gradient that does not pass through it."""
     tokens, queries = patch_tokens.float(), label_queries.float()
     totals = AttentionGradients(
         torch.zeros_like(tokens),
@@ -72,7 +74,7 @@ def _gradients(
         attention = _product(operand, weight.mT, dtype).view_as(matched).softmax(dim=2)
         of_logits, of_tokens = of_attention(attention, chunk)
         totals.patch_tokens.add_(of_tokens)
-        # dL = A * (dA - sum over p of A * dA), the softmax over patches.
+        # dL = A * (dA - sum over p of A * dA), from the softmax over patches.
         expected = torch.sum(attention * of_logits, dim=2, keepdim=True)
         of_logits = ((of_logits - expected) * attention).to(dtype).flatten(0, 2)
         del attention
@@ -89,7 +91,7 @@ def _gradients(
 
 
 def _product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
-    """Operands rounded to `dtype`, but not the result: a logit of 10 in bfloat16 is off by up to 0.03."""
+    """Rounds the operands to `dtype`, but not the result: a logit of 10 in bfloat16 is off by up to 0.03."""
     left, right = left.to(dtype), right.to(dtype)
     if left.is_cuda and dtype != torch.float32:
         return torch.mm(left, right, out_dtype=torch.float32)

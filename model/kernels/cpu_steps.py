@@ -1,8 +1,8 @@
 """SVFR's attentions on a CPU, for inference: low precision, in chunks that stay in the caches.
 
-A chunk is some labels of one photograph. It passes three stages: the match (tanh of tokens times labels), the
-matrix product, and a reduction that takes the softmax over patches with it. Between stages a chunk lies in
-the caches; compiled, a stage is one loop over it.
+A chunk is some labels of one photograph. It passes through three stages: the match (tanh of tokens times
+labels), the matrix product, and a reduction that includes the softmax over patches. Between stages a chunk
+stays in the caches; when compiled, a stage is one loop over it.
 """
 
 from collections.abc import Callable
@@ -21,18 +21,18 @@ CHUNK_ELEMENTS = 2**20
 """P * D times the labels of one chunk: operand and logits of that size share the caches with the weight."""
 
 SAFE_LOGIT = 60.0
-"""exp(60) times any number of patches is finite in float32, and exp(-60) is no denormal."""
+"""exp(60) times any number of patches is finite in float32, and exp(-60) is not denormal."""
 
 
 class CpuSteps:
-    """`sigrl.model.svfr.Steps` without gradients. Inputs and results are float32, products in `precision`.
+    """`sigrl.model.svfr.Steps` without gradients. Inputs and results are float32, products use `precision`.
 
-    In `bfloat16` operands and logits are rounded to 8 bits, sums are float32. In `int8` operands have steps
-    of 1/127, weights a scale per row, and logits are exact sums of the two.
+    In `bfloat16`, operands and logits are rounded to 8 bits and sums are float32. In `int8`, operands have
+    steps of 1/127, weights a scale per row, and logits are exact sums of the two.
     """
 
     def __init__(self, precision: Precision, *, compiled: bool) -> None:
-        """`compiled` fuses each stage by torch.compile; the first call then takes some seconds, and needs a
+        """`compiled` fuses each stage with torch.compile; the first call then takes some seconds and needs a
         C++ compiler."""
         self.precision = precision
         self._match: Callable[[Tensor, Tensor], Tensor] = _MATCH[precision]
@@ -67,21 +67,21 @@ class CpuSteps:
 
 
 class _Product:
-    """The matrix product of a chunk with one weight, prepared for a precision."""
+    """The matrix product of chunks with one weight, prepared for a precision."""
 
     def __init__(self, weight: Tensor, precision: Precision) -> None:
-        # As |tanh| <= 1, no logit exceeds the sum of its row of the weight.
+        # Because |tanh| <= 1, no logit exceeds the sum of its row of the weight.
         self.may_overflow = bool(weight.abs().sum(1).max() > SAFE_LOGIT)
         self.scale: Tensor | None = None
         self._weight = weight.bfloat16() if precision == "bfloat16" else weight
         if precision == "int8":
             rows, row_scale = quantize_rows(weight)
             self._weight = rows.t()
-            # tanh lies in -1..1, so one fixed scale serves every operand.
+            # tanh is in -1..1, so one fixed scale serves every operand.
             self.scale = row_scale / INT8_RANGE
 
     def __call__(self, matched: Tensor) -> Tensor:
-        """[n, P, D] -> logits [n, P, D]; with `scale`, integers to be multiplied by it."""
+        """Operands [n, P, D] -> logits [n, P, D]; with `scale`, integers to be multiplied by it."""
         if self.scale is None:
             return functional.linear(matched, self._weight)
         return torch._int_mm(matched.flatten(0, 1), self._weight).view(matched.shape)
@@ -105,8 +105,8 @@ def _match_int8(tokens: Tensor, labels: Tensor) -> Tensor:
 
 
 def _rational_tanh(values: Tensor) -> Tensor:
-    """Lambert's continued fraction, off by at most 1e-4: a compiler makes a few instructions of it, where the
-    library's tanh is a call."""
+    """Lambert's continued fraction, with an error of at most 1e-4: it compiles to a few instructions, while
+    the library's tanh is a call."""
     values = values.clamp(-4.97, 4.97)
     square = values * values
     numerator = values * (135135 + square * (17325 + square * (378 + square)))
@@ -129,11 +129,13 @@ _COMPILED_MATCH = {
 }
 
 
-# In place wherever a tensor is ours: a fresh one of some megabytes costs as much as the arithmetic on it.
+# These work in place on our own tensors, because a new tensor of some megabytes costs as much as the
+# arithmetic.
 
 
 def _exponentials(logits: Tensor, scale: Tensor | None, may_overflow: bool) -> Tensor:
-    """exp of the logits up to a factor that the softmax over patches cancels. Overwrites float32 logits."""
+    """exp of the logits up to a factor that cancels in the softmax over patches. Overwrites float32
+    logits."""
     values = logits.float() if scale is None else logits * scale
     if may_overflow:
         values -= values.amax(1, keepdim=True)
@@ -141,7 +143,7 @@ def _exponentials(logits: Tensor, scale: Tensor | None, may_overflow: bool) -> T
 
 
 def _average(logits: Tensor, tokens: Tensor, scale: Tensor | None, may_overflow: bool) -> Tensor:
-    """Tokens [P, D] averaged under the softmax over patches of logits [n, P, D] -> [n, D]."""
+    """Tokens [P, D] averaged with the softmax over patches of logits [n, P, D] -> [n, D]."""
     exponentials = _exponentials(logits, scale, may_overflow)
     sums = exponentials.sum(1)
     return exponentials.mul_(tokens).sum(1).div_(sums)

@@ -1,7 +1,6 @@
 """A transformer's linear layers in int8 on a CPU, for inference.
 
-Every row that comes in has a scale of its own, so that no photograph's answer depends on its company in a
-batch.
+Every input row has its own scale, so that a photograph's result does not depend on the rest of its batch.
 """
 
 from collections.abc import Callable
@@ -12,28 +11,28 @@ from torch import Tensor, nn
 from sigrl.model.storage import INT8_RANGE, quantize_rows
 
 ZERO_POINT = 128
-"""What comes in is made unsigned, which is what processors multiply with int8."""
+"""Inputs are made unsigned, because processors multiply unsigned by signed int8."""
 
 SCALE_PER_MAXIMUM = 1.004 / INT8_RANGE
-"""A row's scale by its largest value: rounded to bfloat16 it may not come out smaller than a 127th."""
+"""A row's scale relative to its largest value; after rounding to bfloat16 it must not be below a 127th."""
 
 SMALLEST_SCALE = 1e-12
 LEAST_WIDTH = 128
-"""Narrower layers take no time, and what they give is delicate: the bias of a position, a gate."""
+"""Narrower layers take no time, and their outputs are sensitive: the bias of a position, a gate."""
 
 Quantize = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def multiplies_in_int8() -> bool:
-    """Whether this processor has instructions for it (AVX512-VNNI, AMX)."""
+    """Whether this processor has int8 instructions (AVX512-VNNI, AMX)."""
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_vnni") or capabilities.get("amx_int8"))
 
 
 def int8_layers(tower: nn.Module, *, compiled: bool) -> list[tuple[nn.Module, str, nn.Module]]:
-    """What can take the place of which child of which module: linear layers and attentions in int8, between
-    which all is bfloat16. `compiled` rounds what comes in by one fused loop; the first call then takes some
-    seconds, and needs a C++ compiler."""
+    """(module, name of its child, replacement) for linear layers and attentions that can run in int8, with
+    bfloat16 in between. `compiled` rounds inputs in one fused loop; the first call then takes some seconds
+    and needs a C++ compiler."""
     quantize: Quantize = torch.compile(_quantize, dynamic=True) if compiled else _quantize
     return [
         (parent, name, replacement)
@@ -44,10 +43,10 @@ def int8_layers(tower: nn.Module, *, compiled: bool) -> list[tuple[nn.Module, st
 
 
 class Int8Linear(nn.Module):
-    """`nn.Linear` with a weight in int8 that has a scale per row: bfloat16 [..., K] -> [..., N]."""
+    """`nn.Linear` with an int8 weight that has a scale per row: bfloat16 [..., K] -> [..., N]."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, quantize: Quantize) -> None:
-        """Of a weight [N, K] and a bias [N]."""
+        """Takes a weight [N, K] and a bias [N]."""
         super().__init__()
         weight = weight.detach().float()
         rows, self._scales = quantize_rows(weight)
@@ -69,7 +68,7 @@ class Int8Linear(nn.Module):
 
 
 class Int8Attention(nn.Module):
-    """`nn.MultiheadAttention` of tokens [B, N, D] to themselves without a mask, as in an image tower."""
+    """Unmasked self-attention of tokens [B, N, D] like `nn.MultiheadAttention`, as in an image tower."""
 
     def __init__(self, attention: nn.MultiheadAttention, quantize: Quantize) -> None:
         super().__init__()
@@ -78,7 +77,7 @@ class Int8Attention(nn.Module):
         self.output = Int8Linear(attention.out_proj.weight, attention.out_proj.bias, quantize)
 
     def forward(self, tokens: Tensor, *_: object, **__: object) -> tuple[Tensor, None]:
-        """Takes what is handed to such a module: the same tokens three times, and what it is to give."""
+        """Accepts the arguments of `nn.MultiheadAttention`: the same tokens three times, and options."""
         parts = self.projection(tokens).unflatten(2, (3, self._heads, -1)).permute(2, 0, 3, 1, 4)
         queries, keys, values = parts.unbind()
         # The library's fused function takes twice as long on a CPU for the few hundred tokens of an image.
@@ -90,12 +89,12 @@ class Int8Attention(nn.Module):
 def _quantize(rows: Tensor) -> tuple[Tensor, Tensor]:
     """bfloat16 [n, K] -> uint8 [n, K] around ZERO_POINT, and the scales [n, 1] (bfloat16)."""
     scales = (rows.abs().amax(-1, keepdim=True) * SCALE_PER_MAXIMUM).clamp_min(SMALLEST_SCALE)
-    # With the half that makes of cutting off rounding.
+    # Adding a half turns truncation into rounding.
     return (rows / scales.float() + (ZERO_POINT + 0.5)).to(torch.uint8), scales
 
 
 def _in_int8(layer: nn.Module, quantize: Quantize) -> nn.Module | None:
-    # Not what is derived of them: the output of an attention belongs to it.
+    # Exact types only, because the output layer of an attention is a subclass that belongs to it.
     if type(layer) is nn.Linear and min(layer.in_features, layer.out_features) >= LEAST_WIDTH:
         return Int8Linear(layer.weight, layer.bias, quantize)
     if (

@@ -1,13 +1,13 @@
-"""Kernels of `sigrl.model.kernels.triton_steps`: a program matches some labels with the patches of a photograph,
+"""Kernels for `model.kernels.triton_steps`: a program matches some labels with the patches of a photograph,
 for one block of columns of the result. Nothing of the size of patches times labels leaves the chip.
 
-Logits are computed transposed, columns times patches: the weight and the matched block then both lie as the
-matrix units read them, and the softmax over patches runs within a thread or four neighbouring ones.
+Logits are computed transposed, columns times patches. The weight and the matched block then both lie as the
+matrix units read them, and the softmax over patches runs within one thread or four neighbouring ones.
 
-All sizes of blocks are powers of two. Those of columns divide D, so only patches and labels have a remainder.
+All block sizes are powers of two. Those of columns divide D, so only patches and labels have a remainder.
 """
 
-# ruff: noqa: RUF005  Triton compiles the sum of two tuples, and no other way to append to one.
+# ruff: noqa: RUF005  Triton cannot unpack tuples, so they are appended with a sum.
 
 import triton
 import triton.language as tl
@@ -17,9 +17,9 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def _tanh(values: tl.tensor, fast: tl.constexpr) -> tl.tensor:
-    # The softmax of W tanh z is that of 2 W sigmoid 2z, as W·1 cancels; but bfloat16 rounds a small tanh by
-    # 2**-9 of its own size, a sigmoid near 0.5 by 2**-9 whatever its distance from 0.5, and sigmoid costs two
-    # special functions. This one instruction is off by 2**-11 of the result.
+    # The softmax of W tanh z equals that of 2 W sigmoid 2z, because W·1 cancels. But bfloat16 rounds a small
+    # tanh by 2**-9 of its own size and a sigmoid near 0.5 by 2**-9 whatever its distance from 0.5, and
+    # sigmoid costs two special functions. This single instruction has an error of 2**-11 of the result.
     if fast:
         result = tl.inline_asm_elementwise(
             "tanh.approx.f32 $0, $1;", "=f,f", [values], dtype=tl.float32, is_pure=True, pack=1
@@ -37,7 +37,7 @@ def _zeros(rows: tl.constexpr, columns: tl.constexpr) -> tl.tensor:
 @triton.jit
 def decouple_kernel(
     tokens: tl.tensor,  # [B, P, D], operands of the products
-    values: tl.tensor,  # [B, P, D], what is averaged: the same in full precision
+    values: tl.tensor,  # [B, P, D], the averaged values: the same tokens in full precision
     labels: tl.tensor,  # [C, D]
     weight: tl.tensor,  # [D, D]
     decoupled: tl.tensor,  # [B, C, D], the result
@@ -67,7 +67,8 @@ def decouple_kernel(
         for first in range(0, dim, block_k):
             k = first + tl.arange(0, block_k)
             weight_block = tl.load(weight + e[:, None] * dim + k[None, :])
-            # Loaded with three dimensions: else a thread does not hold, and store at once, adjacent columns.
+            # Loaded with three dimensions, because otherwise a thread does not hold and store adjacent
+            # columns at once.
             token = tl.load(
                 tokens + p[:, None, None] * dim + k[None, None, :], p[:, None, None] < patch_count, 0.0
             )
@@ -77,7 +78,7 @@ def decouple_kernel(
             matched = _tanh(token.to(tl.float32) * label.to(tl.float32), fast).to(weight_block.dtype)
             matched = tl.reshape(matched, [block_p * block_c, block_k])
             logits = tl.dot(weight_block, tl.trans(matched), logits, input_precision=precision)
-        # With 8 labels a block and the labels innermost, a thread holds every patch of its labels.
+        # With 8 labels per block and the labels innermost, a thread holds every patch of its labels.
         attended = tl.reshape(logits, [block_e, block_p, block_c])
         attended = tl.where((p < patch_count)[None, :, None], attended, float("-inf"))
         higher = tl.maximum(highest, tl.max(attended, 1))
@@ -107,8 +108,8 @@ def gate_kernel(
 ) -> None:
     """One program: a group of labels one after the other, `block_e` columns, all patches at once.
 
-    The patches are cut into `pieces`: one power of two would compute 256 for 196. A group's attention is
-    summed in registers, in the order of the labels.
+    The patches are split into `pieces`, because a single power of two would compute 256 for 196. A group's
+    attention is summed in registers, in the order of the labels.
     """
     group = tl.program_id(0)
     groups = tl.num_programs(0)
@@ -131,7 +132,7 @@ def gate_kernel(
             k = first + tl.arange(0, block_k)
             weight_block = tl.load(weight + e[:, None] * dim + k[None, :])
             query = tl.load(queries + c * dim + k).to(tl.float32)
-            # All pieces are matched before the first product: one barrier for all of them.
+            # All pieces are matched before the first product, so that they share one barrier.
             matched = ()
             for i in tl.static_range(len(pieces)):
                 token = tl.load(tokens + p[i][:, None] * dim + k[None, :], p[i][:, None] < patch_count, 0.0)

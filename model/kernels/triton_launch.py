@@ -1,7 +1,7 @@
-"""Launches of the kernels in `sigrl.model.kernels.triton_attention`: how the work is cut for a device.
+"""Launches the kernels in `model.kernels.triton_attention`: how the work is divided for a device.
 
-The sizes come from what the compiler reports for an H100 (sm_90): at most 255 registers a thread, and none
-spilled within a product. Other cards run the same cuts.
+The sizes follow from the compiler's report for an H100 (sm_90): at most 255 registers per thread, and none
+spilled within a product. Other GPUs use the same sizes.
 """
 
 import math
@@ -15,10 +15,10 @@ from torch import Tensor
 from sigrl.model.kernels.triton_attention import decouple_kernel, gate_kernel
 
 INTERPRETED: bool = triton.knobs.runtime.interpret
-"""Whether TRITON_INTERPRET=1 was set before triton was imported: kernels then run on CPU tensors, slowly."""
+"""Whether TRITON_INTERPRET=1 was set before triton was imported; kernels then run on CPU tensors, slowly."""
 
 LABELS, PATCHES = 8, 16
-"""One block of a decoupling: 8 labels by 16 patches, of which 196 leave a remainder of 12 only."""
+"""One block of a decoupling: 8 labels by 16 patches; 196 patches leave a remainder of only 12."""
 
 MOST_PATCHES = 1024
 """A program of the gate holds all patches of a photograph."""
@@ -27,7 +27,7 @@ GATE_ELEMENTS = 128 * 208
 """Patches times columns that 8 warps hold twice in registers: a gate's logits of one label, and its sum."""
 
 AMPLE_SHARED_MEMORY = 160 * 1024
-"""Bytes from which on three blocks of 64 columns fit (A100, H100 and later), rather than two of 32."""
+"""Bytes that are enough for three blocks of 64 columns (A100, H100 and later), rather than two of 32."""
 
 
 class _Device(NamedTuple):
@@ -44,7 +44,7 @@ def _device(tensor: Tensor) -> _Device:
 
 
 class _Blocks(NamedTuple):
-    """What a kernel is compiled for: columns of the result and of the product at a time, and the launch."""
+    """Parameters that a kernel is compiled for: columns of the result and of the product, and the launch."""
 
     block_e: int
     block_k: int
@@ -54,11 +54,11 @@ class _Blocks(NamedTuple):
 
 @lru_cache
 def _decoupling_blocks(programs: int, dim: int, dtype: torch.dtype, device: _Device) -> _Blocks:
-    """For `programs` blocks of labels, all photographs counted.
+    """Block sizes for `programs` blocks of labels, counted over all photographs.
 
-    A program's time is about proportional to its columns plus 128: so many columns of a product take as long
-    as tanh, which every block of columns computes anew (16 a cycle, beside 2048 multiplications of a product;
-    within a program they do not overlap). Few labels need more, smaller programs.
+    A program's time is about proportional to its columns plus 128: 128 columns of a product take as long as
+    tanh, which every block of columns computes again (16 per cycle, compared with 2048 multiplications of a
+    product; within a program they do not overlap). Few labels need more, smaller programs.
     """
     widest = 256 if _may_be_large(dtype) else 32
     choices = [size for size in (256, 128, 64, 32, 16) if size <= widest and dim % size == 0]
@@ -73,28 +73,28 @@ def _decoupling_blocks(programs: int, dim: int, dtype: torch.dtype, device: _Dev
 
 @lru_cache
 def _gate_blocks(patches: int, dim: int, dtype: torch.dtype, device: _Device) -> _Blocks:
-    """`patches` is the sum of the pieces."""
+    """Block sizes of a gate; `patches` is the sum of the pieces."""
     widest = min(256 if _may_be_large(dtype) else 32, GATE_ELEMENTS // patches)
     block_e = next(size for size in (256, 128, 64, 32, 16) if size <= widest and dim % size == 0)
     block_k, stages = _product_blocks(dim, dtype, device)
-    if patches > 640:  # the pieces' tokens lie in shared memory
+    if patches > 640:  # the pieces' tokens are in shared memory
         block_k, stages = min(block_k, 32), 2
     return _Blocks(block_e, block_k, num_warps=8 if block_e * patches > 4096 else 4, num_stages=stages)
 
 
 def _product_blocks(dim: int, dtype: torch.dtype, device: _Device) -> tuple[int, int]:
     ample = device.shared_memory >= AMPLE_SHARED_MEMORY and _may_be_large(dtype)
-    # The largest power of two that divides the dimension, within the limit.
+    # The largest power of two that divides the dimension, up to the limit.
     return min(64 if ample else 32, dim & -dim), 3 if ample else 2
 
 
 def _may_be_large(dtype: torch.dtype) -> bool:
-    """Exact float32 products hold their operands in registers, too; the interpreter has no registers."""
+    """Exact float32 products also keep their operands in registers; the interpreter has no registers."""
     return INTERPRETED or dtype != torch.float32
 
 
 def _pieces(patch_count: int) -> tuple[int, ...]:
-    """At most three powers of two, from 16 on, whose sum is little above the number of patches."""
+    """At most three powers of two, each at least 16, whose sum is slightly above the number of patches."""
     units = math.ceil(patch_count / 16)
     while units.bit_count() > 3:
         units += units & -units
@@ -103,8 +103,8 @@ def _pieces(patch_count: int) -> tuple[int, ...]:
 
 @lru_cache
 def _groups(tiles: int, label_count: int, multiprocessors: int) -> int:
-    """Groups of labels of a gate, each a program for each of `tiles`: the fewest that share the work evenly.
-    A program counts as one label more than it has, for its start and its part of the final sum."""
+    """Number of groups of labels of a gate, each a program for each of `tiles`: the fewest that balance the
+    work. A program counts as one label more than it has, for its start and its part of the final sum."""
     most = max(1, min(label_count, 4 * multiprocessors // max(1, tiles)))
 
     def cost(groups: int) -> int:
@@ -131,7 +131,8 @@ def _check(patch_tokens: Tensor) -> None:
 
 
 def decouple(patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """`sigrl.model.svfr.semantic_decoupling` with operands of `dtype`, no gradients, float32. Raises ValueError."""
+    """`model.svfr.semantic_decoupling` with operands of `dtype`, without gradients, float32. Raises
+    ValueError."""
     _check(patch_tokens)
     batch, patches, dim = patch_tokens.shape
     label_blocks = math.ceil(len(label_embeddings) / LABELS)
@@ -156,7 +157,7 @@ def decouple(patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor, dty
 
 
 def label_gate(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """`sigrl.model.svfr.label_gate` with operands of `dtype`, without gradients, float32. Raises ValueError."""
+    """`model.svfr.label_gate` with operands of `dtype`, without gradients, float32. Raises ValueError."""
     _check(patch_tokens)
     batch, patches, dim = patch_tokens.shape
     label_count = label_queries.shape[1]

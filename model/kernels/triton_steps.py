@@ -1,6 +1,6 @@
 """SVFR's attentions on a GPU: fused forward passes, and gradients without a stored attention.
 
-Imports triton, which torch's CUDA wheels bring along: import this only where a GPU is to be used.
+This imports triton, which comes with torch's CUDA wheels, so import it only if a GPU is used.
 """
 
 from collections.abc import Callable
@@ -21,19 +21,19 @@ Gradients = Callable[[Tensor, Tensor, Tensor, Tensor, torch.dtype], AttentionGra
 
 
 class TritonSteps:
-    """`sigrl.model.svfr.Steps` in fused kernels, with gradients; results are float32.
+    """`sigrl.model.svfr.Steps` as fused kernels, with gradients; results are float32.
 
-    Takes float32 or bfloat16 tensors on a CUDA device, D a multiple of 16, at most 1024 patches. Memory
-    besides inputs and results does not grow with the number of labels. Equal inputs give equal results.
+    Takes float32 or bfloat16 tensors on a CUDA device, D a multiple of 16, and at most 1024 patches. Memory
+    beside inputs and results does not grow with the number of labels. Results are deterministic.
     """
 
     def __init__(self, dtype: torch.dtype = torch.bfloat16) -> None:
-        """`dtype` of the operands of matrix products, the sums being float32 always. With float32 the results
-        are those of `sigrl.model.svfr.StreamedSteps`, far slower: to check against."""
+        """`dtype` is that of the operands of matrix products; sums are always float32. With float32 the
+        results equal those of `sigrl.model.svfr.StreamedSteps` but are far slower, for checking."""
         self._dtype = dtype
 
     def decouple(self, patch_tokens: Tensor, label_embeddings: Tensor, weight: Tensor) -> Tensor:
-        """As `sigrl.model.svfr.semantic_decoupling`. Raises ValueError for what the class does not take."""
+        """As `sigrl.model.svfr.semantic_decoupling`. Raises ValueError for unsupported inputs."""
         return _apply(
             triton_launch.decouple,
             decoupling_gradients,
@@ -44,7 +44,7 @@ class TritonSteps:
         )
 
     def gate(self, patch_tokens: Tensor, label_queries: Tensor, weight: Tensor) -> Tensor:
-        """As `sigrl.model.svfr.label_gate`. Raises ValueError for what the class does not take."""
+        """As `sigrl.model.svfr.label_gate`. Raises ValueError for unsupported inputs."""
         return _apply(
             triton_launch.label_gate, gate_gradients, patch_tokens, label_queries, weight, self._dtype
         )

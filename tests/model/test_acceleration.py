@@ -52,7 +52,7 @@ def test_int8_is_refused_on_a_gpu():
 
 def test_compiling_without_a_compiler_is_refused_at_once(model, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(ValueError, match="no-such-compiler is not here"):
+    with pytest.raises(ValueError, match="no-such-compiler is not installed"):
         accelerate(model, 64, CPU, "float32", compiled=True)
 
 

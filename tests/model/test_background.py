@@ -76,5 +76,5 @@ def test_scores_that_depend_on_company_cannot_be_calibrated(make, make_calibrate
     config = load_bundle(make_calibrated("sigrl")).manifest.calibration
     files = read_files(make("mkt-published"))
     description = files.manifest.model_copy(update={"calibration": config})
-    with pytest.raises(ValueError, match="have no calibration"):
+    with pytest.raises(ValueError, match="cannot be calibrated"):
         make_files(description, {**files.contents, CALIBRATION: b""})

@@ -159,7 +159,7 @@ def test_any_joint_space_has_room_for_the_heads():
         module = BiLevelAttention(embed_dim)
         assert module(torch.randn(2, 4, embed_dim), torch.randn(2, embed_dim), (2, 2)).shape[2] == embed_dim
     assert module.fusion.in_features == 512
-    with pytest.raises(ValueError, match="a width of 12 cannot be shared by 8 heads"):
+    with pytest.raises(ValueError, match="a width of 12 cannot be divided among 8 heads"):
         RegionContext(12)
 
 

@@ -259,7 +259,7 @@ def test_file_names_cannot_leave_the_directory(copy, name):
 def test_tensors_must_be_the_models(copy):
     stored = load_file(copy / "model.safetensors")
     change_tensors(copy, lambda tensors: tensors.update(extra=torch.ones(1)))
-    refuse(copy, "holds 1 tensors that are not the model's, the first `extra`")
+    refuse(copy, "contains 1 tensors that are not the model's, the first `extra`")
     cases = [
         ("head.bias", None, "lacks 1 tensors"),
         ("backbone.text.projection.weight.scale", None, "expected torch.float32"),

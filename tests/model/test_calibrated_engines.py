@@ -137,7 +137,7 @@ def test_the_calibration_is_kept_with_packed_labels(load):
     arrays = engine.pack_labels(labels)
     np.testing.assert_array_equal(engine.unpack_labels(arrays).calibration, labels.calibration)
     del arrays["calibration"]
-    with pytest.raises(ValueError, match="no label features"):
+    with pytest.raises(ValueError, match="not label features"):
         engine.unpack_labels(arrays)
 
 

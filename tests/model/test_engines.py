@@ -187,5 +187,5 @@ def test_arrays_that_are_no_pack_are_refused(engine):
     for change in (np.float64, lambda array: array[:, 1:]):
         wrong.append({name: change(array) for name, array in arrays.items()})
     for each in wrong:
-        with pytest.raises(ValueError, match="no label features"):
+        with pytest.raises(ValueError, match="not label features"):
             engine.unpack_labels(each)

@@ -125,9 +125,9 @@ def test_tokens_are_averaged_by_squares():
 
 
 def test_an_evidence_head_needs_its_configuration():
-    with pytest.raises(ValueError, match="belongs to the kind"):
+    with pytest.raises(ValueError, match="belongs to heads of that kind"):
         HeadConfig(kind="evidence")
-    with pytest.raises(ValueError, match="belongs to the kind"):
+    with pytest.raises(ValueError, match="belongs to heads of that kind"):
         HeadConfig(kind="mkt", evidence=CONFIG)
     with pytest.raises(ValueError, match="context"):
         HeadConfig(kind="evidence", form="published", evidence=CONFIG)

@@ -105,7 +105,7 @@ def test_gradients_reach_the_prompt(make_backbone):
 def test_several_prompts_cannot_be_learned(make_backbone):
     learned, _ = make_backbone()
     values = learned.config.model_dump() | {"prompts": (PROMPT, "a {label}")}
-    with pytest.raises(ValueError, match="a learned prompt is one"):
+    with pytest.raises(ValueError, match="only a single prompt can be learned"):
         type(learned.config).model_validate(values)
 
 

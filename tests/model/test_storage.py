@@ -75,7 +75,7 @@ def test_packed_tensors_share_no_memory():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e5])
 def test_values_that_cannot_be_kept_are_refused(value):
-    with pytest.raises(ValueError, match="`m` holds values"):
+    with pytest.raises(ValueError, match="`m` contains values"):
         pack({"m": torch.full((2, 2), value)}, nothing)
 
 

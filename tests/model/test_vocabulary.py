@@ -138,7 +138,7 @@ def test_names_in_other_languages_are_by_language_tag() -> None:
     ).labels[0]
     assert dict(label.translations) == {"de": "Hund", "pt-BR": "cão"}
     for language in ("German", "", "d", "de_DE", "DE", "de-" + "a" * 9):
-        with pytest.raises(VocabularyError, match="is no language"):
+        with pytest.raises(VocabularyError, match="is not a language"):
             Vocabulary.from_json(json.dumps([{"name": "dog", "translations": {language: "Hund"}}]))
     with pytest.raises(VocabularyError, match="empty"):
         Vocabulary.from_json('[{"name": "dog", "translations": {"de": " "}}]')

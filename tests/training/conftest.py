@@ -1,4 +1,4 @@
-"""A COCO folder of 24 photographs made on the spot, and towers small enough to train within a test."""
+"""A COCO folder of 24 generated photographs, and towers small enough to train within a test."""
 
 import json
 import sys
@@ -33,7 +33,8 @@ PHOTOGRAPHS = 24
 
 
 def write_split(root: Path, split: str, seed: int) -> None:
-    """Half of the labels in each photograph, each label as a square of its colour in a place of its own."""
+    """Draws half of the labels into each photograph, each label as a square of its own colour and
+    position."""
     random = np.random.RandomState(seed)
     (root / split).mkdir(parents=True)
     (root / "annotations").mkdir(exist_ok=True)
@@ -93,10 +94,10 @@ def config(coco_root: Path, tiny_description: Description, cache: Path) -> Train
 
 @pytest.fixture(scope="session")
 def lite_config(config: TrainingConfig) -> TrainingConfig:
-    """The towers that ship, at 64 pixels, for the tests that have the extra `pretrain`."""
+    """The bundled towers at 64 pixels, for the tests that have the extra `pretrain`."""
     shipped = load_config(CONFIGS / "bundled_unseen.yaml").pretrain
     vision = shipped.backbone.vision | {"image_size": 64}
-    # Principal components of a few texts: there are no more of them than texts.
+    # Principal components of a few texts; there are at most as many as texts.
     backbone = shipped.backbone.model_copy(update={"vision": vision, "embed_dim": 32})
     settings = shipped.model_copy(
         update={
@@ -112,7 +113,7 @@ def lite_config(config: TrainingConfig) -> TrainingConfig:
 
 @pytest.fixture(scope="session")
 def config_file(tmp_path_factory: pytest.TempPathFactory, config: TrainingConfig) -> Path:
-    """`config` on disk. JSON is YAML too."""
+    """`config` as a file; JSON is valid YAML."""
     path = tmp_path_factory.mktemp("configuration") / "tiny.yaml"
     path.write_text(config.model_dump_json(indent=2))
     return path
@@ -122,7 +123,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory, config: TrainingConfig
 def towers(
     tmp_path_factory: pytest.TempPathFactory, tiny_description: Description, tokenizer_definition: bytes
 ) -> Path:
-    """A bundle as `pretrain` writes them: the `mkt` head, here on random towers. Do not change it."""
+    """A bundle as `pretrain` writes it: the `mkt` head, here on random towers. Do not change it."""
     description = tiny_description.model_copy(update={"head": HeadConfig(kind="mkt", top_k=2)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -140,7 +141,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pretrain_packages() -> None:
-    """Skips the tests of what starts from registry packages where the extra `pretrain` is not installed."""
+    """Skips tests that start from registry packages if the extra `pretrain` is not installed."""
     try:
         minilm_tokenizer()
         package_file(
@@ -155,7 +156,7 @@ def pretrain_packages() -> None:
 def sigrl_train(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """`sigrl_train(*arguments)` runs the command in this process and gives (status, stdout, stderr)."""
+    """`sigrl_train(*arguments)` runs the command in this process and returns (status, stdout, stderr)."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["sigrl-train", *map(str, arguments)])

@@ -1,4 +1,4 @@
-"""A data set in NUS-WIDE's layout, made on the spot, and bundles to start from, with a ViT of four blocks."""
+"""A generated data set in NUS-WIDE's layout, and bundles to start from, with a ViT of four blocks."""
 
 import os
 import pickle
@@ -50,7 +50,7 @@ def write_dataset(root: Path) -> None:
 
 
 def write_start(directory: Path, head: HeadConfig, tokenizer: bytes | None, **backbone: Any) -> Path:
-    """A bundle of random towers; without a tokenizer.json with CLIP's text tower."""
+    """A bundle of random towers; without a tokenizer.json it has CLIP's text tower."""
     text = {"width": 16, "heads": 2, "layers": 1} if tokenizer is None else None
     towers = {
         "embed_dim": 16,
@@ -74,13 +74,13 @@ def write_start(directory: Path, head: HeadConfig, tokenizer: bytes | None, **ba
 
 
 def changed(config: Any, **changes: Any) -> Any:
-    """The configuration with other values, those of `loop` one by one."""
+    """The configuration with other values; those of `loop` are replaced one by one."""
     loop = config.loop.model_copy(update=changes.pop("loop", {}))
     return config.model_copy(update={"loop": loop, **changes})
 
 
 def killed_at_write(number: int, run: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a process of its own: `run`, killed when its state is put on disk for the `number`-th time."""
+    """Runs `run` in a separate process and kills it when its state is written for the `number`-th time."""
     original, calls = os.replace, []
 
     def replace(source: Path, target: Path) -> None:

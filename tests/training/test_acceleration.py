@@ -1,4 +1,4 @@
-"""Fused kernels and recomputed activations: the step that is trained stays the same."""
+"""Fused kernels and recomputed activations do not change the training step."""
 
 import sys
 
@@ -62,7 +62,7 @@ def steps_of(task: OpenVocabularyTask, **loop) -> tuple[list[Tensor], dict[str, 
 
 
 def kept(task: OpenVocabularyTask) -> int:
-    """Bytes of a step's activations that wait for the backward pass."""
+    """Bytes of a step's activations that are kept for the backward pass."""
     inputs = batch(task.module.backbone.config.vision["image_size"])
     with SavedBytes(task.module) as saved:
         _output = task.training_step(task.module, inputs)
@@ -77,17 +77,17 @@ def test_recomputed_activations_change_nothing_and_are_not_kept(vision) -> None:
     assert same_losses == losses
     assert gradients.keys() == same_gradients.keys()
     assert all(torch.equal(same_gradients[name], one) for name, one in gradients.items())
-    # What is left is the head's.
+    # The rest belongs to the head.
     assert kept(recomputing) < 0.6 * kept(plain)
 
 
 def test_what_cannot_recompute_its_activations_is_refused() -> None:
     accelerator, loop = Accelerator(cpu=True), LoopConfig(checkpointing=True)
-    with pytest.raises(DataError, match="no tower"):
+    with pytest.raises(DataError, match="only towers"):
         fit_to_device(nn.Linear(2, 2), accelerator, loop)
     vision = {"timm_model_name": "dla46_c", "image_size": 32}
     tower = Backbone(BackboneConfig(embed_dim=8, vision=vision, text={"width": 8, "heads": 1, "layers": 1}))
-    with pytest.raises(DataError, match=r"not supported.*leave it out"):
+    with pytest.raises(DataError, match=r"not supported.*remove it"):
         fit_to_device(tower, accelerator, loop)
 
 
@@ -107,8 +107,8 @@ def test_without_triton_one_line_says_so(monkeypatch: pytest.MonkeyPatch, caplog
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_step_by_the_fused_kernels_is_the_readable_forms(precision, monkeypatch) -> None:
-    """In Triton's interpreter; the kernels' own products in float32, so that nothing hides in the rounding.
-    In bfloat16 both steps round, each in its way."""
+    """Runs in Triton's interpreter, with the kernels' products in float32, so that rounding hides nothing. In
+    bfloat16 the two steps round differently."""
     pytest.importorskip("triton", reason="Triton is for Linux on x86-64")
     from sigrl.model.kernels.triton_steps import TritonSteps
 

@@ -1,4 +1,4 @@
-"""`sigrl-train` as its users meet it: commands one after another, and one line for what they can mend."""
+"""`sigrl-train` as users see it: commands in sequence, and one line for errors that they can fix."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_fit_evaluate_and_record(sigrl_train, config_file: Path, towers: Path, t
     kept = load_bundle(recorded)
     general = measured.pop("evaluation")
     assert general["photographs"] == 24
-    # Photographs and their paths are no part of a bundle.
+    # Photographs and their paths are not part of a bundle.
     assert kept.manifest.provenance["metrics"] == measured
     assert kept.manifest.head == manifest.head
     for name, tensor in load_bundle(fitted).model.state_dict().items():
@@ -238,7 +238,7 @@ def test_a_bundle_is_measured_on_any_tasks_photographs(
 
 
 def test_a_report_needs_a_run(sigrl_train, tmp_path: Path) -> None:
-    assert "holds no run" in refused(sigrl_train, "report", tmp_path)
+    assert "has no run" in refused(sigrl_train, "report", tmp_path)
 
 
 def test_ones_own_photographs_in_three_commands(
@@ -253,7 +253,7 @@ def test_ones_own_photographs_in_three_commands(
     status, out, _ = sigrl_train("init", coco_root / "train2014", labels, "-o", config)
     assert status == 0
     assert f"sigrl-train fit --config {config}" in out
-    assert "is there already" in refused(sigrl_train, "init", coco_root, "-o", config)
+    assert "already exists" in refused(sigrl_train, "init", coco_root, "-o", config)
     config.write_text(config.read_text().replace("\nloop:", "\nloop:\n  workers: 0"))
     status, _, err = sigrl_train("check", "--config", config)
     assert status == 0, err

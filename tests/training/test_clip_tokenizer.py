@@ -1,4 +1,4 @@
-"""CLIP's tokenizer without open_clip gives open_clip's ids."""
+"""CLIP's tokenizer without open_clip returns open_clip's ids."""
 
 import numpy as np
 import pytest

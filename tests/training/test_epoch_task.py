@@ -1,4 +1,4 @@
-"""A task that works between epochs: what it keeps there is state of the run, and outlives a kill."""
+"""A task that works between epochs: its tensors are part of the run's state and survive a kill."""
 
 import multiprocessing
 import os
@@ -26,7 +26,7 @@ def _fresh_accelerator():
 
 
 class Guessing(TinyTask):
-    """Learns from guesses that it makes after each epoch; `opened`, `closed`: the epochs it heard of."""
+    """Learns from pseudo-labels that it makes after each epoch; `opened` and `closed` list the epochs."""
 
     def __init__(self, epochs: int) -> None:
         super().__init__(epochs)

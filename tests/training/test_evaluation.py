@@ -1,4 +1,4 @@
-"""What a bundle can do, worked out by hand on engines that know the answers."""
+"""Evaluation of a bundle, computed by hand with engines that know the answers."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_where_everything_is_known_the_measures_are_those_of_the_metrics() -> No
 
 
 def test_entries_that_nobody_knows_change_no_number() -> None:
-    """Two photographs of which half is known are, to every measure but the photographs', one."""
+    """Two photographs of which half is known equal one, to every measure except the number of photographs."""
     random = np.random.RandomState(0)
     scores, labels = random.randn(40, 12), np.where(random.rand(40, 12) < 0.5, 1, -1)
     half = np.arange(12) < 6
@@ -131,7 +131,7 @@ def test_labels_may_be_asked_for_in_other_words(engine: TorchEngine, coco_root: 
 
 
 def test_many_photographs_are_read_in_order(tmp_path: Path) -> None:
-    """By processes beside this one."""
+    """With loader processes."""
 
     class Red:
         preprocessing = Preprocessing(image_size=16, mean=(0, 0, 0), std=(1, 1, 1))

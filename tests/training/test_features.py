@@ -1,4 +1,4 @@
-"""The cache of what frozen modules give."""
+"""The cache of frozen modules' outputs."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def paths(coco_root: Path) -> list[Path]:
 
 
 class Counting:
-    """The mean colour of each photograph, times a module's weight; counts photographs."""
+    """The mean colour of each photograph times a module's weight; counts the photographs."""
 
     def __init__(self, fail_after: int = 1000) -> None:
         self.module = nn.Linear(1, 1)

@@ -1,4 +1,4 @@
-"""What training starts from."""
+"""The initial weights of training."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def test_an_absent_package_is_told_with_its_extra() -> None:
 
 
 def test_an_absent_file_is_told() -> None:
-    with pytest.raises(DataError, match=r"numpy does not hold no/such\.file"):
+    with pytest.raises(DataError, match=r"numpy does not contain no/such\.file"):
         package_file("numpy", "no/such.file")
 
 

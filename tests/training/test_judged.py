@@ -1,4 +1,4 @@
-"""The photographs that a model knows best and worst."""
+"""The photographs that a model tags best and worst."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ import numpy as np
 
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.measures.best_and_worst import best_and_worst
-from sigrl.training.measures.report import JudgedPhotograph
+from sigrl.training.measures.report import EvaluatedPhotograph
 
 
 def judge(scores: list[list[float]], labels: list[list[int]]) -> tuple[list[int], list[int]]:
-    best, worst = judged(scores, labels)
+    best, worst = rank(scores, labels)
     return [int(one.path.stem) for one in best], [int(one.path.stem) for one in worst]
 
 
-def judged(
+def rank(
     scores: list[list[float]], labels: list[list[int]]
-) -> tuple[list[JudgedPhotograph], list[JudgedPhotograph]]:
+) -> tuple[list[EvaluatedPhotograph], list[EvaluatedPhotograph]]:
     matrix = np.array(labels, dtype=np.int8)
     paths = tuple(Path(f"{number}.jpg") for number in range(len(labels)))
     names = tuple("abcdefgh"[: matrix.shape[1]])
@@ -43,7 +43,7 @@ def test_photographs_that_cannot_be_wrong_are_left_out() -> None:
 
 
 def test_a_photograph_is_shown_with_its_labels_and_first_tags() -> None:
-    ((photograph,), _) = judged([[1.0, 6, 2, 3, 4, 5, 7]], [[1, -1, 1, 0, -1, 1, 0]])
+    ((photograph,), _) = rank([[1.0, 6, 2, 3, 4, 5, 7]], [[1, -1, 1, 0, -1, 1, 0]])
     assert photograph.true_labels == ["a", "c", "f"]
     assert [(tag.label, tag.holds) for tag in photograph.tags] == [
         ("g", None),
@@ -53,5 +53,5 @@ def test_a_photograph_is_shown_with_its_labels_and_first_tags() -> None:
         ("d", None),
     ]
     assert photograph.tags[0].probability == 0.7
-    # b f e c a, without what nobody knows.
+    # b f e c a, without the unknown ones.
     assert photograph.average_precision == 100 * (1 / 2 + 2 / 4 + 3 / 5) / 3

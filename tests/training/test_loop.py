@@ -1,4 +1,5 @@
-"""The loop on a task of a few numbers: killed at any moment, in two processes, in parts, to its end."""
+"""The loop on a task of a few numbers: killed at any moment, in two processes, in several passes, to its
+end."""
 
 import json
 import math
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def _fresh_accelerator():
-    """A program has one for its life; here each test is a program."""
+    """A program has one accelerator for its lifetime; here each test counts as a program."""
     yield
     AcceleratorState._reset_state(True)
 
@@ -42,7 +43,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def in_a_process(function: Callable[[], object]) -> int | None:
-    """Status of a forked process: minus the signal where one killed it."""
+    """Exit status of a forked process: minus the signal if one killed it."""
     process = multiprocessing.get_context("fork").Process(target=function)
     process.start()
     process.join(120)
@@ -50,7 +51,8 @@ def in_a_process(function: Callable[[], object]) -> int | None:
 
 
 def assert_same(one: Path, other: Path) -> None:
-    """Bit for bit: weights, moments, averages, position, best weights, and what was logged but the speed."""
+    """Exactly equal weights, moments, averages, position, best weights and logged values except for the
+    speed."""
     for name in (STATE, BEST):
         (ours, our_content), (theirs, their_content) = read_state(one / name), read_state(other / name)
         assert ours.keys() == theirs.keys()
@@ -70,7 +72,7 @@ def metrics(directory: Path) -> list[dict[str, float]]:
 
 
 def killed_at(moment: str, place: int, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs until `moment` has come `place` times before, and kills itself there."""
+    """Runs until `moment` has occurred `place` times, and then kills itself."""
     task = TinyTask(3)
 
     def kill_at_its_place(count: int) -> None:
@@ -240,13 +242,13 @@ def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
 
 
 def test_another_runs_directory_is_refused(uninterrupted: Path) -> None:
-    with pytest.raises(DataError, match="holds a run with another `loop`: name a new directory"):
+    with pytest.raises(DataError, match="has a run with another `loop`: name a new directory"):
         run(uninterrupted, batch_size=4)
 
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"state\.safetensors holds no state of a training run"):
+    with pytest.raises(DataError, match=r"state\.safetensors is not the state of a training run"):
         run(tmp_path)
 
 
@@ -254,7 +256,7 @@ def test_a_state_of_other_weights_is_refused(uninterrupted: Path, tmp_path: Path
     tensors, content = read_state(uninterrupted / STATE)
     tensors["module/0.weight"] = tensors["module/0.weight"][:2]
     write_state(tmp_path / STATE, tensors, content)
-    with pytest.raises(DataError, match="weights are not this model's"):
+    with pytest.raises(DataError, match="saved weights do not fit this model"):
         run(tmp_path)
 
 
@@ -267,17 +269,17 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_too_few_photographs_for_a_batch_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="26 photographs make no batch of 27"):
+    with pytest.raises(DataError, match="26 photographs do not fill a batch of 27"):
         run(tmp_path, batch_size=27)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a batch of 8 cannot be shared out over 3 passes in 1 processes"):
+    with pytest.raises(ValueError, match="a batch of 8 cannot be divided into 3 passes in 1 processes"):
         run(tmp_path, passes=3)
 
 
 def test_every_setting_of_a_run_is_part_of_what_it_is(uninterrupted: Path) -> None:
-    """But those that change nothing in what comes out."""
+    """Except for settings that do not affect the result."""
     kept = read_state(uninterrupted / STATE)[1]["identity"]["loop"]
     assert LoopConfig.model_fields.keys() - kept.keys() == {
         "workers",

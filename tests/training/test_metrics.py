@@ -1,4 +1,4 @@
-"""The measures, held against scikit-learn and against numbers worked out by hand."""
+"""The measures, compared with scikit-learn and with numbers computed by hand."""
 
 import numpy as np
 import pytest
@@ -35,8 +35,8 @@ def test_average_precision_is_scikit_learns() -> None:
     arrays.arrays(np.float32, (12, 3), elements=st.sampled_from([0.0, 1.0])),
 )
 def test_ties_are_broken_against_us(scores: np.ndarray, targets: np.ndarray) -> None:
-    """So average precision is the least that any order of equal scores gives, and no more than
-    scikit-learn's, which takes equal scores as one."""
+    """So average precision is the minimum over all orders of equal scores, and not above scikit-learn's,
+    which treats equal scores as one."""
     found = average_precision(scores, targets)
     for column in range(3):
         if targets[:, column].any():
@@ -138,7 +138,7 @@ def test_errors_of_two_labels_may_cancel_in_the_overall_calibration_error() -> N
 
 @pytest.mark.parametrize(("probability", "upper"), [(0.2, 0.25), (0.6, 0.65), (1.0, 0.95)])
 def test_a_probability_on_an_edge_belongs_to_the_upper_bin(probability: float, upper: float) -> None:
-    """Two probabilities of one bin cancel; of two bins they do not."""
+    """Two opposite errors in one bin cancel; in two bins they do not."""
     for kind in (np.float32, np.float64):
         pair = np.array([[probability], [upper]], dtype=kind)
         found = expected_calibration_error(pair, np.array([[0], [1]]))

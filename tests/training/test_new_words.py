@@ -1,4 +1,4 @@
-"""From labelled words to words that nobody labelled."""
+"""New words are calibrated from labelled words."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_labels_left_out_tell_what_new_words_are_worth():
     scores, labels, background = draw(list(np.linspace(-8, 2, 24)))
     moved = leave_labels_out(scores, labels, background, EXPECTED)
     assert moved.as_new_words < 2 < moved.as_they_come
-    # A checkpoint whose logits are probabilities, of words more and less frequent.
+    # A checkpoint whose logits are probabilities, with words of different frequency.
     rng = np.random.default_rng(2)
     logits = (rng.normal(0, 2, (4000, 24)) + np.linspace(-7, 2, 24)).astype(np.float32)
     holds = np.where(rng.random(logits.shape) < 1 / (1 + np.exp(-logits)), 1, -1).astype(np.int8)

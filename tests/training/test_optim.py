@@ -106,7 +106,7 @@ def test_a_text_towers_blocks_are_not_the_image_towers() -> None:
 
 
 def test_every_parameter_of_a_clip_tower_has_its_place() -> None:
-    """open_clip's own names, in case it renames."""
+    """open_clip's own names, in case they change."""
     with torch.device("meta"):
         tower = VisionTransformer(32, 16, 8, layers=3, heads=2, mlp_ratio=4, output_dim=8)
     prefixed = {f"backbone.visual.{name}": one for name, one in tower.named_parameters()}

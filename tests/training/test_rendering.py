@@ -1,4 +1,4 @@
-"""What tables show of an evaluation."""
+"""The tables of an evaluation."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What pretraining is taught, on made-up towers."""
+"""The targets of pretraining, on artificial towers."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""The image tower in two parts gives what it gives whole."""
+"""The image tower in two parts computes the same as the whole."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_the_two_parts_are_the_trunk(tiny_model: TaggingModel, frozen_blocks: in
 def test_cached_outputs_are_the_backbones(
     config: TrainingConfig, towers: Path, coco_root: Path, cache: Path
 ) -> None:
-    """Within what bfloat16 and float16 lose."""
+    """Equal up to the rounding of bfloat16 and float16."""
     backbone = load_bundle(towers).model.backbone
     paths = sorted((coco_root / "val2014").iterdir())
     outputs = tower_outputs(backbone, paths, config.pretrain, cache)

@@ -21,7 +21,7 @@ PHOTOGRAPHS = 26
 
 
 class Numbers(Dataset[tuple[Tensor, Tensor]]):
-    """Random inputs with random augmentation, and what a fixed matrix makes of them."""
+    """Random inputs with random augmentation, and targets from a fixed matrix."""
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(1)
@@ -37,15 +37,15 @@ class Numbers(Dataset[tuple[Tensor, Tensor]]):
 
 
 class SharedNoise(nn.Module):
-    """Dropout of whole features, the same for all photographs, as the label graph's is."""
+    """Dropout of whole features, the same for all photographs, like that of the label graph."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         return hidden * nn.functional.dropout(torch.ones(hidden.shape[1]), 0.3, self.training)
 
 
 class TinyTask:
-    """See `sigrl.training.loop.task.Task`. `on_step` and `on_evaluate` are called first, with how often before;
-    `scores` are what `evaluate` says in place of what it measures."""
+    """See `training.loop.task.Task`. `on_step` and `on_evaluate` are called first, with the number of earlier
+    calls; `scores` replace the measurements of `evaluate`."""
 
     measure = "score"
 
@@ -79,7 +79,7 @@ class TinyTask:
 
 
 def kill() -> None:
-    """As a power cut would: nothing of the process runs any more."""
+    """Kills the process like a power cut."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

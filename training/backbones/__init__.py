@@ -1,1 +1,1 @@
-"""Image and text towers in training: where they start, and their features."""
+"""Image and text towers in training: their initial weights and their features."""

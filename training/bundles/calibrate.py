@@ -1,4 +1,4 @@
-"""`sigrl-train calibrate`: a bundle with a background set, on which any label is calibrated."""
+"""`sigrl-train calibrate`: adds a background set to a bundle, so that any label can be calibrated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,35 +32,35 @@ from sigrl.training.measures.evaluation import encode_photographs
 
 BACKGROUND_PHOTOGRAPHS = 400
 LABELLED_PHOTOGRAPHS = 1200
-"""Drawn by lot of those at hand; the background set are the first of them."""
+"""Drawn at random from the photographs; the first of them are the background set."""
 LEAST_PHOTOGRAPHS = 20
 LEAST_POSITIVES = 5
-"""Photographs that show a label, for it to count."""
+"""Photographs that a label must apply to in order to count."""
 LEAST_NEW_LABELS = 10
-"""So many labels that the checkpoint was not trained with say more of new words than all others."""
+"""With at least this many labels that the checkpoint was not trained on, only those are used for the fit."""
 COMMON_NAMES = 200
 EVEN_THRESHOLD = 0.3
-"""Default threshold of a checkpoint whose own logits were no probabilities."""
+"""Default threshold of a checkpoint whose own logits were not probabilities."""
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A bundle that can be written, and what it rests on."""
+    """A bundle ready to be written, and how it was calibrated."""
 
     files: BundleFiles
     new_words: NewWords
     trained_labels: tuple[str, ...]
-    """Labels whose logits are kept as they come."""
+    """Labels whose logits are kept as they are."""
     left_out: LeftOut | None
-    """None where no label was counted."""
+    """None if no label counted."""
 
 
 def find_photographs(folder: Path, annotation: Path | None) -> LabelledPhotographs:
-    """All photographs below `folder`; with an annotation those that it names, and their labels.
+    """All photographs below `folder`; with an annotation, those that it names, with their labels.
 
-    An annotation is a .json of COCO's (instances), or a .csv or .jsonl of `sigrl.model.labelled_files`. Raises
-    DataError for anything else, and where there are too few photographs.
+    An annotation is a .json in COCO's format (instances), or a .csv or .jsonl of
+    `sigrl.model.labelled_files`. Raises DataError for anything else, and if there are too few photographs.
     """
     if annotation is None:
         paths = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES))
@@ -71,21 +71,21 @@ def find_photographs(folder: Path, annotation: Path | None) -> LabelledPhotograp
         found = read_folder(folder, annotation)
     if len(found) < LEAST_PHOTOGRAPHS:
         raise DataError(
-            f"{folder} holds {len(found)} photographs: name a folder of at least {LEAST_PHOTOGRAPHS}, better "
-            f"{BACKGROUND_PHOTOGRAPHS}, that show what people usually photograph"
+            f"{folder} has {len(found)} photographs: name a folder with at least {LEAST_PHOTOGRAPHS}, better "
+            f"{BACKGROUND_PHOTOGRAPHS}, photographs of everyday scenes"
         )
     return found
 
 
 def calibrate(path: Path, photographs: LabelledPhotographs, source: str) -> Calibrated:
-    """The bundle in directory `path` with a background set drawn from `photographs`; `source` says where
-    these are from. Raises BundleError and DataError."""
+    """The bundle in directory `path` with a background set drawn from `photographs`; `source` names their
+    origin. Raises BundleError and DataError."""
     files = read_files(path)
     description: Description = files.manifest
     if not description.head.independent_scores:
         raise DataError(
             f"{path} has its head in the published form, whose scores depend on the other labels asked for: "
-            "only bundles in the context form are calibrated"
+            "only bundles in the context form can be calibrated"
         )
     order = np.random.RandomState(_SEED).permutation(len(photographs))
     drawn = photographs.select(
@@ -93,7 +93,7 @@ def calibrate(path: Path, photographs: LabelledPhotographs, source: str) -> Cali
     )
     counted = (drawn.labels == 1).sum(axis=0) >= LEAST_POSITIVES
     names = tuple(np.array(drawn.label_names)[counted].tolist())
-    # In float32, so that the numbers are the same on every machine.
+    # In float32, so that every machine computes the same numbers.
     engine = TorchEngine.load(path, precision="float32")
     photographs_kept, scores = _run(engine, drawn.image_paths, (*names, *common_names(COMMON_NAMES, names)))
     first = scores[:BACKGROUND_PHOTOGRAPHS]
@@ -140,7 +140,7 @@ def _run(engine: TorchEngine, paths: Sequence[Path], names: Sequence[str]) -> tu
 
 
 def _text_features(engine: TorchEngine, names: Sequence[str]) -> Array:
-    """[K, D]"""
+    """Label embeddings [K, D]."""
     if not names:
         return np.zeros((0, engine.manifest.backbone.embed_dim), np.float32)
     features: Array = engine.encode_labels(Vocabulary.from_names(names)).label_embeddings.cpu().numpy()

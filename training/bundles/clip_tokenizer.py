@@ -11,11 +11,11 @@ WORD_END = "</w>"
 
 
 def clip_tokenizer_definition(context_length: int) -> bytes:
-    """Content of a `tokenizer.json` that gives the ids of open_clip's `SimpleTokenizer`, for texts cleaned as
-    `sigrl.model.tokenizer.ClipTokenizer` cleans them.
+    """The content of a `tokenizer.json` that returns the ids of open_clip's `SimpleTokenizer`, for texts
+    cleaned as `sigrl.model.tokenizer.ClipTokenizer` cleans them.
 
-    Two kinds of text differ: a special token written out right after a punctuation mark, and letters too new
-    for the Unicode tables of the `tokenizers` library.
+    Two kinds of text differ: a special token written right after a punctuation mark, and letters too new for
+    the Unicode tables of the `tokenizers` library.
     """
     published = SimpleTokenizer(context_length=context_length)
     merges = sorted(published.bpe_ranks, key=published.bpe_ranks.__getitem__)

@@ -1,4 +1,4 @@
-"""`sigrl-train import`: weights that others trained, as a bundle."""
+"""`sigrl-train import`: turns weights that others trained into a bundle."""
 
 import hashlib
 import math
@@ -22,21 +22,23 @@ from sigrl.training.backbones.weight_files import WeightsError, read_tensors
 from sigrl.training.bundles.provenance import commit
 
 Progress = Callable[[str, int, int], None]
-"""Gets what comes next, and how many of how many steps are done."""
+"""Called with the next step's name, the number of steps done and the number of all steps."""
 
 CLIP_PROMPT = "a photo of a {label}."
 PUBLISHED_CLIP = "ViT-B-16/openai"
-"""What MKT and SigRL were trained from; their label embeddings are its text tower's, as it came."""
+"""The CLIP that MKT and SigRL were trained from; their label embeddings are those of its original text
+tower."""
 PUBLISHED_PREPROCESSING = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-"""ImageNet's statistics, as in their training. Their evaluation shows the tower the inner 7/8 of the short
-side; here it sees the whole."""
+"""ImageNet's statistics, as in their training. Their evaluation crops to the inner 7/8 of the short side;
+here the tower sees the whole photograph."""
 
 MATCH = 0.25
-"""Cosine of photograph and text from which on a label counts as present. CLIP itself only compares texts with
-one another; its matching pairs lie around this value, more or less by model, so this is a start and no
-calibration."""
+"""The cosine of photograph and text at which a label counts as present. CLIP itself only compares texts with
+one another. Its matching pairs lie near this value, depending on the model, so it is a starting point and not
+a calibration."""
 TWO_DEVIATIONS = 0.88
-"""Published form: probability of a label two deviations above the mean of all labels of the photograph."""
+"""Published form: the probability of a label two deviations above the mean of all labels of the
+photograph."""
 
 _STEPS = 3
 
@@ -67,16 +69,16 @@ class PublishedWeights:
 def import_open_clip(
     source: OpenClipSource, file: Path, kind: ZeroShotHead, output: Path, progress: Progress
 ) -> Bundle:
-    """Writes the bundle of a CLIP, `file` holding its weights, with a head that needs no training.
+    """Writes the bundle of a CLIP, whose weights are in `file`, with a head that needs no training.
 
-    A logit is CLIP's own: its scale times the cosine, plus its bias; a CLIP without one gets the bias that
-    puts `MATCH` at a probability of 0.5. The `mkt` head shares the scale between the image embedding and the
-    best patches. Raises WeightsError, and BundleError as `save_bundle` does.
+    The logit is CLIP's own: its scale times the cosine, plus its bias. A CLIP without a bias gets the one
+    that gives `MATCH` a probability of 0.5. The `mkt` head shares the scale between the image embedding and
+    the best patches. Raises WeightsError, and BundleError as `save_bundle` does.
     """
     progress("reading the weights", 0, _STEPS)
     tensors = rename(source, read_tensors(file))
     if "logit_scale" not in tensors:
-        raise WeightsError(f"{file} has no `logit_scale`: it holds towers, but no whole CLIP")
+        raise WeightsError(f"{file} has no `logit_scale`: it contains towers, but not a whole CLIP")
     log_scale = tensors.pop("logit_scale").float().reshape(())
     bias = tensors.pop("logit_bias", -MATCH * log_scale.exp()).float().reshape(())
     head = {"log_global_scale": log_scale, "bias": bias}
@@ -90,13 +92,13 @@ def import_open_clip(
         preprocessing=source.preprocessing,
         default_threshold=0.5,
         provenance=_provenance(command, source, {file: source.url(file)}, progress)
-        | {"calibration": f"none: {MATCH} of cosine, or the model's own bias, is a probability of 0.5"},
+        | {"calibration": f"none: a cosine of {MATCH}, or the model's own bias, gives a probability of 0.5"},
     )
     return _save(output, description, source, tensors, head, progress)
 
 
 def read_published(kind: PublishedKind, file: Path) -> PublishedWeights:
-    """Reads a `.pth` of MKT or SigRL. Raises WeightsError when it is none, or one of the other."""
+    """Reads a `.pth` of MKT or SigRL. Raises WeightsError if it is neither, or not of the given kind."""
     try:
         weights = map_reference_weights(read_tensors(file))
     except ValueError as error:
@@ -104,7 +106,7 @@ def read_published(kind: PublishedKind, file: Path) -> PublishedWeights:
     if bool(weights.head) != (kind is PublishedKind.sigrl):
         other = PublishedKind.sigrl if weights.head else PublishedKind.mkt
         holds = "SigRL's head" if weights.head else "no head of SigRL's"
-        raise WeightsError(f"{file} holds {holds}: import it by --published {other}")
+        raise WeightsError(f"{file} has {holds}: import it with --published {other}")
     return PublishedWeights(kind, file, weights)
 
 
@@ -113,8 +115,9 @@ def import_published(
 ) -> Bundle:
     """Writes the bundle of a published checkpoint, with its head in the published form.
 
-    Such a checkpoint has no text tower: it comes from `source`, the CLIP it was trained from, OpenAI's with
-    QuickGELU, whose weights are in `file`. Raises WeightsError, and BundleError as `save_bundle` does.
+    Such a checkpoint has no text tower. The text tower is taken from `source`, the CLIP that the checkpoint
+    was trained from (OpenAI's with QuickGELU), whose weights are in `file`. Raises WeightsError, and
+    BundleError as `save_bundle` does.
     """
     progress("reading the weights", 0, _STEPS)
     clip = rename(source, read_tensors(file))
@@ -137,7 +140,8 @@ def import_published(
 
 
 def _image_size(source: OpenClipSource, tower: Mapping[str, Tensor]) -> int:
-    """Pixels that a tower was trained at: its position table has a row for each patch, and one more."""
+    """The image size in pixels that a tower was trained at: its position table has one row per patch, plus
+    one."""
     positions, patches = tower.get("visual.positional_embedding"), tower.get("visual.conv1.weight")
     if positions is None or patches is None:
         return source.preprocessing.image_size
@@ -156,7 +160,7 @@ def _provenance(
             )
     return {
         "weights": weights,
-        # open_clip's tables say where weights are, and nothing of their licences.
+        # open_clip's tables say where weights are, but not under which licence.
         "licence": f"as their publisher says: {source.page or 'see where the file came from'}",
         "commands": [command],
         "commit": commit(),
@@ -183,8 +187,8 @@ def _save(
 
 
 def _check(tensors: Mapping[str, Tensor], description: Description, architecture: str) -> None:
-    """Raises WeightsError unless names and shapes are the described model's: `save_bundle` would refuse them
-    too, but cannot know that the user named another architecture."""
+    """Raises WeightsError unless the names and shapes are those of the described model. `save_bundle` would
+    refuse them too, but it cannot know that the user named another architecture."""
     with torch.device("meta"):
         expected = TaggingModel(description.backbone, description.head).state_dict()
     differences = {
@@ -198,5 +202,5 @@ def _check(tensors: Mapping[str, Tensor], description: Description, architecture
     if found:
         raise WeightsError(
             f"the weights are not those of {architecture}: of their tensors, {', '.join(found)}: "
-            "name the architecture that they are of"
+            "name the architecture that they belong to"
         )

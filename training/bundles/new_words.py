@@ -1,5 +1,4 @@
-"""The two numbers that make logits of a word nobody labelled into probabilities, learned from words that
-somebody labelled."""
+"""The offset and slope that turn a new word's logits into probabilities, learned from labelled words."""
 
 from typing import NamedTuple
 
@@ -7,22 +6,21 @@ import numpy as np
 import numpy.typing as npt
 
 from sigrl.model.calibration import lower_quartile
+from sigrl.model.logistic import fit_logistic
 from sigrl.training.measures.metrics import expected_calibration_error
 
 OFFSET = -5.3
 SLOPE_IN_SPREADS = 0.6
-"""Where nothing is labelled: what two compact checkpoints gave (offsets of -5.2 and -5.4, slopes of 0.95 and
-1.0), the slope in units of how far a common name's median on the background lies above its lower quartile."""
+"""Used when nothing is labelled: the values of two compact checkpoints (offsets of -5.2 and -5.4, slopes of
+0.95 and 1.0). The slope is in units of the distance between a common name's median on the background and its
+lower quartile."""
 _FOLDS = 8
 _DEVIATIONS = np.array([2.0, 0.5])
-"""How far the offset, and the slope as a part of itself, may well be off before anything is labelled."""
+"""Prior standard deviations of the offset, and of the slope relative to itself."""
 _LEAST_SPREAD = 1e-3
-_STEPS = 50
-_PRECISION = 1e-6
 
 Logits = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
-Wide = npt.NDArray[np.float64]
 
 
 class NewWords(NamedTuple):
@@ -38,33 +36,35 @@ class NewWords(NamedTuple):
 
 
 def expected_new_words(background: Logits) -> NewWords:
-    """Without anything labelled: from the scores [N, C] of common names on the background set."""
+    """The calibration when nothing is labelled, from the scores [N, C] of common names on the background
+    set."""
     spread = float(np.median(np.median(background, axis=0) - lower_quartile(background)))
     return NewWords(OFFSET, SLOPE_IN_SPREADS / max(spread, _LEAST_SPREAD))
 
 
 def fit_new_words(scores: Logits, labels: Labels, background: Logits, expected: NewWords) -> NewWords:
-    """From labels [M, C] (+1, -1, 0 unknown) and the scores [M, C] of their photographs, as if none of these
-    words had been trained. Near `expected` where there is little of them."""
+    """The calibration fitted to labels [M, C] (+1, -1, 0 unknown) and the scores [M, C] of their photographs,
+    as if none of these words had been trained. It stays near `expected` where there are few labels."""
     known = labels != 0
     raised = (scores - lower_quartile(background))[known].astype(np.float64)
     features = np.stack([np.ones_like(raised), expected.slope * raised], axis=1)
     start = np.array([expected.offset, 1.0])
-    offset, factor = logistic(features, labels[known] > 0, start, _DEVIATIONS)
-    # The order of scores is never turned, whatever the labels say.
+    offset, factor = fit_logistic(features, labels[known] > 0, start, _DEVIATIONS)
+    # The slope stays positive whatever the labels say, so the order of scores never reverses.
     return NewWords(float(offset), max(float(factor), 0.1) * expected.slope)
 
 
 class LeftOut(NamedTuple):
-    """Calibration errors in percent, mean over the labels, each label left out of what it is measured by."""
+    """Calibration errors in percent, averaged over the labels. Each label is left out of the fit it is
+    measured with."""
 
     as_they_come: float
-    """Of the logits themselves."""
+    """The error of the logits themselves."""
     as_new_words: float
 
 
 def leave_labels_out(scores: Logits, labels: Labels, background: Logits, expected: NewWords) -> LeftOut:
-    """What the labels' probabilities would be worth if they were new words. Arguments as `fit_new_words`."""
+    """The error of the labels' probabilities if they were new words. Arguments as in `fit_new_words`."""
     logits = np.empty_like(scores)
     columns = np.arange(scores.shape[1])
     for fold in range(_FOLDS):
@@ -80,20 +80,3 @@ def _error(logits: Logits, labels: Labels) -> float:
     probabilities = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -40, 40)))
     error = expected_calibration_error(probabilities, labels > 0, known=labels != 0)
     return float(np.nanmean(error.per_label))
-
-
-def logistic(features: Wide, targets: npt.NDArray[np.bool_], start: Wide, deviations: Wide) -> Wide:
-    """Coefficients [F] of a logistic regression on `features` [M, F], by Newton's method, with a normal prior
-    around `start` [F]."""
-    coefficients = start.copy()
-    precision = 1 / deviations**2
-    for _ in range(_STEPS):
-        expected = 1 / (1 + np.exp(-np.clip(features @ coefficients, -40, 40)))
-        gradient = features.T @ (expected - targets) + precision * (coefficients - start)
-        curvature = expected * (1 - expected)
-        hessian = (features * curvature[:, None]).T @ features + np.diag(precision)
-        step = np.clip(np.linalg.solve(hessian, gradient), -1, 1)
-        coefficients = coefficients - step
-        if np.abs(step).max() < _PRECISION:
-            break
-    return coefficients

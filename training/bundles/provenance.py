@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from, for its manifest."""
+"""The origin of a checkpoint, for its manifest."""
 
 import platform
 import subprocess
@@ -33,7 +33,7 @@ def provenance(settings: TrainingConfig, commands: list[str]) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of this code; "unknown" where it is no working tree, or git is not installed."""
+    """The commit of this code; "unknown" outside a working tree or without git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         described = subprocess.run(

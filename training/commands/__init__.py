@@ -1,1 +1,1 @@
-"""The commands of `sigrl-train`, a module for each thing one comes for."""
+"""The commands of `sigrl-train`, grouped by purpose."""

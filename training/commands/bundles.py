@@ -1,4 +1,4 @@
-"""Bundles of bundles, and of weights that others trained: `export`, `calibrate`, `import`."""
+"""Bundles made from other bundles or from weights that others trained: `export`, `calibrate`, `import`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +26,7 @@ def export_command(
     output: NewBundle,
     onnx: Annotated[bool, typer.Option("--onnx", help="Graphs for ONNX Runtime, in float32")] = False,
 ) -> None:
-    """Write a bundle that holds everything of another one, and what a runtime without PyTorch needs."""
+    """Write a copy of a bundle that also contains what a runtime without PyTorch needs."""
     if not onnx:
         raise DataError("name what to export: add --onnx")
     check_new(output)
@@ -34,7 +34,7 @@ def export_command(
         from sigrl.training.bundles.export import export
     except ModuleNotFoundError as error:
         raise DataError(
-            f"{error.name} is not installed: pip install 'sigrl-tagger[export,onnx]', or with gpu for onnx"
+            f"{error.name} is not installed: pip install 'sigrl-tagger[export,onnx]' (for a GPU: export,gpu)"
         ) from error
     with shown("export") as show:
         files = export(bundle, show)
@@ -46,29 +46,29 @@ def export_command(
 def calibrate_command(
     bundle: Annotated[Path, typer.Argument(help="Bundle to calibrate")],
     photographs: Annotated[
-        Path, typer.Option(help="Folder of photographs as people take them, that nothing is measured on")
+        Path, typer.Option(help="Folder of everyday photographs that are not used for evaluation")
     ],
     output: NewBundle,
     labels: Annotated[
-        Path | None, typer.Option(help="What they show: COCO's instances .json, or a .csv or .jsonl of yours")
+        Path | None, typer.Option(help="Their labels: a COCO instances .json, or your own .csv or .jsonl")
     ] = None,
 ) -> None:
-    """Write a bundle that knows how every label scores on everyday photographs: probabilities mean something
-    for words that nobody labelled, and each label has a threshold of its own."""
+    """Write a bundle that knows how labels score on everyday photographs. Probabilities then mean something
+    for words that were never labelled, and each label gets its own threshold."""
     check_new(output)
     made = calibrate(bundle, find_photographs(photographs, labels), photographs.name)
     write_files(output, made.files)
     offset, slope = made.new_words
     console.print(
         f"a new word: {offset:.2f} + {slope:.2f} x (score - lower quartile of its scores on the background); "
-        f"as they come: {len(made.trained_labels)} labels",
+        f"uncalibrated: {len(made.trained_labels)} labels",
         highlight=False,
     )
     if made.left_out is not None:
         as_they_come, as_new_words = made.left_out
         console.print(
             "calibration error, mean over labels left out in turn: "
-            f"{as_they_come:.2f} % as scores come, {as_new_words:.2f} % as new words",
+            f"{as_they_come:.2f} % uncalibrated, {as_new_words:.2f} % as new words",
             highlight=False,
         )
     console.print(f"wrote {output} ({made.files.checkpoint_id})")
@@ -78,27 +78,28 @@ def import_command(
     output: NewBundle,
     open_clip: Annotated[
         str | None,
-        typer.Option(metavar="ARCHITECTURE/TAG", help="Model of open_clip; a file may stand for the tag"),
+        typer.Option(metavar="ARCHITECTURE/TAG", help="open_clip model; a file can replace the tag"),
     ] = None,
     head: Annotated[
-        ZeroShotHead | None, typer.Option(help="Head of an open_clip model: clip if none")
+        ZeroShotHead | None, typer.Option(help="Head of an open_clip model; clip by default")
     ] = None,
     published: Annotated[
         tuple[PublishedKind, Path] | None,
         typer.Option(metavar="mkt|sigrl FILE.pth", help="Checkpoint of MKT or SigRL, in the published form"),
     ] = None,
 ) -> None:
-    """Make a bundle of weights that others trained: any CLIP that open_clip knows, MKT's or SigRL's."""
+    """Make a bundle from weights that others trained: any CLIP in open_clip, or MKT's or SigRL's
+    checkpoint."""
     if published is None and open_clip is None:
         raise DataError(f"name what to import: --open-clip {PUBLISHED_CLIP}, or --published")
     if published is not None and head is not None:
-        raise DataError("a published checkpoint comes with its head: leave --head out")
+        raise DataError("a published checkpoint has its own head: omit --head")
     check_new(output)
     weights = None if published is None else read_published(*published)
     source = find_source(open_clip or PUBLISHED_CLIP)
     if weights is None and source.tag is None:
         console.print(
-            f"{source.name} is not named after weights that open_clip knows: read with "
+            f"{source.name} is not named after a tag of open_clip's: reading it with "
             f"{'QuickGELU' if source.backbone.quick_gelu else 'GELU'} and CLIP's preprocessing"
         )
     file = fetch(source)

@@ -1,4 +1,4 @@
-"""What commands share: the terminal, options that several have, numbers on disk."""
+"""Shared by the commands: the terminal, common options, and JSON reports."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ ReportFile = Annotated[Path | None, typer.Option("--report", help="JSON file for
 
 
 def write_numbers(path: Path | None, content: Any) -> None:
-    """Writes JSON where a file was asked for."""
+    """Writes `content` as JSON if a file was asked for."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(to_json(content, indent=2, inf_nan_mode="null") + b"\n")
@@ -29,7 +29,7 @@ def write_numbers(path: Path | None, content: Any) -> None:
 
 @contextmanager
 def shown(description: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar, moved by calls of (note, done, total)."""
+    """A progress bar, updated by calls of (note, done, total)."""
     with progress_bar() as progress:
         task = progress.add_task(description, note="")
         yield lambda note, done, total: progress.update(task, completed=done, total=total, note=note)

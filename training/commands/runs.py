@@ -1,4 +1,4 @@
-"""From a configuration to a measured checkpoint: `check`, `fit`, `report`, `evaluate`."""
+"""From photographs to an evaluated checkpoint: `init`, `check`, `fit`, `report`, `evaluate`."""
 
 import os
 from pathlib import Path
@@ -20,15 +20,31 @@ from sigrl.training.tasks.bundled.evaluate import Report, evaluate
 from sigrl.training.tasks.bundled.recipe import check_new
 from sigrl.training.tasks.catalogue import load_run
 from sigrl.training.tasks.photographs.run import VOCABULARY
+from sigrl.training.tasks.photographs.starter_config import write_starter_config
 
 Start = Annotated[
-    Path | None, typer.Option("--start", help="Bundle to start from, in place of the configuration's")
+    Path | None, typer.Option("--start", help="Bundle to start from; overrides the configuration")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="In place of the configuration's")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Overrides the configuration")]
+
+
+def init_command(
+    photographs: Annotated[Path, typer.Argument(help="Folder, or shards: 'train-{000..012}.tar'")],
+    labels: Annotated[
+        Path | None,
+        typer.Argument(help="CSV, JSONL or COCO's JSON; by default, sub-folders are labels"),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new configuration")] = Path(
+        "sigrl.yaml"
+    ),
+) -> None:
+    """Write a commented configuration for your own photographs, filled in with what was found in them."""
+    told = write_starter_config(photographs, labels, output)
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def check_command(config: Config, start: Start = None, report: ReportFile = None) -> None:
-    """Look at every photograph and label before anything is trained; exit status 1 where something is bad."""
+    """Check every photograph and label before training; exit with status 1 if there is a problem."""
     run = load_run(config, start)
     reports = run.kind.check(run.config)
     for name, found in reports.items():
@@ -36,7 +52,7 @@ def check_command(config: Config, start: Start = None, report: ReportFile = None
         for problem in found.problems[:20]:
             console.print(problem.message, style="red", markup=False, highlight=False, soft_wrap=True)
         if len(found.problems) > 20:
-            console.print(f"… and {len(found.problems) - 20} more: --report FILE.json holds all")
+            console.print(f"… and {len(found.problems) - 20} more: --report FILE.json lists all")
     write_numbers(report, reports)
     if any(found.problems for found in reports.values()):
         raise typer.Exit(1)
@@ -48,7 +64,7 @@ def fit_command(
     start: Start = None,
     seed: Seed = None,
 ) -> None:
-    """Train what a configuration says. An interrupted run goes on where it was: give the same again."""
+    """Train as the configuration says. Run the same command again to resume an interrupted run."""
     run = load_run(config, start, seed)
     outcome = run.kind.fit(run.config, output)
     if os.environ.get("RANK", "0") != "0":
@@ -66,9 +82,9 @@ def fit_command(
 
 
 def report_command(
-    run: Annotated[Path, typer.Argument(help="Directory of a run, also of one that goes on")],
+    run: Annotated[Path, typer.Argument(help="Directory of a finished or running run")],
 ) -> None:
-    """Make the page of a run again: `report.html`, one file with curves, labels and photographs."""
+    """Write the page of a run again: `report.html`, one file with curves, labels and photographs."""
     console.print(f"wrote {write_report(run)}", highlight=False, soft_wrap=True, markup=False)
 
 
@@ -77,14 +93,14 @@ def evaluate_command(
     config: Config,
     report: ReportFile = None,
     record: Annotated[
-        Path | None, typer.Option(help="Directory for the same bundle with the numbers in its manifest")
+        Path | None, typer.Option(help="Directory for a copy of the bundle with the results in its manifest")
     ] = None,
 ) -> None:
-    """Measure a bundle on a task's test photographs, through the engine that serves it."""
+    """Evaluate a bundle on a task's test photographs, with the engine that serves it."""
     run = load_run(config)
     if record is not None:
         check_new(record)
-    # In float32, so that the numbers are the same on every machine.
+    # In float32, so that every machine computes the same numbers.
     engine = TorchEngine.load(bundle, precision="float32")
     measured: Report | Evaluation
     if isinstance(run.config, TrainingConfig):

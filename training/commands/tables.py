@@ -1,4 +1,4 @@
-"""Reports as tables for a terminal."""
+"""Reports as tables in the terminal."""
 
 from rich.bar import Bar
 from rich.console import Group
@@ -15,7 +15,7 @@ _BAR_WIDTH = 20
 
 
 def evaluation_tables(evaluation: Evaluation) -> Group:
-    """The measures, and a bar for each label; of many labels the best and the worst."""
+    """The measures, and a bar for each label; of many labels, only the best and the worst."""
     table = Table("measure", "value", title=f"{evaluation.photographs} photographs")
 
     def row(name: str, *values: float) -> None:
@@ -37,7 +37,7 @@ def evaluation_tables(evaluation: Evaluation) -> Group:
 
 
 def _label_table(evaluation: Evaluation) -> Table:
-    table = Table("label", "average precision", "", "holds", "does not", box=None)
+    table = Table("label", "average precision", "", "positive", "negative", box=None)
     table.columns[1].min_width = _BAR_WIDTH
     for column in table.columns[2:]:
         column.justify = "right"
@@ -52,14 +52,14 @@ def _label_table(evaluation: Evaluation) -> Table:
         counts = str(label.positives), str(label.negatives)
         table.add_row(Text(label.label), bar, f"{precision:.1f}", *counts)
     if cut < len(ranked):
-        table.caption = f"the best and the worst {cut} of {len(ranked)} labels: --report FILE.json holds all"
+        table.caption = f"the best and the worst {cut} of {len(ranked)} labels: --report FILE.json lists all"
     if unmeasured := len(evaluation.per_label) - len(ranked):
         table.caption = f"{table.caption or ''}\nlabels without a positive: {unmeasured}".strip()
     return table
 
 
 def report_table(report: Report) -> Group:
-    """The measures of the bundled checkpoint: those of every checkpoint, then its own."""
+    """The measures of the bundled checkpoint: first those of every checkpoint, then its own."""
     table = Table("measure", "value", "constant guess")
     if report.hidden_mean_average_precision is not None:
         table.add_row("mAP, hidden labels", f"{report.hidden_mean_average_precision:.1f}", "")
@@ -75,7 +75,7 @@ def report_table(report: Report) -> Group:
 
 
 def ablation_table(rows: list[Row]) -> Table:
-    """One line a head: mean and deviation over the seeds."""
+    """One line per head: mean and deviation over the seeds."""
     table = Table("head", "seen mAP", "hidden mAP", "all mAP", "seeds", title="Same towers, other heads")
     for row in rows:
         cells = [f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in (row.seen, row.hidden, row.all)]
@@ -84,9 +84,9 @@ def ablation_table(rows: list[Row]) -> Table:
 
 
 def check_table(name: str, report: DataReport) -> Table:
-    """What `check` counted in one part of the data; of many labels those with the fewest positives."""
-    title = f"{name}: {report.photographs} photographs, {report.without_positives} without a label that holds"
-    table = Table("label", "holds", "does not", "unknown", title=title)
+    """What `check` counted in one part of the data; of many labels, those with the fewest positives."""
+    title = f"{name}: {report.photographs} photographs, {report.without_positives} without a positive label"
+    table = Table("label", "positive", "negative", "unknown", title=title)
     rarest = sorted(report.labels, key=lambda label: label.positive)
     for label in rarest[:_SHOWN_LABELS]:
         table.add_row(label.label, str(label.positive), str(label.negative), str(label.unknown))

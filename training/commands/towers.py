@@ -16,7 +16,8 @@ from sigrl.training.tasks.bundled.recipe import check_new, load_towers, save_mod
 
 
 def pretrain_command(config: Config, output: NewBundle) -> None:
-    """Train the towers, from ImageNet weights and a sentence encoder; write a bundle with the `mkt` head."""
+    """Train the towers, from ImageNet weights and a sentence encoder, and write a bundle with the `mkt`
+    head."""
     settings = load_config(config)
     check_new(output)
     backbone, head = pretrain(settings, settings.cache)
@@ -30,12 +31,12 @@ def ablate_command(
     seeds: Annotated[str, typer.Option(help="Comma-separated")] = "0,1,2",
     report: ReportFile = None,
 ) -> None:
-    """Fit every head, and the sigrl head without its parts, on the same towers; print one table."""
+    """Fit every head, and the sigrl head without each of its parts, on the same towers, and print a table."""
     settings = load_config(config)
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError as error:
-        raise DataError(f"--seeds {seeds!r}: write whole numbers with commas between them") from error
+        raise DataError(f"--seeds {seeds!r}: write whole numbers separated by commas") from error
     rows = ablate(settings, load_towers(towers, settings), numbers, settings.cache)
     console.print(ablation_table(rows))
     write_numbers(report, rows)

@@ -1,7 +1,7 @@
 """Which photographs a step sees, and with which random numbers, as functions of the seed and the position.
 
-Nothing of it is state: a run that is resumed in the middle of an epoch, with another number of workers or
-processes, sees what the run that was never interrupted sees.
+None of this is state: a run that is resumed in the middle of an epoch, even with another number of workers or
+processes, sees exactly what an uninterrupted run sees.
 """
 
 import random
@@ -16,48 +16,50 @@ from sigrl.training.data.dataset import DataError
 
 
 class Draw(NamedTuple):
-    """What a training data set is asked for."""
+    """One request to a training data set."""
 
     photograph: int
-    """Its index in the data set."""
+    """Index of the photograph in the data set."""
     seed: int
-    """Of its augmentation in this epoch."""
+    """Seed of the photograph's augmentation in this epoch."""
 
 
 class Split(NamedTuple):
-    """How the photographs of one step are shared out: over `passes` one after another, in `processes`."""
+    """How the photographs of one step are divided: into `passes` run one after another, in each of
+    `processes`."""
 
     batch_size: int
-    """Photographs of a step, over all passes and processes."""
+    """Photographs per step, over all passes and processes."""
     passes: int
     processes: int
     process: int
 
 
 def derive_seed(*parts: int) -> int:
-    """A seed (32 bits) for whatever `parts` name; different parts, unrelated random numbers."""
-    # With their number: to NumPy, zeros at the end are nothing.
+    """A 32-bit seed derived from `parts`; different parts give unrelated random numbers."""
+    # The number of parts is included because NumPy ignores trailing zeros.
     return int(np.random.SeedSequence((len(parts), *parts)).generate_state(1)[0])
 
 
 def count_steps(photographs: int, batch_size: int) -> int:
-    """Steps of an epoch; what is left of it is dropped. Raises DataError when there is not one."""
+    """Number of steps in an epoch; the remainder is dropped. Raises DataError if there is not a single
+    step."""
     if photographs < batch_size:
-        raise DataError(f"{photographs} photographs make no batch of {batch_size}: lower `batch_size`")
+        raise DataError(f"{photographs} photographs do not fill a batch of {batch_size}: lower `batch_size`")
     return photographs // batch_size
 
 
 def epoch_draws(
     photographs: int, split: Split, seed: int, epoch: int, first_step: int = 0
 ) -> Iterator[list[Draw]]:
-    """What one process sees in an epoch, pass by pass, from `first_step` on.
+    """The draws of one process in an epoch, pass by pass, from `first_step` on.
 
-    Raises ValueError when the photographs of a step cannot be shared out evenly.
+    Raises ValueError when the photographs of a step cannot be divided evenly.
     """
     if split.batch_size % (split.passes * split.processes):
         raise ValueError(
-            f"a batch of {split.batch_size} cannot be shared out over {split.passes} passes in "
-            f"{split.processes} processes: choose a `batch_size` that both divide"
+            f"a batch of {split.batch_size} cannot be divided into {split.passes} passes in "
+            f"{split.processes} processes: choose a `batch_size` that is a multiple of their product"
         )
     order = np.random.default_rng([seed, epoch]).permutation(photographs)
     steps = count_steps(photographs, split.batch_size)
@@ -69,8 +71,8 @@ def epoch_draws(
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Within the block, `random`, NumPy and torch (on the CPU) draw from `seed`; afterwards as if nothing had
-    been drawn. Augmentations use all three."""
+    """Within the block, `random`, NumPy and torch (on the CPU) draw from `seed`; afterwards their states are
+    restored. Augmentations use all three."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)

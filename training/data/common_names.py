@@ -1,5 +1,5 @@
-"""Names of what photographs show, for holding a checkpoint to what it says of them: WordNet's, by way of the
-classes of ImageNet-12k, whose list timm brings along."""
+"""Names of what photographs commonly show: the first WordNet name of each ImageNet-12k class, from timm's
+list."""
 
 import sigrl.model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
 
@@ -13,7 +13,7 @@ from sigrl.model.vocabulary import MAX_NAME_LENGTH
 
 
 def common_names(count: int, without: Iterable[str] = ()) -> list[str]:
-    """`count` names, evenly spaced in the list, none of them of `without`, in capitals or not."""
+    """`count` names, evenly spaced in the sorted list, without those in `without` (case is ignored)."""
     info = ImageNetInfo("imagenet-12k")
     described = (info.label_name_to_description(synset, detailed=False) for synset in info.label_names())
     left_out = {name.casefold() for name in without}

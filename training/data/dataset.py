@@ -1,4 +1,4 @@
-"""The one form in which training and evaluation see labelled photographs, whatever files they came from."""
+"""The common form of labelled photographs in training and evaluation, whatever files they come from."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ class DataError(Exception):
 
 @contextmanager
 def as_data_error() -> Iterator[None]:
-    """Within the block, a file of labels that cannot be used is data that cannot be used."""
+    """Within the block, a LabelledFileError becomes a DataError."""
     try:
         yield
     except LabelledFileError as error:
@@ -27,7 +27,7 @@ def as_data_error() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing in the data that cannot be used, while the rest can."""
+    """One part of the data that cannot be used, while the rest can."""
 
     kind: Literal[
         "missing file",
@@ -37,24 +37,24 @@ class Problem:
         "contradictory labels",
     ]
     subject: str
-    """The file, the label or the photograph, so that equal ones can be counted."""
+    """The file, the label or the photograph; equal subjects are counted together."""
     message: str
-    """One sentence that says where it is and what to do."""
+    """One sentence that says where the problem is and what to do."""
 
 
 def stop(problem: Problem) -> None:
-    """What readers do with a problem by default: they raise DataError. To go on without what it concerns,
-    hand them another function, for instance a list's `append`."""
+    """The default reaction of readers to a problem: raise DataError. To skip what the problem concerns
+    instead, pass them another function, for instance a list's `append`."""
     raise DataError(problem.message)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledPhotographs:
-    """N photographs, and what is known of C labels on each.
+    """N photographs, and what is known about C labels on each.
 
-    The files need not be there or be sound; `sigrl.training.data.check` looks.
+    The files may be missing or damaged; `sigrl.training.data.check` looks at them.
 
-    Raises ValueError when lengths, shapes or the labels' type do not fit together.
+    Raises ValueError when lengths, shapes or the labels' dtype do not match.
     """
 
     image_paths: tuple[Path, ...]
@@ -62,11 +62,11 @@ class LabelledPhotographs:
     label_names: tuple[str, ...]
     """C different names."""
     labels: npt.NDArray[np.int8]
-    """[N, C]: +1 the label holds, -1 it does not, 0 nobody said."""
+    """[N, C]: +1 the label applies, -1 it does not, 0 unknown."""
     ids: tuple[str, ...] | None = None
-    """N different names of the photographs in their data set; splits and published draws go by them."""
+    """N different names of the photographs in their data set; splits and published draws refer to them."""
     captions: tuple[str | None, ...] | None = None
-    """N texts, None where there is none."""
+    """N texts; None for a photograph without a caption."""
 
     def __post_init__(self) -> None:
         expected = (len(self.image_paths), len(self.label_names))
@@ -81,7 +81,8 @@ class LabelledPhotographs:
         return len(self.image_paths)
 
     def select(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> "LabelledPhotographs":
-        """Some photographs in the order of `rows` [n] (indices), or those where `rows` [N] (bool) is true."""
+        """The photographs at the indices `rows` [n], in that order, or those where `rows` [N] (bool) is
+        true."""
         indices = np.arange(len(self))[rows]
 
         def chosen(column: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -96,17 +97,18 @@ class LabelledPhotographs:
         )
 
     def select_labels(self, names: Sequence[str]) -> "LabelledPhotographs":
-        """All photographs with the labels `names`, in that order. Raises DataError for one it lacks."""
+        """All photographs with the labels `names`, in that order. Raises DataError for a label that is
+        missing."""
         column = {name: index for index, name in enumerate(self.label_names)}
         if absent := [name for name in names if name not in column]:
             raise DataError(
-                f"the data has no label {absent[0]!r} ({len(absent)} of {len(names)} are not there): "
-                "take it out of the configuration, or use data that has it"
+                f"the data has no label {absent[0]!r} ({len(absent)} of {len(names)} are missing): "
+                "remove it from the configuration, or use data that has it"
             )
         return replace(
             self, label_names=tuple(names), labels=self.labels[:, [column[name] for name in names]]
         )
 
     def with_positives(self) -> "LabelledPhotographs":
-        """The photographs on which at least one label holds."""
+        """The photographs to which at least one label applies."""
         return self.select((self.labels == 1).any(axis=1))

@@ -1,4 +1,4 @@
-"""NUS-WIDE for open-vocabulary training, in the layout that BiAM and MKT publish their labels in."""
+"""NUS-WIDE for open-vocabulary training, in the layout in which BiAM and MKT publish its labels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,14 +18,14 @@ def read_nuswide(
     split: Literal["train", "test"],
     label_set: Literal["seen", "unseen", "all"],
     on_problem: Callable[[Problem], None] = stop,
-    progress: Callable[[int], None] | None = None,
 ) -> LabelledPhotographs:
-    """Photographs of a split with the labels of `Concepts925.txt`, of `Concepts81.txt`, or of both in a row.
+    """The photographs of a split with the labels of `Concepts925.txt`, `Concepts81.txt`, or both in that
+    order.
 
-    Read are `img_names.pkl` or `test_img_names.pkl` (a text file `img_names.txt` in its place will do) and
-    `features/nus_wide_<split>.h5`, whose datasets are `<name>-labels` (seen labels; all in the test split)
-    and `<name>-labels_81`. All photographs are given, in the order of the names; training leaves out those
-    without a seen label by `with_positives`. `progress` gets the number of photographs done.
+    It reads `img_names.pkl` or `test_img_names.pkl` (or a text file `img_names.txt` in its place) and
+    `features/nus_wide_<split>.h5`, whose datasets are `<name>-labels` (seen labels; all labels in the test
+    split) and `<name>-labels_81`. All photographs are returned, in the order of the names; training leaves
+    out those without a seen label with `with_positives`.
 
     A photograph without its datasets is a problem (see `stop`). Raises DataError for missing or malformed
     files.
@@ -37,7 +37,7 @@ def read_nuswide(
     rows: list[npt.NDArray[np.int8]] = []
     kept: list[str] = []
     with _open(path) as file:
-        for number, name in enumerate(names, 1):
+        for name in names:
             try:
                 labels = _labels(file, name, len(seen), len(unseen), label_set)
             except KeyError as error:
@@ -45,8 +45,6 @@ def read_nuswide(
             else:
                 rows.append(labels)
                 kept.append(name)
-            if progress is not None:
-                progress(number)
     return LabelledPhotographs(
         image_paths=tuple(_image_path(root, name) for name in kept),
         label_names=columns,
@@ -58,7 +56,7 @@ def read_nuswide(
 def _concepts(path: Path) -> tuple[str, ...]:
     names = tuple(_lines(path))
     if not names or len(set(names)) < len(names):
-        raise DataError(f"{path} is empty or names a concept twice: fetch the file again")
+        raise DataError(f"{path} is empty or names a concept twice: download the file again")
     return names
 
 
@@ -71,17 +69,19 @@ def _lines(path: Path) -> list[str]:
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except FileNotFoundError as error:
-        raise DataError(f"{path} is not there: copy it from the files that MKT publishes") from error
+        raise DataError(f"{path} does not exist: copy it from the files that MKT publishes") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8 ({error}): convert it") from error
+        raise DataError(f"{path} is not UTF-8 text ({error}): convert it") from error
 
 
 def _image_path(root: Path, name: str) -> Path:
-    """`actor_0001_2124494179.jpg` lies in `Flickr/actor/0001_2124494179.jpg`."""
-    # Files made by BiAM's own script name the whole path, with underscores for its slashes.
+    """The path of `actor_0001_2124494179.jpg` is `Flickr/actor/0001_2124494179.jpg`."""
+    # Files made with BiAM's own script contain the whole path, with underscores for its slashes.
     folder, *rest = name.rpartition("Flickr_")[2].rsplit("_", 2)
     if len(rest) != 2:
-        raise DataError(f"{name!r} is no name of NUS-WIDE, <folder>_<number>_<id>.jpg: fetch the names again")
+        raise DataError(
+            f"{name!r} is not a NUS-WIDE name, <folder>_<number>_<id>.jpg: download the names again"
+        )
     return root / "Flickr" / folder / "_".join(rest)
 
 
@@ -93,13 +93,13 @@ def _open(path: Path) -> Any:
     try:
         return h5py.File(path, "r")
     except FileNotFoundError as error:
-        raise DataError(f"{path} is not there: fetch it from where BiAM publishes it") from error
+        raise DataError(f"{path} does not exist: download it from where BiAM publishes it") from error
     except OSError as error:
-        raise DataError(f"{path} is no HDF5 file or damaged ({error}): fetch it again") from error
+        raise DataError(f"{path} is not an HDF5 file, or is damaged ({error}): download it again") from error
 
 
 def _labels(file: Any, name: str, seen: int, unseen: int, label_set: str) -> npt.NDArray[np.int8]:
-    """[C] of one photograph. Raises KeyError with the name of a dataset that is not there."""
+    """The labels [C] of one photograph. Raises KeyError with the name of a missing dataset."""
     if label_set == "unseen":
         return _row(file, f"{name}-labels_81", unseen)
     labels = _row(file, f"{name}-labels", seen, seen + unseen)
@@ -117,14 +117,14 @@ def _row(file: Any, key: str, *widths: int) -> npt.NDArray[np.int8]:
     if values.shape not in [(width,) for width in widths]:
         expected = " or ".join(map(str, widths))
         raise DataError(
-            f"{file.filename} has {values.shape} values in `{key}`, not {expected}: take it and the lists of "
-            "concepts from one release"
+            f"{file.filename} has {values.shape} values in `{key}`, not {expected}: use labels and lists of "
+            "concepts from the same release"
         )
     if not np.isin(values, (-1, 0, 1)).all():
-        raise DataError(f"{file.filename} has other values than -1, 0 and 1 in `{key}`: fetch it again")
+        raise DataError(f"{file.filename} has values other than -1, 0 and 1 in `{key}`: download it again")
     return values.astype(np.int8)
 
 
 def _missing(path: Path, name: str, error: KeyError) -> Problem:
-    what_to_do = "fetch the file again, or let photographs without labels be skipped"
+    what_to_do = "download the file again, or set `bad_data: skip`"
     return Problem("missing labels", name, f"{path} lacks the dataset `{error.args[0]}`: {what_to_do}")

@@ -1,6 +1,7 @@
-"""A photograph's pixels, wherever it lies: a file of its own, or a member of a WebDataset shard.
+"""Opens a photograph, whether it is a file of its own or a member of a WebDataset shard.
 
-Upright, opaque and RGB, as the service takes it (`sigrl.service.images.decoding`): a model is trained on what it will see.
+The result is upright, opaque and RGB, as in the service (`sigrl.service.images.decoding`), so that a model is
+trained on what it will see.
 """
 
 from contextlib import suppress
@@ -18,32 +19,32 @@ pi_heif.register_heif_opener()
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 )
-"""Of the files that are taken for photographs where nobody names them."""
+"""File suffixes that count as photographs when a folder is searched."""
 
 
 def photograph_exists(path: Path) -> bool:
-    """Whether there is such a file or member. Raises DataError for a shard that cannot be read."""
+    """Whether the file or member exists. Raises DataError for a shard that cannot be read."""
     return path.is_file() or locate(path) is not None
 
 
 def open_photograph(path: Path, smallest: bool = False) -> Image.Image:
-    """Decoded to its end, upright, RGB; transparency is laid on white.
+    """The photograph, fully decoded, upright and RGB, on white where it is transparent.
 
     Args:
         path: a file, or `shard.tar/key.jpg`.
-        smallest: a JPEG may be decoded at an eighth of its size: enough to see whether it is whole.
+        smallest: decode a JPEG at an eighth of its size, which is enough to check that it is complete.
 
-    Raises DataError for what is not there or cannot be decoded.
+    Raises DataError if the file is missing or cannot be decoded.
     """
     try:
         with _open(path) as file, Image.open(file) as image:
             if smallest:
-                # Does nothing for other formats than JPEG.
+                # This has no effect on formats other than JPEG.
                 image.draft("RGB", (1, 1))
             return _to_rgb(image)
     except DataError:
         raise
-    # Decoders of damaged bytes raise nearly anything.
+    # Decoders raise almost any error for damaged bytes.
     except Exception as error:
         reason = " ".join(str(error).split())
         raise DataError(
@@ -59,14 +60,14 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read ({error.strerror or error}): complete the folder, or let missing "
-            "photographs be skipped"
+            f"{path} cannot be read ({error.strerror or error}): complete the folder, or let "
+            "missing photographs be skipped"
         ) from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     image.load()
-    # Broken EXIF is common and no reason to refuse good pixels.
+    # Broken EXIF data is common and no reason to refuse intact pixels.
     with suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
     if image.has_transparency_data:

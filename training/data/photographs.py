@@ -1,4 +1,5 @@
-"""Photographs as a training step sees them, each time another: cut, flipped, and changed at random."""
+"""Photographs as a training step sees them: cropped, flipped and augmented at random, differently each
+time."""
 
 import sigrl.model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
 
@@ -14,12 +15,12 @@ from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.data.opening import open_photograph
 
 RANDOM_AUGMENTATION = "rand-m9-mstd0.5-inc1"
-"""RandAugment of the open-vocabulary protocol, in timm's words."""
+"""RandAugment of the open-vocabulary protocol, in timm's notation."""
 
 
 class AugmentedPhotographs(Dataset[tuple[Tensor, Tensor]]):
-    """Pixel values [3, S, S] and labels [C] (int8) of a `Draw`: a random part of the photograph, flipped or
-    not, under RandAugment, by timm as in the published code, with the tower's own mean and deviation."""
+    """Pixel values [3, S, S] and labels [C] (int8) of a `Draw`: a random crop of the photograph, flipped or
+    not, with RandAugment, by timm as in the published code, with the tower's own mean and deviation."""
 
     def __init__(self, photographs: LabelledPhotographs, preprocessing: Preprocessing) -> None:
         self._photographs = photographs

@@ -1,4 +1,4 @@
-"""Lists of names out of pickle files, without unpickling: a pickle is a program, and data must not run."""
+"""Reads lists of names from pickle files without unpickling them, because a pickle is a program."""
 
 import pickletools
 from pathlib import Path
@@ -22,19 +22,19 @@ _MARK = object()
 
 
 def read_pickled_names(path: Path, key: str) -> list[str]:
-    """The texts of a pickled list, or of a pickled dictionary that has such a list under `key`.
+    """The strings of a pickled list, or of a pickled dictionary that has such a list under `key`.
 
-    The file is parsed, never executed: instructions that build anything but lists, dictionaries and texts are
-    refused. Raises DataError, also for a file that is damaged or not there.
+    The file is parsed, never executed: instructions that build anything but lists, dictionaries and strings
+    are refused. Raises DataError, also for a damaged or missing file.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"{path} is not there: complete the folder") from error
+        raise DataError(f"{path} does not exist: complete the folder") from error
     value = _parse(path, content)
     names = value.get(key) if isinstance(value, dict) else value
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{path} holds no list of names under `{key}`: fetch the file again")
+        raise DataError(f"{path} has no list of names under `{key}`: download the file again")
     return names
 
 
@@ -44,25 +44,25 @@ def _parse(path: Path, content: bytes) -> Any:
         for instruction, argument, _ in pickletools.genops(content):
             if not machine.run(instruction.name, argument):
                 raise DataError(
-                    f"{path} holds more than lists and texts (the instruction {instruction.name}) and is not "
-                    f"opened: write its names into {path.with_suffix('.txt').name} beside it, one a line"
+                    f"{path} contains more than lists and strings (the instruction {instruction.name}) and "
+                    f"is not opened: write its names to {path.with_suffix('.txt').name} beside it"
                 )
         (value,) = machine.stack
-    # A damaged file may ask for what is not on the stack, not remembered, or no list.
+    # A damaged file may pop an empty stack, recall what was never stored, or append to what is not a list.
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is damaged or no pickle ({error}): fetch the file again") from error
+        raise DataError(f"{path} is damaged or not a pickle ({error}): download the file again") from error
     return value
 
 
 class _Machine:
-    """The part of the pickle machine that builds lists, dictionaries and texts."""
+    """The part of the pickle machine that builds lists, dictionaries and strings."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memory: dict[int, Any] = {}
 
     def run(self, name: str, argument: Any) -> bool:
-        """Follows one instruction; False where it is none of the allowed ones."""
+        """Executes one instruction; returns False if it is not allowed."""
         if name in _TEXTS:
             self.stack.append(argument)
         elif name in _BYTES:

@@ -1,11 +1,11 @@
-"""WebDataset shards: tars in which a photograph and what is said of it are neighbours of one key.
+"""WebDataset shards: tar files in which a photograph and its labels are members with the same key.
 
     beach/1.jpg   beach/1.json   {"positive": ["dog", "wet sand"], "negative": ["cat"]}
     beach/2.jpg   beach/2.txt    dog;wet sand
     beach/3.jpg   beach/3.cls    dog, or the label's number in the vocabulary, counted from 0
 
-Photographs are addressed as paths through the tar, `shard-000.tar/beach/1.jpg`: whatever works on a folder
-works on shards too. Members of other kinds, pickled ones among them, are never read.
+Photographs are addressed as paths through the tar, `shard-000.tar/beach/1.jpg`, so whatever works on a folder
+also works on shards. Members of other kinds, such as pickles, are never read.
 """
 
 import itertools
@@ -42,15 +42,14 @@ def read_shards(
     complete: bool = False,
     on_problem: Callable[[Problem], None] = stop,
 ) -> LabelledPhotographs:
-    """The photographs of all shards, in their order, with the labels of `vocabulary`.
+    """The photographs of all shards, in order, with the labels of `vocabulary`.
 
     See `label_photographs`; ids are `shard-000.tar/key.jpg`. A photograph without labels is a problem (see
-    `stop`). Raises DataError for a shard that is missing, damaged or compressed, and for labels in another
-    form.
+    `stop`). Raises DataError for a shard that is missing, damaged or compressed, and for malformed labels.
     """
     folders = {shard.parent for shard in shards}
     if len({shard.name for shard in shards}) < len(shards):
-        raise DataError(f"two shards are called {shards[0].name}: give shards names of their own")
+        raise DataError(f"two shards are called {shards[0].name}: give each shard its own name")
     if len(folders) > 1:
         raise DataError(f"the shards lie in {len(folders)} folders: put them into one")
     rows: list[LabelledFile] = []
@@ -61,7 +60,7 @@ def read_shards(
             progress.update(bar, advance=1)
     if not rows:
         raise DataError(
-            f"{shards[0]} and its neighbours hold no photograph with labels: write key.jpg and key.json"
+            f"{shards[0]} and the other shards have no photograph with labels: write key.jpg and key.json"
         )
     return label_photographs(folders.pop(), rows, vocabulary, complete, on_problem)
 
@@ -82,13 +81,13 @@ def _rows(
     photographs: dict[str, str] = {}
     labels: dict[str, tuple[str, Member]] = {}
     for name, member in tar_index(shard).items():
-        # WebDataset's key: up to the first dot of the last part.
+        # WebDataset's key is the name up to the first dot of its last part.
         path = PurePosixPath(name)
         base, dot, _ = path.name.partition(".")
         key, suffix = str(path.parent / base), path.suffix.lower()
         if dot and suffix in SUFFIXES:
             if key in photographs:
-                raise DataError(f"{shard} has two photographs of the key {key}: give them keys of their own")
+                raise DataError(f"{shard} has two photographs with the key {key}: give each its own key")
             photographs[key] = name
         elif dot and suffix in _LABELS and (key not in labels or _rank(suffix) < _rank(labels[key][0])):
             labels[key] = (suffix, member)
@@ -96,14 +95,12 @@ def _rows(
     for key, photograph in photographs.items():
         if key not in labels:
             where = f"{shard}/{photograph}"
-            message = (
-                f"{where} comes without {key}.json: add it, or let photographs without labels be skipped"
-            )
+            message = f"{where} has no {key}.json: add it, or set `bad_data: skip`"
             on_problem(Problem("missing labels", where, message))
             continue
         suffix, member = labels[key]
         where = f"{shard}/{key}{suffix}"
-        positive, negative = _said(member.read(), suffix, where, vocabulary)
+        positive, negative = _parse_labels(member.read(), suffix, where, vocabulary)
         rows.append(LabelledFile(f"{shard.name}/{photograph}", positive, negative, where))
     return rows
 
@@ -112,24 +109,24 @@ def _rank(suffix: str) -> int:
     return _LABELS.index(suffix)
 
 
-def _said(
+def _parse_labels(
     content: bytes, suffix: str, where: str, vocabulary: Vocabulary | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     try:
         text = content.decode("utf-8-sig").strip()
-        said: Any = json.loads(text) if suffix == ".json" else {}
+        parsed: Any = json.loads(text) if suffix == ".json" else {}
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is no {suffix[1:]} in UTF-8 ({error}): write it anew") from error
+        raise DataError(f"{where} is not a UTF-8 {suffix[1:]} file ({error}): write it again") from error
     if suffix == ".json":
-        if not isinstance(said, dict) or not {"positive", "negative"}.intersection(said):
-            raise DataError(f'{where} tells no labels: write {{"positive": ["dog"], "negative": ["cat"]}}')
+        if not isinstance(parsed, dict) or not {"positive", "negative"}.intersection(parsed):
+            raise DataError(f'{where} has no labels: write {{"positive": ["dog"], "negative": ["cat"]}}')
         with as_data_error():
-            positive, negative = listed_labels(said, where)
+            positive, negative = listed_labels(parsed, where)
         return tuple(positive), tuple(negative)
     if suffix == ".cls" and text.isdecimal():
         if vocabulary is None or int(text) >= len(vocabulary.labels):
             raise DataError(
-                f"{where} holds the number {text}: list the labels as `vocabulary`, in that order"
+                f"{where} contains the number {text}: list the labels as `vocabulary`, in that order"
             )
         return (vocabulary.names[int(text)],), ()
     return tuple(name.strip() for name in text.split(";") if name.strip()), ()

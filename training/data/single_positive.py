@@ -1,4 +1,4 @@
-"""One positive label a photograph: splits and draws as published (Cole et al. 2021), to the bit."""
+"""One positive label per photograph: splits and draws exactly as published (Cole et al. 2021)."""
 
 import json
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from sigrl.training.data.coco import category_names
 from sigrl.training.data.dataset import DataError, LabelledPhotographs
 
 SEED = 1200
-"""Of the split and of the draw, in every published table."""
+"""Seed of the split and of the draw in every published table."""
 VALIDATION_SHARE = 0.2
 
 Rows = npt.NDArray[np.intp]
@@ -19,20 +19,21 @@ Rows = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class SinglePositive:
-    """The training split in two; the official validation split is the test set, and none of this module's."""
+    """The training split in two parts; the official validation split is the test set and not handled here."""
 
     train: LabelledPhotographs
-    """Labels as observed: +1 for one positive a photograph, 0 for everything else."""
+    """Observed labels: +1 for one positive per photograph, 0 for everything else."""
     complete_train: LabelledPhotographs
-    """The same photographs with all their labels: for an upper bound, and to count what training recovers."""
+    """The same photographs with all their labels, for an upper bound and to count what training recovers."""
     validation: LabelledPhotographs
-    """All labels; epochs and settings are chosen here."""
+    """All labels; epochs and settings are chosen on this part."""
 
 
 def split_single_positive(photographs: LabelledPhotographs) -> SinglePositive:
-    """Draws over the whole official training split and then splits it, as published.
+    """Draws the positives over the whole official training split and then splits it, as published.
 
-    Takes it in any order; ids are needed, and photographs without a positive label are left out.
+    The photographs can be in any order; ids are required, and photographs without a positive label are left
+    out.
     """
     ordered = in_published_order(photographs)
     observed = replace(ordered, labels=observe_one_positive(ordered.labels))
@@ -40,17 +41,17 @@ def split_single_positive(photographs: LabelledPhotographs) -> SinglePositive:
 
 
 def split_published_draw(photographs: LabelledPhotographs, draw: Path, instances: Path) -> SinglePositive:
-    """The same with the positives of a file, `{"image id": category id}`, in place of our draw.
+    """The same with the positives of a file, `{"image id": category id}`, instead of our draw.
 
-    `instances` is the annotation file in COCO's format that says which label a category id is. Raises
-    DataError where the file is malformed or lacks a photograph.
+    `instances` is the annotation file in COCO's format that maps category ids to labels. Raises DataError if
+    a file is malformed or lacks a photograph.
     """
     ordered = in_published_order(photographs)
     return _split(ordered, replace(ordered, labels=_read_draw(draw, instances, ordered)))
 
 
 def in_published_order(photographs: LabelledPhotographs) -> LabelledPhotographs:
-    """The photographs with a positive label, their ids sorted as texts."""
+    """The photographs with a positive label, sorted by their ids as strings."""
     labelled = photographs.with_positives()
     ids = _ids(labelled)
     return labelled.select(np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.intp))
@@ -64,14 +65,15 @@ def split_rows(count: int, validation_share: float = VALIDATION_SHARE, seed: int
 
 
 def observe_one_positive(labels: npt.NDArray[np.int8], seed: int = SEED) -> npt.NDArray[np.int8]:
-    """Keeps one positive of each row of `labels` [N, C] (+1 or not), drawn at random; all else becomes 0."""
+    """Keeps one random positive in each row of `labels` [N, C] (+1 or not); everything else becomes 0."""
     random = np.random.RandomState(seed)
     observed = np.zeros_like(labels)
     for row, target in zip(labels, observed, strict=True):
         positives = np.flatnonzero(row == 1)
         random.shuffle(positives)
         target[positives[:1]] = 1
-        # The published draw shuffles the negatives too and keeps none: without this, later rows would differ.
+        # The published draw also shuffles the negatives and keeps none; without this, later rows would
+        # differ.
         random.shuffle(np.flatnonzero(row != 1))
     return observed
 
@@ -90,14 +92,16 @@ def _read_draw(draw: Path, instances: Path, photographs: LabelledPhotographs) ->
         for row, image_id in enumerate(_ids(photographs)):
             labels[row, column[names[category[image_id]]]] = 1
     except FileNotFoundError as error:
-        raise DataError(f"{draw} is not there: name the file that holds one category an image") from error
+        raise DataError(f"{draw} does not exist: name the file with one category per image") from error
     except KeyError as error:
         raise DataError(
-            f"{draw} lacks a category of {instances.name} for a photograph ({error} is not there): use the "
+            f"{draw} lacks a category of {instances.name} for a photograph ({error} is missing): use the "
             "draw that was made for these annotations"
         ) from error
     except (ValueError, TypeError) as error:
-        raise DataError(f'{draw} is not a JSON object {{"image id": category id}}: fetch it again') from error
+        raise DataError(
+            f'{draw} is not a JSON object {{"image id": category id}}: download it again'
+        ) from error
     return labels
 
 

@@ -1,4 +1,4 @@
-"""What a run may learn from: the training split without anything that names a hidden label."""
+"""The training data of a run: the training split without anything that names a hidden label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Supervision:
 
 
 def load_supervision(data: DataConfig) -> Supervision:
-    """The training split. A caption or a list's name that names a hidden label is dropped; the photograph
+    """Loads the training split. A caption or list entry that names a hidden label is dropped; the photograph
     stays, without that label. Raises DataError when no name is left to distil."""
     split = load_coco(data.root, data.train_split)
     trained = [index for index, name in enumerate(split.label_names) if name not in data.hidden_labels]
@@ -57,7 +57,7 @@ def load_supervision(data: DataConfig) -> Supervision:
 
 
 def unrelated_names(data: DataConfig, label_names: Sequence[str]) -> list[str]:
-    """Names of the label lists that do not name any of `label_names`: company for them in a request."""
+    """Names in the label lists that do not name any of `label_names`; they serve as distractors."""
     pattern = naming_pattern(label_names, data.other_names)
     names = unique(name for path in data.label_lists for name in read_label_list(path))
     return [name for name in names if pattern is None or pattern.search(name) is None]

@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012, by its image-level label files."""
+"""PASCAL VOC 2012, read from its image-level label files."""
 
 from pathlib import Path
 
@@ -28,15 +28,15 @@ CLASSES = {
     "train": "train",
     "tvmonitor": "tv monitor",
 }
-"""VOC's spelling, which names the files -> the words that a text tower knows; in VOC's order."""
+"""VOC's spelling, used in file names -> the words that a text tower knows; in VOC's order."""
 
 
 def read_voc(root: Path, split: str) -> LabelledPhotographs:
     """Reads `ImageSets/Main/<class>_<split>.txt` of the 20 classes; `split` is `train` or `val`.
 
-    `root` is the folder `VOC2012`, or one that holds `VOCdevkit/VOC2012` as the archive does. A label holds
-    where the file says 1; 0 ("difficult") counts as -1 as in the published protocols. Photographs come in the
-    order of their ids. Raises DataError for missing or malformed files.
+    `root` is the folder `VOC2012`, or one that contains `VOCdevkit/VOC2012` as in the archive. A label
+    applies if the file says 1; 0 ("difficult") counts as -1, as in the published protocols. Photographs are
+    in the order of their ids. Raises DataError for missing or malformed files.
     """
     inner = (root / "VOCdevkit" / "VOC2012", root / "VOC2012")
     folder = next((path for path in inner if path.is_dir()), root)
@@ -45,26 +45,28 @@ def read_voc(root: Path, split: str) -> LabelledPhotographs:
     ids = tuple(sorted(positives[0]))
     for path, column in zip(files, positives, strict=True):
         if column.keys() != positives[0].keys():
-            raise DataError(f"{path} lists other photographs than {files[0].name}: unpack the archive again")
-    holds = np.array([[column[image_id] for column in positives] for image_id in ids])
+            raise DataError(
+                f"{path} and {files[0].name} list different photographs: unpack the archive again"
+            )
+    applies = np.array([[column[image_id] for column in positives] for image_id in ids])
     return LabelledPhotographs(
         image_paths=tuple(folder / "JPEGImages" / f"{image_id}.jpg" for image_id in ids),
         label_names=tuple(CLASSES.values()),
-        labels=np.where(holds, 1, -1).astype(np.int8),
+        labels=np.where(applies, 1, -1).astype(np.int8),
         ids=ids,
     )
 
 
 def _read(path: Path) -> dict[str, bool]:
-    """Image id -> whether the class holds."""
+    """Image id -> whether the class applies."""
     try:
         lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         column = {image_id: {"1": True, "0": False, "-1": False}[label] for image_id, label in lines}
     except FileNotFoundError as error:
-        raise DataError(f"{path} is not there: point `data.root` at the folder VOC2012") from error
+        raise DataError(f"{path} does not exist: point `data.root` at the folder VOC2012") from error
     except (KeyError, ValueError) as error:
         raise DataError(
-            f"{path} does not hold lines of an image id and -1, 0 or 1: unpack the archive again"
+            f"{path} has lines other than an image id and -1, 0 or 1: unpack the archive again"
         ) from error
     if not column:
         raise DataError(f"{path} lists no photographs: unpack the archive again")

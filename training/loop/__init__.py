@@ -1,1 +1,1 @@
-"""The training loop, which knows tasks only by a protocol."""
+"""The training loop, which knows tasks only through a protocol."""

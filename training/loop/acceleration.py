@@ -1,5 +1,5 @@
-"""What fits a task's module to its device before it trains: SVFR's fused kernels, and activations that are
-computed again rather than kept. Neither changes what is learned."""
+"""Adapts a task's module to its device before training: fused kernels for SVFR, and recomputed activations.
+Neither changes what is learned."""
 
 import logging
 
@@ -15,9 +15,9 @@ _logger = logging.getLogger("sigrl")
 
 
 def fit_to_device(module: nn.Module, accelerator: Accelerator, config: LoopConfig) -> None:
-    """Changes `module` in place, which is on the accelerator's device already.
+    """Changes `module` in place; it must already be on the accelerator's device.
 
-    Raises DataError when its towers cannot recompute their activations and the configuration asks for it.
+    Raises DataError if the configuration asks for recomputed activations and the towers do not support that.
     """
     reconstructions = [one for one in module.modules() if isinstance(one, SemanticFeatureReconstruction)]
     for one in reconstructions:
@@ -27,7 +27,7 @@ def fit_to_device(module: nn.Module, accelerator: Accelerator, config: LoopConfi
 
 
 def training_steps(device: torch.device, precision: str, embed_dim: int) -> Steps:
-    """SVFR's attentions as they are trained: on a GPU in bfloat16 the fused kernels, else the readable form.
+    """SVFR's attentions for training: the fused kernels on a GPU in bfloat16, otherwise the readable form.
 
     In float32 the kernels would be slower than the readable form.
     """
@@ -36,21 +36,22 @@ def training_steps(device: torch.device, precision: str, embed_dim: int) -> Step
     try:
         from sigrl.model.kernels.triton_steps import TritonSteps
     except ImportError:
-        _logger.warning("triton is not installed: SVFR trains several times slower; `pip install triton`")
+        _logger.warning("triton is not installed, so SVFR trains several times slower: `pip install triton`")
         return StreamedSteps()
     return TritonSteps()
 
 
 def _recompute_activations(module: nn.Module) -> None:
-    """Every tower in `module`, by the switch that open_clip's and timm's towers have.
+    """Switches on checkpointing in every tower of `module`, through the method of open_clip's and timm's
+    towers.
 
-    A frozen part of a tower keeps nothing anyway, and is not computed again.
+    A frozen part of a tower keeps no activations anyway, and is not computed again.
     """
     towers = [one for one in module.modules() if hasattr(one, "set_grad_checkpointing")]
     try:
         for tower in towers:
             tower.set_grad_checkpointing(True)
-    except AssertionError as error:  # what timm raises for a tower that has no such form
-        raise DataError(f"this tower cannot train with `checkpointing` ({error}): leave it out") from error
+    except AssertionError as error:  # timm raises this for a tower that does not support it
+        raise DataError(f"this tower does not support `checkpointing` ({error}): remove it") from error
     if not towers:
-        raise DataError("no tower here is open_clip's or timm's: leave `checkpointing` out")
+        raise DataError("only towers of open_clip and timm support `checkpointing`: remove it")

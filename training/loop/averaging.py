@@ -1,4 +1,4 @@
-"""The moving average of the weights (EMA), which is evaluated and kept in place of the last weights."""
+"""The exponential moving average (EMA) of the weights, which replaces the last weights in evaluation."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 class AveragedWeights:
-    """Exponential moving average of the parameters that a module trains."""
+    """Exponential moving average of a module's trained parameters."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        """Starts at the module's weights. `decay` is reached after some steps: early weights are forgotten
-        fast, or a short run's average would be its start."""
+        """Starts at the module's weights. The decay grows to `decay` over the first steps, because otherwise
+        a short run's average would mostly be its initial weights."""
         self._parameters = {name: one for name, one in module.named_parameters() if one.requires_grad}
         self._decay = decay
         self.averages: dict[str, Tensor] = {
@@ -21,19 +21,19 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Takes in the weights after the `step`-th step, counted from 1."""
+        """Adds the weights after the `step`-th step, counted from 1."""
         weight = 1 - min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.averages.values()), list(self._parameters.values()), weight)
 
     @torch.no_grad()
     def load(self, averages: Mapping[str, Tensor]) -> None:
-        """Takes over averages that were kept."""
+        """Replaces the averages by saved ones."""
         for name, average in self.averages.items():
             average.copy_(averages[name])
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within the block the module has the averages for weights."""
+        """Within the block, the module's weights are the averages."""
         self._exchange()
         try:
             yield

@@ -1,4 +1,4 @@
-"""What a training run tells while it runs: a line on the terminal, `metrics.jsonl`, TensorBoard."""
+"""The log of a training run: a line on the terminal, `metrics.jsonl`, TensorBoard."""
 
 import json
 import os
@@ -15,13 +15,13 @@ METRICS = "metrics.jsonl"
 
 
 class RunLog:
-    """A context in which a run's numbers are shown and kept. In all processes but the main one: nothing."""
+    """A context that shows and records a run's numbers. Only the main process writes anything."""
 
     def __init__(
         self, directory: Path, total_steps: int, done: int, written: int, tensorboard: bool, main: bool
     ) -> None:
-        """`done` steps of `total_steps` were made before, and `written` bytes of `metrics.jsonl` tell of
-        them; what follows those was written by a run that was killed, and is made again."""
+        """`done` of `total_steps` steps were made before, and `written` bytes of `metrics.jsonl` describe
+        them. Any later lines are from steps that will be repeated after a kill, and are cut off."""
         self._writer = _summary_writer(directory, done) if tensorboard and main else None
         self._file = None
         if main:
@@ -48,14 +48,14 @@ class RunLog:
             self._writer.close()
 
     def count(self, images: int, epoch: int, loss: float) -> None:
-        """One step was made."""
+        """Records one step."""
         self._images += images
         note = f"epoch {epoch + 1}, loss {loss:.4f}, {self._speed():.1f} images/s"
         self._progress.update(self._bar, advance=1, note=note)
 
     def write(self, step: int, epoch: int, measured: Mapping[str, float], speed: bool = False) -> None:
-        """Adds a line: numbers after the `step`-th step of the run. With `speed`, images per second since the
-        last such line."""
+        """Writes a line of numbers after the run's `step`-th step. With `speed`, adds images per second since
+        the last such line."""
         line: dict[str, Any] = {"step": step, "epoch": epoch, **measured}
         if speed:
             line["images_per_second"] = round(self._speed(), 2)
@@ -68,12 +68,12 @@ class RunLog:
                 self._writer.add_scalar(name, value, step)
 
     def restart_clock(self) -> None:
-        """What comes between, as an evaluation, is not counted into the speed."""
+        """Excludes the time until now, such as an evaluation, from the speed."""
         self._since = time.perf_counter()
         self._images = 0
 
     def written(self) -> int:
-        """Bytes of `metrics.jsonl`, which are on the disk now."""
+        """Number of bytes of `metrics.jsonl` that are safely on disk."""
         if self._file is None:
             return 0
         os.fsync(self._file.fileno())

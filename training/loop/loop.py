@@ -1,9 +1,9 @@
-"""The training loop: any task, one or many processes, and a kill at any moment costs a few steps.
+"""The training loop: trains any task, in one or many processes; a kill at any moment costs only a few steps.
 
-Processes, devices and mixed precision are Hugging Face Accelerate's (`torchrun` starts several processes).
-Everything random is a function of the seed and the position (`sigrl.training.data.batches`), so that the state of
-a run is its weights, its moments and a handful of numbers. On a CPU a resumed run ends in the very bits of
-the run that was never interrupted; on a GPU as far as its kernels repeat themselves.
+Hugging Face Accelerate handles processes, devices and mixed precision (`torchrun` starts several processes).
+All randomness is a function of the seed and the position (`sigrl.training.data.batches`), so the state of a
+run is its weights, its moments and a few numbers. On a CPU a resumed run gives exactly the same weights as an
+uninterrupted one; on a GPU this depends on whether its kernels are deterministic.
 """
 
 import math
@@ -26,40 +26,40 @@ from sigrl.training.loop.task import LoopConfig, Task
 
 STATE, BEST = "state.safetensors", "best.safetensors"
 _NOT_IDENTITY = {"workers", "tensorboard", "log_every", "checkpointing"}
-"""Settings that do not change what a run learns: a resumed one may have others."""
+"""Settings that do not change what a run learns; a resumed run may change them."""
 
 
 @dataclass
 class Progress:
-    """Where a run is."""
+    """The position of a run."""
 
     epoch: int = 0
     """Epochs done."""
     step: int = 0
-    """Steps done of the epoch after those."""
+    """Steps done in the current epoch."""
     best: float | None = None
-    """The highest evaluation."""
+    """The highest evaluation so far."""
     best_epoch: int | None = None
-    """After which it was, counted from 0."""
+    """The epoch of the highest evaluation, counted from 0."""
     finished: bool = False
     log_bytes: int = 0
     """Length of `metrics.jsonl`."""
 
 
 def create_accelerator(config: LoopConfig) -> Accelerator:
-    """Processes, device and precision, as `torchrun` and the configuration say."""
+    """An accelerator with the processes and devices of `torchrun` and the precision of the configuration."""
     return Accelerator(mixed_precision="bf16" if config.precision == "bfloat16" else "no")
 
 
 def train(task: Task, config: LoopConfig, directory: Path, identity: Mapping[str, Any]) -> Progress:
-    """Trains `task`, or goes on where a run in `directory` was interrupted; the best weights end up in the
+    """Trains `task`, or resumes an interrupted run in `directory`. At the end the best weights are in the
     task's module and in `best.safetensors`.
 
     Args:
-        identity: what makes this run this run, as JSON: configuration, start weights, data. A directory that
-            holds a run of another identity is refused.
+        identity: what identifies the run, as JSON: configuration, initial weights, data. A directory with a
+            run of another identity is refused.
 
-    Raises DataError when the run cannot go on, and ValueError when a batch cannot be shared out.
+    Raises DataError when the run cannot be resumed, and ValueError when a batch cannot be divided evenly.
     """
     accelerator = create_accelerator(config)
     directory.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def _train(
 
 
 def _loader(data: Dataset[Any], draws: list[Any], workers: int) -> Iterator[Any]:
-    # A generator of its own: a loader draws its workers' seed from the global one.
+    # A loader draws its workers' seed from the global generator unless it gets its own.
     generator = torch.Generator().manual_seed(0)
     return iter(DataLoader(data, batch_sampler=draws, num_workers=workers, generator=generator))
 
@@ -141,7 +141,7 @@ def _close_epoch(progress: Progress, config: LoopConfig, value: float) -> None:
 
 
 def _mean(accelerator: Accelerator, logged: dict[str, Tensor]) -> dict[str, float]:
-    """Over the processes."""
+    """The mean over the processes."""
     values = torch.stack([value.double() for value in logged.values()])
     if accelerator.num_processes > 1:
         values = accelerator.reduce(values, reduction="mean")
@@ -152,6 +152,6 @@ def _check_identity(directory: Path, theirs: Mapping[str, Any], ours: Mapping[st
     for key in {**theirs, **ours}:
         if theirs.get(key) != ours.get(key):
             raise DataError(
-                f"{directory} holds a run with another `{key}`: name a new directory, or take that run's own "
+                f"{directory} has a run with another `{key}`: name a new directory, or use that run's "
                 "configuration"
             )

@@ -1,4 +1,4 @@
-"""Learning rates: by step, and by the depth of a parameter in the image tower."""
+"""Learning rates by step, and by the depth of a parameter in the image tower."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 
 def half_cosine(warm_up: int, total: int, floor: float = 0.0) -> Callable[[int], float]:
-    """Factor by step: linear warm-up, then half a cosine from one down to `floor`."""
+    """Factor by step: linear warm-up, then half a cosine from 1 down to `floor`."""
 
     def factor(step: int) -> float:
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
@@ -22,15 +22,15 @@ def half_cosine(warm_up: int, total: int, floor: float = 0.0) -> Callable[[int],
 
 @dataclass(frozen=True)
 class WarmUpCosine:
-    """The open-vocabulary protocol's rate: a straight line from 0, then half a cosine down to a floor.
+    """The open-vocabulary protocol's rate: a linear warm-up from 0, then half a cosine down to a floor.
 
-    It is a function of the position alone, so that a resumed run needs nothing but its step.
+    It is a function of the position alone, so a resumed run needs only its step.
     """
 
     rate: float = 1e-4
-    """At the end of the warm-up."""
+    """The rate at the end of the warm-up."""
     floor: float = 1e-7
-    """At the end of the run, and beyond."""
+    """The rate at the end of the run, and after it."""
     warm_up_epochs: float = 2
     epochs: float = 20
 
@@ -39,12 +39,12 @@ class WarmUpCosine:
         if position < self.warm_up_epochs:
             return self.rate * position / self.warm_up_epochs
         position = min(position, self.epochs)
-        # In this order, so that the last digit is the published one too.
+        # This order of operations gives the published last digit too.
         angle = math.pi * (position - self.warm_up_epochs) / (self.epochs - self.warm_up_epochs)
         return self.floor + (self.rate - self.floor) * 0.5 * (1.0 + math.cos(angle))
 
     def apply(self, optimizer: Optimizer, position: float) -> float:
-        """Sets the rate of every group, times its `lr_scale` where it has one; returns the rate itself."""
+        """Sets the rate of every group, times its `lr_scale` if it has one; returns the rate itself."""
         rate = self.at(position)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
@@ -53,12 +53,12 @@ class WarmUpCosine:
 
 @dataclass(frozen=True)
 class ConstantRate:
-    """The single-positive protocol's rate: the same from the first step to the last."""
+    """The single-positive protocol's rate, which is constant."""
 
     rate: float
 
     def apply(self, optimizer: Optimizer, position: float) -> float:  # noqa: ARG002
-        """Sets the rate of every group, times its `lr_scale` where it has one; returns the rate itself."""
+        """Sets the rate of every group, times its `lr_scale` if it has one; returns the rate itself."""
         for group in optimizer.param_groups:
             group["lr"] = self.rate * group.get("lr_scale", 1.0)
         return self.rate
@@ -73,20 +73,20 @@ def layer_decay_groups(
 ) -> list[dict[str, Any]]:
     """Parameter groups for AdamW: each layer of the image tower learns at `layer_decay` of the rate above it.
 
-    Layer 0 is what comes before the tower's first block, layer i its i-th block, and the layer after the last
-    block (scale 1) everything else: its last norm, its projection, the head. Layers up to `frozen_layers`
-    stay as they are: their gradients are switched off here. Vectors and numbers get no weight decay.
+    Layer 0 is everything before the tower's first block, layer i its i-th block, and the layer after the last
+    block (scale 1) everything else: the last norm, the projection, the head. Layers up to `frozen_layers` are
+    frozen: their gradients are switched off here. Vectors and scalars get no weight decay.
 
     Args:
         parameters: names and parameters. The names are those of `Backbone` and the heads, of timm's ViT, or
-            of the published code. Of two names for one parameter the first counts; what needs no gradient,
-            as a frozen text tower, is left out.
-        blocks: how many the image tower has.
-        frozen_layers: -1 trains all.
+            of the published code. If one parameter has two names, the first counts; parameters without
+            gradient, such as a frozen text tower's, are left out.
+        blocks: the number of blocks in the image tower.
+        frozen_layers: -1 trains all layers.
 
     Returns:
         Groups with the keys `params`, `lr_scale` and `weight_decay`. AdamW keeps `lr_scale`, and
-        `WarmUpCosine.apply` heeds it.
+        `WarmUpCosine.apply` uses it.
     """
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     seen: set[int] = set()
@@ -117,7 +117,7 @@ _BEFORE_BLOCKS = re.compile(
 )
 _OF_TEXT_TOWER = re.compile(r"(?:^|\.)text\.")
 _STORED_AS_VECTOR = re.compile(r"(?:^|\.)graph\.(?:hidden|output)\.attention$")
-"""The published code keeps it as a matrix of one row, which decays."""
+"""The published code stores it as a matrix with one row, which decays."""
 
 
 def _layer(name: str, blocks: int) -> int:

@@ -1,7 +1,7 @@
-"""The state of a training run in one safetensors file that is there whole or not at all.
+"""The state of a training run in one safetensors file, which is always complete.
 
-What is no tensor stands as JSON in the file's header: one file needs one rename, and a kill at any moment
-leaves the old state or the new one. Nothing is pickled.
+Everything that is not a tensor is JSON in the file's header: one file needs one rename, so a kill at any
+moment leaves either the old state or the new one. Nothing is pickled.
 """
 
 import json
@@ -21,7 +21,7 @@ _KEY = "sigrl"
 
 
 def write_state(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
-    """Puts tensors and JSON content on disk under `path`, in place of what was there."""
+    """Writes tensors and JSON content to `path`, replacing the file that is there."""
     unfinished = path.with_suffix(".unfinished")
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, unfinished, metadata={_KEY: json.dumps(content)})
@@ -31,14 +31,15 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str,
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (on the CPU) and content of a file that `write_state` wrote. Raises DataError for another."""
+    """Tensors (on the CPU) and content of a file that `write_state` wrote. Raises DataError for any other
+    file."""
     try:
         with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is not a mapping)
             content = json.loads((file.metadata() or {})[_KEY])
     except (SafetensorError, KeyError, ValueError) as error:
         raise DataError(
-            f"{path} holds no state of a training run ({error}): remove it, and the run starts anew"
+            f"{path} is not the state of a training run ({error}): remove it, and the run starts again"
         ) from error
     return tensors, content
 
@@ -46,17 +47,17 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def trained_tensors(module: nn.Module) -> dict[str, Tensor]:
     """The tensors of `module` that training changes: parameters with gradients, and buffers.
 
-    Frozen parameters are those of the bundle a run starts from, and need not be written over and over.
+    Frozen parameters are those of the bundle that the run starts from, and need not be written again.
     """
     frozen = {name for name, one in module.named_parameters(remove_duplicate=False) if not one.requires_grad}
     return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
 
 
 def load_trained_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Puts back what `trained_tensors` gave. Raises DataError when they are another module's."""
+    """Loads the result of `trained_tensors`. Raises DataError if it is from another module."""
     expected = {name: tensor.shape for name, tensor in trained_tensors(module).items()}
     if expected != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise DataError("the state's weights are not this model's: name another directory for the run")
+        raise DataError("the saved weights do not fit this model: name another directory for the run")
     module.load_state_dict(tensors, strict=False)
 
 
@@ -67,7 +68,7 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Puts back what `optimizer_tensors` gave; groups and rates stay those of `optimizer`."""
+    """Loads the result of `optimizer_tensors`; groups and rates of `optimizer` stay."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         number, name = key.split(".", 1)

@@ -1,4 +1,4 @@
-"""A step of training: forward, backward, update, in one process or many, in one pass or several."""
+"""A training step: forward, backward and update, in one or many processes, in one or several passes."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -23,23 +23,24 @@ from sigrl.training.loop.task import EpochTask, LoopConfig, Task
 
 
 class Optimization:
-    """A task, ready to make steps."""
+    """A task with its optimizer, ready to make steps."""
 
     def __init__(self, task: Task, accelerator: Accelerator, config: LoopConfig) -> None:
         self._task, self._accelerator, self._config = task, accelerator, config
         task.module.to(accelerator.device)
         fit_to_device(task.module, accelerator, config)
-        # Before the module is wrapped: freezing happens here, and a wrapper looks at what has a gradient.
+        # Before the module is wrapped: this freezes parameters, and a wrapper looks at which have a gradient.
         self.optimizer = task.optimizer()
         self._module = accelerator.prepare_model(task.module)
         decay = config.averaging
         self.averages = None if decay is None else AveragedWeights(task.module, decay)
 
     def step(self, batches: Sequence[Any], number: int, position: float) -> dict[str, Tensor]:
-        """One step over `batches`, all of the same size; the `number`-th of the run, counted from 1.
+        """Makes one step over `batches`, all of the same size; it is the `number`-th of the run, counted from
+        1.
 
-        Returns numbers to log: means over the batches of this process. Raises DataError when the loss is
-        no number any more.
+        Returns numbers to log: means over the batches of this process. Raises DataError when the loss is not
+        finite.
         """
         accelerator, task = self._accelerator, self._task
         task.module.train()
@@ -48,7 +49,7 @@ class Optimization:
         seed = derive_seed(self._config.seed, number)
         logged: dict[str, Tensor] = {}
         for index, batch in enumerate(batches):
-            # The same in every pass and process: what is drawn for the labels then agrees between them.
+            # The same seed in every pass and process, so that they agree on random draws of labels.
             set_seed(seed)
             last = index == len(batches) - 1
             with nullcontext() if last else accelerator.no_sync(self._module):
@@ -74,19 +75,19 @@ class Optimization:
         return {**logged, "learning_rate": torch.as_tensor(rate, device=accelerator.device)}
 
     def open_epoch(self, epoch: int) -> None:
-        """Tells the task where it is, if it wants to know."""
+        """Tells an `EpochTask` which epoch begins."""
         if isinstance(self._task, EpochTask):
             self._task.open_epoch(epoch)
 
     def close_epoch(self, epoch: int) -> None:
-        """Lets the task work between epochs, if it has something to do there."""
+        """Lets an `EpochTask` do its work between epochs."""
         if isinstance(self._task, EpochTask):
             self._task.module.eval()
             with nullcontext() if self.averages is None else self.averages.applied(), torch.no_grad():
                 self._task.close_epoch(epoch, self._accelerator)
 
     def evaluate(self) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """What the task measures, and the weights it measures: the averages where there are some."""
+        """The task's measurements, and the weights that were measured: the averages if there are any."""
         self._task.module.eval()
         with nullcontext() if self.averages is None else self.averages.applied():
             with torch.no_grad():
@@ -104,7 +105,7 @@ class Optimization:
         return {f"{part}/{name}": one for part, tensors in parts.items() for name, one in tensors.items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Puts back what `tensors` gave. Raises DataError for another model's."""
+        """Loads the result of `tensors`. Raises DataError for another model's."""
 
         def of(part: str) -> dict[str, Tensor]:
             prefix = f"{part}/"

@@ -1,5 +1,5 @@
-"""Losses, pure functions: of the bundled checkpoint's recipe (`bundled`), of the open-vocabulary protocol
-(`open_vocabulary`), and of the single-positive one (`single_positive`, its `options`, `pseudo_labels`)."""
+"""Losses as pure functions: of the bundled checkpoint's recipe (`bundled`), the open-vocabulary protocol
+(`open_vocabulary`), and the single-positive protocol (`single_positive`, `options`, `pseudo_labels`)."""
 
 from sigrl.training.losses.bundled import (
     caption_loss,

@@ -1,4 +1,4 @@
-"""Losses of the bundled checkpoint's recipe, `pretrain` and `fit`; pure functions."""
+"""Losses of the bundled checkpoint's recipe (`pretrain` and `fit`) as pure functions."""
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ def label_loss(logits: Tensor, targets: Tensor) -> Tensor:
 def caption_loss(image_embeddings: Tensor, caption_embeddings: Tensor, scale: Tensor) -> Tensor:
     """Contrastive loss [] of photographs and captions [B, D], both of unit norm.
 
-    Two captions of a batch may say the same: the targets are not the identity but a sharp softmax of the
-    captions' own similarities. Without a pair the loss is 0.
+    Two captions of a batch may say the same thing, so the targets are a sharp softmax of the captions' own
+    similarities, not the identity. Without a pair the loss is 0.
     """
     if len(image_embeddings) == 0:
         return image_embeddings.sum()
@@ -26,17 +26,18 @@ def caption_loss(image_embeddings: Tensor, caption_embeddings: Tensor, scale: Te
 
 
 def cosine_distance(features: Tensor, targets: Tensor) -> Tensor:
-    """One minus the cosine [] of two sets of rows [B, D], mean over B."""
+    """One minus the cosine of corresponding rows [B, D], averaged over B []."""
     return 1 - functional.cosine_similarity(features, targets, dim=-1).mean()
 
 
 def standardize(scores: Tensor) -> Tensor:
-    """[N, C] to mean 0 and deviation 1, per photograph over labels, then per label (SPARC, CVPR 2025)."""
+    """Scores [N, C] with mean 0 and deviation 1, first per photograph over labels, then per label (SPARC,
+    CVPR 2025)."""
     scores = (scores - scores.mean(1, keepdim=True)) / scores.std(1, keepdim=True)
     standardized: Tensor = (scores - scores.mean(0)) / scores.std(0)
     return standardized
 
 
 def soft_targets(standardized: Tensor) -> Tensor:
-    """Targets in 0..1 for standardised teacher scores: half at two deviations above the mean."""
+    """Targets in 0..1 for standardised teacher scores; a score of 2 deviations becomes 0.5."""
     return torch.sigmoid(2 * (standardized - 2))

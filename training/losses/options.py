@@ -1,6 +1,7 @@
-"""Which single-positive loss, with which parameters: what `loss: {kind: ...}` of a configuration says.
+"""The single-positive losses and their parameters: `loss: {kind: ...}` in a configuration.
 
-A parameter that the published code sets per data set has no default; the docstring names its values.
+A parameter that the published code sets per data set has no default; its docstring lists the published
+values.
 """
 
 from typing import Annotated, Literal
@@ -12,7 +13,7 @@ from sigrl.model.config import Frozen
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Exponent = Annotated[int, Field(ge=0)]
-"""Whole: below 1 its power has an infinite slope at probability 0."""
+"""An integer, because a power below 1 has an infinite slope at probability 0."""
 
 
 class _Smoothed(Frozen):
@@ -22,21 +23,21 @@ class _Smoothed(Frozen):
 
 class _CountsPositives(Frozen):
     expected_positives: float = Field(gt=0)
-    """Labels that a photograph has on average (`expected_num_pos`): VOC 1.5, COCO 2.9."""
+    """Average number of positive labels per photograph (`expected_num_pos`): VOC 1.5, COCO 2.9."""
 
 
 class _MaximizesEntropy(Frozen):
     entropy_weight: Weight
-    """Of the entropy of unknown labels (`alpha`): VOC 0.2, COCO 0.1."""
+    """Weight of the entropy of unknown labels (`alpha`): VOC 0.2, COCO 0.1."""
 
 
 class _UsesPseudoLabels(_MaximizesEntropy):
     warmup_epochs: int = Field(0, ge=0)
-    """First epochs, in which pseudo-labels are not looked at: the loss is `em` (`warmup_epoch`)."""
+    """Number of first epochs that ignore pseudo-labels and use the loss `em` (`warmup_epoch`)."""
 
 
 class Bce(Frozen):
-    """Binary cross-entropy of the full labels: what all others are measured against."""
+    """Binary cross-entropy with the full labels, the reference for all others."""
 
     kind: Literal["bce"] = "bce"
 
@@ -54,7 +55,7 @@ class Iun(Frozen):
 
 
 class Iu(Frozen):
-    """Observed positives and observed negatives, nothing else."""
+    """Only observed positives and observed negatives."""
 
     kind: Literal["iu"] = "iu"
 
@@ -84,20 +85,20 @@ class Wan(Frozen):
 
 
 class Epr(_CountsPositives):
-    """Observed positives, and as many expected positives as photographs have on average."""
+    """Observed positives, and a penalty that pulls the expected number of positives to its average."""
 
     kind: Literal["epr"] = "epr"
 
 
 class Role(_CountsPositives):
-    """Regularised online label estimation: `epr` for predictions and for estimated labels, each taught by the
-    other."""
+    """Regularised online label estimation: `epr` for the predictions and for estimated labels, which teach
+    each other."""
 
     kind: Literal["role"] = "role"
 
 
 class Em(_MaximizesEntropy):
-    """Observed positives, and the entropy of unknown labels is maximised."""
+    """Observed positives; the entropy of unknown labels is maximised."""
 
     kind: Literal["em"] = "em"
 
@@ -107,11 +108,12 @@ class EmApl(_MaximizesEntropy):
 
     kind: Literal["em_apl"] = "em_apl"
     pseudo_label_weight: Weight
-    """`beta`: VOC 0.02, COCO 0.9."""
+    """Published as `beta`: VOC 0.02, COCO 0.9."""
     warmup_epochs: int = Field(ge=0)
-    """First epochs, in which no pseudo-labels are made (`warmup_epoch`); the others share the quotas."""
+    """Number of first epochs without pseudo-labels (`warmup_epoch`); the quotas are divided among the
+    others."""
     negative_share: Share = 0.9
-    """Of each class's unknown labels, those that are pseudo-negatives in the end (`neg_proportion`)."""
+    """Share of each class's unknown labels that end up as pseudo-negatives (`neg_proportion`)."""
 
 
 class EmPl(_UsesPseudoLabels):
@@ -119,22 +121,24 @@ class EmPl(_UsesPseudoLabels):
 
     kind: Literal["em_pl"] = "em_pl"
     positive_weight: Weight = 0.7
-    """`beta_pos`."""
+    """Published as `beta_pos`."""
     negative_weight: Weight = 0.0
-    """`beta_neg`; at 0, as published, a pseudo-negative is left out of the loss, its entropy too."""
+    """Published as `beta_neg`; at 0, as published, a pseudo-negative and its entropy are left out of the
+    loss."""
     smoothing: Share = 0.1
 
 
 class EmPlAsl(_UsesPseudoLabels):
-    """`em_pl` as an asymmetric focal loss: what is already right counts little."""
+    """`em_pl` as an asymmetric focal loss: predictions that are already right count little."""
 
     kind: Literal["em_pl_asl"] = "em_pl_asl"
     positive_exponent: Exponent = 2
-    """Of 1 - p, on observed and pseudo-positives (`positive`)."""
+    """Exponent of 1 - p on observed and pseudo-positives (`positive`)."""
     negative_exponent: Exponent = 4
-    """Of p, on observed and pseudo-negatives (`negative`)."""
+    """Exponent of p on observed and pseudo-negatives (`negative`)."""
     unknown_exponent: Exponent = 4
-    """Of 1 - p, on the entropy of the rest (`unknown`), which has no other weight after the warm-up."""
+    """Exponent of 1 - p on the entropy of the rest (`unknown`), which has no other weight after the
+    warm-up."""
 
 
 SinglePositiveOptions = Annotated[

@@ -1,4 +1,4 @@
-"""A prediction of independent labels, ready for the single-positive losses."""
+"""A prediction of independent labels, prepared for the single-positive losses."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,13 @@ _EPSILON = 1e-5
 
 
 class Prediction(NamedTuple):
-    """Probabilities and what they cost; all [B, C]. Masks are boolean [B, C]."""
+    """Probabilities and their costs, all [B, C]. Masks are boolean [B, C]."""
 
     p: Tensor
-    """That the label holds."""
+    """Probability that the label applies."""
     q: Tensor
-    """That it does not: sigmoid(-logit), for 1 - sigmoid(logit) has no digits left at a large logit."""
+    """Probability that it does not: sigmoid(-logit), because 1 - sigmoid(logit) loses all digits at a large
+    logit."""
     if_positive: Tensor
     """-log(p + 1e-5), as published: at most 11.6, with a finite gradient at p = 0."""
     if_negative: Tensor
@@ -25,11 +26,11 @@ class Prediction(NamedTuple):
         return positive * self.if_positive + negative * self.if_negative
 
     def entropy(self) -> Tensor:
-        """Of each label; gradient goes through weights and logarithms."""
+        """The entropy of each label; gradient flows through the weights and the logarithms."""
         return self.against(self.p, self.q)
 
     def of(self, positive: Tensor, negative: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy where a mask holds, 0 elsewhere, with targets moved from 0 and 1 by `smoothing`."""
+        """Cross-entropy where a mask is true, 0 elsewhere, with targets moved from 0 and 1 by `smoothing`."""
         as_positive = self.against(1 - smoothing, smoothing)
         as_negative = self.against(smoothing, 1 - smoothing)
         zero = self.p.new_zeros(())
@@ -37,7 +38,7 @@ class Prediction(NamedTuple):
 
 
 def predict(logits: Tensor) -> Prediction:
-    """The prediction of `logits` [B, C]; half precision is cast up, where 1e-5 would be lost."""
+    """The prediction of `logits` [B, C]; half precision is cast to float32, because it would lose 1e-5."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     p, q = logits.sigmoid(), (-logits).sigmoid()
     return Prediction(p, q, -(p + _EPSILON).log(), -(q + _EPSILON).log())

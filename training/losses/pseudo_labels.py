@@ -1,4 +1,4 @@
-"""Guesses at the labels that nobody gave: AckTheUnknown's, made once an epoch, and VLPL's, made once."""
+"""Pseudo-labels: AckTheUnknown's, which are made once per epoch, and VLPL's, which are made once."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,11 @@ from sigrl.training.losses.options import Share
 
 
 def negative_quotas(unknown: Tensor, negative_share: float, epochs: int) -> Tensor:
-    """How many pseudo-negatives each class gets per epoch [C], of `unknown` [C] labels at the start, so that
-    `negative_share` of them have one after `epochs` epochs (those after the warm-up), rounded down per epoch.
+    """Number of pseudo-negatives per class and epoch [C], from the number of `unknown` labels [C] at the
+    start. After `epochs` epochs (those after the warm-up) a share of `negative_share` has one; rounded down
+    per epoch.
 
-    Raises ValueError when no epoch is left for it.
+    Raises ValueError when no epoch is left.
     """
     if epochs < 1:
         raise ValueError("no epoch is left after the warm-up: pseudo-labels need at least one")
@@ -20,15 +21,15 @@ def negative_quotas(unknown: Tensor, negative_share: float, epochs: int) -> Tens
 
 
 def asymmetric_pseudo_labels(logits: Tensor, observed: Tensor, soft: Tensor, quotas: Tensor) -> Tensor:
-    """One epoch's step of asymmetric pseudo-labelling: `soft` [N, C] with new pseudo-labels in it.
+    """One epoch's step of asymmetric pseudo-labelling: returns `soft` [N, C] with the new pseudo-labels.
 
-    `logits` [N, C] are those that the epoch saw, `observed` [N, C] the labels, 0 where unknown, `soft` [N, C]
-    what earlier epochs left, -1 where nothing, `quotas` [C] from `negative_quotas`. In each class the least
-    likely of the labels still unknown, as many as the quota or as there are, become negatives, softly: their
-    target is the probability they have now, for good. No positives are made, hence the name.
+    `logits` [N, C] are those of this epoch; `observed` [N, C] are the labels, 0 where unknown; `soft` [N, C]
+    are the pseudo-labels of earlier epochs, -1 where there is none; `quotas` [C] are from `negative_quotas`.
+    In each class, the least likely labels that are still unknown, up to the quota, become soft negatives:
+    their target is fixed at the probability they have now. No positives are made, hence the name.
 
-    Knowingly different from the published step where probabilities are equal in float32: logits may still
-    tell them apart, and of equal logits the first is taken, in whatever order a loader showed them.
+    Deliberate difference: where probabilities are equal in float32, the logits may still distinguish them,
+    and of equal logits the first is taken, independent of a loader's order.
     """
     unknown = (observed == 0) & (soft < 0)
     order = logits.masked_fill(~unknown, torch.inf).argsort(dim=0, stable=True)
@@ -41,25 +42,25 @@ class VlplOptions(Frozen):
     """How VLPL makes its pseudo-labels."""
 
     temperature: float = 0.03
-    """Divides the cosines of image and label before their softmax over the labels (`temp`)."""
+    """Divisor of the cosines of image and label before the softmax over the labels (`temp`)."""
     threshold: Share = 0.3
-    """A label above it is a pseudo-positive."""
+    """A label above this similarity is a pseudo-positive."""
     negative_share: Share = 0.0
-    """Share of the labels, the least similar to a photograph, that are its pseudo-negatives (`partial`)."""
+    """Share of the labels that are pseudo-negatives of a photograph: the least similar ones (`partial`)."""
 
 
 def label_similarity(image_embeddings: Tensor, label_embeddings: Tensor, temperature: float) -> Tensor:
-    """Softmax over the labels [N, C] of cosine / temperature; image embeddings [N, D] of any norm, label
-    embeddings [C, D] of unit norm."""
+    """Softmax over the labels [N, C] of cosine / temperature, of image embeddings [N, D] with any norm and
+    label embeddings [C, D] with unit norm."""
     cosines = functional.normalize(image_embeddings, dim=-1) @ label_embeddings.T
     return (cosines / temperature).softmax(dim=-1)
 
 
 def vlpl_pseudo_labels(similarity: Tensor, options: VlplOptions) -> Tensor:
-    """Pseudo-labels [N, C] in {-1, 0, 1} from `label_similarity`'s [N, C].
+    """Pseudo-labels [N, C] in {-1, 0, 1} from the similarities [N, C] of `label_similarity`.
 
-    A label that is above the threshold and among the least similar is a negative, as published. At a low
-    temperature many similarities are 0 in float32: which of equal ones become negative is left to `topk`.
+    A label that is above the threshold and also among the least similar is a negative, as published. At a low
+    temperature many similarities are 0 in float32; `topk` decides which of them become negative.
     """
     labels = (similarity > options.threshold).to(similarity.dtype)
     count = int(options.negative_share * similarity.shape[1])

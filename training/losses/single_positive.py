@@ -1,8 +1,8 @@
-"""The single-positive protocol's losses, by name in `LOSSES`; `single_positive_loss` applies the one chosen.
+"""The single-positive protocol's losses, by name in `LOSSES`; `single_positive_loss` applies the chosen one.
 
-Knowingly different from the published code: a label that is known not to hold (-1) is a negative in every
-loss, not in `iu` alone; soft pseudo-labels stand in a matrix of their own, so that a probability of 1 is no
-known negative; and probabilities near 0 and 1 keep their digits (see `Prediction`).
+Deliberate differences from the published code: a known negative (-1) is a negative in every loss, not only in
+`iu`; soft pseudo-labels have their own matrix, so that a probability of 1 is not a known negative; and
+probabilities near 0 and 1 keep their digits (see `Prediction`).
 """
 
 from collections.abc import Callable
@@ -18,20 +18,20 @@ from sigrl.training.losses.prediction import Prediction, predict
 
 @dataclass(frozen=True)
 class Targets:
-    """What is known about the labels of a batch, and what was guessed."""
+    """What is known about the labels of a batch, and their pseudo-labels."""
 
     observed: Tensor
     """[B, C]: 1 positive, -1 negative, 0 unknown."""
     full: Tensor | None = None
-    """[B, C]: all true labels, 0 or 1; needed by `bce`, `bce_ls` and `iun`, the references."""
+    """[B, C]: all true labels, 0 or 1; needed by the references `bce`, `bce_ls` and `iun`."""
     pseudo: Tensor | None = None
     """[B, C]: VLPL's pseudo-labels, 1, -1, or 0 for none; needed by `em_pl` and `em_pl_asl`."""
     soft: Tensor | None = None
     """[B, C]: asymmetric pseudo-labels in 0..1, or -1 for none; needed by `em_apl`."""
     estimated_logits: Tensor | None = None
-    """[B, C]: of the label estimator that `role` trains beside the classifier."""
+    """[B, C]: the logits of the label estimator that `role` trains beside the classifier."""
     epoch: int = 1
-    """Counted from 1; for the losses that warm up."""
+    """Counted from 1; used by losses with a warm-up."""
 
     @property
     def positive(self) -> Tensor:
@@ -48,21 +48,21 @@ class Targets:
     def needed(self, field: str, loss: str) -> Tensor:
         tensor: Tensor | None = getattr(self, field)
         if tensor is None:
-            raise ValueError(f"the loss {loss} needs targets.{field}: give it, or choose another loss")
+            raise ValueError(f"the loss {loss} needs targets.{field}: pass it, or choose another loss")
         return tensor
 
 
 class LossParts(NamedTuple):
-    """A loss before it is summed up."""
+    """A loss before it is summed."""
 
     elements: Tensor
     """[B, C]."""
     regularizer: Tensor
-    """[]: of the batch as a whole."""
+    """[], of the batch as a whole."""
 
     @property
     def total(self) -> Tensor:
-        """What is minimised []."""
+        """The value [] to minimise."""
         return self.elements.mean() + self.regularizer
 
 
@@ -89,7 +89,7 @@ def _iu(logits: Tensor, targets: Targets, _: of.Iu) -> LossParts:
 
 
 def _pr(logits: Tensor, targets: Targets, _: of.Pr) -> LossParts:
-    # A pair costs max(0, 1 - p_i + p_j), which is never below 0: their sum over j needs no pairs.
+    # A pair costs max(0, 1 - p_i + p_j), which is never below 0, so the sum over j needs no pairs.
     prediction, positive = predict(logits), targets.positive
     others = (~positive).sum(1, keepdim=True)
     cost = others * prediction.q + prediction.p.masked_fill(positive, 0).sum(1, keepdim=True)
@@ -193,7 +193,7 @@ LOSSES: dict[str, Callable[[Tensor, Targets, Any], LossParts]] = {
 def single_positive_loss(options: SinglePositiveOptions, logits: Tensor, targets: Targets) -> LossParts:
     """The loss that `options` names, of logits [B, C]; minimise its `total`.
 
-    Raises ValueError where a target is missing that the loss needs, or has another shape than the logits.
+    Raises ValueError if a target that the loss needs is missing, or has another shape than the logits.
     """
     for field, tensor in vars(targets).items():
         if isinstance(tensor, Tensor) and tensor.shape != logits.shape:

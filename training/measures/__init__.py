@@ -1,1 +1,1 @@
-"""What a model can do, in numbers."""
+"""Evaluation: metrics, and what is measured on labelled photographs."""

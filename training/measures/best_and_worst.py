@@ -1,11 +1,11 @@
-"""Single photographs under a model: which it knows best and worst, and what it says of them."""
+"""The photographs that a model tags best and worst, with their tags."""
 
 import numpy as np
 import numpy.typing as npt
 
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.measures.metrics import average_precision_of_known
-from sigrl.training.measures.report import JudgedPhotograph, JudgedTag
+from sigrl.training.measures.report import EvaluatedPhotograph, EvaluatedTag
 
 SHOWN_PHOTOGRAPHS = 6
 SHOWN_TAGS = 5
@@ -15,12 +15,12 @@ def best_and_worst(
     scores: npt.NDArray[np.floating],
     probabilities: npt.NDArray[np.floating],
     photographs: LabelledPhotographs,
-) -> tuple[list[JudgedPhotograph], list[JudgedPhotograph]]:
-    """At most 6 photographs each, and none twice, by average precision over the labels of a photograph; among
-    equals the one with more labels that hold is the more telling one.
+) -> tuple[list[EvaluatedPhotograph], list[EvaluatedPhotograph]]:
+    """At most 6 best and 6 worst photographs, none in both, by average precision over a photograph's labels.
+    Among equals, the photograph with more positive labels comes first.
 
-    Only photographs on which some labels are known to hold and others not to: the rest have no such number.
-    `scores` and `probabilities` are [N, C].
+    Only photographs with both positive and negative labels have this measure. `scores` and `probabilities`
+    are [N, C].
     """
     labels = photographs.labels
     positives = (labels == 1).sum(axis=1)
@@ -31,15 +31,15 @@ def best_and_worst(
     rest = np.setdiff1d(np.arange(len(rows)), best)
     worst = rest[np.lexsort((-positives[rows][rest], precisions[rest]))[:count]]
 
-    def judge(index: int) -> JudgedPhotograph:
+    def evaluated(index: int) -> EvaluatedPhotograph:
         row = rows[index]
         known = {1: True, -1: False, 0: None}
-        return JudgedPhotograph(
+        return EvaluatedPhotograph(
             path=photographs.image_paths[row],
             average_precision=float(precisions[index]),
             true_labels=[photographs.label_names[column] for column in np.flatnonzero(labels[row] == 1)],
             tags=[
-                JudgedTag(
+                EvaluatedTag(
                     label=photographs.label_names[column],
                     probability=float(probabilities[row, column]),
                     holds=known[int(labels[row, column])],
@@ -48,4 +48,4 @@ def best_and_worst(
             ],
         )
 
-    return [judge(index) for index in best], [judge(index) for index in worst]
+    return [evaluated(index) for index in best], [evaluated(index) for index in worst]

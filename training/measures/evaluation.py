@@ -1,4 +1,4 @@
-"""What a bundle can do on labelled photographs: measured through the engine that serves it."""
+"""Evaluation of a bundle on labelled photographs, with the engine that serves it."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import DataLoader
 
 from sigrl.model.engine import Engine, ImageFeatures
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.backbones.features import PhotographDataset, progress_bar
+from sigrl.training.backbones.features import photograph_batches
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.measures.best_and_worst import best_and_worst
 from sigrl.training.measures.metrics import (
@@ -30,20 +29,16 @@ from sigrl.training.measures.report import (
 )
 
 MINIMUM_POSITIVES = 10
-"""A label with fewer is measured, but one photograph moves its average precision by percents."""
+"""A label with fewer positives is measured, but one photograph changes its average precision by percents."""
 _BATCH_SIZE = 50
 
 
 def encode_photographs(engine: Engine, paths: Sequence[Path]) -> Iterator[ImageFeatures]:
     """Image features in batches, in order, with a progress bar. Raises DataError for a file that cannot be
     read."""
-    data = PhotographDataset(paths, engine.preprocessing)
     workers = min(4, os.cpu_count() or 1) if len(paths) > _BATCH_SIZE else 0
-    with progress_bar() as progress:
-        task = progress.add_task("photographs", total=len(paths), note="")
-        for pixel_values in DataLoader(data, batch_size=_BATCH_SIZE, num_workers=workers):
-            yield engine.encode_images(pixel_values.numpy())
-            progress.update(task, advance=len(pixel_values))
+    for pixel_values in photograph_batches(paths, engine.preprocessing, "photographs", _BATCH_SIZE, workers):
+        yield engine.encode_images(pixel_values.numpy())
 
 
 def evaluate_photographs(
@@ -51,7 +46,7 @@ def evaluate_photographs(
 ) -> Evaluation:
     """Measures `engine` on `photographs`, one or more.
 
-    `vocabulary` holds their labels, in order, where these have synonyms or prompts of their own. Raises
+    `vocabulary` describes their labels, in order, if these have their own synonyms or prompts. Raises
     DataError for a file that cannot be read, and VocabularyError for labels that cannot be asked for.
     """
     labels = engine.encode_labels(vocabulary or Vocabulary.from_names(photographs.label_names))
@@ -67,19 +62,19 @@ def evaluate_scores(
     thresholds: float | npt.NDArray[np.floating],
     photographs: LabelledPhotographs,
 ) -> Evaluation:
-    """The same of `scores` [N, C] and their `probabilities` [N, C], whatever computed them; `thresholds` are
-    one for all labels, or [C]."""
+    """The same for `scores` [N, C] and their `probabilities` [N, C] from any source; `thresholds` is one for
+    all labels, or [C]."""
     labels = photographs.labels
-    holds, known = labels == 1, labels != 0
+    true, known = labels == 1, labels != 0
     precisions = average_precision_of_known(scores, labels)
     decided = (probabilities >= thresholds) & known
-    positives, counts = holds.sum(axis=0), known.sum(axis=0)
+    positives, counts = true.sum(axis=0), known.sum(axis=0)
 
     def means(minimum: int) -> Means | None:
         counted = positives >= minimum
         if not counted.any():
             return None
-        micro, macro = f1_of_decisions(decided[:, counted], holds[:, counted])
+        micro, macro = f1_of_decisions(decided[:, counted], true[:, counted])
         return Means(
             labels=int(counted.sum()),
             mean_average_precision=float(precisions[counted].mean()),
@@ -87,7 +82,7 @@ def evaluate_scores(
             macro_f1=macro,
         )
 
-    calibration, errors = _calibration(probabilities, holds, known)
+    calibration, errors = _calibration(probabilities, true, known)
     best, worst = best_and_worst(scores, probabilities, photographs)
     return Evaluation(
         photographs=len(photographs),
@@ -115,12 +110,12 @@ def evaluate_scores(
 
 def _one_threshold(thresholds: float | npt.NDArray[np.floating]) -> float | None:
     different = np.unique(thresholds)
-    # Thresholds of engines are float32: 0.3 shall not be told as 0.30000001.
+    # Engines have float32 thresholds; 0.3 must not be reported as 0.30000001.
     return round(float(different[0]), 6) if len(different) == 1 else None
 
 
 def ranking(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> Ranking:
-    """Of `scores` and `labels` [N, C], labels in {-1, 0, 1}; what nothing is known of does not count."""
+    """Ranking measures of `scores` and `labels` [N, C], labels in {-1, 0, 1}; unknown labels do not count."""
     first, first_3, first_5 = (best_of_known(scores, labels, k) for k in (1, 3, 5))
     some = first.taken > 0
     return Ranking(
@@ -131,7 +126,8 @@ def ranking(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -
 
 
 def _retrieval(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], k: int) -> Retrieval:
-    """`sigrl.training.measures.metrics.f1_at`, except that an unknown label is passed over and not taken for a wrong one."""
+    """Like `f1_at` of `measures.metrics`, except that unknown labels are skipped rather than counted as
+    wrong."""
     best = best_of_known(scores, labels, k)
     right, taken, true = best.right.sum(), best.taken.sum(), (labels == 1).sum()
     return Retrieval(
@@ -144,12 +140,12 @@ def _percent(part: np.integer, whole: np.integer) -> float:
 
 
 def _calibration(
-    probabilities: npt.NDArray[np.floating], holds: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]
+    probabilities: npt.NDArray[np.floating], true: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]
 ) -> tuple[Calibration | None, np.ndarray]:
-    """Together with the error of each label [C]."""
+    """The calibration, and the error of each label [C]."""
     if not known.any():
         return None, np.full(known.shape[1], np.nan)
-    error = expected_calibration_error(probabilities, holds, known=known)
+    error = expected_calibration_error(probabilities, true, known=known)
     bins = zip(error.counts, error.mean_probabilities, error.frequencies, strict=True)
     calibration = Calibration(
         overall=error.overall,

@@ -1,9 +1,9 @@
-"""Multi-label measures on score matrices; pure functions on NumPy arrays.
+"""Multi-label measures on score matrices, as pure functions of NumPy arrays.
 
-Three average precisions differ in what they make of equal scores and of unknown labels: `average_precision`
-is the strictest, `average_precision_of_known` is the open-vocabulary protocol's, and
+Three average precisions differ in how they treat equal scores and unknown labels: `average_precision` is the
+strictest, `average_precision_of_known` is the open-vocabulary protocol's, and
 `average_precision_of_thresholds` the single-positive protocol's. Zero-shot (ZSL) and generalised zero-shot
-(GZSL) evaluation are the same measures on the columns of the unseen labels and of all labels.
+(GZSL) evaluation apply the same measures to the columns of the unseen labels and of all labels.
 """
 
 from typing import NamedTuple
@@ -14,12 +14,13 @@ import numpy as np
 def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Non-interpolated average precision per label [C], in percent.
 
-    `scores` and `targets` (0 or 1) are [N, C]. Ties are broken against us: among equal scores the negatives
-    come first. A label without a positive gets 0.
+    `scores` and `targets` (0 or 1) are [N, C]. Ties count against us: among equal scores the negatives come
+    first. A label without a positive gets 0.
     """
     ranks = np.arange(1, len(targets) + 1)
     result = np.zeros(targets.shape[1])
-    # One label at a time: a thousand labels of a hundred thousand photographs would need 5 GB at once.
+    # One label at a time, because a thousand labels of a hundred thousand photographs would need 5 GB at
+    # once.
     for label, (column, truth) in enumerate(zip(scores.T, targets.T, strict=True)):
         hits = truth[np.lexsort((truth, -column))]
         result[label] = 100 * (np.cumsum(hits) / ranks * hits).sum() / max(hits.sum(), 1)
@@ -29,14 +30,14 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def average_precision_of_known(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """BiAM's average precision per label [C], in percent: entries with label 0 are left out.
 
-    `labels` [N, C] are 1, -1 or 0 for unknown. A label without a positive gets 0 and counts in the mean.
-    Ties are broken against us; the published code leaves them to an unstable sort.
+    `labels` [N, C] are 1, -1 or 0 for unknown. A label without a positive gets 0 and counts in the mean. Ties
+    count against us; the published code leaves them to an unstable sort.
     """
     return average_precision(np.where(labels == 0, -np.inf, scores), (labels == 1).astype(np.float64))
 
 
 def average_precision_of_thresholds(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """scikit-learn's `average_precision_score` per label [C], in percent: equal scores are one threshold.
+    """scikit-learn's `average_precision_score` per label [C], in percent: equal scores share one threshold.
 
     `scores` and `targets` (0 or 1) are [N, C]; a label without a positive gets 0.
     """
@@ -51,7 +52,7 @@ def average_precision_of_thresholds(scores: np.ndarray, targets: np.ndarray) -> 
 
 
 def _best(scores: np.ndarray, k: int) -> np.ndarray:
-    """Columns [N, k] of the best scores of each row; of equal scores the first."""
+    """Columns [N, k] of the best scores in each row; of equal scores, the first."""
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
 
@@ -80,10 +81,10 @@ class F1(NamedTuple):
 
 
 def f1_at(scores: np.ndarray, labels: np.ndarray, k: int) -> F1:
-    """BiAM's F1@k: micro, over all photographs, when the `k` best labels of each are taken.
+    """BiAM's F1@k, micro-averaged over all photographs, when the `k` best labels of each are taken.
 
     `labels` [N, C] are 1, -1 or 0 for unknown; an unknown label that is taken counts as wrong, as published.
-    Where nothing is right all three are 0; the published code divides 0 by 0 there.
+    If nothing is right, all three are 0; the published code divides 0 by 0 there.
     """
     best = _best(scores, k)
     right = float((np.take_along_axis(labels, best, axis=1) == 1).sum())
@@ -97,13 +98,13 @@ class KnownBest(NamedTuple):
     """The `k` best labels of each photograph among those that are known, [N] each."""
 
     right: np.ndarray
-    """How many of them hold."""
+    """How many of them apply."""
     taken: np.ndarray
-    """How many there are: `k`, or fewer where fewer labels are known."""
+    """How many there are: `k`, or fewer if fewer labels are known."""
 
 
 def best_of_known(scores: np.ndarray, labels: np.ndarray, k: int) -> KnownBest:
-    """What `precision_at`, `hit_at` and `f1_at` count, where unknown labels are passed over.
+    """The counts behind precision, hits and F1 at k, with unknown labels skipped.
 
     `scores` [N, C] are finite; `labels` [N, C] are 1, -1 or 0 for unknown.
     """
@@ -112,29 +113,29 @@ def best_of_known(scores: np.ndarray, labels: np.ndarray, k: int) -> KnownBest:
 
 
 class CalibrationError(NamedTuple):
-    """Errors in percent; bins from low to high probabilities, as a reliability diagram shows them."""
+    """Errors in percent; bins from low to high probabilities, as in a reliability diagram."""
 
     per_label: np.ndarray
-    """[C]; NaN for a label of which nothing is known."""
+    """[C]; NaN for a label about which nothing is known."""
     overall: float
-    """Of all (photograph, label) pairs in the same bins; errors of labels in opposite directions cancel."""
+    """The error of all (photograph, label) pairs in common bins; opposite errors of labels cancel."""
     counts: np.ndarray
     """[bins] pairs."""
     mean_probabilities: np.ndarray
-    """[bins] in 0..1; NaN where the bin is empty."""
+    """[bins] in 0..1; NaN for an empty bin."""
     frequencies: np.ndarray
-    """[bins] share of pairs whose label holds, in 0..1; NaN where the bin is empty."""
+    """[bins], the share of positive pairs, in 0..1; NaN for an empty bin."""
 
 
 def expected_calibration_error(
     probabilities: np.ndarray, targets: np.ndarray, bins: int = 15, known: np.ndarray | None = None
 ) -> CalibrationError:
-    """How far probabilities are from frequencies: over `bins` of equal width, the difference between the mean
-    probability and the share of true labels, weighted by how many fell into the bin.
+    """Expected calibration error: over `bins` of equal width, the difference between the mean probability and
+    the share of true labels, weighted by the number of pairs in the bin.
 
     `probabilities` in 0..1 and `targets` (0 or 1) are [N, C]; a probability on an edge belongs to the upper
-    bin. Only pairs where `known` [N, C] (bool) is true count; by default all. Raises ValueError where there
-    is nothing to measure or a probability is none.
+    bin. Only pairs where `known` [N, C] (bool) is true count; by default all. Raises ValueError if there is
+    nothing to measure, or for a value outside 0..1.
     """
     if probabilities.size == 0 or (known is not None and not known.any()):
         raise ValueError("calibration needs at least one photograph and one label")
@@ -162,15 +163,15 @@ def expected_calibration_error(
 
 
 def f1_of_decisions(decided: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-    """Micro and macro F1 in percent; `decided` (bool) and `targets` (0 or 1) are [N, C]. A label that neither
-    holds nor is decided anywhere gets 0."""
+    """Micro and macro F1 in percent; `decided` (bool) and `targets` (0 or 1) are [N, C]. A label that is
+    neither true nor decided anywhere gets 0."""
     true = (decided & (targets > 0)).sum(axis=0)
     size = decided.sum(axis=0) + targets.sum(axis=0)
     return float(200 * true.sum() / max(size.sum(), 1)), float((200 * true / np.maximum(size, 1)).mean())
 
 
 def f1_threshold(probabilities: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-    """The one threshold with the best mean of micro and macro F1, and that F1 in percent."""
+    """The threshold with the best mean of micro and macro F1, and that F1 in percent."""
     best = (0.5, 0.0)
     for threshold in np.linspace(0.05, 0.95, 91):
         score = sum(f1_of_decisions(probabilities >= threshold, targets)) / 2

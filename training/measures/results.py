@@ -1,4 +1,4 @@
-"""What a run leaves behind beside its bundle: `results.json`, from which the report page is made."""
+"""The results of a run beside its bundle: `results.json`, the source of the report page."""
 
 import json
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ class Outcome:
     """What a task's `fit` returns."""
 
     measured: Mapping[str, float]
-    """On photographs that chose nothing, in percent, by name, for instance `zsl/mAP`."""
+    """In percent, by name, for instance `zsl/mAP`, on photographs that no choice was based on."""
     best_epoch: int | None
-    """Counted from 0; None where no epoch was measured."""
+    """Counted from 0; None if no epoch was measured."""
     bundle: Path | None
-    """What can be served, where the task makes such a thing."""
+    """A bundle that can be served, if the task writes one."""
     skipped: Mapping[str, int]
-    """Kind of problem -> how many photographs or labels were left out for it."""
+    """Kind of problem -> number of photographs or labels left out because of it."""
 
 
 class Results(BaseModel):
@@ -35,11 +35,11 @@ class Results(BaseModel):
     measured: dict[str, float]
     best_epoch: int | None = None
     skipped: dict[str, int] = {}
-    """Kind of problem -> how many photographs or labels were left out for it."""
+    """Kind of problem -> number of photographs or labels left out because of it."""
     evaluations: dict[str, Evaluation] = {}
-    """From `sigrl.training.measures.evaluation.evaluate_scores`, by the name of what was measured, for instance `zsl`."""
+    """From `measures.evaluation.evaluate_scores`, by the name of what was measured, for instance `zsl`."""
     configuration: dict[str, Any] = {}
-    """The task's, as JSON."""
+    """The task's configuration, as JSON."""
 
 
 def write_results(directory: Path, results: Results) -> None:
@@ -49,13 +49,15 @@ def write_results(directory: Path, results: Results) -> None:
 
 
 def read_results(directory: Path) -> Results:
-    """Reads what `write_results` wrote. Raises DataError where the directory holds no finished run."""
+    """Reads what `write_results` wrote. Raises DataError if the directory has no finished run."""
     path = directory / RESULTS
     try:
         return Results.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise DataError(
-            f"{path} is not there: the run has not finished, go on with `sigrl-train fit`"
+            f"{path} does not exist: the run has not finished, resume it with `sigrl-train fit`"
         ) from error
     except ValidationError as error:
-        raise DataError(f"{path} is no results file of this version: run `sigrl-train fit` again") from error
+        raise DataError(
+            f"{path} is not a results file of this version: run `sigrl-train fit` again"
+        ) from error

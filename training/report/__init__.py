@@ -1,4 +1,4 @@
-"""The page of a run, `report.html`: curves, labels, photographs; one file that needs nothing else."""
+"""The report page of a run, `report.html`: curves, labels and photographs in one self-contained file."""
 
 from sigrl.training.report.page import try_report, write_report
 

@@ -1,4 +1,4 @@
-"""Charts as SVG that takes its colours from the page, so that they turn dark with it. By matplotlib."""
+"""Charts as SVG by matplotlib; the page sets their colours, so they also work in dark mode."""
 
 import io
 import re
@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from sigrl.training.measures.report import Calibration
 from sigrl.training.report.history import Series
 
-# matplotlib knows no CSS variables: each of these colours stands for one.
+# matplotlib does not know CSS variables, so each of these colours stands for one.
 _INK, _FAINT = "#010001", "#010002"
 _LINES = ("#010011", "#010012", "#010013", "#010014")
 _VARIABLES = {_INK: "--ink", _FAINT: "--faint"} | {
@@ -69,15 +69,15 @@ def epoch_chart(name: str, series: Series, best_epoch: int | None) -> Markup:
 
 
 def reliability_chart(name: str, calibration: Calibration) -> Markup:
-    """How often labels hold, over how probable they were said to be."""
+    """The share of labels that apply, over their predicted probability."""
     description = f"{name}: of labels given " + ", ".join(
-        f"{one.probability:.0%} hold {one.frequency:.0%}" for one in calibration.bins
+        f"{one.probability:.0%}, {one.frequency:.0%} apply" for one in calibration.bins
     )
     with _chart(name, description) as (axes, result):
-        axes.plot([0, 1], [0, 1], color=_FAINT, linestyle="--", linewidth=1, label="as said")
+        axes.plot([0, 1], [0, 1], color=_FAINT, linestyle="--", linewidth=1, label="ideal")
         points = [(one.probability, one.frequency) for one in calibration.bins]
         axes.plot(*zip(*points, strict=True), color=_LINES[0], marker="o", markersize=4, label="measured")
-        axes.set(xlabel="probability", ylabel="share that holds", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axes.set(xlabel="probability", ylabel="share that applies", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.legend(loc="upper left")
     return result[0]
 
@@ -101,7 +101,7 @@ def _legend(axes: Axes, series: Series) -> None:
 
 
 def _describe(name: str, series: Series, position: str) -> str:
-    """The chart for those who do not see it."""
+    """The chart as text, for screen readers."""
     said = [
         f"{one} from {points[0][1]:.3g} at {position} {points[0][0]:g} to {points[-1][1]:.3g} at {position} "
         f"{points[-1][0]:g}"
@@ -112,9 +112,9 @@ def _describe(name: str, series: Series, position: str) -> str:
 
 @contextmanager
 def _chart(name: str, description: str) -> Iterator[tuple[Axes, list[Markup]]]:
-    """Axes to draw on; the SVG is in the list afterwards."""
+    """Axes to draw on; after the block, the SVG is in the list."""
     result: list[Markup] = []
-    # The salt keeps what two charts of a page refer to apart.
+    # The salt keeps the ids of two charts on one page apart.
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(3.9, 2.5), layout="constrained")
         yield figure.add_subplot(), result
@@ -124,8 +124,8 @@ def _chart(name: str, description: str) -> Iterator[tuple[Axes, list[Markup]]]:
 
 
 def _inline(document: str, description: str) -> Markup:
-    """The `svg` element of matplotlib's document, for a page: sized by it, coloured by it, named for readers
-    of screens. matplotlib has escaped every text in it."""
+    """The `svg` element of matplotlib's document for a page, which sets its size and colours, with a label
+    for screen readers. matplotlib has escaped every text in it."""
     box = re.search(r'viewBox="[^"]+"', document)
     body = document[document.index("<defs>") :]
     assert box is not None

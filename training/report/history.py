@@ -1,4 +1,4 @@
-"""What `metrics.jsonl` tells of a run, as series."""
+"""Reads `metrics.jsonl` of a run as series."""
 
 import json
 import math
@@ -16,7 +16,7 @@ Series = Mapping[str, list[tuple[float, float]]]
 _POSITION = ("step", "epoch")
 _SPEED, _RATE = "images_per_second", "learning_rate"
 _POINTS = 300
-"""As many as a chart can show: of longer series, means of equally many neighbours."""
+"""The number of points that a chart can show; longer series are averaged over groups of neighbours."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class EpochLine:
     epoch: int
     """Counted from 1."""
     loss: float | None
-    """Mean of what was logged."""
+    """Mean of the logged values."""
     learning_rate: float | None
-    """At its end."""
+    """The rate at the end of the epoch."""
     measured: dict[str, float]
 
 
@@ -42,14 +42,15 @@ class History:
     learning_rate: Series
     """By step."""
     evaluations: Series
-    """Mean average precisions by epoch, counted from 1; all measures where there are none."""
+    """Mean average precisions by epoch, counted from 1; all measures if there are none."""
     epochs: list[EpochLine]
     images_per_second: float | None
-    """The median of what was logged."""
+    """The median of the logged values."""
 
 
 def read_history(directory: Path) -> History:
-    """Of the run in `directory`; empty where it has logged nothing. Raises DataError for a damaged file."""
+    """The history of the run in `directory`; empty if nothing was logged. Raises DataError for a damaged
+    file."""
     path = directory / METRICS
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     steps: list[dict[str, float]] = []
@@ -60,8 +61,10 @@ def read_history(directory: Path) -> History:
             _ = line["step"], line["epoch"]
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
-                break  # A run that goes on is just writing it, or was killed there.
-            raise DataError(f"{path}, line {number}, is damaged: go on with `sigrl-train fit`") from error
+                break  # A running run may be writing this line, or was killed while writing it.
+            raise DataError(
+                f"{path}, line {number}, is damaged: resume the run with `sigrl-train fit`"
+            ) from error
         (steps if _SPEED in line else evaluations).append(line)
     speeds = [line[_SPEED] for line in steps]
     losses = _series(steps, "step")
@@ -79,7 +82,7 @@ def read_history(directory: Path) -> History:
 
 
 def _series(lines: list[dict[str, float]], position: str) -> dict[str, list[tuple[float, float]]]:
-    """Epochs are counted from 1, and never thinned."""
+    """Series by name. Epochs are counted from 1 and never averaged."""
     names = dict.fromkeys(name for line in lines for name in line if name not in (*_POSITION, _SPEED))
     shift = 1 if position == "epoch" else 0
     series = {}

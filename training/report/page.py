@@ -1,5 +1,7 @@
-"""`report.html` of a run's directory."""
+"""Writes `report.html` of a run's directory."""
 
+import base64
+import io
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +10,16 @@ from typing import Any
 import yaml
 
 from sigrl.training.data.dataset import DataError
+from sigrl.training.data.opening import open_photograph
 from sigrl.training.loop.log import METRICS
-from sigrl.training.measures.report import Evaluation, JudgedPhotograph
+from sigrl.training.measures.report import EvaluatedPhotograph, Evaluation
 from sigrl.training.measures.results import RESULTS, Results, read_results
 from sigrl.training.report.history import History, read_history
-from sigrl.training.report.pictures import picture
 
 REPORT = "report.html"
+_PICTURE_SIDE = 320
 SHOWN_LABELS = 30
-"""Bars of the best and of the worst labels; where there are no more than twice as many, of all."""
+"""Number of best and of worst labels that get a bar; with no more than twice as many labels, all do."""
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,21 @@ class Section:
     name: str
     evaluation: Evaluation
     calibration: str | None
-    """A chart."""
+    """The reliability chart."""
     without_negatives: int
-    """Labels whose average precision says nothing."""
-    photographs: dict[str, list[tuple[JudgedPhotograph, str | None]]]
-    """Heading -> photographs, each with its picture."""
+    """Number of labels whose average precision says nothing."""
+    photographs: dict[str, list[tuple[EvaluatedPhotograph, str | None]]]
+    """Heading -> photographs with their pictures."""
 
 
 def write_report(directory: Path) -> Path:
-    """Writes `report.html` beside `results.json` and `metrics.jsonl`, and says where; a run that has not
-    finished has a page without results. The page needs no other file and no network.
+    """Writes `report.html` beside `results.json` and `metrics.jsonl`, and returns its path. The page of an
+    unfinished run has no results. The page needs no other file and no network.
 
-    Raises DataError where there is no run, and where the extra `report` is not installed.
+    Raises DataError if there is no run, or if the extra `report` is not installed.
     """
     if not any((directory / name).is_file() for name in (RESULTS, METRICS)):
-        raise DataError(f"{directory} holds no run: name a directory that `sigrl-train fit` wrote")
+        raise DataError(f"{directory} has no run: name a directory that `sigrl-train fit` wrote")
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -85,8 +88,8 @@ def write_report(directory: Path) -> Path:
 
 
 def try_report(directory: Path) -> str:
-    """`write_report` at the end of a run, which it must not bring down: one line that says where the page is,
-    or how to get it."""
+    """`write_report` at the end of a run, which it must not make fail: returns one line that says where the
+    page is, or how to get it."""
     try:
         return f"wrote {write_report(directory)}"
     except DataError as error:
@@ -104,11 +107,23 @@ def _section(name: str, evaluation: Evaluation) -> Section:
         calibration=calibration and charts.reliability_chart(f"Calibration, {name}", calibration),
         without_negatives=sum(one.positives > 0 and one.negatives == 0 for one in evaluation.per_label),
         photographs={
-            heading: [(one, picture(one.path)) for one in photographs]
+            heading: [(one, _picture(one.path)) for one in photographs]
             for heading, photographs in groups.items()
             if photographs
         },
     )
+
+
+def _picture(path: Path) -> str | None:
+    """A small JPEG of a photograph as a `data:` URL; None if the file is missing or cannot be read."""
+    try:
+        small = open_photograph(path)
+    except DataError:
+        return None
+    small.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _table(measured: dict[str, float]) -> dict[str, dict[str, float]]:

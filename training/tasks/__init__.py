@@ -1,1 +1,1 @@
-"""What a run does, one module per command."""
+"""The training tasks, one package each."""

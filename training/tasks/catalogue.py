@@ -1,4 +1,4 @@
-"""The tasks that a configuration can name, and what each can do."""
+"""The tasks that a configuration can name, and the functions of each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ class TaskKind:
     """One value of a configuration's key `task`. `Any` stands for an instance of `config`."""
 
     config: type[Any]
-    """Its configuration, a pydantic class."""
+    """The task's configuration, a pydantic class."""
     fit: Callable[[Any, Path], Outcome]
-    """Trains, or goes on, in a directory."""
+    """Trains in a directory, or resumes there."""
     check: Callable[[Any], Mapping[str, DataReport]]
-    """Looks at the data: name of a part -> what was found."""
+    """Checks the data: name of a part -> report."""
     test_photographs: Callable[[Any], LabelledPhotographs]
-    """What a bundle is measured on."""
+    """The photographs on which a bundle is evaluated."""
     seed_section: str = "loop"
-    """The part of the configuration that holds `seed`, where it has no `seeds` of its own."""
+    """The section of the configuration that contains `seed`, if there is no `seeds`."""
 
 
 CATALOGUE: dict[str, TaskKind] = {
@@ -85,20 +85,20 @@ class Run:
 
 
 def load_run(path: Path, start: Path | None = None, seed: int | None = None) -> Run:
-    """Reads a configuration file; `start` and `seed` stand in for the file's own.
+    """Reads a configuration file; `start` and `seed` override the file's own.
 
-    Raises DataError for a file that names no task, or where the task takes no `start`, and pydantic's
-    ValidationError, which names the key.
+    Raises DataError if the file names no task or the task takes no `start`, and pydantic's ValidationError,
+    which names the key.
     """
     content = read_yaml(path)
     name = content.get("task") if isinstance(content, dict) else None
     if name not in CATALOGUE:
-        said = f"`task: {name}` is none of" if name is not None else "has no key `task`: one of"
-        raise DataError(f"{path} {said} {', '.join(CATALOGUE)}")
+        problem = f"`task: {name}` is none of" if name is not None else "has no key `task`: add one of"
+        raise DataError(f"{path} {problem} {', '.join(CATALOGUE)}")
     kind = CATALOGUE[name]
     if start is not None:
         if "start" not in kind.config.model_fields:
-            raise DataError(f"the task {name} of {path} does not start from a bundle: leave --start out")
+            raise DataError(f"the task {name} of {path} does not start from a bundle: omit --start")
         content["start"] = start
     if seed is not None and "seeds" in kind.config.model_fields:
         content["seeds"] = [seed]

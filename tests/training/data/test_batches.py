@@ -1,4 +1,4 @@
-"""What a step sees is a function of the seed and the position."""
+"""The photographs of a step are a function of the seed and the position."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Bad data is found before training, named, and dropped only where that is wanted."""
+"""Bad data is found before training, reported by name, and dropped only if that is configured."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""COCO's layout, and errors that name the file and what to do."""
+"""COCO's layout, and errors that name the file and say what to do."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The common form: selection keeps everything of a photograph together."""
+"""The common form of photographs: a selection keeps all columns of a photograph together."""
 
 from pathlib import Path
 

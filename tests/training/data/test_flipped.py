@@ -1,4 +1,4 @@
-"""Mirroring is the draw's alone, and half of the photographs get it."""
+"""Mirroring depends only on the draw, and half of the photographs are mirrored."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 from sigrl.model.config import Preprocessing
 from sigrl.training.data.batches import Draw
 from sigrl.training.data.coco import read_coco
-from sigrl.training.data.flipped import FlippedPhotographs
+from sigrl.training.tasks.single_positive.data import FlippedPhotographs
 
 
 def test_a_draw_is_mirrored_or_not_and_always_the_same(coco_root: Path) -> None:

@@ -1,4 +1,4 @@
-"""One's own data: synonyms, partial labels, and a split that stays when photographs are added."""
+"""Own data: synonyms, partial labels, and a split that does not change when photographs are added."""
 
 from pathlib import Path
 

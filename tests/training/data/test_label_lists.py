@@ -75,7 +75,7 @@ def test_the_second_column_of_a_csv_with_its_alternatives(tmp_path: Path) -> Non
 def test_what_is_no_text_is_told(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
     path.write_bytes("Café".encode("latin-1"))
-    with pytest.raises(DataError, match=r"names\.txt is no text in UTF-8"):
+    with pytest.raises(DataError, match=r"names\.txt is not UTF-8 text"):
         read_label_list(path)
 
 

@@ -100,9 +100,9 @@ def test_a_file_without_any_of_the_keys_leaves_nothing(root: Path) -> None:
     [
         (LABELS[0, :4], r"has \(4,\) values in `.*-labels`, not 5 or 8"),
         (LABELS[:, :5], r"has \(3, 5\) values"),
-        (np.array([1, 0, -1, 0, 2]), "has other values than -1, 0 and 1"),
-        (np.array([1, 0, 255, 0, 1], dtype=np.uint8), "has other values than -1, 0 and 1"),
-        (np.array([1, 0, np.nan, 0, 1]), "has other values than -1, 0 and 1"),
+        (np.array([1, 0, -1, 0, 2]), "has values other than -1, 0 and 1"),
+        (np.array([1, 0, 255, 0, 1], dtype=np.uint8), "has values other than -1, 0 and 1"),
+        (np.array([1, 0, np.nan, 0, 1]), "has values other than -1, 0 and 1"),
     ],
 )
 def test_other_labels_are_told(root: Path, data: np.ndarray, message: str) -> None:
@@ -116,7 +116,7 @@ def test_other_labels_are_told(root: Path, data: np.ndarray, message: str) -> No
 )
 def test_a_missing_file_is_told(root: Path, name: str) -> None:
     (root / name).unlink()
-    with pytest.raises(DataError, match=rf"{name} is not there"):
+    with pytest.raises(DataError, match=rf"{name} does not exist"):
         read_nuswide(root, "train", "seen")
 
 
@@ -124,23 +124,17 @@ def test_damaged_files_are_told(root: Path) -> None:
     (root / "img_names.txt").write_text("photograph.jpg\n")
     with h5py.File(root / "features" / "nus_wide_train.h5", "a") as file:
         file.create_dataset("photograph.jpg-labels", data=LABELS[0, :5])
-    with pytest.raises(DataError, match=r"'photograph\.jpg' is no name of NUS-WIDE"):
+    with pytest.raises(DataError, match=r"'photograph\.jpg' is not a NUS-WIDE name"):
         read_nuswide(root, "train", "seen")
     (root / "features" / "nus_wide_train.h5").write_bytes(b"<html>quota exceeded</html>")
-    with pytest.raises(DataError, match=r"nus_wide_train\.h5 is no HDF5 file or damaged"):
+    with pytest.raises(DataError, match=r"nus_wide_train\.h5 is not an HDF5 file, or is damaged"):
         read_nuswide(root, "train", "seen")
     (root / "Concepts81.txt").write_bytes(b"\xff")
-    with pytest.raises(DataError, match=r"Concepts81\.txt is no text"):
+    with pytest.raises(DataError, match=r"Concepts81\.txt is not UTF-8 text"):
         read_nuswide(root, "train", "seen")
     (root / "Concepts81.txt").write_text("bear\nbear\n")
     with pytest.raises(DataError, match=r"Concepts81\.txt is empty or names a concept twice"):
         read_nuswide(root, "train", "seen")
-
-
-def test_progress_counts_photographs(root: Path) -> None:
-    done: list[int] = []
-    read_nuswide(root, "train", "seen", progress=done.append)
-    assert done == [1, 2, 3]
 
 
 def test_without_h5py_the_extra_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

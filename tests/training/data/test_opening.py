@@ -1,4 +1,4 @@
-"""A photograph is trained on as it is served: upright, opaque, RGB."""
+"""A photograph is trained on in the form in which it is served: upright, opaque, RGB."""
 
 import io
 from pathlib import Path

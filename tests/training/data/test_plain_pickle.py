@@ -1,4 +1,4 @@
-"""Names come out of every protocol, and nothing else comes in."""
+"""Names are read from pickles of every protocol, and nothing else is accepted."""
 
 import pickle
 import struct
@@ -14,7 +14,7 @@ NAMES = ["actor_0001_2.jpg", "naïve_0002_3.jpg", "actor_0001_2.jpg", "x" * 300]
 
 
 class Spy:
-    """Unpickling it would leave a file behind."""
+    """An object that would create a file if it were unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,7 +58,7 @@ def test_code_is_refused_and_not_run(write, tmp_path: Path, protocol: int) -> No
     left_behind = tmp_path / "left behind"
     for value in (Spy(left_behind), [Spy(left_behind)], {"img_names": [*NAMES, Spy(left_behind)]}):
         with pytest.raises(
-            DataError, match=r"img_names\.pkl holds more than lists and texts .* img_names\.txt"
+            DataError, match=r"img_names\.pkl contains more than lists and strings .* img_names\.txt"
         ):
             read_pickled_names(write(pickle.dumps(value, protocol)), "img_names")
     assert not left_behind.exists()
@@ -80,7 +80,7 @@ def test_code_is_refused_and_not_run(write, tmp_path: Path, protocol: int) -> No
     ids=["global", "inst", "stack global", "extension", "persistent", "buffer", "array", "tuple", "numbers"],
 )
 def test_every_other_instruction_is_refused(write, content: bytes) -> None:
-    with pytest.raises(DataError, match="holds more than lists and texts"):
+    with pytest.raises(DataError, match="contains more than lists and strings"):
         read_pickled_names(write(content), "img_names")
 
 
@@ -105,21 +105,21 @@ def test_every_other_instruction_is_refused(write, content: bytes) -> None:
     ],
 )
 def test_damage_is_told(write, content: bytes) -> None:
-    with pytest.raises(DataError, match=r"img_names\.pkl (is damaged or no pickle|holds)"):
+    with pytest.raises(DataError, match=r"img_names\.pkl (is damaged or not a pickle|contains|has)"):
         read_pickled_names(write(content), "img_names")
 
 
 @pytest.mark.parametrize("value", [[], {}, {"img_names": "a"}, {"names": NAMES}, "a", [["a"]]])
 def test_what_holds_no_list_of_names_is_told(write, value) -> None:
-    with pytest.raises(DataError, match="holds no list of names under `img_names`"):
+    with pytest.raises(DataError, match="has no list of names under `img_names`"):
         read_pickled_names(write(pickle.dumps(value)), "img_names")
 
 
 def test_a_list_that_holds_itself_is_no_list_of_names(write) -> None:
-    with pytest.raises(DataError, match="holds no list of names"):
+    with pytest.raises(DataError, match="has no list of names"):
         read_pickled_names(write(b"\x80\x02]q\x00h\x00a."), "img_names")
 
 
 def test_an_absent_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"img_names\.pkl is not there"):
+    with pytest.raises(DataError, match=r"img_names\.pkl does not exist"):
         read_pickled_names(tmp_path / "img_names.pkl", "img_names")

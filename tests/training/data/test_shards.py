@@ -1,4 +1,4 @@
-"""WebDataset shards: addressed like folders, damaged ones named, pickled members left alone."""
+"""WebDataset shards: addressed like folders; damaged ones are reported and pickled members ignored."""
 
 import io
 import json
@@ -89,15 +89,15 @@ def test_a_damaged_member_and_a_missing_one_are_found_by_check(tmp_path: Path) -
 @pytest.mark.parametrize("cut", [300, 700, 1500, 5000])
 def test_a_shard_that_was_cut_is_named_with_what_to_do(shards: list[Path], cut: int) -> None:
     shards[0].write_bytes(shards[0].read_bytes()[:cut])
-    with pytest.raises(DataError, match=r"a-000\.tar .*: .*fetch it again"):
+    with pytest.raises(DataError, match=r"a-000\.tar .*: .*download it again"):
         read_shards(shards, VOCABULARY)
 
 
 def test_what_is_no_plain_tar_is_refused(shards: list[Path], tmp_path: Path) -> None:
     packed = write(tmp_path / "packed.tar", {"1.png": encoded("red"), "1.json": said("dog")}, "w:gz")
-    with pytest.raises(DataError, match=r"packed\.tar is no uncompressed tar"):
+    with pytest.raises(DataError, match=r"packed\.tar is not a readable uncompressed tar"):
         read_shards([packed])
-    with pytest.raises(DataError, match=r"a-002\.tar is not there: complete the shards"):
+    with pytest.raises(DataError, match=r"a-002\.tar does not exist: complete the shards"):
         read_shards([*shards, tmp_path / "a-002.tar"], VOCABULARY)
 
 
@@ -112,7 +112,7 @@ def test_a_photograph_without_labels_stops_or_is_skipped(tmp_path: Path) -> None
     path = write(
         tmp_path / "d.tar", {"1.png": encoded("red"), "2.png": encoded("red"), "2.json": said("dog")}
     )
-    with pytest.raises(DataError, match=r"d\.tar/1\.png comes without 1\.json: add it"):
+    with pytest.raises(DataError, match=r"d\.tar/1\.png has no 1\.json: add it"):
         read_shards([path])
     problems: list[Problem] = []
     assert read_shards([path], on_problem=problems.append).ids == ("d.tar/2.png",)
@@ -122,12 +122,12 @@ def test_a_photograph_without_labels_stops_or_is_skipped(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("1.json", b"{", r"1\.json is no json"),
-        ("1.json", b"[]", r"1\.json tells no labels"),
-        ("1.json", b'{"positives": ["dog"]}', r"1\.json tells no labels"),
+        ("1.json", b"{", r"1\.json is not a UTF-8 json"),
+        ("1.json", b"[]", r"1\.json has no labels"),
+        ("1.json", b'{"positives": ["dog"]}', r"1\.json has no labels"),
         ("1.json", b'{"positive": "dog"}', r"1\.json has labels that are no list"),
-        ("1.cls", b"7", r"1\.cls holds the number 7: list the labels"),
-        ("1.txt", b"\xff", r"1\.txt is no txt in UTF-8"),
+        ("1.cls", b"7", r"1\.cls contains the number 7: list the labels"),
+        ("1.txt", b"\xff", r"1\.txt is not a UTF-8 txt"),
     ],
 )
 def test_labels_in_another_form_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:

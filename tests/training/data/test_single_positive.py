@@ -1,4 +1,4 @@
-"""The single-positive protocol around its draw: order, split, published draws."""
+"""The single-positive protocol apart from its random draw: order, split, published draws."""
 
 import json
 from pathlib import Path
@@ -88,7 +88,7 @@ def test_a_published_draw_takes_the_place_of_ours(photographs, instances: Path, 
         ('{"0": [1]}', "is not a JSON object"),
         ("{}", "lacks a category"),
         ('{"0": 99}', "lacks a category"),
-        (None, "is not there"),
+        (None, "does not exist"),
     ],
 )
 def test_another_draw_is_told(photographs, instances: Path, tmp_path: Path, content, message: str) -> None:

@@ -1,4 +1,4 @@
-"""A hidden label leaks through nothing that a run learns from."""
+"""No part of a run's training data reveals a hidden label."""
 
 import re
 from pathlib import Path

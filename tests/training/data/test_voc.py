@@ -1,4 +1,4 @@
-"""VOC's label files: 1 alone is positive, and the archive's folders are found."""
+"""VOC's label files: only 1 is positive, and the archive's folders are found."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from sigrl.training.data.dataset import DataError
 from sigrl.training.data.voc import CLASSES, read_voc
 
 LABELS = {"dog": (" 1", "-1", " 0"), "tvmonitor": ("-1", "-1", " 1")}
-"""Of 2009_2, 2008_1 and 2008_3: a dog, nothing, a difficult dog beside a tv monitor."""
+"""The labels of 2009_2, 2008_1 and 2008_3: a dog, nothing, and a difficult dog beside a tv monitor."""
 
 
 @pytest.fixture
@@ -47,18 +47,18 @@ def test_the_inner_folders_will_do(tmp_path: Path, main: Path) -> None:
 @pytest.mark.parametrize("content", ["2008_1\n", "2008_1 2\n", "2008_1 1 1\n"])
 def test_other_lines_are_told(tmp_path: Path, main: Path, content: str) -> None:
     (main / "cow_val.txt").write_text(content)
-    with pytest.raises(DataError, match=r"cow_val\.txt does not hold lines of an image id and -1, 0 or 1"):
+    with pytest.raises(DataError, match=r"cow_val\.txt has lines other than an image id and -1, 0 or 1"):
         read_voc(tmp_path, "val")
 
 
 def test_an_empty_a_missing_and_a_differing_file_are_told(tmp_path: Path, main: Path) -> None:
     path = main / "cow_val.txt"
     path.write_text("2008_1 1\n")
-    with pytest.raises(DataError, match=r"cow_val\.txt lists other photographs"):
+    with pytest.raises(DataError, match=r"cow_val\.txt and aeroplane_val\.txt list different photographs"):
         read_voc(tmp_path, "val")
     path.write_text("\n")
     with pytest.raises(DataError, match=r"cow_val\.txt lists no photographs"):
         read_voc(tmp_path, "val")
     path.unlink()
-    with pytest.raises(DataError, match=r"cow_val\.txt is not there: point `data\.root`"):
+    with pytest.raises(DataError, match=r"cow_val\.txt does not exist: point `data\.root`"):
         read_voc(tmp_path, "val")

@@ -53,7 +53,7 @@ def test_standardize_leaves_each_label_with_mean_zero_and_deviation_one() -> Non
     standardized = standardize(scores)
     torch.testing.assert_close(standardized.mean(0), torch.zeros(8), atol=1e-5, rtol=0)
     torch.testing.assert_close(standardized.std(0), torch.ones(8))
-    # What a photograph's scores are multiplied by, or moved by, says nothing.
+    # Scaling or shifting a photograph's scores changes nothing.
     torch.testing.assert_close(standardize(scores * 7 - 2), standardized, atol=1e-4, rtol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""What holds of ranking and distillation beyond the published numbers (tests/golden/test_05_losses.py)."""
+"""Properties of ranking and distillation beyond the published numbers (tests/golden/test_05_losses.py)."""
 
 import pytest
 import torch

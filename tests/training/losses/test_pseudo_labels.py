@@ -1,4 +1,4 @@
-"""What holds of pseudo-labels beyond the published numbers (tests/golden/test_05_pseudo_labels.py)."""
+"""Properties of pseudo-labels beyond the published numbers (tests/golden/test_05_pseudo_labels.py)."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What holds of every single-positive loss, beside the published numbers (tests/golden/test_05_losses.py)."""
+"""Properties of every single-positive loss beyond the published numbers (tests/golden/test_05_losses.py)."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def options(kind: str, **changes: float) -> SinglePositiveOptions:
 
 
 def targets(rows: int = 5, columns: int = 7) -> Targets:
-    """Every combination of what is known and what is guessed comes up."""
+    """Targets with every combination of known labels and pseudo-labels."""
     generator = torch.Generator().manual_seed(0)
     observed, pseudo = (torch.randint(-1, 2, (rows, columns), generator=generator) for _ in range(2))
     observed[-1] = 0
@@ -57,7 +57,7 @@ def logits_like(given: Targets, scale: float = 2.0) -> Tensor:
 
 
 def one_label(kind: str, observed: int, logit: float = 0.0, **fields: float) -> float:
-    """The loss of a single label, its regulariser left out."""
+    """The loss of a single label without its regulariser."""
     given = Targets(
         observed=torch.tensor([[observed]]),
         full=torch.tensor([[int(observed == 1)]]),
@@ -104,7 +104,7 @@ def test_loss_and_gradient_are_finite_where_the_sigmoid_is_saturated(
         assert estimated.grad.isfinite().all()
 
 
-# `role` holds still what it learns from, which finite differences do not.
+# `role` detaches the targets that it learns from, which finite differences do not.
 @pytest.mark.parametrize("kind", sorted(LOSSES.keys() - {"role"}))
 def test_the_gradient_is_that_of_finite_differences(kind: str) -> None:
     given = targets(3, 4)

@@ -49,4 +49,4 @@ def test_two_charts_share_no_identifiers() -> None:
 def test_a_reliability_diagram_says_its_bins() -> None:
     bins = [ReliabilityBin(pairs=9, probability=0.1, frequency=0.2)]
     chart = charts.reliability_chart("test", Calibration(overall=1, mean_over_labels=2, bins=bins))
-    assert parse(chart).get("aria-label") == "test: of labels given 10% hold 20%"
+    assert parse(chart).get("aria-label") == "test: of labels given 10%, 20% apply"

@@ -1,4 +1,4 @@
-"""What a run's `metrics.jsonl` tells."""
+"""The series in a run's `metrics.jsonl`."""
 
 import json
 from pathlib import Path

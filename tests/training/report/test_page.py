@@ -1,4 +1,4 @@
-"""The page of a run: complete, self-contained, and safe whatever labels and files are called."""
+"""The report page: complete, self-contained, and safe for any names of labels and files."""
 
 import importlib
 import json
@@ -21,7 +21,7 @@ VOID = {"meta", "link", "br", "img", "col", "use", "path"}
 
 
 class Page(HTMLParser):
-    """What is on it, without what a browser would not show as text."""
+    """The page's text, without what a browser would not show as text."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def _extra() -> None:
 
 
 def evaluation(directory: Path, labels: int, name: str = "label") -> Evaluation:
-    """Of 12 photographs, of which two cannot be shown."""
+    """A run with 12 photographs, of which two cannot be shown."""
     random = np.random.RandomState(0)
     paths = []
     for number in range(12):
@@ -105,7 +105,7 @@ def test_the_page_holds_the_whole_run(tmp_path: Path) -> None:
     for part in (
         "my run",
         "2 steps in 2 epochs; the best one was epoch 2",
-        "41.3 images a second",
+        "41.3 images per second",
         "12.3",
         "missing file",
         "epochs: 2",
@@ -119,7 +119,7 @@ def test_the_page_holds_the_whole_run(tmp_path: Path) -> None:
     assert all(one["role"] == "img" and one["aria-label"] for one in page.attributes("svg"))
     pictures = page.attributes("img")
     shown = [one.path for one in (*found.best, *found.worst)]
-    lost = page.text.count("is not there any more")
+    lost = page.text.count("The photograph is missing")
     assert lost == sum(path.name[:2] in ("1 ", "2 ") for path in shown) > 0
     assert len(pictures) == len(shown) - lost > 0
     assert all(one["alt"] for one in pictures)
@@ -164,7 +164,7 @@ def test_few_labels_have_a_bar_each_and_many_are_cut_but_in_the_table(
     assert sum(one.get("class") == "bar" for one in page.attributes("td")) == bars
     for number in (0, labels // 2, labels - 1):
         assert f"label {number}" in page.text
-    # Of the first photograph all labels but one hold.
+    # All labels but one apply to the first photograph.
     assert max(len(one["alt"] or "") for one in page.attributes("img")) < 200
     assert len(page.source) < 1_000_000
 
@@ -187,7 +187,7 @@ def test_a_run_without_epochs_or_photographs_has_its_numbers(tmp_path: Path) -> 
 
 
 def test_a_directory_without_a_run_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no run"):
+    with pytest.raises(DataError, match="has no run"):
         write_report(tmp_path)
 
 

@@ -12,7 +12,7 @@ from sigrl.model.manifest import Description
 
 @pytest.fixture(scope="session")
 def vit(tmp_path_factory: pytest.TempPathFactory, tokenizer_definition: bytes) -> Path:
-    """A bundle as `import` writes them: open_clip's ViT of one block and four patches. Do not change it."""
+    """A bundle as `import` writes it: open_clip's ViT with one block and four patches. Do not change it."""
     description = Description(
         name="tiny vit",
         backbone=BackboneConfig(

@@ -17,7 +17,7 @@ from sigrl.training.tasks.bundled.ablate import HEADS, ablate, bridge_scores
 def test_every_head_gets_a_row(
     config: TrainingConfig, towers: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the answers in place of the bridge, which needs the extra `pretrain` (tested below)."""
+    """Uses the true labels in place of the bridge, which needs the extra `pretrain` (tested below)."""
     split = load_coco(config.data.root, "val2014")
     monkeypatch.setattr(module, "bridge_scores", lambda *_: torch.from_numpy(split.labels))
     config = config.model_copy(update={"fit": config.fit.model_copy(update={"epochs": 1})})

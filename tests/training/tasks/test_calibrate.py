@@ -1,4 +1,4 @@
-"""`sigrl-train calibrate`: a new bundle with a background set, and its refusals."""
+"""`sigrl-train calibrate`: a new bundle with a background set, and cases that it refuses."""
 
 import json
 import shutil
@@ -58,12 +58,12 @@ def test_all_else_of_the_bundle_stays(tiny_bundle: Path, coco_root: Path, tmp_pa
     assert after.provenance.keys() - before.manifest.provenance.keys() == {"calibration"}
     assert "20 photographs of train2014" in after.provenance["calibration"]["background"]
     assert made.files.checkpoint_id != before.checkpoint_id
-    # The labels of the head's context were trained: their logits stay.
+    # The labels of the head's context were trained, so their logits stay.
     assert made.trained_labels == before.manifest.head.context_labels
     labels = write(made, tmp_path / "new").encode_labels(WORDS)
     assert labels.calibration is not None
     np.testing.assert_allclose(labels.calibration[0, :2], [0, 1], atol=0.01)
-    # Once more on other photographs: the old set goes.
+    # Calibrating again on other photographs replaces the old set.
     again = calibrate(tmp_path / "new", find_photographs(coco_root / "val2014", None), "val2014")
     assert "val2014" in again.files.manifest.provenance["calibration"]["background"]
     assert again.files.manifest.files.keys() == after.files.keys()
@@ -77,7 +77,7 @@ def test_labels_say_how_new_words_are_to_be_taken(tiny_bundle: Path, coco_root: 
     assert blind.left_out is None
     assert blind.new_words.offset == -5.3
     assert told.left_out is not None
-    # Half of the photographs show each of these.
+    # Half of the photographs show each of these labels.
     assert told.new_words.offset > blind.new_words.offset + 2
     calibration = told.files.manifest.calibration
     assert calibration is not None
@@ -116,7 +116,7 @@ def test_exported_graphs_stay(make_exported_copy: Path, coco_root: Path) -> None
 
 @pytest.fixture
 def make_exported_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A bundle whose manifest names graphs; what they hold is not looked at."""
+    """A bundle whose manifest names graphs; their content is not read."""
     copy = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "onnx").mkdir()
@@ -129,7 +129,7 @@ def make_exported_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_too_few_photographs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds 0 photographs: name a folder of at least 20"):
+    with pytest.raises(DataError, match="has 0 photographs: name a folder with at least 20"):
         find_photographs(tmp_path, None)
 
 
@@ -155,10 +155,10 @@ def test_the_command_writes_a_bundle_and_says_what_it_found(
     status, out, _ = sigrl_train(*arguments, "-o", tmp_path / "new")
     assert status == 0
     said = " ".join(out.split())
-    assert "as they come: 6 labels" in said
+    assert "uncalibrated: 6 labels" in said
     assert "labels left out in turn" in said
     assert load_bundle(tmp_path / "new").calibrator is not None
     status, _, err = sigrl_train(*arguments, "-o", tmp_path / "new")
     assert status == 2
-    assert "is there already" in err
+    assert "already exists" in err
     assert read_coco(coco_root, "train2014").label_names[0] == "person"

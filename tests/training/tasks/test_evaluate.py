@@ -1,4 +1,4 @@
-"""What `evaluate` reports, through the engine that serves."""
+"""The report of `evaluate`, through the engine that serves."""
 
 import io
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_dog_alone_is_dog_among_others(report: Report) -> None:
 def test_a_perfect_engine_gets_everything(
     engine: TorchEngine, split: CocoSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that reads the answers from the split."""
+    """An engine that reads the answers from the split."""
     asked: list[tuple[str, ...]] = []
     read: list[int] = []
 

@@ -37,7 +37,7 @@ def exported(towers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def done_before(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exporting again takes no time: the graphs come from `exported`."""
+    """Makes repeated exports fast: the graphs come from `exported`."""
     contents = read_files(exported).contents
     names = {step: name for name, step in STEPS.items()}
     monkeypatch.setattr(task, "to_onnx", lambda step, *_: contents[f"onnx/{names[type(step)]}.onnx"])

@@ -51,7 +51,7 @@ def test_a_fitted_head_is_finite_and_knows_its_context(
 
 
 def test_every_parameter_learns(config: TrainingConfig, towers: Path, cache: Path) -> None:
-    """Against the same run without a step's length."""
+    """Compares with the same run with steps of length zero."""
     still = config.model_copy(update={"fit": config.fit.model_copy(update={"learning_rate": 0.0})})
     (moved, _), (start, _) = run(config, towers, cache), run(still, towers, cache)
     for (name, parameter), before in zip(moved.named_parameters(), start.parameters(), strict=True):

@@ -1,4 +1,4 @@
-"""`sigrl-train import`: a CLIP of open_clip's as a bundle, fetched from a hub that runs in this process."""
+"""`sigrl-train import`: an open_clip model as a bundle, downloaded from a hub that runs in this process."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ HUB_FILE = "open_clip_model.safetensors"
 
 @pytest.fixture(scope="module")
 def clip() -> CLIP:
-    """A tiny CLIP with QuickGELU and random weights that float16 holds exactly. Do not change it."""
+    """A tiny CLIP with QuickGELU and random weights that float16 represents exactly. Do not change it."""
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         patch.setitem(factory._MODEL_CONFIGS, "tiny", CONFIG)
@@ -54,7 +54,7 @@ def weights(clip: CLIP, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def asked(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A server that stands in for the hub and for older addresses; gives the paths that were asked for."""
+    """A server in place of the hub and of older addresses; returns the paths that were requested."""
     content = weights.read_bytes()
     paths: list[str] = []
 
@@ -95,7 +95,7 @@ def asked(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No network: neither hub nor older addresses, and nothing fetched before."""
+    """No network: neither the hub nor older addresses answer, and nothing is cached."""
     monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -103,7 +103,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def register(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    """Tells open_clip of the architecture `tiny` and of weights for it."""
+    """Registers the architecture `tiny` and weights for it with open_clip."""
     monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny", CONFIG)
     old = pretrained._pcfg(url=f"{address}/old/tiny.safetensors", quick_gelu=True)
     of_hub = {"hf_hub": "someone/tiny/", "quick_gelu": True}
@@ -139,7 +139,7 @@ def refused(sigrl_train, tmp_path: Path, *arguments: object) -> str:
 
 @torch.no_grad()
 def cosines(clip: CLIP, pixels: np.ndarray) -> np.ndarray:
-    """What open_clip's own model says of `NAMES`."""
+    """The output of open_clip's own model for `NAMES`."""
     texts = get_tokenizer("ViT-B-32")([f"a photo of a {name}." for name in NAMES])
     images = clip.encode_image(torch.from_numpy(pixels), normalize=True)
     return (images @ clip.encode_text(texts, normalize=True).T).numpy()
@@ -200,7 +200,7 @@ def test_the_mkt_head_matches_patches_too(
     labels = bundle.model.backbone.encode_labels(Vocabulary.from_names(NAMES).labels)
     features = bundle.model.backbone.encode_images(torch.from_numpy(pixels))
     head = bundle.model.head
-    # As many patches as the tower has: their best 16 are all.
+    # The tower has no more than 16 patches, so the best 16 are all of them.
     local = head.local_scores(features, head.label_features(labels)).mean(dim=1).numpy()
     expected = 50 * (cosines(clip, pixels) + local) - 25
     np.testing.assert_allclose(logits(tmp_path / "bundle", pixels), expected, atol=2e-3)
@@ -299,7 +299,7 @@ def test_what_cannot_be_a_bundle_is_refused_before_anything_is_fetched(
 def test_usage_that_cannot_work_is_refused(sigrl_train, tmp_path: Path) -> None:
     assert "name what to import" in refused(sigrl_train, tmp_path)
     error = refused(sigrl_train, tmp_path, "--published", "mkt", "x.pth", "--head", "clip")
-    assert "leave --head out" in error
+    assert "omit --head" in error
     status, _, err = sigrl_train("import", "--open-clip", "tiny/first", "-o", tmp_path)
     assert status == 2
     assert "name a new directory" in err
@@ -317,14 +317,14 @@ def test_weights_of_another_model_are_refused(sigrl_train, clip: CLIP, tmp_path:
     )
     assert "1 are missing (`backbone.visual.proj`)" in error({}, lacking="visual.proj")
     assert "1 are unknown (`backbone.extra`)" in error({"extra": torch.zeros(1)})
-    assert "no whole CLIP" in error({}, lacking="logit_scale")
+    assert "not a whole CLIP" in error({}, lacking="logit_scale")
     assert "not finite" in error({"visual.proj": torch.full((32, 32), torch.nan)})
     apple = {"image_encoder.model.patch_embed.0.rbr_conv.0.conv.weight": torch.zeros(1)}
-    assert "Apple's and not those of tiny" in error(apple)
+    assert "Apple's and do not fit tiny" in error(apple)
 
 
 class Trap:
-    """Leaves a file behind when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -339,7 +339,7 @@ def test_nothing_that_could_run_code_is_opened(sigrl_train, clip: CLIP, tmp_path
     torch.save({"state_dict": clip.state_dict(), "args": Trap(touched)}, file)
     for arguments in (("--open-clip", f"tiny/{file}"), ("--published", "mkt", file)):
         error = refused(sigrl_train, tmp_path, *arguments)
-        assert "holds more than tensors (" in error
+        assert "contains more than tensors (" in error
         assert "save its state dict alone" in error
     assert not touched.exists()
     torch.jit.script(torch.nn.Linear(1, 1)).save(file)
@@ -348,13 +348,13 @@ def test_nothing_that_could_run_code_is_opened(sigrl_train, clip: CLIP, tmp_path
         for name in ("first.pt", "first.safetensors"):
             (tmp_path / name).write_bytes(content)
             error = refused(sigrl_train, tmp_path, "--open-clip", f"tiny/{tmp_path / name}")
-            assert "holds no weights that can be read" in error
+            assert "contains no readable weights" in error
     torch.save([torch.zeros(1)], file)
-    assert "is no state dict" in refused(sigrl_train, tmp_path, "--open-clip", f"tiny/{file}")
+    assert "is not a state dict" in refused(sigrl_train, tmp_path, "--open-clip", f"tiny/{file}")
 
 
 def published(clip: CLIP) -> dict[str, torch.Tensor]:
-    """The image tower as MKT's checkpoints name it."""
+    """The image tower with the names of MKT's checkpoints."""
     tower = {
         name.removeprefix("visual."): one for name, one in clip.state_dict().items() if "visual." in name
     }

@@ -18,14 +18,16 @@ from sigrl.model.bundle import load_bundle
 from sigrl.model.config import HeadConfig, Preprocessing
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.backbones import features
 from sigrl.training.data.batches import Draw
 from sigrl.training.data.dataset import DataError
 from sigrl.training.data.photographs import AugmentedPhotographs
 from sigrl.training.measures.metrics import average_precision_of_known
 from sigrl.training.measures.results import Outcome, read_results
+from sigrl.training.tasks.catalogue import load_run
 from sigrl.training.tasks.nuswide.data import load_nuswide
 from sigrl.training.tasks.nuswide.evaluation import score_photographs
-from sigrl.training.tasks.nuswide.run import NusWideConfig, create_task, fit_nuswide, load_nuswide_config
+from sigrl.training.tasks.nuswide.run import NusWideConfig, create_task, fit_nuswide
 
 pytest.importorskip("h5py", reason="the extra `nuswide` is not installed")
 
@@ -50,7 +52,7 @@ def nuswide_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory, tokenizer_definition: bytes) -> Path:
-    """A bundle as `import` writes them: towers, and the clip head."""
+    """A bundle as `import` writes it: towers and the clip head."""
     head = HeadConfig(kind="clip", form="published")
     return write_start(tmp_path_factory.mktemp("bundles") / "vit", head, tokenizer_definition)
 
@@ -97,7 +99,7 @@ def test_a_run_trains_tests_and_leaves_a_bundle_that_serves(config: NusWideConfi
     pixels = np.stack([np.asarray(one) for one in _pixels(data.test.image_paths, start=config.start)])
     scores = engine.score(engine.encode_images(pixels), vocabulary)
     measured = average_precision_of_known(scores, data.test.labels).mean()
-    # A bundle holds its weights in float16.
+    # A bundle stores its weights in float16.
     assert measured == pytest.approx(outcome.measured["gzsl/mAP"], abs=5)
 
 
@@ -162,15 +164,16 @@ def test_a_killed_run_goes_on_to_the_same_end(
 def test_two_processes_score_as_one_does(
     config: NusWideConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of an odd number of photographs; the environment is what torchrun sets."""
+    """Scores an odd number of photographs; the environment is set as by torchrun."""
     data, start = load_nuswide(config), load_bundle(config.start)
     task, label_embeddings = create_task(config, data, start)
     paths = data.test.image_paths[:7]
+    monkeypatch.setattr(features, "_MAPPED_BATCH_SIZE", 2)
 
     def score() -> np.ndarray:
         preprocessing = start.manifest.preprocessing
         (scores,) = score_photographs(
-            task.module.eval(), Accelerator(cpu=True), paths, preprocessing, [label_embeddings], 2, 0
+            task.module.eval(), Accelerator(cpu=True), paths, preprocessing, [label_embeddings], 0
         )
         return scores
 
@@ -215,7 +218,7 @@ def test_corrupt_and_missing_photographs_stop_or_are_skipped_and_counted(
     data = load_nuswide(changed(broken, bad_data="skip"))
     assert data.skipped == {"unreadable file": 1, "missing file": 1}
     assert len(data.test) == PHOTOGRAPHS - 1
-    # Where files are not read first, training names the one it cannot read.
+    # If files are not decoded first, training reports the one that it cannot read.
     unread = load_nuswide(changed(broken, bad_data="skip", check="exists"))
     assert unread.skipped == {"missing file": 1}
     task, _ = create_task(broken, unread, load_bundle(broken.start))
@@ -239,7 +242,7 @@ def test_augmentation_is_the_draws_alone(config: NusWideConfig) -> None:
 
 
 def test_the_shipped_configuration_is_the_protocols() -> None:
-    shipped = load_nuswide_config(SHIPPED)
+    shipped = load_run(SHIPPED).config
     assert shipped.model_copy(update={"loop": shipped.loop.model_copy(update={"precision": "float32"})}) == (
         NusWideConfig(start=shipped.start, root=shipped.root)
     )
@@ -248,4 +251,4 @@ def test_the_shipped_configuration_is_the_protocols() -> None:
 def test_a_key_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text(SHIPPED.read_text().replace("epochs:", "epoch:"))
     with pytest.raises(ValidationError, match="epoch"):
-        load_nuswide_config(tmp_path / "wrong.yaml")
+        load_run(tmp_path / "wrong.yaml")

@@ -1,4 +1,4 @@
-"""One's own photographs, end to end with towers of a few thousand weights."""
+"""Your own photographs, end to end with towers of a few thousand weights."""
 
 import io
 import json
@@ -45,7 +45,7 @@ def _as_a_program_with_few_names(monkeypatch: pytest.MonkeyPatch):
 
 
 def write_photographs(folder: Path) -> list[dict[str, Any]]:
-    """Each photograph shows some of three colours, and its label line says which."""
+    """Each photograph shows some of three colours, which its line of labels names."""
     random = np.random.RandomState(0)
     folder.mkdir()
     lines = []
@@ -72,7 +72,7 @@ def write_labels(path: Path, lines: list[dict[str, Any]]) -> Path:
 
 @pytest.fixture(scope="module")
 def own_data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """A folder, and its lines of labels. Shared by all tests: do not change it."""
+    """A folder and its lines of labels. Shared by all tests: do not change it."""
     root = tmp_path_factory.mktemp("own")
     lines = write_photographs(root / "photographs")
     write_labels(root / "labels.jsonl", lines)
@@ -216,7 +216,7 @@ def test_a_killed_run_goes_on_to_the_same_end(
 def test_two_processes_end_where_one_does(
     config: PhotographsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The environment is what torchrun sets."""
+    """The environment is set as by torchrun."""
     short = changed(config, loop={"epochs": 2})
 
     def fit_as(rank: int) -> None:
@@ -243,7 +243,7 @@ def test_two_processes_end_where_one_does(
 
 
 def broken_copy(own_data: tuple[Path, list[dict[str, Any]]], root: Path) -> list[dict[str, Any]]:
-    """The same with a missing file and a corrupt one, among the photographs that are trained on."""
+    """The same with a missing and a corrupt file among the training photographs."""
     (root / "photographs").mkdir()
     for path in (own_data[0] / "photographs").iterdir():
         (root / "photographs" / path.name).write_bytes(path.read_bytes())
@@ -340,7 +340,7 @@ def test_a_validation_file_of_its_own_shares_no_photograph(
     )
     data = load_own_data(changed(config, labels=train, validation=str(validation)))
     assert (len(data.train), len(data.validation)) == (30, PHOTOGRAPHS - 30)
-    with pytest.raises(DataError, match=r"00\.jpg is trained on and compared on"):
+    with pytest.raises(DataError, match=r"00\.jpg is in both the training and the validation part"):
         load_own_data(changed(config, validation=str(config.labels)))
 
 
@@ -381,7 +381,7 @@ def test_a_head_in_the_published_form_is_refused(
     [
         ({"photographs": None, "labels": None}, "name the data"),
         ({"shards": "x.tar"}, "name the data"),
-        ({"photographs": None, "shards": "x.tar"}, "leave `labels` out"),
+        ({"photographs": None, "shards": "x.tar"}, "remove `labels`"),
         ({"warm_up_epochs": 9}, "less than"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What follows from labels that are known in part: the loss, weights, and what is measured."""
+"""The consequences of partly known labels for the loss, the weights and the measures."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.losses.options import AnLs, Em, Iu
 from sigrl.training.tasks.photographs.config import PhotographsConfig
-from sigrl.training.tasks.photographs.measures import choose_loss, judged, positive_weights
+from sigrl.training.tasks.photographs.measures import assume_negatives, choose_loss, positive_weights
 
 
 def config(**changes: Any) -> PhotographsConfig:
@@ -34,4 +34,4 @@ def test_rare_labels_weigh_more_up_to_the_cap() -> None:
 def test_of_positives_alone_the_rest_is_taken_for_absent_when_measuring() -> None:
     labels = np.array([[1, 1], [0, -1], [0, 0]], dtype=np.int8)
     photographs = LabelledPhotographs(tuple(Path(str(n)) for n in range(3)), ("a", "b"), labels)
-    assert judged(photographs).labels.tolist() == [[1, 1], [-1, -1], [-1, 0]]
+    assert assume_negatives(photographs).labels.tolist() == [[1, 1], [-1, -1], [-1, 0]]

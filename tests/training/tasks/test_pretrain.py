@@ -52,7 +52,7 @@ def test_towers_are_trained_saved_and_fitted(
     save_bundle(tmp_path / "towers", description, model.state_dict(), tokenizer)
     bundle = load_bundle(tmp_path / "towers")
 
-    # The frozen stages of the bundle are those whose output is cached: nothing is computed twice.
+    # The bundle's frozen stages are those whose output is cached, so nothing is computed twice.
     computed = len(list((tmp_path / "cache").iterdir()))
     prepared = prepare(lite_config, bundle.model.backbone, tmp_path / "cache")
     fitted = fit_head(lite_config.fit, bundle.model.head, prepared)

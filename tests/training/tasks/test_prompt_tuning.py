@@ -1,4 +1,4 @@
-"""MKT's second stage: the prompt learns, nothing else moves, and every label profits."""
+"""MKT's second stage: only the prompt is trained, and every label benefits."""
 
 import json
 import multiprocessing
@@ -90,7 +90,7 @@ def test_the_bundle_serves_what_was_measured(config: PromptTuningConfig, tmp_pat
     names = Vocabulary.from_names(data.test.label_names).labels
     task = create_task(config, data, load_bundle(config.start), model)
     seen = len(data.train.label_names)
-    # Of its own texts and in one piece, or as any label is encoded: the same.
+    # Encoding its own texts in one block, or as for any label, gives the same result.
     torch.testing.assert_close(
         task.module.label_embeddings(), model.backbone.encode_labels(names)[:seen], rtol=0, atol=1e-5
     )

@@ -1,4 +1,4 @@
-"""Single positive on data made on the spot: every loss trains, seeds repeat, a kill changes nothing."""
+"""Single positive on generated data: every loss trains, seeds repeat, and a kill changes nothing."""
 
 import json
 import multiprocessing
@@ -103,7 +103,7 @@ def test_a_run_leaves_a_bundle_that_serves_as_well_as_it_was_measured(
     labels = engine.encode_labels(Vocabulary.from_names(test.label_names))
     scores = engine.score(engine.encode_images(pixels), labels)
     measured = average_precision_of_thresholds(scores, test.labels == 1).mean()
-    # A bundle holds its weights in float16.
+    # A bundle stores its weights in float16.
     assert measured == pytest.approx(outcome.measured["test/mAP"], abs=5)
     threshold = engine.default_threshold
     assert threshold == results.evaluations["test"].threshold
@@ -118,7 +118,7 @@ def test_seeds_differ_repeat_and_are_summed_up(coco_root: Path, towers: Path, tm
     runs = [logged(tmp_path / "one" / f"seed-{seed}") for seed in (0, 1)]
     assert runs[0] != runs[1]
     assert logged(tmp_path / "one") == runs[0]
-    # Alone, and in another directory, a seed is what it is among others.
+    # A seed gives the same result alone in another directory as among other seeds.
     AcceleratorState._reset_state(True)
     alone = fit_single_positive(config.model_copy(update={"seeds": (1,)}), tmp_path / "other")
     assert alone.measured["test/mAP"] == test[1]
@@ -129,7 +129,7 @@ def test_seeds_differ_repeat_and_are_summed_up(coco_root: Path, towers: Path, tm
 def test_a_killed_run_with_guesses_goes_on_to_the_same_end(
     coco_root: Path, towers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    """Between the epochs of AckTheUnknown's pseudo-labelling, and within them."""
+    """Kills a run between the epochs of AckTheUnknown's pseudo-labelling, and within them."""
     loss = {"kind": "em_apl", **NEEDED["em_apl"]}
     config = configured(coco_root, towers, loss=loss, loop={"epochs": 4})
 
@@ -164,7 +164,7 @@ def test_a_killed_run_with_guesses_goes_on_to_the_same_end(
 def test_two_processes_guess_and_learn_as_one_does(
     coco_root: Path, vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """The environment is what torchrun sets."""
+    """The environment is set as by torchrun."""
     config = configured(coco_root, vit, loss={"kind": kind, **NEEDED[kind]}, loop={"epochs": 3})
     one = fit_single_positive(config, tmp_path / "one")
 
@@ -189,7 +189,7 @@ def test_two_processes_guess_and_learn_as_one_does(
     ours, theirs = (
         read_state(tmp_path / directory / "seed-0" / "state.safetensors")[0] for directory in ("two", "one")
     )
-    # Adam makes a step of full length of a gradient that is rounding alone.
+    # Adam makes a full-length step even if a gradient is only rounding noise.
     for name, tensor in theirs.items():
         if name.startswith(("task/", "module/")):
             torch.testing.assert_close(ours[name], tensor, atol=2e-3, rtol=1e-2, msg=name)
@@ -211,7 +211,7 @@ def test_the_test_photographs_are_scored_once_a_seed(
     assert fit_single_positive(config, tmp_path) == first
     test = load_single_positive(config).test.image_paths
     assert scored.count(test) == 2
-    # Once an epoch, and once for the threshold.
+    # Once per epoch, and once for the threshold.
     validation = load_single_positive(config).splits.validation.image_paths
     assert scored.count(validation) == 2 * (3 + 1)
 
@@ -229,7 +229,7 @@ def test_another_configuration_is_refused_in_the_same_directory(
     coco_root: Path, towers: Path, tmp_path: Path
 ) -> None:
     fit_single_positive(configured(coco_root, towers), tmp_path)
-    with pytest.raises(DataError, match="holds a run with another `task`"):
+    with pytest.raises(DataError, match="has a run with another `task`"):
         fit_single_positive(configured(coco_root, towers, loss={"kind": "wan"}), tmp_path)
 
 
@@ -270,7 +270,7 @@ def test_voc_trains(voc_root: Path, towers: Path, tmp_path: Path) -> None:
     outcome = fit_single_positive(config, tmp_path)
     assert outcome.measured["test/mAP"] > 0
     reports = check_single_positive(config)
-    # Of ten photographs the sixth is neither a dog nor a cat, and is left out.
+    # The sixth of ten photographs is neither a dog nor a cat, and is left out.
     assert {name: report.photographs for name, report in reports.items()} == {
         "train": 7,
         "validation": 2,
@@ -335,7 +335,7 @@ def test_every_loss_that_a_shipped_comment_shows_is_one() -> None:
             "teacher",
         ),
         ({"loss": {"kind": "em_apl", **NEEDED["em_apl"]}}, "leaves no epoch"),
-        ({"seeds": [1, 1]}, "names one twice"),
+        ({"seeds": [1, 1]}, "has one seed twice"),
         ({"loop": {"seed": 3}}, "set `seeds` in place of `loop.seed`"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What is known and guessed of labels: pseudo-labels by epoch, and ROLE's label estimator."""
+"""Known labels and pseudo-labels: pseudo-labels by epoch, and ROLE's label estimator."""
 
 import torch
 from pydantic import TypeAdapter
@@ -33,7 +33,7 @@ def test_guesses_grow_by_the_quota_and_are_what_a_state_gives_back() -> None:
     labels = TrainingLabels(chosen, 3, OBSERVED, COMPLETE)
     logits = torch.tensor([[0.0, -3, 2], [-1, 0, -2], [-2, 1, 0], [0, -1, -4]])
     labels.guess(logits)
-    # Two or three labels of a class are unknown, in three epochs: one each, the least likely.
+    # Each class has two or three unknown labels and three epochs: one label per epoch, the least likely.
     soft = labels.targets(torch.arange(4), 1).soft
     assert soft is not None
     assert (soft >= 0).nonzero().tolist() == [[0, 1], [3, 2]]
@@ -72,7 +72,8 @@ def test_the_estimator_starts_as_published() -> None:
 
 
 def test_the_estimator_learns_from_the_classifier() -> None:
-    """Where the classifier is sure, the estimate follows, and the classifier's own logits are untouched."""
+    """Where the classifier is certain the estimate follows it, and the classifier's own logits are
+    unaffected."""
     torch.manual_seed(0)
     estimator, role = LabelEstimator(OBSERVED), Role(expected_positives=1.5)
     before = estimator.logits.detach().clone()

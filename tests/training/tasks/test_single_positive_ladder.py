@@ -1,4 +1,4 @@
-"""The ladder of losses on features made on the spot, and on the towers that ship."""
+"""The ladder of losses on generated features, and on the bundled towers."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_the_rate_is_the_best_on_validation_and_the_seeds_are_summed_up(data: La
         assert row.test[0] == pytest.approx(np.mean([one.test for one in rungs]))
         assert row.test[1] == pytest.approx(np.std([one.test for one in rungs], ddof=1))
         assert row.best_epochs == [one.epoch for one in rungs]
-    # Assumed negatives hold expectations down.
+    # Assumed negatives keep expectations low.
     assert rows[0].said_to_hold < rows[1].said_to_hold
 
 

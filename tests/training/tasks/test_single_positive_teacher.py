@@ -1,4 +1,4 @@
-"""VLPL's pseudo-labels are what the towers say, made once."""
+"""VLPL's pseudo-labels match the towers' outputs and are made once."""
 
 from pathlib import Path
 

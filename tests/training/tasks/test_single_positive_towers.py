@@ -110,12 +110,12 @@ def test_a_vit_is_brought_to_another_size_by_its_position_embeddings(vit: Path) 
 
 
 def test_a_size_that_a_tower_cannot_have_is_told(vit: Path) -> None:
-    with pytest.raises(DataError, match=r"leave `tower\.image_size` out"):
+    with pytest.raises(DataError, match=r"remove `tower\.image_size`"):
         create_clip_classifier(tower(image_size=16, head={"kind": "clip"}), broken(load_bundle(vit)), NAMES)
 
 
 def broken(bundle: Bundle) -> Bundle:
-    """Towers that are not what their manifest says."""
+    """Towers that differ from their manifest."""
     visual = bundle.manifest.backbone.vision | {"width": 48}
     backbone = bundle.manifest.backbone.model_copy(update={"vision": visual})
     manifest = bundle.manifest.model_copy(update={"backbone": backbone})
@@ -124,7 +124,7 @@ def broken(bundle: Bundle) -> Bundle:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of timm's smallest ResNet for its 1,000 classes, as a file at hand."""
+    """Weights of timm's smallest ResNet for its 1,000 classes, as a local file."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         trunk = timm.create_model("test_resnet")
@@ -152,7 +152,7 @@ def test_another_models_weights_and_an_unknown_model_are_told(weights: Path, tmp
     save_file(tensors, tmp_path / "other.safetensors")
     with pytest.raises(DataError, match=r"other\.safetensors lacks \d+ tensors of test_resnet"):
         create_timm_classifier(TimmTower(name="test_resnet", weights=tmp_path / "other.safetensors"), 3)
-    with pytest.raises(DataError, match="timm cannot make no_such_model"):
+    with pytest.raises(DataError, match="timm cannot create no_such_model"):
         create_timm_classifier(TimmTower(name="no_such_model", weights=weights), 3)
 
 

@@ -1,4 +1,4 @@
-"""`init` writes a configuration that is right as it stands, and says what every key is for."""
+"""`init` writes a configuration that is valid as it is and explains every key."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_a_label_files_labels_and_counts_are_filled_in(tmp_path: Path) -> None:
     config, text, told = written(folder, labels, tmp_path)
     assert (config.photographs, config.labels, config.complete) == (folder, labels, False)
     assert [label.name for label in config.vocabulary] == ["cat", "dog", "yes"]
-    assert "- dog  # holds on 1, does not on 1" in text
+    assert "- dog  # applies to 1, does not to 1" in text
     assert config.loss is not None
     assert config.loss.kind == "iu"
     assert f"sigrl-train fit --config {tmp_path / 'my.yaml'} -o runs/my" in told
@@ -62,7 +62,7 @@ def test_folders_of_classes_and_coco_say_everything(tmp_path: Path) -> None:
     config, text, _ = written(folder, coco, tmp_path)
     assert config.complete
     assert [label.name for label in config.vocabulary] == ["dog", "owl"]
-    assert "- owl  # holds on 0, does not on 2: add photographs of it, or take it out" in text
+    assert "- owl  # applies to 0, does not to 2: add photographs of it, or remove it" in text
 
 
 def test_every_key_is_there_with_a_comment(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_every_key_is_there_with_a_comment(tmp_path: Path) -> None:
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text("mine")
-    with pytest.raises(DataError, match=r"my\.yaml is there already"):
+    with pytest.raises(DataError, match=r"my\.yaml already exists"):
         write_starter_config(tmp_path, None, tmp_path / "my.yaml")
     assert (tmp_path / "my.yaml").read_text() == "mine"
 

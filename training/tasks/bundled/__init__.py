@@ -1,1 +1,1 @@
-"""The small recipe on COCO captions: towers by `pretrain`, then a head on them by `fit`."""
+"""The small recipe on COCO captions: `pretrain` trains the towers, then `fit` trains a head on them."""

@@ -1,4 +1,4 @@
-"""`sigrl-train ablate`: what each part of the method brings, on the same towers."""
+"""`sigrl-train ablate`: measures the contribution of each part of the method, on the same towers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,17 +27,17 @@ from sigrl.training.tasks.bundled.teachers import label_texts, make_bridge, sent
 
 HEADS: dict[str, dict[str, object]] = {
     "clip": {"kind": "clip"},
-    # The sigrl head without GMC and without SVFR is the mkt head, to the last bit.
+    # The sigrl head without GMC and without SVFR is exactly the mkt head.
     "mkt": {"kind": "mkt"},
     "biam": {"kind": "biam"},
     "sigrl without GMC": {"kind": "sigrl", "gmc": False},
     "sigrl without SVFR": {"kind": "sigrl", "svfr": False},
     "sigrl": {"kind": "sigrl"},
-    # Without parameters, the next two are the towers' own scores.
+    # The next two have no parameters, so they are the towers' own scores.
     "published form: clip": {"kind": "clip", "form": "published"},
     "published form: mkt": {"kind": "mkt", "form": "published"},
     "published form: biam": {"kind": "biam", "form": "published", "top_k": 6},
-    # There the graph acts through SVFR alone: without it, mkt.
+    # In this form the graph acts only through SVFR; without SVFR the head would be mkt.
     "published form: sigrl without GMC": {"kind": "sigrl", "form": "published", "gmc": False},
     "published form: sigrl": {"kind": "sigrl", "form": "published"},
 }
@@ -52,12 +52,12 @@ class Row(BaseModel):
     all: tuple[float, float]
     seeds: int
     per_label: list[float]
-    """Average precision of every label of the split, mean over the seeds."""
+    """Average precision of every label of the split, averaged over the seeds."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Photographs that nothing was trained on, as frozen towers see them."""
+    """Photographs that nothing was trained on, as outputs of the frozen towers."""
 
     outputs: Tensor
     """[N, 1 + P, D]: see `tower_outputs`."""
@@ -65,10 +65,10 @@ class HeldOut:
     """[C, D]."""
     split: CocoSplit
     hidden: np.ndarray
-    """[C]: whether the label was kept from training."""
+    """[C]: whether the label was withheld from training."""
 
     def row(self, name: str, scores: Sequence[Tensor]) -> Row:
-        """Measures what a head says of the photographs, with every seed: scores [N, C] each."""
+        """The measurements of a head from its scores [N, C] with every seed."""
         per_label = np.stack([average_precision(one.numpy(), self.split.labels) for one in scores])
         counted = self.split.labels.sum(0) >= MINIMUM_POSITIVES
 
@@ -101,7 +101,7 @@ def ablate(config: TrainingConfig, towers: Bundle, seeds: Sequence[int], cache: 
 
 
 def encode_test_split(config: TrainingConfig, backbone: Backbone, split: CocoSplit, cache: Path) -> HeldOut:
-    """The towers' outputs of `split`."""
+    """The towers' outputs for `split`."""
     outputs = tower_outputs(backbone, split.image_paths, config.pretrain, cache)
     with torch.inference_mode():
         labels = backbone.encode_labels(Vocabulary.from_names(split.label_names).labels)
@@ -123,19 +123,19 @@ def fitted_row(
     seeds: Sequence[int],
     fit: Callable[[FitConfig, MatchingHead, Prepared], MatchingHead] = fit_head,
 ) -> Row:
-    """One head with every seed, measured."""
+    """Fits one head with every seed and measures it."""
     scores = []
     for seed in seeds:
         head = fit(settings.model_copy(update={"seed": seed}), towers_head, prepared)
         if isinstance(head, SigRLHead) and head.svfr is not None:
-            # From here on it only scores, as the service does.
+            # From here on the head only scores, so it uses the service's steps.
             head.svfr.steps = CpuSteps(choose_precision("auto", torch.device("cpu")), compiled=False)
         scores.append(predict(head, test.outputs, test.label_embeddings))
     return test.row(name, scores)
 
 
 def bridge_scores(config: TrainingConfig, split: CocoSplit, cache: Path) -> Tensor:
-    """Scores [N, C] of the towers as they come: cosine of the bridge embedding and the label's sentence."""
+    """Scores [N, C] of the untrained towers: the cosine of the bridge embedding and the label's sentence."""
     backbone, classifier = starting_point(config.pretrain.backbone)
     features = feature_maps(backbone, split.image_paths, config.pretrain, cache)
     pooled = torch.cat([batch.mean(dim=1) for batch in features])

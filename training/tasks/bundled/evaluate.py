@@ -1,6 +1,6 @@
-"""The bundled checkpoint's own report: `sigrl.training.measures.evaluation`, and what is measured on COCO's labels alone.
+"""The bundled checkpoint's own report: the general evaluation, and measures that need COCO's labels.
 
-Beside a constant guess, for a label asked for alone, and among unrelated labels.
+The latter are a constant guess, a label asked for alone, and labels among unrelated ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,57 +28,58 @@ COMPANY_SIZES = (5, 80, 500)
 
 
 class Company(BaseModel):
-    """What unrelated labels do to 20 labels: once alone, then among distractors."""
+    """The effect of unrelated labels on 20 labels, measured alone and among distractors."""
 
     distractors: int
     mean_average_precision: float
     unchanged_decisions: float
-    """Share of (photograph, label) pairs decided by default as without distractors, percent."""
+    """Share of (photograph, label) pairs with the same default decision as without distractors, in
+    percent."""
 
 
 class Report(BaseModel):
-    """What `evaluate` measures; all numbers in percent unless said otherwise. But for `evaluation` its fields
-    are those that the manifest of the checkpoint that ships has recorded under `metrics`."""
+    """The measurements of `evaluate`, in percent unless stated otherwise. Except for `evaluation`, its fields
+    are those recorded under `metrics` in the manifest of the bundled checkpoint."""
 
     photographs: int
     mean_average_precision: float
     """Over the labels with at least 10 positives."""
     labels: int
-    """How many those are."""
+    """The number of those labels."""
     hidden_mean_average_precision: float | None
-    """Over the labels kept out of training, if any; the mean above includes them."""
+    """Over the labels withheld from training, if any; the mean above includes them."""
     seen_mean_average_precision: float
-    """Over the others with at least 10 positives."""
+    """Over the other labels with at least 10 positives."""
     ranking: Ranking
     constant_guess: Ranking
     """The same for the guess `person, car, chair, handbag, dining table`."""
     threshold: float
-    """The default one: where labels have thresholds of their own, it is only their starting point."""
+    """The default threshold; if labels have their own thresholds, it is only their starting point."""
     micro_f1: float
     macro_f1: float
     """At the labels' thresholds, over the labels with at least 10 positives."""
     single_label: dict[str, float]
-    """`dog` asked for alone: its average precision, and precision and recall at its threshold."""
+    """`dog` asked for alone: average precision, and precision and recall at its threshold."""
     company: list[Company]
     per_label: dict[str, float]
     evaluation: Evaluation | None = None
-    """All general measures; no manifest holds them."""
+    """All general measures; not recorded in manifests."""
 
     def recorded(self) -> dict[str, Any]:
-        """What goes into a bundle's manifest."""
+        """The part that is recorded in a bundle's manifest."""
         return self.model_dump(mode="json", exclude={"evaluation"})
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the engine says of N photographs and some labels."""
+    """The engine's output for N photographs and some labels."""
 
     scores: np.ndarray
-    """[N, C]"""
+    """[N, C]."""
     probabilities: np.ndarray
-    """[N, C]"""
+    """[N, C]."""
     thresholds: np.ndarray
-    """[C]"""
+    """[C]."""
 
     @property
     def decided(self) -> np.ndarray:
@@ -90,8 +91,8 @@ class Answer:
 def evaluate(
     engine: Engine, split: CocoSplit, hidden_labels: Sequence[str], distractors: Sequence[str]
 ) -> Report:
-    """Measures `engine` on `split`; `distractors` are names unrelated to its labels, at least 500 of them for
-    all rows of the company. Raises DataError when the split lacks the labels that have a row of their own."""
+    """Measures `engine` on `split`; `distractors` are names unrelated to its labels, at least 500 of them to
+    fill all rows of `company`. Raises DataError if the split lacks a label that is measured separately."""
     if absent := [name for name in ("dog", *CONSTANT_GUESS) if name not in split.label_names]:
         raise DataError(f"the test split has no label {absent[0]!r}: `evaluate` measures on COCO's labels")
     batches = list(encode_photographs(engine, split.image_paths))

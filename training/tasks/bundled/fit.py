@@ -1,8 +1,11 @@
-"""A head on frozen towers.
+"""Trains a head on frozen towers.
 
-The towers' tokens are computed once. In the context form the head learns the labels one by one; on names
-drawn from the label lists it is held to what the towers alone say, so that it does not forget them. In the
-published form, where a score means something among its photograph's labels only, it learns by ranking them.
+The towers' tokens are computed once. In the context form the head learns each label separately; on names
+drawn from the label lists it is kept close to the scores of the towers alone, so that it does not forget
+them. In the published form, where a score is only meaningful among its photograph's labels, it learns to rank
+them.
+
+The resumable loop is not used: a fit takes minutes, and its random stream fixes the published checkpoint.
 """
 
 import math
@@ -28,7 +31,7 @@ from sigrl.training.measures.metrics import f1_threshold
 
 @dataclass(frozen=True)
 class Prepared:
-    """What every fit on the same towers shares."""
+    """The data that every fit on the same towers shares."""
 
     outputs: Tensor
     """[N, 1 + P, D] float16: see `tower_outputs`."""
@@ -38,13 +41,13 @@ class Prepared:
     """[V, D]: embeddings of the label lists' names."""
     supervision: Supervision
     trained: Tensor
-    """Rows of `outputs` to learn from."""
+    """Rows of `outputs` to train on."""
     held_out: Tensor
     """The other rows."""
 
 
 def prepare(config: TrainingConfig, backbone: Backbone, cache: Path) -> Prepared:
-    """Runs the towers once over photographs and texts of the training split."""
+    """Runs the towers once over the photographs and texts of the training split."""
     torch.set_num_threads(config.threads)
     supervision = load_supervision(config.data)
     outputs = tower_outputs(backbone, supervision.image_paths, config.pretrain, cache)
@@ -57,13 +60,13 @@ def prepare(config: TrainingConfig, backbone: Backbone, cache: Path) -> Prepared
 
 
 def fit_head(settings: FitConfig, towers_head: MatchingHead, prepared: Prepared) -> MatchingHead:
-    """A new head, trained; see `new_head` and `train_head`."""
+    """A new, trained head; see `new_head` and `train_head`."""
     return train_head(new_head(settings, towers_head, prepared), settings, towers_head, prepared)
 
 
 def new_head(settings: FitConfig, towers_head: MatchingHead, prepared: Prepared) -> MatchingHead:
-    """The configured head before training. `towers_head` is the head that the towers were trained with: its
-    scales are taken over."""
+    """The configured head before training. It takes over the scales of `towers_head`, the head that the
+    towers were trained with."""
     torch.manual_seed(settings.seed)
     in_context = settings.head.kind == "sigrl" and settings.head.form == "context"
     context_labels = prepared.supervision.label_names if in_context else ()
@@ -78,15 +81,15 @@ def new_head(settings: FitConfig, towers_head: MatchingHead, prepared: Prepared)
 def train_head(
     head: MatchingHead, settings: FitConfig, towers_head: MatchingHead, prepared: Prepared
 ) -> MatchingHead:
-    """Trains a head in place, and returns it; one without parameters stays as it is. In the context form it
-    is held to what `towers_head` says of the names."""
+    """Trains a head in place and returns it; a head without parameters stays unchanged. In the context form
+    it is kept close to the scores of `towers_head` for the names."""
     if any(True for _ in head.parameters()):
         _train(head, towers_head, prepared, settings)
     return head.eval()
 
 
 def choose_threshold(head: MatchingHead, prepared: Prepared) -> float:
-    """The probability that decides best over the photographs held out, for all trained labels alike."""
+    """The probability that decides best on the held-out photographs, one for all trained labels."""
     logits = predict(head, prepared.outputs[prepared.held_out], prepared.labels)
     targets = prepared.supervision.labels[prepared.held_out]
     return f1_threshold(logits.sigmoid().numpy(), targets.numpy())[0]
@@ -114,7 +117,7 @@ def predict(head: MatchingHead, outputs: Tensor, label_embeddings: Tensor) -> Te
 
 @torch.no_grad()
 def _start_from(head: MatchingHead, towers_head: MatchingHead) -> None:
-    """Takes over the scales that the two heads share."""
+    """Copies the scales that the two heads share."""
     shared = dict(towers_head.named_parameters())
     for name, parameter in head.named_parameters():
         if name in shared:
@@ -125,7 +128,7 @@ def _train(head: MatchingHead, towers_head: MatchingHead, prepared: Prepared, se
     outputs, trained = prepared.outputs, prepared.trained
     targets = prepared.supervision.labels
     if head.config.form == "published":
-        # A ranking needs a positive.
+        # Ranking needs a positive label.
         trained = trained[targets[trained].any(dim=1)]
     head.train()
     optimizer = torch.optim.AdamW(
@@ -160,7 +163,7 @@ def _label_by_label(
     prepared: Prepared,
     settings: FitConfig,
 ) -> tuple[Tensor, str]:
-    """The loss of the context form, and what else to show of it."""
+    """The loss of the context form, and a note for the progress bar."""
     labels, names = prepared.labels, prepared.names
     drawn = torch.randint(len(names), (settings.distilled_labels,))
     texts = torch.cat([labels, names[drawn]])
@@ -189,7 +192,7 @@ def _ranking(
 
 
 class sampled_context:  # noqa: N801
-    """Within the block, the head's context is a random sample of its labels: SVFR costs that much less."""
+    """Within the block, the head's context is a random sample of its labels, which makes SVFR cheaper."""
 
     def __init__(self, head: MatchingHead, size: int) -> None:
         self.head = head

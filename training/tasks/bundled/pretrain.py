@@ -1,8 +1,11 @@
-"""`sigrl-train pretrain`: a dual encoder out of an ImageNet tower and a sentence encoder.
+"""`sigrl-train pretrain`: a dual encoder made from an ImageNet tower and a sentence encoder.
 
-The text tower stays a sentence encoder with a linear map; the image tower learns to land in its space, from
-labels, captions, and what the ImageNet classifier says of thousands of names. The latter two keep the breadth
-that training on the labels alone would lose.
+The text tower stays a sentence encoder with a linear map. The image tower learns to map into its space, from
+labels, captions, and the ImageNet classifier's scores for thousands of names. Captions and names preserve the
+breadth that training on the labels alone would lose.
+
+The resumable loop is not used: it would draw other random numbers, so the published towers could not be made
+again.
 """
 
 import copy
@@ -27,11 +30,12 @@ from sigrl.training.losses import caption_loss, cosine_distance, label_loss
 from sigrl.training.tasks.bundled.teachers import Teachers, draw_names, teach
 
 _RIDGE = 0.02
-"""Of the regression that the image projection starts from, as a share of the features' variance."""
+"""Ridge penalty of the regression that initialises the image projection, relative to the features'
+variance."""
 
 
 class DualEncoder(nn.Module):
-    """The trained parts of both towers: the image tower's last stages, both projections, the scales."""
+    """The trained parts of both towers: the image tower's last stages, both projections, and the scales."""
 
     def __init__(self, backbone: Backbone, frozen_blocks: int) -> None:
         super().__init__()
@@ -52,7 +56,7 @@ class DualEncoder(nn.Module):
         return self.stages(stem_output).flatten(2).mT
 
     def forward(self, stem_output: Tensor) -> ImageFeatures:
-        """Projected features of what the frozen stages gave, [B, F', h, w]."""
+        """Projected features of the frozen stages' output [B, F', h, w]."""
         height, width = stem_output.shape[-2:]
         features = self.feature_map(stem_output).float()
         features = (features - self.feature_mean) / self.feature_deviation
@@ -61,21 +65,22 @@ class DualEncoder(nn.Module):
         return ImageFeatures(tokens.mean(dim=1), tokens, (side, tokens.shape[1] // side))
 
     def fold_standardisation(self) -> None:
-        """Moves the features' standardisation into the projection, where the plain backbone has it."""
+        """Moves the features' standardisation into the projection, where the plain backbone expects it."""
         with torch.no_grad():
             self.image_projection.weight /= self.feature_deviation
             self.image_projection.bias -= self.image_projection.weight @ self.feature_mean
 
 
 def pretrain(config: TrainingConfig, cache: Path) -> tuple[Backbone, MktHead]:
-    """Trains the towers and returns them with the `mkt` head's scales. Progress goes to the terminal."""
+    """Trains the towers and returns them with the `mkt` head's scales. Shows a progress bar on the
+    terminal."""
     settings = config.pretrain
     torch.manual_seed(settings.seed)
     torch.set_num_threads(config.threads)
     supervision = load_supervision(config.data)
     if not supervision.has_caption.any():
         raise DataError(
-            f"pretrain learns from captions: add annotations/captions_{config.data.train_split}.json to "
+            f"pretrain needs captions: add annotations/captions_{config.data.train_split}.json to "
             f"{config.data.root}"
         )
     backbone, classifier = starting_point(settings.backbone)
@@ -98,10 +103,10 @@ def pretrain(config: TrainingConfig, cache: Path) -> tuple[Backbone, MktHead]:
 
 @torch.inference_mode()
 def _feature_statistics(encoder: DualEncoder, stem_outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Pooled features [N, F] of the tower as it comes, and the deviation [F] of its patch features."""
+    """Pooled features [N, F] of the untrained tower, and the deviation [F] of its patch features."""
     pooled, squares = [], []
     with torch.autocast("cpu", torch.bfloat16), progress_bar() as progress:
-        task = progress.add_task("features as they come", total=len(stem_outputs), note="")
+        task = progress.add_task("features before training", total=len(stem_outputs), note="")
         for batch in stem_outputs.split(100):
             features = encoder.feature_map(batch.float()).float()
             pooled.append(features.mean(dim=1))
@@ -116,8 +121,9 @@ def _feature_statistics(encoder: DualEncoder, stem_outputs: Tensor) -> tuple[Ten
 def _initialise(
     encoder: DualEncoder, teachers: Teachers, pooled: Tensor, deviation: Tensor, stem_outputs: Tensor
 ) -> None:
-    """Text projection: principal components of names and captions. Image projection: ridge regression onto
-    the bridge embeddings. Scales and biases: such that a first guess is neither sharp nor often positive."""
+    """Initialises the text projection with principal components of names and captions, the image projection
+    with a ridge regression onto the bridge embeddings, and scales and biases so that the first predictions
+    are neither sharp nor often positive."""
     texts = torch.cat([teachers.name_embeddings, teachers.caption_embeddings[::2]])
     _, _, components = torch.pca_lowrank(texts, encoder.text_projection.out_features, center=False, niter=4)
     encoder.text_projection.weight.copy_(components.T)

@@ -1,4 +1,4 @@
-"""The recipe of the bundled checkpoint: towers by `pretrain`, then a head on them by `fit`."""
+"""The recipe of the bundled checkpoint: `pretrain` trains the towers, then `fit` trains a head on them."""
 
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from sigrl.training.tasks.bundled.fit import choose_threshold, fit_head, prepare
 
 
 def fit_bundled(config: TrainingConfig, directory: Path) -> Outcome:
-    """Trains a head on the towers of `config.start`; `directory/bundle` can serve. `evaluate` measures it.
+    """Trains a head on the towers of `config.start` and writes `directory/bundle`. `evaluate` measures it.
 
-    Raises DataError where that bundle is there already or `start` is not named, and BundleError.
+    Raises DataError if that bundle already exists or `start` is not set, and BundleError.
     """
     if config.start is None:
         raise DataError("name the towers: `start` in the configuration, or --start BUNDLE (from `pretrain`)")
@@ -37,7 +37,7 @@ def fit_bundled(config: TrainingConfig, directory: Path) -> Outcome:
 
 
 def check_bundled(config: TrainingConfig) -> dict[str, DataReport]:
-    """What is wrong with the photographs of both splits."""
+    """The problems with the photographs of both splits."""
     splits = (config.data.train_split, config.data.test_split)
     return {split: check(read_coco(config.data.root, split)) for split in splits}
 
@@ -48,13 +48,14 @@ def held_out_photographs(config: TrainingConfig) -> LabelledPhotographs:
 
 
 def check_new(directory: Path) -> None:
-    """Before the work and not after it: `save_bundle` writes over nothing. Raises DataError."""
+    """Fails early, because `save_bundle` does not overwrite anything. Raises DataError if `directory`
+    exists."""
     if directory.exists():
-        raise DataError(f"{directory} is there already: a bundle is final, name a new directory")
+        raise DataError(f"{directory} already exists and bundles are never overwritten: name a new directory")
 
 
 def load_towers(path: Path, config: TrainingConfig) -> Bundle:
-    """The bundle that `pretrain` wrote with this configuration. Raises DataError for another."""
+    """The bundle that `pretrain` wrote with this configuration. Raises DataError for any other bundle."""
     bundle = load_bundle(path)
     for name in ("backbone", "preprocessing"):
         if getattr(bundle.manifest, name) != getattr(config.pretrain, name):
@@ -71,7 +72,7 @@ def save_model(
     threshold: float,
     commands: list[str],
 ) -> Bundle:
-    """Writes towers and head as a bundle."""
+    """Writes the towers and the head as a bundle."""
     model = TaggingModel(config.pretrain.backbone, head.config, tokenizer)
     model.backbone.load_state_dict(towers.state_dict())
     model.head.load_state_dict(head.state_dict())

@@ -1,5 +1,5 @@
-"""What pretraining is taught beside the labels: targets for thousands of names, from captions and from the
-ImageNet classifier. Computed once, before the first step."""
+"""The targets of pretraining beside the labels: soft targets for thousands of names, from captions and from
+the ImageNet classifier. They are computed once, before the first step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from sigrl.training.data.supervision import Supervision
 from sigrl.training.losses import soft_targets, standardize
 
 _LIKELY_NAMES = 10
-"""Names that a photograph may put into a step's draw."""
+"""Number of names per photograph that can enter a step's draw."""
 _CAPTION_SHARE = 0.7
-"""Weight of the caption beside the ImageNet bridge in the distilled scores."""
+"""Weight of the caption relative to the ImageNet bridge in the distilled scores."""
 
 
 @dataclass
 class Teachers:
-    """All targets that do not change during training; N photographs, V names of the label lists."""
+    """All targets that do not change during training, for N photographs and V names of the label lists."""
 
     label_embeddings: Tensor
     """[C, width], unit norm: sentence embeddings of the trained labels' texts."""
@@ -36,13 +36,13 @@ class Teachers:
     targets: Tensor
     """[N, V] float16: soft targets for the names."""
     likely_names: Tensor
-    """[N, 10]: the names that fit a photograph's caption best, or its bridge scores where it has none."""
+    """[N, 10]: the names that best match a photograph's caption, or its bridge scores if it has none."""
 
 
 def teach(
     backbone: Backbone, classifier: tuple[Tensor, Tensor], supervision: Supervision, pooled: Tensor
 ) -> Teachers:
-    """Targets for `supervision`, of the towers as they come; `pooled` [N, F]: the image tower's features."""
+    """Targets for `supervision` from the untrained towers; `pooled` [N, F] are the image tower's features."""
     encode = partial(sentence_embeddings, backbone)
     bridge = make_bridge(backbone, classifier)
     names = text_features(encode, label_texts(backbone, supervision.names), "label lists")
@@ -65,8 +65,8 @@ def teach(
 
 
 def draw_names(teachers: Teachers, batch: Tensor, count: int) -> Tensor:
-    """Rows [count] of names for a step. Half fit a photograph of the batch, half are any: rare words would
-    hardly ever meet a photograph that shows them otherwise."""
+    """Rows [count] of names for a step. Half match a photograph of the batch and half are random, because
+    otherwise rare words would hardly ever meet a photograph on which they are negative."""
     likely = teachers.likely_names[batch].flatten()
     chosen = likely[torch.randint(len(likely), (count // 2,))]
     anything = torch.randint(len(teachers.name_embeddings), (count - len(chosen),))
@@ -74,7 +74,7 @@ def draw_names(teachers: Teachers, batch: Tensor, count: int) -> Tensor:
 
 
 def sentence_embeddings(backbone: Backbone, texts: Sequence[str]) -> Tensor:
-    """[N, width], unit norm: the sentence encoder without the projection."""
+    """Sentence embeddings [N, width] with unit norm, without the projection."""
     embeddings: Tensor = backbone.text.encode(torch.from_numpy(backbone.tokenize(texts)))
     return embeddings
 
@@ -89,5 +89,5 @@ def make_bridge(backbone: Backbone, classifier: tuple[Tensor, Tensor]) -> ImageN
 
 
 def label_texts(backbone: Backbone, names: Sequence[str]) -> list[str]:
-    """The text of each name under the backbone's first prompt."""
+    """The text of each name with the backbone's first prompt."""
     return [Label(name=name).texts(backbone.config.prompts)[0] for name in names]

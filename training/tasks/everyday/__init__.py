@@ -1,11 +1,11 @@
 """`task: everyday`: the recipe of the bundled checkpoint, from folders of photographs to a bundle.
 
-sources, targets     what each data set says of its photographs
-frozen_features      the untouched image tower, once over all of them
-teacher              a first guess at every known word, from dense labels alone
-network, training    tuned last blocks with heads for known words and for any word
-run                  one after another, each taken up where it was left
-left_out, new_words  a second training without some words tells how to weigh words that nobody labelled
-draft                the evidence head, with graph and known_words, which weigh what was labelled
-assemble, fit        towers and head become the bundle
+sources, targets     read the data sets and turn their labels into matrices
+frozen_features      runs the frozen image tower once over all photographs
+teacher              makes a first guess at every known word, from dense labels alone
+network, training    train the last blocks, with heads for known words and for any word
+run                  runs these stages one after another and resumes interrupted ones
+left_out, new_words  train a second time without some words, to fit the weights of new words
+draft                builds the evidence head; graph and known_words fit its weights for known words
+assemble, fit        build the bundle from towers and head
 """

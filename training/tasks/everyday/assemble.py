@@ -1,4 +1,4 @@
-"""Trained parts and a fitted head become a bundle."""
+"""Builds the bundle from the trained parts and a fitted head."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,13 +23,13 @@ from sigrl.training.tasks.everyday.trained import Trained
 Array = npt.NDArray[np.float32]
 
 _CONVOLUTIONS = {"expand": "conv_pw", "depthwise": "conv_dw", "reduce": "conv_pwl"}
-"""`sigrl.model.word_tower.TunedBlock`'s names -> timm's."""
+"""Layer names of `sigrl.model.word_tower.TunedBlock` -> timm's."""
 
 
 @torch.no_grad()
 def towers(trained: Trained, words: npt.NDArray[np.int64]) -> tuple[TaggingModel, BackboneConfig]:
-    """The model with its towers' weights and a matching head, and its configuration. The image tower gives
-    logits of the known words `words` and of no others."""
+    """The model with its towers' weights and a matching head, and its configuration. The image tower returns
+    logits only of the known words `words`."""
     start, heads = trained.start, trained.network.heads
     given = start.backbone.config
     config = BackboneConfig(
@@ -64,8 +64,8 @@ def towers(trained: Trained, words: npt.NDArray[np.int64]) -> tuple[TaggingModel
 
 
 def tuned_weights(blocks: LastBlocks) -> dict[str, Tensor]:
-    """The weights of tuned blocks as those of `sigrl.model.word_tower.TunedBlocks`, which compute the same for an
-    EfficientNet-Lite."""
+    """The weights of tuned blocks under the names of `model.word_tower.TunedBlocks`, which computes the same
+    for an EfficientNet-Lite."""
     given = blocks.state_dict()
     count = len(blocks) - 2
     names = {
@@ -82,7 +82,7 @@ def tuned_weights(blocks: LastBlocks) -> dict[str, Tensor]:
 
 
 def _load_heads(visual: Any, heads: Heads, words: npt.NDArray[np.int64]) -> None:
-    """Maps of standardised features become maps of the features themselves."""
+    """Turns linear maps of standardised features into maps of the features themselves."""
     mean, deviation = heads.feature_mean, heads.feature_deviation
     features = len(mean) // 2
     both = torch.cat([mean, mean]), torch.cat([deviation, deviation])
@@ -113,7 +113,8 @@ def assemble(
     preprocessing: Preprocessing,
     provenance: dict[str, object],
 ) -> BundleFiles:
-    """The bundle: `arrays` as `sigrl.model.evidence.shapes` names them. Raises ValueError for other parts."""
+    """The bundle; `arrays` has the names of `sigrl.model.evidence.shapes`. Raises ValueError for other
+    parts."""
     head = HeadConfig(kind="evidence", form="context", top_k=BEST_TOKENS, evidence=evidence)
     state = model.state_dict() | {f"head.{name}": torch.from_numpy(array) for name, array in arrays.items()}
     description = Description(

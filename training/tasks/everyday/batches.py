@@ -1,4 +1,4 @@
-"""What a training step sees, as a function of the seed and its number: nothing of it is state."""
+"""The batch of a training step, as a function of the seed and the step; none of it is state."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +19,8 @@ from sigrl.training.tasks.everyday.targets import Targets
 def endless_permutation(
     rows: npt.NDArray[np.integer], count: int, seed: int, step: int
 ) -> npt.NDArray[np.integer]:
-    """The `step`-th `count` of `rows` in random order: all come before one comes again, save what is left of
-    an order. Of fewer rows than that, all."""
+    """The `step`-th group of `count` of the `rows`, in random order: every row occurs once before any is
+    repeated, except for the remainder of an order. All rows, if there are fewer than `count`."""
     count = min(count, len(rows))
     epoch, place = divmod(step, len(rows) // count)
     order = np.random.default_rng([seed, epoch]).permutation(rows)
@@ -29,58 +29,59 @@ def endless_permutation(
 
 @dataclass(frozen=True)
 class Supervision:
-    """All that batches are drawn from; N photographs."""
+    """All data from which batches are drawn, for N photographs."""
 
     features: FrozenFeatures
     targets: Targets
     teacher: Tensor
     """[N, K] float16 logits."""
     dense: npt.NDArray[np.integer]
-    """Rows of photographs with dense labels that are trained on."""
+    """Rows of the densely labelled photographs to train on."""
     others: npt.NDArray[np.integer]
-    """Rows of the others that are."""
+    """Rows of the other photographs to train on."""
     weights: npt.NDArray[np.floating]
-    """Probability of each of `others` to be drawn; they sum to 1."""
+    """Probability of drawing each of `others`; they sum to 1."""
     known_embeddings: Tensor
     """[K, E]: sentence embeddings of the known words."""
     word_embeddings: Tensor
-    """[V, E]: of the other words."""
+    """[V, E]: sentence embeddings of the other words."""
     captions: Mapping[int, npt.NDArray[np.integer]]
-    """Photograph -> its captions' rows in `caption_embeddings`; those without captions are left out."""
+    """Photograph -> rows of its captions in `caption_embeddings`; photographs without captions have no
+    entry."""
     caption_embeddings: Tensor
     """[M, E] float16."""
 
     def __post_init__(self) -> None:
         if not len(self.dense) or not len(self.others):
             raise DataError(
-                "no photograph is left to train on, with dense labels or without: name more sources, or hide "
-                "fewer words"
+                "training needs photographs with dense labels and others without, and one kind is missing: "
+                "name more sources, or hide fewer words"
             )
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """B photographs, the first `dense` of them with dense labels."""
+    """B photographs; the first `dense` of them have dense labels."""
 
     dense: int
     maps: Tensor
-    """[B, C, h, w]"""
+    """[B, C, h, w]."""
     untouched: Tensor
-    """[B, 2 F]"""
+    """[B, 2 F]."""
     known: Tensor
     """[B, K]: +1, -1, 0."""
     teacher: Tensor
-    """[B - dense, K]: logits for the others."""
+    """[B - dense, K]: logits of the photographs without dense labels."""
     word_embeddings: Tensor
-    """[W, E]: of the words that this step asks for."""
+    """[W, E]: embeddings of the words in this step."""
     mentioned: Tensor
     """[B, W], 0 or 1."""
     described: Tensor
-    """[B], 0 or 1: whether there is a caption."""
+    """[B], 0 or 1: whether the photograph has a caption."""
     captioned: Tensor
-    """[n] places in the batch."""
+    """[n] indices in the batch of the photographs with captions."""
     caption_embeddings: Tensor
-    """[n, E]: one caption for each of those."""
+    """[n, E]: one caption for each of these."""
 
 
 class Batches:
@@ -92,7 +93,8 @@ class Batches:
         self._seed = seed
 
     def between(self, first: int, last: int) -> Iterator[TrainingBatch]:
-        """Those of the steps `first` to `last` - 1; each is gathered while the one before is trained on."""
+        """The batches of the steps `first` to `last` - 1; the next one is gathered while one is trained
+        on."""
         with ThreadPoolExecutor(1) as pool:
             following = pool.submit(self.at, first)
             for step in range(first, last):

@@ -1,4 +1,4 @@
-"""From the untouched tower's features into the sentence encoder's space, by way of ImageNet's names."""
+"""Maps the frozen tower's features into the sentence encoder's space, through ImageNet's class names."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,11 @@ from sigrl.training.backbones.initialisation import ImageNetBridge
 from sigrl.training.tasks.everyday.network import Heads
 
 _RIDGE = 0.02
-"""Of the regression that the embedding starts from, as a share of the features' variance."""
+"""Ridge penalty of the regression that initialises the embedding, relative to the features' variance."""
 
 
 class Bridge:
-    """Bridge embeddings, centred: what is common to all photographs says nothing of one."""
+    """Centred bridge embeddings; what all photographs have in common is removed."""
 
     def __init__(self, bridge: ImageNetBridge, sample: Tensor) -> None:
         """`sample` [n, 2 F] are pooled features of photographs whose mean is the centre."""
@@ -20,7 +20,7 @@ class Bridge:
         self._centre = bridge.embed(self._mean(sample)).mean(0)
 
     def __call__(self, untouched: Tensor) -> Tensor:
-        """Pooled features [B, 2 F] of the untouched tower -> [B, E]."""
+        """Pooled features [B, 2 F] of the frozen tower -> bridge embeddings [B, E]."""
         with torch.no_grad():
             return self._bridge.embed(self._mean(untouched)) - self._centre
 
@@ -31,10 +31,10 @@ class Bridge:
 
 @torch.no_grad()
 def initialise(heads: Heads, bridge: Bridge, sample: Tensor, known_embeddings: Tensor) -> None:
-    """Starts the embedding, for photographs and their parts, as a ridge regression of the mean features onto
-    the bridge, and the text map as the identity about the known words' mean.
+    """Initialises the embedding, of photographs and their parts, as a ridge regression from the mean features
+    to the bridge, and the text map as the identity about the known words' mean.
 
-    `sample` [n, 2 F] are pooled features of the untouched tower, `known_embeddings` [K, E].
+    `sample` [n, 2 F] are pooled features of the frozen tower; `known_embeddings` are [K, E].
     """
     features = sample.shape[1] // 2
     inputs = heads.standardised(sample)[:, :features]

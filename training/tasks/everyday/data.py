@@ -1,4 +1,4 @@
-"""What a run reads: photographs, names, and what is known, for training and for `sigrl-train check`."""
+"""The data of a run: photographs, names and known labels, for training and for `sigrl-train check`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,23 +19,23 @@ from sigrl.training.tasks.everyday.targets import Targets, make_targets
 
 @dataclass(frozen=True, eq=False)
 class EverydayData:
-    """N photographs, and what a run is told of them."""
+    """N photographs, and the targets made from them."""
 
     vocabulary: Vocabulary
     names: tuple[str, ...]
-    """Those that `everyday` was labelled with, the first of the known words."""
+    """The names that `everyday` was labelled with; they are the first of the known words."""
     photographs: tuple[Photograph, ...]
     """As their data sets describe them."""
     told: tuple[Photograph, ...]
-    """Without what is hidden."""
+    """Without hidden labels."""
     targets: Targets
-    """Of `told`."""
+    """The targets of `told`."""
     hidden: tuple[str, ...]
-    """Known words that are hidden."""
+    """The hidden known words."""
 
 
 def load_data(config: EverydayConfig) -> EverydayData:
-    """Reads all folders and lists of the configuration. Raises DataError, and VocabularyError."""
+    """Reads all folders and lists of the configuration. Raises DataError and VocabularyError."""
     vocabulary = Vocabulary.load(config.vocabulary)
     names = ClassNames(read_names(config.everyday), vocabulary)
     hidden = Hidden(config, names)
@@ -54,7 +54,7 @@ def load_data(config: EverydayConfig) -> EverydayData:
 
 
 def check_everyday(config: EverydayConfig) -> dict[str, DataReport]:
-    """What is wrong with the photographs of each source, and how much is known of the known words."""
+    """The problems with the photographs of each source, and how many labels are known per known word."""
     data = load_data(config)
     sources = np.array([one.source for one in data.photographs])
     known = LabelledPhotographs(
@@ -76,10 +76,11 @@ def held_out_photographs(config: EverydayConfig) -> LabelledPhotographs:
 
 
 def dense_labels(photographs: Sequence[Photograph], names: Sequence[str]) -> np.ndarray:
-    """[n, K] int8 of densely labelled photographs: +1 a name holds, 0 it may hold, -1 it does not."""
+    """[n, K] int8 labels of densely labelled photographs: +1 a name applies, 0 it may apply, -1 it does
+    not."""
     column = {name: number for number, name in enumerate(names)}
     labels = np.full((len(photographs), len(names)), -1, dtype=np.int8)
     for row, photograph in zip(labels, photographs, strict=True):
-        for value, holding in ((0, photograph.unsure), (1, photograph.holds)):
-            row[[column[name] for name in holding]] = value
+        for value, applying in ((0, photograph.unsure), (1, photograph.holds)):
+            row[[column[name] for name in applying]] = value
     return labels

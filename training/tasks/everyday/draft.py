@@ -1,4 +1,4 @@
-"""An evidence head of trained parts, whose weights are default numbers until they are fitted."""
+"""An evidence head made from trained parts, with default weights until they are fitted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,13 +13,12 @@ from sigrl.model.kept_features import KeptFeatures
 from sigrl.training.backbones.initialisation import imagenet_class_names
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday.network import BEST_TOKENS
-from sigrl.training.tasks.everyday.seen import keep_photographs, text_vectors
-from sigrl.training.tasks.everyday.trained import Trained
+from sigrl.training.tasks.everyday.trained import Trained, keep_photographs, text_vectors
 
 Array = npt.NDArray[np.float32]
 
 LEAST_MENTIONS = 3
-"""Photographs that a word is mentioned with, from which on training has met it."""
+"""A word counts as met in training if at least this many photographs mention it."""
 DEFAULT_GAINS: dict[str, float] = {
     "known_word": 0.7,
     "known_open": 0.45,
@@ -35,23 +34,23 @@ DEFAULT_GAINS: dict[str, float] = {
     "graph": 0.18,
 }
 DEFAULT_SLOPE, DEFAULT_OFFSET = 0.3, -4.5
-"""Of a new word, whatever is known of it: logarithm of what a deviation of its matching counts, and the logit
-at the mean."""
+"""For any new word: the logarithm of the weight of one deviation of its matching, and the logit at the
+mean."""
 
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """All that scores but the towers."""
+    """Everything that computes scores, except the towers."""
 
     trained: Trained
     words: npt.NDArray[np.int64]
-    """[n]: the known words that have a logit of their own."""
+    """[n]: the known words that have their own logit."""
     head: HeadConfig
     arrays: Mapping[str, Array]
-    """As `sigrl.model.evidence.shapes` names them."""
+    """Named as in `sigrl.model.evidence.shapes`."""
     background: KeptFeatures
     background_rows: npt.NDArray[np.int64]
-    """[N]: the photographs of the background set."""
+    """[N]: rows of the background set's photographs."""
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -64,7 +63,7 @@ class Draft:
         return Evidence(self.head, {**self.arrays, **scales})
 
     def fitted(self, arrays: Mapping[str, Array], gains: dict[str, float]) -> "Draft":
-        """The same with other arrays, and other gains."""
+        """A copy with other arrays and other gains."""
         values = dict(zip(GAINS, self.arrays["gains"].tolist(), strict=True)) | gains
         made = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
         made["gains"] = np.array([values[name] for name in GAINS], np.float32)
@@ -72,8 +71,8 @@ class Draft:
 
 
 def make_draft(trained: Trained) -> Draft:
-    """The head with default numbers and a graph that says nothing. Raises DataError where no word has
-    photographs enough, or the background set has none."""
+    """The head with default weights and a graph without effect. Raises DataError if no word has enough
+    photographs, or if the background set is empty."""
     words = frequent_words(trained)
     if not len(words):
         raise DataError("no word has enough photographs: name more sources, or lower `known_words`")
@@ -109,18 +108,18 @@ def make_draft(trained: Trained) -> Draft:
 
 
 def frequent_words(trained: Trained) -> npt.NDArray[np.int64]:
-    """The known words that photographs enough were labelled with."""
+    """The known words that were labelled on enough photographs."""
     is_dense = np.array([one.dense for one in trained.photographs])
-    holds = trained.targets.known > 0
-    dense = holds[trained.trained_on & is_dense].sum(axis=0)
-    others = holds[trained.trained_on & ~is_dense].sum(axis=0)
+    positive = trained.targets.known > 0
+    dense = positive[trained.trained_on & is_dense].sum(axis=0)
+    others = positive[trained.trained_on & ~is_dense].sum(axis=0)
     least = trained.config.known_words
     told = ~np.isin(trained.targets.known_words, trained.hidden)
     return np.flatnonzero(told & ((dense >= least.dense) | (others >= least.others)))
 
 
 def background_rows(trained: Trained) -> npt.NDArray[np.int64]:
-    """The photographs of the background set, some of those that were trained on. Raises DataError."""
+    """The photographs of the background set, drawn from those that were trained on. Raises DataError."""
     sources = np.array([one.source for one in trained.photographs])
     draw = np.random.default_rng(trained.config.draw_seed)
     drawn = []
@@ -129,12 +128,12 @@ def background_rows(trained: Trained) -> npt.NDArray[np.int64]:
         drawn.append(draw.choice(members, min(count, len(members)), replace=False))
     rows = np.sort(np.concatenate(drawn)) if drawn else np.zeros(0, np.int64)
     if not len(rows):
-        raise DataError("the background set has no photographs: name sources in `background` that are there")
+        raise DataError("the background set has no photographs: set `background` to sources that the run has")
     return rows
 
 
 def lexicon(trained: Trained) -> tuple[list[str], Array]:
-    """The words that training met, and the logarithm of one plus how many photographs each was said of."""
+    """The words that training met, and log(1 + n) of the number n of photographs with each."""
     targets = trained.targets
     held = (targets.known[trained.trained_on] > 0).sum(axis=0)
     mentioned = np.zeros(len(targets.words), np.int64)
@@ -149,7 +148,8 @@ def lexicon(trained: Trained) -> tuple[list[str], Array]:
 def known_word_names(
     names: list[str], synonyms: Mapping[str, tuple[str, ...]]
 ) -> tuple[tuple[str, ...], ...]:
-    """As `EvidenceConfig.known_words` has them: a synonym that is another word's name is left out."""
+    """The names in the form of `EvidenceConfig.known_words`; a synonym that is also another word's name is
+    left out."""
     own = {name.casefold() for name in names}
     return tuple(
         (name, *(other for other in synonyms.get(name, ()) if other.casefold() not in own)) for name in names

@@ -1,4 +1,4 @@
-"""One photograph under several names, found by content."""
+"""Finds copies of a photograph under different names, by content."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from sigrl.training.tasks.everyday.photographs import Photograph
 HASH_BYTES = 32
 _SIDE = 16
 _SAME = 25
-"""Bits of 256 by which two copies may differ that were scaled and compressed otherwise; two photographs
-differ by about 128."""
+"""Two copies that were scaled and compressed differently differ by at most this many of 256 bits; two
+different photographs differ by about 128."""
 _ROWS = 1000
 
 
 def difference_hash(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """[32]: of 16 x 16 places, whether it grows brighter to the right of them."""
+    """[32] bytes: for each of 16 x 16 cells, whether the image grows brighter to the right."""
     grey = np.asarray(image.convert("L").resize((_SIDE + 1, _SIDE), Image.Resampling.BOX))
     return np.packbits(grey[:, 1:] > grey[:, :-1])
 
@@ -25,10 +25,10 @@ def difference_hash(image: Image.Image) -> npt.NDArray[np.uint8]:
 def may_be_trained_on(
     photographs: Sequence[Photograph], hashes: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.bool_]:
-    """[N]: photographs to train on that are none of those held out, and none that others know more of.
+    """[N]: training photographs that are copies neither of held-out photographs nor of better labelled ones.
 
-    `hashes` are [N, 32]. Held-out photographs come first, then dense ones, COCO's, all others; a photograph
-    is left out where one that comes before it is the same.
+    `hashes` are [N, 32]. Held-out photographs come first, then dense ones, then COCO's, then all others; a
+    photograph is left out if an earlier one is the same.
     """
     order = np.array([_rank(photograph) for photograph in photographs])
     signs = np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1

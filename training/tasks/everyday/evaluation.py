@@ -1,4 +1,4 @@
-"""How good the trained parts, and the head made of them, are on the photographs that chose nothing."""
+"""Measures the trained parts, and the head built from them, on photographs that no choice was based on."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,25 +7,26 @@ from sigrl.model.calibration import sigmoid
 from sigrl.model.vocabulary import Label
 from sigrl.training.measures.metrics import average_precision_of_known, expected_calibration_error
 from sigrl.training.tasks.everyday.draft import Draft
-from sigrl.training.tasks.everyday.seen import keep_photographs, text_vectors
 from sigrl.training.tasks.everyday.trained import (
     Trained,
     dense_rows,
+    keep_photographs,
     known_labels,
     known_logits,
     open_logits,
+    text_vectors,
 )
 
 _LEAST = 3
-"""Photographs that show a word from which on its precision says something."""
+"""Minimum number of photographs for a word's average precision to be meaningful."""
 _THRESHOLD = 0.5
 
 
 def measure(trained: Trained) -> dict[str, float]:
     """Mean average precision, in percent, on the test photographs of `everyday`: of the known words' head and
-    of the embedding, over names that were told; and of the embedding over those that were hidden.
+    of the embedding over trained names, and of the embedding over hidden names.
 
-    Photographs where nobody is sure are left out, name by name. What cannot be measured is left out.
+    Photographs with an unsure label are left out, name by name. Measures without data are left out.
     """
     rows = dense_rows(trained, "test", sought=True)
     if not len(rows):
@@ -49,8 +50,8 @@ def measure(trained: Trained) -> dict[str, float]:
 
 
 def measure_head(draft: Draft) -> dict[str, float]:
-    """The same photographs by the head that a bundle holds, over all names of `everyday`, each by its name
-    alone: those with a logit of their own, and those that had too few photographs for one."""
+    """The same photographs with a bundle's head, over all names of `everyday`, each asked for by name: both
+    those with their own logit and those with too few photographs for one."""
     trained = draft.trained
     rows = dense_rows(trained, "test", sought=True)
     if not len(rows):
@@ -65,14 +66,14 @@ def measure_head(draft: Draft) -> dict[str, float]:
 def measure_logits(
     title: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int8]
 ) -> dict[str, float]:
-    """In percent, of calibrated logits [N, C] and labels (+1, -1, 0 unknown): mean average precision over
-    words that photographs enough show; over all pairs precision, recall and F1 at a probability of 0.5, and
+    """Measures in percent of calibrated logits [N, C] and labels (+1, -1, 0 unknown): mean average precision
+    over words with enough photographs; over all pairs, precision, recall and F1 at a probability of 0.5, and
     the expected calibration error."""
     probabilities = sigmoid(logits)
-    known, holds = labels != 0, labels > 0
+    known, positive = labels != 0, labels > 0
     decided = (probabilities >= _THRESHOLD) & known
-    right = float((decided & holds).sum())
-    precision, recall = right / max(decided.sum(), 1), right / max(holds.sum(), 1)
+    right = float((decided & positive).sum())
+    precision, recall = right / max(decided.sum(), 1), right / max(positive.sum(), 1)
     measured = {
         "precision": 100 * precision,
         "recall": 100 * recall,
@@ -82,7 +83,7 @@ def measure_logits(
     if mean is not None:
         measured = {"mAP": mean, **measured}
     if known.any():
-        measured["ECE"] = expected_calibration_error(probabilities, holds, known=known).overall
+        measured["ECE"] = expected_calibration_error(probabilities, positive, known=known).overall
     return {f"{title}, {name}": float(value) for name, value in measured.items()}
 
 

@@ -1,4 +1,4 @@
-"""`task: everyday`: from photographs to a bundle."""
+"""`task: everyday`, from photographs to a bundle."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,9 +23,9 @@ from sigrl.training.tasks.everyday.trained import Trained
 BUNDLE = "bundle"
 """Folder of the bundle in a run's directory."""
 _ELSEWHERE = {"cache", "threads"}
-"""What of a configuration leaves a finished run as it is."""
+"""Settings that do not affect a finished run."""
 _LICENCES = {
-    "image tower": "EfficientNet-Lite2, ImageNet weights (Apache-2.0), its last blocks a second time, tuned",
+    "image tower": "EfficientNet-Lite2, ImageNet weights (Apache-2.0), with a tuned copy of its last blocks",
     "text tower": "all-MiniLM-L6-v2 (Apache-2.0), stored in int8, with a trained linear map",
     "photographs": "under the terms named with each source; none is in the bundle",
     "checkpoint": "Apache-2.0",
@@ -41,7 +41,7 @@ def fit_everyday(config: EverydayConfig, directory: Path) -> Outcome:
 
 
 def fit(config: EverydayConfig, directory: Path, start: Start) -> Outcome:
-    """`fit_everyday` from any start. An interrupted run goes on, a finished one is left as it is."""
+    """`fit_everyday` from any start. An interrupted run is resumed; a finished one is left unchanged."""
     bundle = directory / BUNDLE
     if bundle.exists():
         return _finished(config, directory, bundle)
@@ -55,7 +55,7 @@ def fit(config: EverydayConfig, directory: Path, start: Start) -> Outcome:
         "data": "densely labelled everyday photographs, captions, sets of classes",
         **trained.provenance,
         "new_words": how,
-        "known_words": "weighed on val of everyday, photographs that nobody sought",
+        "known_words": "fitted on the unsought photographs of everyday's val",
         "background": _counts(draft),
         "metrics": measured,
         "licences": _LICENCES,
@@ -73,21 +73,21 @@ def fit(config: EverydayConfig, directory: Path, start: Start) -> Outcome:
             provenance,
         )
     except ValueError as error:
-        raise BundleError(f"the bundle cannot be made: {error}") from error
+        raise BundleError(f"the bundle cannot be built: {error}") from error
     results = Results(
         task=config.task,
         measured=measured,
         skipped=skipped,
         configuration=config.model_dump(mode="json"),
     )
-    # The bundle last: what has one is finished.
+    # The bundle is written last, because its presence marks a finished run.
     write_results(directory, results)
     write_files(bundle, files)
     return Outcome(measured, None, bundle, skipped)
 
 
 def _fit_head(trained: Trained) -> tuple[Draft, dict[str, float], Mapping[str, Any] | str]:
-    """The head with all weights, what was measured of left-out words, and how new words are weighed."""
+    """The fitted head, the measures of left-out words, and a description of how new words are weighted."""
     draft = make_draft(trained)
     draft = draft.fitted(graph_arrays(draft), {})
     draft = draft.fitted({}, known_word_gains(draft))
@@ -98,7 +98,7 @@ def _fit_head(trained: Trained) -> tuple[Draft, dict[str, float], Mapping[str, A
     how = {
         "left_out": list(words),
         "steps": trained.config.left_out.steps,
-        "chosen_on": "train and val of everyday, photographs that nobody sought",
+        "chosen_on": "the unsought photographs of everyday's train and val",
     }
     return draft.fitted(fitted.arrays, fitted.gains), fitted.measured, how
 
@@ -115,5 +115,5 @@ def _finished(config: EverydayConfig, directory: Path, bundle: Path) -> Outcome:
     results = read_results(directory)
     made = {name: value for name, value in results.configuration.items() if name not in _ELSEWHERE}
     if made != config.model_dump(mode="json", exclude=_ELSEWHERE):
-        raise DataError(f"{directory} holds a run with another configuration: name a new directory")
+        raise DataError(f"{directory} has a run with another configuration: name a new directory")
     return Outcome(results.measured, results.best_epoch, bundle, results.skipped)

@@ -1,4 +1,4 @@
-"""The untouched image tower, once over all photographs, in parts that are kept on disk."""
+"""Runs the frozen image tower once over all photographs and stores its features on disk in shards."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,32 +26,33 @@ from sigrl.training.tasks.everyday.photographs import Photograph
 from sigrl.training.tasks.everyday.start import fingerprint, write_array
 
 _SHARD = 1024
-"""Photographs of a part: what an interrupted run computes again at most."""
+"""Photographs per shard; at most one shard is computed again after an interruption."""
 _BATCH = 8
 _ROWS = 4000
 _READERS = 2
 Tower = Callable[[npt.NDArray[np.float32]], tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]]
-"""Pixel values [8, 3, S, S] -> what the tuned blocks take [8, C, h, w], pooled features [8, 2 F]."""
+"""Pixel values [8, 3, S, S] -> inputs of the tuned blocks [8, C, h, w], pooled features [8, 2 F]."""
 
 
 class FrozenTower(nn.Module):
-    """Pixel values -> what the tuned blocks take, and mean and maximum of what it gives."""
+    """Pixel values -> the inputs of the tuned blocks, and the mean and maximum of the frozen tower's
+    features."""
 
     def __init__(self, trunk: Any, tuned_blocks: int) -> None:
-        """`trunk` is timm's EfficientNet, of which the last `tuned_blocks` blocks are tuned elsewhere."""
+        """`trunk` is timm's EfficientNet; a copy of its last `tuned_blocks` blocks is tuned elsewhere."""
         super().__init__()
         blocks = trunk_blocks(trunk)
         self.stem = nn.Sequential(trunk.conv_stem, trunk.bn1, *blocks[:-tuned_blocks])
         self.last = nn.Sequential(*blocks[-tuned_blocks:], trunk.conv_head, trunk.bn2)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, S, S] -> [B, C, h, w] and [B, 2 F]."""
+        """Pixel values [B, 3, S, S] -> maps [B, C, h, w] and pooled features [B, 2 F]."""
         before = self.stem(pixel_values)
         return before, pooled(self.last(before))
 
 
 class FrozenFeatures:
-    """Features of N photographs."""
+    """The frozen tower's features of N photographs."""
 
     def __init__(self, shards: Sequence[Path]) -> None:
         """`shards` are the files of `frozen_features`, in the photographs' order."""
@@ -60,14 +61,14 @@ class FrozenFeatures:
         self._maps = maps
         self._first = np.cumsum([0, *map(len, maps)])
         self.pooled: npt.NDArray[np.float16] = np.concatenate([one["pooled"] for one in small])
-        """[N, 2 F]: mean over the last map, maximum over 2 x 2 means of it."""
+        """[N, 2 F]: mean over the last map, and maximum over means of 2 x 2 cells."""
         self.hashes: npt.NDArray[np.uint8] = np.concatenate([one["hash"] for one in small])
-        """[N, 32]"""
+        """[N, 32]."""
         self.readable: npt.NDArray[np.bool_] = np.concatenate([one["readable"] for one in small])
-        """[N]: what could not be read has zeros for features."""
+        """[N]: False for unreadable photographs, whose features are zeros."""
 
     def maps(self, rows: npt.NDArray[np.integer]) -> Tensor:
-        """What the tuned blocks take of some photographs, [n, C, h, w] float32."""
+        """The inputs of the tuned blocks [n, C, h, w] float32 for some photographs."""
         shard = np.searchsorted(self._first, rows, side="right") - 1
         parts = [self._maps[s][row - self._first[s]] for s, row in zip(shard, rows, strict=True)]
         return torch.from_numpy(np.stack(parts).astype(np.float32))
@@ -76,10 +77,11 @@ class FrozenFeatures:
 def frozen_features(
     photographs: Sequence[Photograph], config: EverydayConfig, trunk: nn.Module
 ) -> tuple[FrozenFeatures, list[Problem]]:
-    """Features of all photographs, those in `config.cache` as they are there; and which could not be read.
+    """Features of all photographs, taken from `config.cache` where they exist, and the photographs that could
+    not be read.
 
-    OpenVINO computes them where it is installed, three times as fast as PyTorch, both in bfloat16 where the
-    processor knows it; their last bits differ. Raises DataError when no photograph can be read.
+    OpenVINO computes them if it is installed, three times as fast as PyTorch, both in bfloat16 where the
+    processor supports it; their last bits differ. Raises DataError when no photograph can be read.
     """
     preprocessing = config.preprocessing
     tower = FrozenTower(trunk, config.training.tuned_blocks).eval()
@@ -105,27 +107,31 @@ def frozen_features(
         if not readable
     ]
     if len(problems) == len(photographs):
-        raise DataError(f"none of {len(photographs)} photographs can be read, {photographs[0].path} for one")
+        raise DataError(
+            f"none of {len(photographs)} photographs can be read, for instance {photographs[0].path}: check "
+            "the folders of the sources"
+        )
     return features, problems
 
 
 def statistics(
     pooled: npt.NDArray[np.float16], rows: npt.NDArray[np.integer]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean and deviation [2 F] of pooled features of `rows`; what hardly varies is not blown up."""
+    """Mean and deviation [2 F] of pooled features of `rows`; the deviation has a minimum, so that nearly
+    constant features are not blown up."""
     of_rows = pooled[rows].astype(np.float32)
     return of_rows.mean(axis=0), 1.5 * of_rows.std(axis=0) + np.float32(0.05)
 
 
 def standardised(pooled: npt.NDArray[np.float16], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float16]:
-    """Pooled features [N, 2 F] by the `statistics` of some rows."""
+    """Pooled features [N, 2 F], standardised by the `statistics` of some rows."""
     mean, deviation = statistics(pooled, rows)
     parts = np.split(pooled, range(_ROWS, len(pooled), _ROWS))
     return np.concatenate([((part - mean) / deviation).astype(np.float16) for part in parts])
 
 
 def _shards(photographs: Sequence[Photograph]) -> Iterator[tuple[str, list[Photograph]]]:
-    """By source: one that is added leaves the parts of the others as they are."""
+    """Shards by source, so that an added source leaves the shards of the others unchanged."""
     for source, group in groupby(photographs, lambda one: one.source):
         members = list(group)
         for first in range(0, len(members), _SHARD):
@@ -138,7 +144,7 @@ Prepared = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]] | None
 def _prepared(
     members: Sequence[Photograph], preprocessing: Preprocessing, readers: ThreadPoolExecutor
 ) -> Iterator[list[Prepared]]:
-    """Batches of pixel values and hashes; None for what cannot be read. Two batches are read ahead."""
+    """Batches of pixel values and hashes; None for unreadable photographs. Two batches are read ahead."""
 
     def read(photograph: Photograph) -> Prepared:
         try:
@@ -168,7 +174,7 @@ def _compute_shard(
         hashes += [np.zeros(HASH_BYTES, np.uint8) if one is None else one[1] for one in batch]
         readable.append(is_readable)
         done(len(batch))
-    # The large file first: a part counts when the small one is there.
+    # The large file comes first, because a shard is complete when its small file exists.
     write_array(path.with_suffix(".maps.npy"), np.concatenate(maps))
     columns = np.concatenate(features), np.stack(hashes), np.concatenate(readable)
     kinds = [("pooled", np.float16, columns[0].shape[1:]), ("hash", np.uint8, HASH_BYTES), ("readable", bool)]
@@ -178,7 +184,7 @@ def _compute_shard(
 
 
 def _stacked(batch: Sequence[Prepared], size: int) -> npt.NDArray[np.float32]:
-    """[8, 3, S, S], zeros where there is nothing: a compiled tower takes one shape."""
+    """[8, 3, S, S], zeros where there is no photograph, because a compiled tower has a fixed shape."""
     stacked = np.zeros((_BATCH, 3, size, size), np.float32)
     for number, one in enumerate(batch):
         if one is not None:
@@ -193,7 +199,7 @@ def _only(values: npt.NDArray[np.floating], readable: npt.NDArray[np.bool_]) -> 
 
 
 def fastest(tower: FrozenTower, size: int) -> Tower:
-    """The tower in OpenVINO, or in PyTorch where that is not installed."""
+    """The tower in OpenVINO, or in PyTorch if that is not installed."""
     try:
         import openvino
     except ModuleNotFoundError:

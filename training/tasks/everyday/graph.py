@@ -1,7 +1,7 @@
-"""The graph over known words: what a photograph shows of some speaks for or against others.
+"""The graph over known words: some words on a photograph are evidence for or against others.
 
-On photographs that it was trained on, a classifier's scores leave a graph nothing to add. So two classifiers
-learn from one half of the densely labelled photographs each, and score the other.
+A classifier's scores on its own training photographs leave a graph nothing to learn. So two classifiers each
+learn from one half of the densely labelled photographs and score the other half.
 """
 
 import numpy as np
@@ -22,13 +22,13 @@ Array = npt.NDArray[np.float32]
 _RATE = 3e-3
 _BATCH = 256
 _KEY_DEVIATION = 0.3
-"""Of the keys at the start; queries start at 0, so that the graph says nothing at first."""
+"""Deviation of the initial keys; queries start at 0, so that the graph has no effect at first."""
 _KEEP = 5.0
-"""How strongly scale and shift of the scores are held, per photograph of a batch."""
+"""Strength of the penalty on scale and shift of the scores, per photograph of a batch."""
 
 
 def graph_arrays(draft: Draft) -> dict[str, Array]:
-    """`graph_query` and `graph_key` [E, rank] for an evidence head. Too few photographs leave it as it is."""
+    """`graph_query` and `graph_key` [E, rank] for an evidence head; empty with too few photographs."""
     trained = draft.trained
     is_dense = np.array([one.dense for one in trained.photographs])
     rows = np.flatnonzero(trained.trained_on & is_dense)
@@ -43,8 +43,8 @@ def graph_arrays(draft: Draft) -> dict[str, Array]:
 
 
 def crosswise_logits(draft: Draft, features: npt.NDArray[np.float16], labels: npt.NDArray[np.int8]) -> Array:
-    """Logits [n, K] of photographs with features [n, F] and labels [n, K], each by a classifier that did not
-    learn from it."""
+    """Logits [n, K] of photographs with features [n, F] and labels [n, K], each from the classifier that was
+    not trained on it."""
     config, seed = draft.trained.config, draft.trained.config.training.seed
     teacher = config.teacher.model_copy(update={"members": 1, "steps": config.graph.teacher_steps})
     halves = np.array_split(np.random.default_rng(seed).permutation(len(labels)), 2)
@@ -57,7 +57,7 @@ def crosswise_logits(draft: Draft, features: npt.NDArray[np.float16], labels: np
 def fit_graph(
     logits: Array, labels: npt.NDArray[np.int8], embeddings: Array, config: GraphConfig, seed: int
 ) -> tuple[Array, Array]:
-    """Query and key [E, rank] of words with embeddings [K, E], from logits and labels [n, K]."""
+    """Query and key [E, rank] of words with embeddings [K, E], fitted to logits and labels [n, K]."""
     width, words = embeddings.shape[1], torch.from_numpy(embeddings)
     given, known = torch.from_numpy(logits), torch.from_numpy(labels)
     prior = torch.sigmoid(given).mean(0)
@@ -77,11 +77,11 @@ def fit_graph(
         for _ in range(config.steps):
             rows = torch.randint(len(given), (_BATCH,))
             scores = given[rows] * scale + shift
-            refined = scores + (torch.sigmoid(scores) - prior) @ (words @ key) @ (words @ query).T
-            loss = _loss(refined, known[rows])
-            held = (scale - 1).square().sum() + shift.square().sum()
+            corrected = scores + (torch.sigmoid(scores) - prior) @ (words @ key) @ (words @ query).T
+            loss = _loss(corrected, known[rows])
+            penalty = (scale - 1).square().sum() + shift.square().sum()
             optimizer.zero_grad()
-            (loss + _KEEP / _BATCH * held).backward()
+            (loss + _KEEP / _BATCH * penalty).backward()
             optimizer.step()
             progress.update(bar, advance=1, note=f"loss {loss.item():.2f}")
     return query.detach().numpy(), key.detach().numpy()

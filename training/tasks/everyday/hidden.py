@@ -1,4 +1,4 @@
-"""What a run is not told: words that it is later measured on as ones that nobody labelled."""
+"""Removes hidden words, on which a run is later measured as new words."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,21 +11,21 @@ from sigrl.training.tasks.everyday.photographs import Photograph
 
 
 class Hidden:
-    """Takes hidden words out of what data sets say, before anything is made of it."""
+    """Removes hidden words from the data sets' labels before targets are made."""
 
     def __init__(self, config: EverydayConfig, names: ClassNames) -> None:
-        """Raises DataError where `hidden_words` holds a word that is no name."""
+        """Raises DataError if a word in `hidden_words` is not a name."""
         if unknown := [word for word in config.hidden_words if word not in names.column]:
             raise DataError(
-                f"`hidden_words` has {unknown[0]!r}, which is no name of {config.everyday / 'names.txt'}: "
-                "write it as it stands there"
+                f"`hidden_words` has {unknown[0]!r}, which is not in {config.everyday / 'names.txt'}: "
+                "write it as in that file"
             )
         self._names = names
         self.coco = frozenset(config.hidden_coco)
         meant = {name for label in config.hidden_coco if (name := names.of_coco(label)) is not None}
         narrower = {below for name in meant for below in names.descendants[name]}
         self.names = frozenset(config.hidden_words) | meant | narrower
-        """Names of `everyday`."""
+        """The hidden names of `everyday`."""
         other_names: dict[str, Sequence[str]] = {name: names.synonyms[name] for name in self.names}
         for label, others in config.other_names.items():
             other_names[label] = (*other_names.get(label, ()), *others)
@@ -34,12 +34,13 @@ class Hidden:
         self._in_words = naming_pattern(sorted(self.coco | self.names), other_names)
 
     def allows(self, word: str) -> bool:
-        """Whether a word may be a target: it names nothing that is hidden."""
+        """Whether a word may be a target, because it names nothing hidden."""
         return self._in_words is None or self._in_words.search(word) is None
 
     def remove(self, photograph: Photograph) -> Photograph:
-        """The photograph without its hidden labels: of those nothing is known. A class folder and a caption
-        that name one are dropped; a caption may name one of `hidden_words`, which only its words tell."""
+        """The photograph without its hidden labels, which become unknown. A class folder or caption that
+        names a hidden label is dropped; a caption may still name one of `hidden_words`, which is removed with
+        its words."""
         folder = photograph.folder
         if folder is not None and not self._allows_folder(photograph.source, folder):
             folder = None

@@ -1,24 +1,25 @@
-"""How a known word is weighed: its own logit, its matching, the graph and a constant, the same for all."""
+"""Fits the weights of known words: their own logit, their matching, the graph and a constant, shared by
+all."""
 
 import numpy as np
 import numpy.typing as npt
 
 from sigrl.model.evidence import Pieces
+from sigrl.model.logistic import fit_logistic
 from sigrl.model.vocabulary import Label
-from sigrl.training.bundles.new_words import logistic
 from sigrl.training.tasks.everyday.draft import DEFAULT_GAINS, Draft
-from sigrl.training.tasks.everyday.seen import keep_photographs
-from sigrl.training.tasks.everyday.trained import dense_rows, known_labels
+from sigrl.training.tasks.everyday.trained import dense_rows, keep_photographs, known_labels
 
 GAINS = ("known_word", "known_open", "graph", "known_offset")
-"""Those of `sigrl.model.evidence.GAINS` that are fitted here."""
+"""The members of `sigrl.model.evidence.GAINS` that are fitted here."""
 _DEVIATION = 1.0
-"""How far each may well be from its default: that decides where there are few photographs, not elsewhere."""
+"""Prior standard deviation of each gain around its default; it matters only where there are few
+photographs."""
 
 
 def known_word_gains(draft: Draft) -> dict[str, float]:
-    """The likeliest gains on the photographs of `everyday`'s val that nobody sought: nothing was trained on
-    them, and they show things as often as they are. Without such photographs, the default ones."""
+    """The likeliest gains on the unsought photographs of `everyday`'s val part. Nothing was trained on them,
+    and they show things as often as they occur. Without such photographs, the default gains."""
     trained = draft.trained
     rows = dense_rows(trained, "val", sought=False)
     if not len(rows):
@@ -33,10 +34,10 @@ def known_word_gains(draft: Draft) -> dict[str, float]:
 
 
 def fit(pieces: Pieces, labels: npt.NDArray[np.int8]) -> dict[str, float]:
-    """The likeliest gains, from the pieces of known words and labels [N, K] (+1, -1, 0 unknown)."""
+    """The likeliest gains, given the pieces of known words and labels [N, K] (+1, -1, 0 unknown)."""
     known = labels != 0
     columns = [pieces.words[known], pieces.matching[known], pieces.graph[known], np.ones(known.sum())]
     start = np.array([DEFAULT_GAINS[name] for name in GAINS])
     features = np.stack(columns, axis=1).astype(np.float64)
-    found = logistic(features, labels[known] > 0, start, np.full(len(GAINS), _DEVIATION))
+    found = fit_logistic(features, labels[known] > 0, start, np.full(len(GAINS), _DEVIATION))
     return dict(zip(GAINS, found.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""The second training, which is not told of some words."""
+"""The second training, without some words."""
 
 import numpy as np
 
@@ -13,8 +13,8 @@ LEFT_OUT = "left_out"
 
 
 def train_left_out(trained: Trained, left_out: LeftOutConfig) -> tuple[Trained, tuple[str, ...]]:
-    """Trains as `trained` was, without some of the words that it was told of, in a folder of its own; and
-    which words. Raises DataError."""
+    """Trains as `trained` was, but without some of its words, in a separate folder. Returns the training and
+    the words. Raises DataError."""
     words = draw_words(trained, left_out)
     second = train(
         left_out_config(trained.config, left_out, words), trained.directory / LEFT_OUT, trained.start
@@ -23,7 +23,7 @@ def train_left_out(trained: Trained, left_out: LeftOutConfig) -> tuple[Trained, 
 
 
 def draw_words(trained: Trained, left_out: LeftOutConfig) -> tuple[str, ...]:
-    """The names that are left out beside COCO's labels. Raises DataError where there are fewer."""
+    """The names to leave out beside COCO's labels. Raises DataError if there are too few."""
     dense = dense_rows(trained, "train", sought=True)
     share = (known_labels(trained, dense) > 0).mean(axis=0)
     names = ClassNames(trained.names, trained.vocabulary)
@@ -36,7 +36,7 @@ def draw_words(trained: Trained, left_out: LeftOutConfig) -> tuple[str, ...]:
     ]
     if len(rare) < left_out.count:
         raise DataError(
-            f"only {len(rare)} names are rare enough to be left out: lower `left_out.count`, or raise "
+            f"only {len(rare)} names are rare enough to leave out: lower `left_out.count`, or raise "
             "`left_out.most_frequent`"
         )
     drawn = np.random.default_rng(left_out.seed).choice(len(rare), left_out.count, replace=False)
@@ -46,7 +46,7 @@ def draw_words(trained: Trained, left_out: LeftOutConfig) -> tuple[str, ...]:
 def left_out_config(
     config: EverydayConfig, left_out: LeftOutConfig, words: tuple[str, ...]
 ) -> EverydayConfig:
-    """The second training's: the same but for its words and its steps."""
+    """The configuration of the second training: the same except for its words and its steps."""
     training = config.training.model_copy(update={"steps": left_out.steps})
     changes = {
         "hidden_words": (*config.hidden_words, *words),

@@ -1,4 +1,4 @@
-"""The names of `everyday`: what implies what, and how other data sets and captions say them."""
+"""The names of `everyday`: what each implies, and the words for it in other data sets and in captions."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ class ClassNames:
     """Names in their order, with the words that stand for them elsewhere."""
 
     def __init__(self, names: Sequence[str], vocabulary: Vocabulary) -> None:
-        """`names` are those that were labelled; `vocabulary` says their parents and synonyms.
+        """`names` are the labelled names; `vocabulary` has their parents and synonyms.
 
         Raises DataError for a name that the vocabulary lacks.
         """
@@ -28,7 +28,7 @@ class ClassNames:
         parents = {label.name: label.parent for label in vocabulary.labels}
         if absent := [name for name in names if name not in parents]:
             raise DataError(
-                f"the vocabulary '{vocabulary.name}' lacks {absent[0]!r}: name the one that was labelled with"
+                f"the vocabulary '{vocabulary.name}' lacks {absent[0]!r}: use the vocabulary of the labels"
             )
         self._ancestors = {name: tuple(self._above(name, parents)) for name in names}
         self._by_word: dict[str, str] = {plain(name): name for name in names}
@@ -42,18 +42,18 @@ class ClassNames:
     def _above(self, name: str, parents: Mapping[str, str | None]) -> Iterable[str]:
         above = parents[name]
         while above is not None:
-            # A vocabulary may have grown names since the photographs were labelled.
+            # A vocabulary may have gained names since the photographs were labelled.
             if above in self.column:
                 yield above
             above = parents.get(above)
 
     def with_ancestors(self, name: str) -> tuple[str, ...]:
-        """The name, and all that it implies."""
+        """The name and all names that it implies."""
         return (name, *self._ancestors[name])
 
     @cached_property
     def descendants(self) -> Mapping[str, frozenset[str]]:
-        """Name -> all that imply it."""
+        """Name -> all names that imply it."""
         below: dict[str, set[str]] = {name: set() for name in self.names}
         for name in self.names:
             for above in self._ancestors[name]:
@@ -61,7 +61,7 @@ class ClassNames:
         return {name: frozenset(members) for name, members in below.items()}
 
     def find(self, word: str) -> str | None:
-        """The name that a word, or its singular or plural, stands for."""
+        """The name that a word, its singular or its plural stands for."""
         word = plain(word)
         for form in (word, word.rstrip("s"), f"{word}s"):
             if form in self._by_word:
@@ -69,11 +69,11 @@ class ClassNames:
         return None
 
     def of_coco(self, label: str) -> str | None:
-        """The name that means what one of COCO's labels means."""
+        """The name with the meaning of a COCO label."""
         return self.find(self.tables["coco"].get(label, label))
 
     def of_folder(self, source: str, folder: str) -> set[str]:
-        """The names that hold on every photograph of a class."""
+        """The names that apply to every photograph of a class."""
         found = {self._of_part(source, part) for part in _parts(folder)}
         if source in self.tables["also"]:
             found.add(self.find(self.tables["also"][source]))
@@ -92,7 +92,7 @@ class ClassNames:
         return [word for word in words if word is not None]
 
     def caption_forms(self) -> dict[str, str]:
-        """Word as captions have it -> name; without those that too often mean something else."""
+        """Word in captions -> name, without words that too often mean something else."""
         forms: dict[str, str] = {}
         ambiguous = set(self.tables["ambiguous"])
         for word, name in self._by_word.items():
@@ -107,20 +107,21 @@ class ClassNames:
 
 
 def inflected(word: str) -> tuple[str, ...]:
-    """A word and what may be its plurals."""
+    """A word and its possible plurals."""
     plurals = (word, f"{word}s", f"{word}es")
     return (*plurals, f"{word[:-1]}ies") if word.endswith("y") else plurals
 
 
 class Mentions:
-    """Finds words of up to three parts in captions: the longest at each place, so a "hot dog" is none."""
+    """Finds words of up to three parts in captions, the longest at each place, so that a "hot dog" is not a
+    dog."""
 
     def __init__(self, forms: Mapping[str, str]) -> None:
-        """`forms`: as captions have it, in lower case -> what it stands for."""
+        """`forms`: word in captions, in lower case -> what it stands for."""
         self._forms = forms
 
     def find(self, caption: str) -> set[str]:
-        """All that a caption mentions."""
+        """Everything that a caption mentions."""
         words = re.findall(r"[a-z']+", caption.lower())
         found, place = set(), 0
         while place < len(words):
@@ -136,10 +137,10 @@ class Mentions:
 
 
 def _parts(folder: str) -> list[str]:
-    # Places are filed under their first letter.
+    # Places are filed in folders named after their first letter.
     return [part for part in folder.split("/") if len(part) > 1]
 
 
 def plain(word: str) -> str:
-    """A word as it is compared: in lower case, parts between single spaces."""
+    """A word in normal form for comparison: lower case, parts separated by single spaces."""
     return " ".join(word.lower().replace("_", " ").replace("-", " ").split())

@@ -1,7 +1,8 @@
-"""What is trained: a copy of the image tower's last blocks, and heads on both of them.
+"""The trained network: a copy of the image tower's last blocks, with heads on the frozen and the tuned
+blocks.
 
-The untouched blocks stay beside the tuned ones: their features are half of what the heads are given, and
-ImageNet's classifier goes on reading them.
+The frozen blocks stay beside the tuned ones: their features are half of the heads' input, and ImageNet's
+classifier still uses them.
 """
 
 import copy
@@ -15,26 +16,26 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from sigrl.model.word_tower import trunk_blocks
 
 _POOL = 2
-"""Side, in places of the feature map, of the square whose mean is a token."""
+"""Side, in cells of the feature map, of the square whose mean is a token."""
 BEST_TOKENS = 4
-"""Tokens whose mean says how well a word fits some part of the photograph."""
+"""Number of tokens whose mean score says how well a word matches some part of the photograph."""
 _UNLIKELY = -4.0
-"""Where logits of known words start: most words hold on few photographs."""
+"""Initial logits of known words; most words apply to few photographs."""
 
 
 def tokens(feature_map: Tensor) -> Tensor:
-    """[B, F, h, w] -> [B, T, F]: means of 2 x 2 places."""
+    """Feature maps [B, F, h, w] -> tokens [B, T, F], the means of 2 x 2 cells."""
     return functional.avg_pool2d(feature_map, _POOL).flatten(2).transpose(1, 2)
 
 
 def pooled(feature_map: Tensor) -> Tensor:
-    """[B, F, h, w] -> [B, 2 F]: mean over all places, and maximum over the tokens."""
+    """Feature maps [B, F, h, w] -> [B, 2 F]: mean over all cells, and maximum over the tokens."""
     return torch.cat([feature_map.mean((2, 3)), tokens(feature_map).amax(1)], dim=1)
 
 
 class LastBlocks(nn.Sequential):
-    """[B, C, h, w] -> [B, F, h', w']: a timm EfficientNet's last blocks and what comes after them, with batch
-    norms folded into the convolutions. As it comes it computes what the trunk does."""
+    """Maps [B, C, h, w] -> [B, F, h', w']: the last blocks of a timm EfficientNet and the layers after them,
+    with batch norms folded into the convolutions. Before training it computes the same as the trunk."""
 
     def __init__(self, trunk: Any, count: int) -> None:
         trunk = copy.deepcopy(trunk).eval()
@@ -47,14 +48,14 @@ class LastBlocks(nn.Sequential):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps as the stage before gives them."""
+        """`maps` are the outputs of the stage before."""
         output: Tensor = super().forward(maps.contiguous(memory_format=torch.channels_last))
         return output
 
 
 def _fold(module: nn.Module, convolution: str, norm: str) -> None:
     theirs = getattr(module, norm)
-    # timm's has the activation in it, which PyTorch's fusion would drop.
+    # timm's batch norm includes the activation, which PyTorch's fusion would drop.
     plain = nn.BatchNorm2d(theirs.num_features, theirs.eps).eval()
     plain.load_state_dict(theirs.state_dict())
     setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution).eval(), plain))
@@ -62,18 +63,18 @@ def _fold(module: nn.Module, convolution: str, norm: str) -> None:
 
 
 class Seen(NamedTuple):
-    """What the heads make of B photographs."""
+    """The heads' output for B photographs."""
 
     known: Tensor
     """[B, K]: logits of the known words."""
     embedding: Tensor
-    """[B, E], not normalised, in the space that `text_map` maps into."""
+    """[B, E], not normalised, in the space that `text_map` maps to."""
     tokens: Tensor
     """[B, T, E]: the same for parts of the photograph."""
 
 
 class Heads(nn.Module):
-    """Known words by a classifier, all others by an embedding in the sentence encoder's space."""
+    """A classifier for known words, and an embedding in the sentence encoder's space for all others."""
 
     feature_mean: Tensor
     feature_deviation: Tensor
@@ -96,14 +97,15 @@ class Heads(nn.Module):
         self.log_local_scale = nn.Parameter(torch.tensor(2.0))
         self.bias = nn.Parameter(torch.tensor(-6.0))
         self.mention_bias = nn.Parameter(torch.tensor(-1.0))
-        """Added for words of captions, which leave out most of what is there."""
+        """Bias for words in captions, which leave out most of what is visible."""
         self.log_caption_scale = nn.Parameter(torch.tensor(2.5))
         nn.init.constant_(self.known_words.bias, _UNLIKELY)
         nn.init.zeros_(self.residual.weight)
         nn.init.zeros_(self.residual.bias)
 
     def forward(self, feature_map: Tensor, untouched: Tensor) -> Seen:
-        """`feature_map` [B, F, h, w] of the tuned blocks, `untouched` [B, 2 F] pooled by the frozen one."""
+        """`feature_map` [B, F, h, w] is from the tuned blocks, `untouched` [B, 2 F] pooled from the frozen
+        ones."""
         features = len(self.feature_mean) // 2
         tuned = self.standardised(pooled(feature_map))
         both = torch.cat([self.standardised(untouched), tuned], dim=1)
@@ -118,8 +120,8 @@ class Heads(nn.Module):
         return (features - self.feature_mean) / self.feature_deviation
 
     def word_logits(self, seen: Seen, words: Tensor) -> Tensor:
-        """Logits [B, V] of words with sentence embeddings [V, E]: how well they fit the whole photograph, and
-        the parts that they fit best."""
+        """Logits [B, V] of words with sentence embeddings [V, E]: how well they match the whole photograph
+        and its best-matching parts."""
         mapped = functional.normalize(self.text_map(words), dim=-1)
         whole = functional.normalize(seen.embedding, dim=-1) @ mapped.T
         parts = functional.normalize(seen.tokens, dim=-1) @ mapped.T
@@ -128,7 +130,7 @@ class Heads(nn.Module):
 
 
 class EverydayNetwork(nn.Module):
-    """The tuned blocks with their heads: all that is trained, and all that a checkpoint of it holds."""
+    """The tuned blocks with their heads: everything that is trained and saved."""
 
     def __init__(self, blocks: LastBlocks, heads: Heads) -> None:
         super().__init__()
@@ -136,6 +138,6 @@ class EverydayNetwork(nn.Module):
         self.heads = heads
 
     def forward(self, maps: Tensor, untouched: Tensor) -> Seen:
-        """`maps` [B, C, h, w] as the frozen blocks give them, `untouched` [B, 2 F] pooled features."""
+        """`maps` [B, C, h, w] are from the frozen blocks, `untouched` [B, 2 F] are pooled features."""
         seen: Seen = self.heads(self.blocks(maps), untouched)
         return seen

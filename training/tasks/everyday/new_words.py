@@ -1,4 +1,4 @@
-"""How words that nobody labelled are weighed, learned from words that were left out of a training."""
+"""Fits the weights of new words, from words that were left out of a training."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,36 +15,35 @@ from sigrl.model.vocabulary import Label
 from sigrl.training.backbones.features import progress_bar
 from sigrl.training.tasks.everyday.draft import DEFAULT_GAINS, DEFAULT_OFFSET, DEFAULT_SLOPE, Draft
 from sigrl.training.tasks.everyday.evaluation import measure_logits
-from sigrl.training.tasks.everyday.seen import keep_photographs, text_vectors
-from sigrl.training.tasks.everyday.trained import dense_rows, known_labels
+from sigrl.training.tasks.everyday.trained import dense_rows, keep_photographs, known_labels, text_vectors
 
 Array = npt.NDArray[np.float32]
 
 GAINS = ("new_class", "class_cut", "near_words", "near_cut")
-"""Those of `sigrl.model.evidence.GAINS` that are fitted here."""
+"""The members of `sigrl.model.evidence.GAINS` that are fitted here."""
 _LEAST_FEATURE_DEVIATION = 1e-3
 _STEPS = 800
 _RATE = 0.02
 _LOSS_SCALE = 100.0
 _DECAY = 0.02
-"""Of what features do to slope and offset: there are few words to learn it from."""
+"""Penalty on the features' effect on slope and offset, because there are few words to learn it from."""
 _FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What N photographs show of W words, on a background of their own; all pieces [N, W]."""
+    """The scores of W words on N photographs with a background; all pieces are [N, W]."""
 
     matching: Array
     """Deviations from the background's mean."""
     classes: Array
     """Log odds."""
     words: Array
-    """Logits of words that are near, less the background's mean."""
+    """Logits of nearby words, minus the background's mean."""
     background_classes: Array
     """[W]: mean log odds on the background."""
     features: Array
-    """[W, 1 + F], standardised, behind a one."""
+    """[W, 1 + F]: a one, then standardised features."""
     nearest_known: Array
     """[W]: cosine."""
     nearest_class: Array
@@ -54,7 +53,7 @@ class Shown:
 
     @classmethod
     def made(cls, facts: LabelFacts, found: Pieces, features: Array, labels: npt.NDArray[np.int8]) -> "Shown":
-        """Of what is known of the words and what the photographs say of them, piece by piece."""
+        """Combines the facts about the words with the photographs' pieces of evidence."""
         return cls(
             matching=(found.matching - facts.mean) / facts.deviation,
             classes=found.classes,
@@ -67,7 +66,7 @@ class Shown:
         )
 
     def of(self, words: npt.NDArray[np.integer]) -> "Shown":
-        """Of some of the words alone."""
+        """The same for some of the words."""
         return Shown(
             self.matching[:, words],
             self.classes[:, words],
@@ -81,16 +80,16 @@ class Shown:
 
 
 class NewWords(NamedTuple):
-    """As the arrays and gains of an evidence head."""
+    """Weights in the form of an evidence head's arrays and gains."""
 
     slope: Array
-    """[1 + F]"""
+    """[1 + F]."""
     offset: Array
-    """[1 + F]"""
+    """[1 + F]."""
     gains: dict[str, float]
 
     def logits(self, shown: Shown) -> Array:
-        """Calibrated logits [N, W], as `sigrl.model.evidence` gives them when the graph says nothing."""
+        """Calibrated logits [N, W], equal to those of `sigrl.model.evidence` with a graph without effect."""
         gains = torch.tensor([self.gains[name] for name in GAINS])
         with torch.inference_mode():
             found: Array = _logits(
@@ -100,18 +99,18 @@ class NewWords(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """What comes of the left-out words."""
+    """The result of the fit to left-out words."""
 
     arrays: dict[str, Array]
-    """For an evidence head."""
+    """The arrays for an evidence head."""
     gains: dict[str, float]
     measured: dict[str, float]
-    """In percent, on the test photographs, each word by weights that were fitted without it."""
+    """In percent, on the test photographs; each word with weights that were fitted without it."""
 
 
 def fit_left_out(draft: Draft, names: tuple[str, ...]) -> Fitted:
-    """From the head of a training that was not told of `names`, and the photographs of `everyday`: those of
-    train and val, without the sought ones, fit; those of test measure."""
+    """Fits the head of a training without `names` to the photographs of `everyday`: fits on the unsought ones
+    of train and val, measures on those of test."""
     fitting, mean, deviation = _shown(draft, names, dense_rows(draft.trained, "train", "val", sought=False))
     fitted = fit(fitting)
     test_rows = dense_rows(draft.trained, "test", sought=True)
@@ -130,20 +129,20 @@ def fit_left_out(draft: Draft, names: tuple[str, ...]) -> Fitted:
 
 
 def fit(shown: Shown) -> NewWords:
-    """The likeliest weights, those of features near to 0."""
+    """The likeliest weights, with those of features kept near 0."""
     slope, offset = (torch.zeros(shown.features.shape[1]) for _ in range(2))
     slope[0], offset[0] = DEFAULT_SLOPE, DEFAULT_OFFSET
     gains = torch.tensor([DEFAULT_GAINS[name] for name in GAINS])
     parameters = [one.requires_grad_() for one in (slope, offset, gains)]
     given = _tensors(shown)
     labels = torch.from_numpy(shown.labels)
-    known, holds = (labels != 0).float(), (labels > 0).float()
+    known, positive = (labels != 0).float(), (labels > 0).float()
     optimizer = torch.optim.Adam(parameters, _RATE)
     with progress_bar() as progress:
         bar = progress.add_task("weights of new words", total=_STEPS, note="")
         for _ in range(_STEPS):
             logits = _logits(slope, offset, gains, given)
-            losses = functional.binary_cross_entropy_with_logits(logits, holds, reduction="none")
+            losses = functional.binary_cross_entropy_with_logits(logits, positive, reduction="none")
             loss = _LOSS_SCALE * (losses * known).sum() / known.sum().clamp(min=1)
             loss = loss + _DECAY * (slope[1:].square().sum() + offset[1:].square().sum())
             optimizer.zero_grad()
@@ -155,7 +154,7 @@ def fit(shown: Shown) -> NewWords:
 
 
 def crosswise(fitting: Shown, other: Shown, seed: int) -> Array:
-    """Logits [M, W] of the same words on other photographs, each by weights that were fitted without it."""
+    """Logits [M, W] of the same words on other photographs, each with weights that were fitted without it."""
     words = fitting.labels.shape[1]
     logits = np.zeros(other.labels.shape, np.float32)
     order = np.random.default_rng(seed).permutation(words)
@@ -167,7 +166,7 @@ def crosswise(fitting: Shown, other: Shown, seed: int) -> Array:
 
 
 def _shown(draft: Draft, names: tuple[str, ...], rows: npt.NDArray[np.int64]) -> tuple[Shown, Array, Array]:
-    """What photographs show of words, and mean and deviation [F] of the words' features."""
+    """The scores of words on photographs, and mean and deviation [F] of the words' features."""
     trained, evidence = draft.trained, draft.evidence
     unit = text_vectors(trained, names, "left-out words")
     facts = evidence.facts([Label(name=name) for name in names], unit, draft.background)
@@ -197,7 +196,8 @@ def _tensors(shown: Shown) -> _Given:
 
 def _logits(slope: Tensor, offset: Tensor, gains: Tensor, given: _Given) -> Tensor:
     new_class, class_cut, near_words, near_cut = gains
-    # Not fitted: the left-out words are broad ones, and would let a fine kind pass for its siblings.
+    # Not fitted, because the left-out words are broad and would let a fine-grained kind pass for its
+    # siblings.
     own_class, own_open, own_offset = (
         DEFAULT_GAINS[name] for name in ("own_class", "own_open", "own_offset")
     )

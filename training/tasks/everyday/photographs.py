@@ -1,4 +1,4 @@
-"""What a data set says of one photograph."""
+"""One photograph of a data set, with its labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,42 +8,42 @@ from typing import Literal
 from sigrl.training.data.dataset import DataError
 
 Role = Literal["train", "val", "test"]
-"""What a photograph is for; only `train` is ever trained on."""
+"""The purpose of a photograph; only `train` is ever trained on."""
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A file and what is known of it, in the data set's own words."""
+    """A file and its labels, in the data set's own words."""
 
     path: Path
     source: str
     """`everyday`, `coco`, or a key of the configuration's `sources`."""
     repository: str
-    """Where it was published, `owner/name`."""
+    """The repository that published it, `owner/name`."""
     place: str
     """Path within that repository."""
     role: Role = "train"
     dense: bool = False
-    """Whether each name of `everyday` that is neither in `holds` nor in `unsure` does not hold."""
+    """Whether every name of `everyday` that is neither in `holds` nor in `unsure` does not apply."""
     holds: frozenset[str] = frozenset()
-    """Names of `everyday`."""
+    """Names of `everyday` that apply."""
     unsure: frozenset[str] = frozenset()
-    """Names of `everyday` that may hold."""
+    """Names of `everyday` that may apply."""
     coco_holds: frozenset[str] = frozenset()
-    """COCO's labels."""
+    """COCO labels that apply."""
     coco_known: frozenset[str] = frozenset()
-    """COCO's labels of which it is known whether they hold: what is not in `coco_holds` does not."""
+    """COCO labels that are known; those not in `coco_holds` do not apply."""
     sought: bool = False
-    """Whether it was searched for because of what it shows: then it says nothing of how common that is."""
+    """Whether it was searched for because of its content; then it says nothing about how common that is."""
     captions: tuple[str, ...] = ()
     folder: str | None = None
-    """The class that the data set files it under, as it is written there, for instance `Fruit/Lemon`."""
+    """The class folder of the photograph as the data set spells it, for instance `Fruit/Lemon`."""
 
 
-def found(photographs: Sequence[Photograph], folder: Path, layout: str) -> list[Photograph]:
-    """The photographs, as a list. Raises DataError where there is none, or no folder."""
+def require_photographs(photographs: Sequence[Photograph], folder: Path, layout: str) -> list[Photograph]:
+    """The photographs as a list. Raises DataError if there are none, or if the folder is missing."""
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder: fetch the data set, or point the configuration at it")
+        raise DataError(f"{folder} is not a folder: download the data set, or correct the configuration")
     if not photographs:
-        raise DataError(f"{folder} holds no photographs as {layout}: fetch the data set again")
+        raise DataError(f"{folder} has no photographs that match {layout}: download the data set again")
     return list(photographs)

@@ -1,6 +1,6 @@
-"""One reader for each data set: a folder that holds its repository -> photographs.
+"""One reader for each data set, from the folder of its repository to photographs.
 
-All raise DataError for a folder that is not there, or holds nothing in the layout they know.
+All raise DataError if the folder is missing or has nothing in the expected layout.
 """
 
 import csv
@@ -11,7 +11,7 @@ from pathlib import Path
 from sigrl.training.data.coco import read_coco
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday.config import SourceName
-from sigrl.training.tasks.everyday.photographs import Photograph, Role, found
+from sigrl.training.tasks.everyday.photographs import Photograph, Role, require_photographs
 
 COCO_COURSE = "Mike0429/COMP5329DeepLearningA2_ViT"
 _COURSE_LABELS = {
@@ -34,16 +34,16 @@ _COURSE_LABELS = {
     18: "dog",
     19: "horse",
 }
-"""COCO's own ids of its first 18 categories; it has no 12."""
+"""COCO's own ids of its first 18 categories; there is no 12."""
 FIRST_LABELS = frozenset(_COURSE_LABELS.values())
-"""The labels of COCO that its annotators' own files give on every photograph here; the others were
-recovered by a model, which misses some."""
+"""The COCO labels that the annotators' own files give for every photograph here; the others were recovered by
+a model, which misses some."""
 _NO_CLASS = frozenset({"Not sure", "Other", "Skip", "BACKGROUND_Google", "."})
-"""Folders and labels that say nothing of what a photograph shows."""
+"""Folders and labels that do not describe the photograph."""
 
 
 def read_coco_subset(folder: Path) -> list[Photograph]:
-    """COCO's layout: `train2014` to train on, `val2014` to measure on, 80 labels known on both."""
+    """COCO's layout: `train2014` to train on, `val2014` to measure on, with 80 known labels on both."""
     photographs = []
     roles: dict[str, Role] = {"train2014": "train", "val2014": "test"}
     for split, role in roles.items():
@@ -63,11 +63,11 @@ def read_coco_subset(folder: Path) -> list[Photograph]:
                     captions=() if caption is None else (caption,),
                 )
             )
-    return found(photographs, folder, "COCO's")
+    return require_photographs(photographs, folder, "COCO's layout")
 
 
 def read_coco_course(folder: Path) -> list[Photograph]:
-    """More of COCO: a caption each, and of those in `train.csv` 18 labels."""
+    """More COCO photographs with one caption each; those in `train.csv` have 18 labels."""
     labels: dict[str, frozenset[str]] = {}
     captions: dict[str, str] = {}
     for name in ("train.csv", "test.csv"):
@@ -87,16 +87,16 @@ def read_coco_course(folder: Path) -> list[Photograph]:
         )
         for path in sorted((folder / "data").glob("*.jpg"))
     ]
-    return found(photographs, folder, "data/*.jpg")
+    return require_photographs(photographs, folder, "data/*.jpg")
 
 
 def read_flickr8k(folder: Path) -> list[Photograph]:
-    """Photographs without captions, which another repository has: see `read_flickr8k_captions`."""
+    """Photographs without captions, which are in another repository: see `read_flickr8k_captions`."""
     return _listed("flickr8k", folder, "data/images")
 
 
 def read_flickr8k_captions(file: Path) -> dict[str, tuple[str, ...]]:
-    """File name of a photograph -> its captions, of a file with a head line `image,caption`."""
+    """File name of a photograph -> its captions, from a file with the header `image,caption`."""
     captions: dict[str, list[str]] = {}
     for row in _rows(file, ("image", "caption")):
         captions.setdefault(row["image"], []).append(row["caption"].strip())
@@ -104,20 +104,20 @@ def read_flickr8k_captions(file: Path) -> dict[str, tuple[str, ...]]:
 
 
 def read_houses(folder: Path) -> list[Photograph]:
-    """Photographs named `<number>_<room>.jpg`; `frontal` is the house from the street."""
+    """Photographs named `<number>_<room>.jpg`; `frontal` is the house seen from the street."""
     photographs = _listed("houses", folder, "Houses Dataset")
     return [replace(one, folder=one.path.stem.partition("_")[2]) for one in photographs]
 
 
 def read_clothing(folder: Path) -> list[Photograph]:
-    """One piece each, its kind in `images.csv`."""
+    """One piece of clothing per photograph; `images.csv` names its kind."""
     kinds = {row["image"]: row["label"] for row in _rows(folder / "images.csv", ("image", "label"))}
     photographs = [
         replace(one, folder=kinds[one.path.stem])
         for one in _listed("clothing", folder, "images")
         if kinds.get(one.path.stem, "Skip") not in _NO_CLASS
     ]
-    return found(photographs, folder, "listed in images.csv")
+    return require_photographs(photographs, folder, "images.csv")
 
 
 def _class_folders(name: SourceName, *roots: str) -> Callable[[Path], list[Photograph]]:
@@ -134,7 +134,7 @@ def _class_folders(name: SourceName, *roots: str) -> Callable[[Path], list[Photo
 
 
 def _listed(name: SourceName, folder: Path, root: str, pattern: str = "*.jpg") -> list[Photograph]:
-    return found(
+    return require_photographs(
         [
             Photograph(path, name, REPOSITORIES[name], path.relative_to(folder).as_posix())
             for path in sorted((folder / root).glob(pattern))
@@ -146,13 +146,13 @@ def _listed(name: SourceName, folder: Path, root: str, pattern: str = "*.jpg") -
 
 def _rows(path: Path, columns: Iterable[str], escape: str | None = None) -> list[dict[str, str]]:
     try:
-        # Some captions have stray bytes, and the words around them are still right.
+        # Some captions have stray bytes, but the words around them are intact.
         with path.open(encoding="utf-8", errors="ignore", newline="") as file:
             rows = list(csv.DictReader(file, escapechar=escape))
     except FileNotFoundError as error:
-        raise DataError(f"{path} is not there: fetch the data set again") from error
+        raise DataError(f"{path} does not exist: download the data set again") from error
     if not rows or any(rows[0].get(column) is None for column in columns):
-        raise DataError(f"{path} has no rows with {' and '.join(columns)}: fetch the data set again")
+        raise DataError(f"{path} has no rows with {' and '.join(columns)}: download the data set again")
     return rows
 
 
@@ -160,7 +160,9 @@ def _course_labels(path: Path, numbers: str) -> frozenset[str]:
     try:
         return frozenset(_COURSE_LABELS[int(number)] for number in numbers.split())
     except (KeyError, ValueError) as error:
-        raise DataError(f"{path} has the labels {numbers!r}, no ids of COCO's: fetch it again") from error
+        raise DataError(
+            f"{path} has the labels {numbers!r}, which are not COCO ids: download it again"
+        ) from error
 
 
 REPOSITORIES: Mapping[SourceName, str] = {

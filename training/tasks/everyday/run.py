@@ -1,4 +1,4 @@
-"""The training of `task: everyday`, stage by stage; what a stage made is found again when it is repeated."""
+"""The training of `task: everyday`, stage by stage; a repeated run reuses the results of finished stages."""
 
 import platform
 import random
@@ -29,25 +29,25 @@ from sigrl.training.tasks.everyday.network import EverydayNetwork, Heads, LastBl
 from sigrl.training.tasks.everyday.photographs import Photograph
 from sigrl.training.tasks.everyday.sources import source_table
 from sigrl.training.tasks.everyday.start import Start, fingerprint
-from sigrl.training.tasks.everyday.teacher import keep_logits, kept_logits, teach
+from sigrl.training.tasks.everyday.teacher import read_logits, teach, write_logits
 from sigrl.training.tasks.everyday.trained import PARTS, Trained, write_parts
 from sigrl.training.tasks.everyday.training import train_network
 
 TEACHER = "teacher.safetensors"
 _SAMPLE = 12_000
-"""Photographs that the embedding's start is fitted to."""
+"""Number of photographs used to initialise the embedding."""
 _CAPTIONS = 2
-"""Of a photograph that are embedded: more cost time, and teach little."""
+"""Number of captions per photograph that are embedded; more take time and teach little."""
 _OF_THE_RUN = {"training", "teacher", "preprocessing", "backbone", "source_weights"}
-"""What of a configuration makes a run another one, beside the data that it names."""
+"""Settings that identify a run, beside the data."""
 _OF_THE_CHECKPOINT = {*_OF_THE_RUN, "left_out", "known_words", "graph", "background", "draw_seed", "threads"}
 
 
 def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
-    """Trains the last blocks and the heads from the photographs of `config`, into
+    """Trains the last blocks and the heads on the photographs of `config`, and writes
     `directory/parts.safetensors`.
 
-    Raises DataError, and VocabularyError.
+    Raises DataError and VocabularyError.
     """
     torch.set_num_threads(config.threads)
     data = load_data(config)
@@ -104,11 +104,11 @@ def _supervision(
 ) -> Supervision:
     is_dense = np.array([one.dense for one in data.told])
     dense, others = np.flatnonzero(trained_on & is_dense), np.flatnonzero(trained_on & ~is_dense)
-    teacher = kept_logits(directory / TEACHER, identity)
+    teacher = read_logits(directory / TEACHER, identity)
     if teacher is None:
         of_all = standardised(features.pooled, dense)
         teacher = teach(of_all, data.targets.known, dense, config.teacher, config.training.seed)
-        keep_logits(directory / TEACHER, teacher, identity)
+        write_logits(directory / TEACHER, teacher, identity)
     texts: list[str] = []
     captions: dict[int, npt.NDArray[np.integer]] = {}
     for row in np.flatnonzero(trained_on).tolist():
@@ -132,7 +132,7 @@ def _supervision(
 
 
 def few_captions(photograph: Photograph, seed: int) -> Sequence[str]:
-    """The captions that are embedded: all, or some that are drawn."""
+    """The captions to embed: all, or a random selection."""
     if len(photograph.captions) <= _CAPTIONS:
         return photograph.captions
     return random.Random(f"{seed} {photograph.place}").sample(photograph.captions, _CAPTIONS)

@@ -1,4 +1,4 @@
-"""All photographs of a run: what their data sets say, without those that are held out under another name."""
+"""Collects the photographs of a run from all data sets, without those that `everyday` contains too."""
 
 import json
 import random
@@ -12,7 +12,7 @@ import yaml
 
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday.config import EverydayConfig, SourceName
-from sigrl.training.tasks.everyday.photographs import Photograph, found
+from sigrl.training.tasks.everyday.photographs import Photograph, require_photographs
 from sigrl.training.tasks.everyday.readers import READERS, read_coco_subset, read_flickr8k_captions
 
 _PER_CLASS: Mapping[SourceName, int] = {
@@ -22,26 +22,27 @@ _PER_CLASS: Mapping[SourceName, int] = {
     "food": 150,
     "places": 60,
 }
-"""Photographs taken of a class: classes that say one thing each soon say nothing new."""
+"""Number of photographs to take from each class; a class soon adds nothing new."""
 _CAPTIONS = {"RlNZLER/Image-Text-Matching": "quantumnaan/sic_translator"}
-"""Repository of photographs -> the one that their captions come from, where it is another."""
+"""Repository of photographs -> the repository of their captions, if it is another."""
 _LABELS = {"coco": "PengtaoJiang/L2G"}
-"""Source -> the repository that labels were added from."""
+"""Source -> the repository from which labels were added."""
 _SOUGHT = ("Y", "Z", "M", "R")
-"""How ids of photographs of `everyday` begin that were sought because a model saw something rare in them."""
+"""Prefixes of the ids of `everyday` photographs that were searched for because a model saw something rare in
+them."""
 _ORIGINS = Path(__file__).with_name("origins.yaml")
 
 
 def read_names(everyday: Path) -> tuple[str, ...]:
-    """The names that were labelled, in their order. Raises DataError."""
+    """The labelled names, in order. Raises DataError."""
     path = everyday / "names.txt"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
-        raise DataError(f"{path} is not there: point `everyday` at the folder that holds it") from error
-    names = tuple(line for line in lines if line)
+        raise DataError(f"{path} does not exist: point `everyday` at the folder that contains it") from error
+    names = tuple(filter(None, lines))
     if not names:
-        raise DataError(f"{path} holds no names: fetch the data set again")
+        raise DataError(f"{path} has no names: download the data set again")
     return names
 
 
@@ -52,7 +53,7 @@ def read_everyday(folder: Path) -> list[Photograph]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
-        raise DataError(f"{path} is not there: point `everyday` at the folder that holds it") from error
+        raise DataError(f"{path} does not exist: point `everyday` at the folder that contains it") from error
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
@@ -70,15 +71,18 @@ def read_everyday(folder: Path) -> list[Photograph]:
                 )
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}, line {number} is no photograph ({error}): fetch it again") from error
-    return found(photographs, folder, "labels.jsonl lists them")
+            raise DataError(
+                f"{path}, line {number} is not a photograph ({error}): download it again"
+            ) from error
+    return require_photographs(photographs, folder, "labels.jsonl")
 
 
 def read_sources(config: EverydayConfig) -> list[Photograph]:
-    """Everyday's photographs, COCO's, then those of the sources in the order of the configuration.
+    """The photographs of `everyday`, then COCO's, then those of the sources in the order of the
+    configuration.
 
-    A photograph of `everyday` stands in no other source: there it is left out, and lends its captions. Of a
-    class with many photographs some are drawn. Raises DataError.
+    A photograph of `everyday` that is also in another source is left out there, and takes over its captions.
+    Photographs are drawn from large classes. Raises DataError.
     """
     everyday = read_everyday(config.everyday)
     place = {(one.repository, one.place): number for number, one in enumerate(everyday)}
@@ -105,17 +109,17 @@ def _draw(photographs: Sequence[Photograph], per_class: int, seed: int) -> list[
         classes.setdefault(one.folder or "", []).append(one)
     drawn = []
     for name, members in sorted(classes.items()):
-        # By class: what one of them gains or loses leaves the draws of the others as they are.
+        # One draw per class, so that a change in one class leaves the draws of the others unchanged.
         order = random.Random(f"{seed} {name}")
         drawn += order.sample(members, min(per_class, len(members)))
     return drawn
 
 
 def source_table(photographs: Sequence[Photograph]) -> list[dict[str, Any]]:
-    """What was trained on, for the manifest: a row for each source and repository, with `source`,
-    `repository`, `revision`, `photographs` (their count) and `terms`.
+    """The training data for the manifest: a row for each source and repository, with `source`, `repository`,
+    `revision`, `photographs` (their number) and `terms`.
 
-    Raises DataError for a repository of which `origins.yaml` says nothing.
+    Raises DataError for a repository that is missing in `origins.yaml`.
     """
     origins = yaml.safe_load(_ORIGINS.read_text(encoding="utf-8"))
     counts = Counter((one.source, one.repository) for one in photographs)
@@ -126,7 +130,7 @@ def source_table(photographs: Sequence[Photograph]) -> list[dict[str, Any]]:
             counts[f"labels of {one.source}", _LABELS[one.source]] += 1
     unknown = [repository for _, repository in counts if repository not in origins]
     if unknown:
-        raise DataError(f"{unknown[0]} has no origin and terms: write them into {_ORIGINS}")
+        raise DataError(f"{unknown[0]} has no origin and terms: add them to {_ORIGINS}")
     return [
         {
             "source": source,

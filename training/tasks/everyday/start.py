@@ -1,4 +1,4 @@
-"""What a run starts from: ImageNet's tower and classifier, and a sentence encoder, none of which changes."""
+"""The starting point of a run: ImageNet's tower and classifier, and a sentence encoder, all frozen."""
 
 import hashlib
 import json
@@ -18,38 +18,38 @@ from sigrl.training.backbones.initialisation import ImageNetBridge
 from sigrl.training.tasks.bundled.teachers import make_bridge, sentence_embeddings
 
 _TEXTS = 8192
-"""Texts of a cached part."""
+"""Texts per cached file."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """The frozen towers, as `sigrl.training.backbones.initialisation.starting_point` gives them."""
+    """The frozen towers, as returned by `sigrl.training.backbones.initialisation.starting_point`."""
 
     backbone: Backbone
     classifier: tuple[Tensor, Tensor]
-    """Of the image tower: weight [1000, F], bias [1000]."""
+    """The image tower's classifier: weight [1000, F], bias [1000]."""
     tokenizer: bytes
-    """Of the sentence encoder: content of its `tokenizer.json`."""
+    """The sentence encoder's `tokenizer.json`."""
 
     @property
     def trunk(self) -> nn.Module:
-        """timm's EfficientNet without classifier."""
+        """timm's EfficientNet without its classifier."""
         trunk: nn.Module = self.backbone.visual.trunk
         return trunk
 
     @cached_property
     def bridge(self) -> ImageNetBridge:
-        """From pooled features of the untouched tower to the sentence encoder's space."""
+        """Maps pooled features of the frozen tower to the sentence encoder's space."""
         with torch.inference_mode():
             bridge = make_bridge(self.backbone, self.classifier)
-        # What inference mode made takes no part in training.
+        # Tensors created in inference mode cannot take part in training.
         return ImageNetBridge(*self.classifier, bridge.class_embeddings.clone())
 
     def text_embeddings(
         self, texts: Sequence[str], cache: Path, description: str, half: bool = False
     ) -> Tensor:
-        """Sentence embeddings [N, width], unit norm, of texts; computed once, in parts that are kept in
-        `cache`. `half`: computed and kept in half precision, for many texts of which each counts little."""
+        """Sentence embeddings [N, width] of texts, with unit norm; computed once and stored in files in
+        `cache`. `half`: computed and stored in half precision, for many texts that each count little."""
         if not texts:
             return torch.zeros(0, self.bridge.class_embeddings.shape[1])
         encoder = fingerprint(self.backbone.text)
@@ -66,7 +66,7 @@ class Start:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Puts an array on disk under `path`, whole or not at all."""
+    """Writes an array to `path` atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     with unfinished.open("wb") as file:
@@ -75,7 +75,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def fingerprint(*parts: Any) -> str:
-    """Sixteen hex digits that change with any of `parts`: the weights of modules, arrays, JSON content."""
+    """Sixteen hex digits that change with any of `parts`: weights of modules, arrays, JSON content."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, nn.Module):

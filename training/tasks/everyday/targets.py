@@ -1,4 +1,4 @@
-"""What is known of each photograph as matrices: names, COCO's labels among them, and words of captions."""
+"""Turns the labels of all photographs into matrices: names, with COCO's labels, and words of captions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from sigrl.training.tasks.everyday.photographs import Photograph
 from sigrl.training.tasks.everyday.readers import FIRST_LABELS
 
 _DOUBTFUL_FROM = 8
-"""Mentions on dense photographs from which on it is judged whether captions mean the name by the word."""
+"""Minimum number of mentions on dense photographs to decide whether captions mean the name by the word."""
 _DOUBTFUL_ERRORS = 0.35
-"""Share of mentions without the thing, above which they are not believed."""
+"""If the name does not apply to more than this share of its mentions, they are not used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,25 +23,25 @@ class Targets:
     """N photographs, K known words, V other words."""
 
     known_words: tuple[str, ...]
-    """The names of `everyday`, then labels of COCO that no name means."""
+    """The names of `everyday`, then the COCO labels that match no name."""
     known: npt.NDArray[np.int8]
-    """[N, K]: +1 the word holds, -1 it does not, 0 nobody said; parents of what holds are filled in. Of a
-    hidden word nothing is known."""
+    """[N, K]: +1 the word applies, -1 it does not, 0 unknown; parents of words that apply are filled in.
+    Hidden words are unknown."""
     doubtful: tuple[str, ...]
-    """Names whose mentions in captions were not believed."""
+    """Names whose mentions in captions are not used."""
     words: tuple[str, ...]
-    """Those that captions and class names may mention, known ones left out."""
+    """Words that captions and class names may mention, without the known ones."""
     mentions: tuple[tuple[int, ...], ...]
-    """N times places in `words`, in order."""
+    """N tuples of indices into `words`, in order."""
 
 
 def make_targets(
     photographs: Sequence[Photograph], names: ClassNames, hidden: Hidden, listed: Iterable[str]
 ) -> Targets:
-    """Targets for photographs from which hidden labels are removed (`Hidden.remove`).
+    """Targets for photographs without hidden labels (see `Hidden.remove`).
 
-    `listed` are the words of label lists. Dense labels of photographs to train on decide which mentions in
-    captions are believed.
+    `listed` are the words of label lists. The dense labels of training photographs decide which mentions in
+    captions are used.
     """
     own = tuple(names.tables["coco_own"])
     known = np.zeros((len(photographs), len(names.names) + len(own)), dtype=np.int8)
@@ -51,8 +51,9 @@ def make_targets(
     doubtful = _doubtful(photographs, known, mentioned)
     for row, photograph, columns in zip(known, photographs, mentioned, strict=True):
         if not photograph.dense:
-            _hold(row, (names.names[column] for column in columns if column not in doubtful), names)
-    # What hidden names imply was filled in from others; of themselves nothing may be left.
+            _apply(row, (names.names[column] for column in columns if column not in doubtful), names)
+    # Names implied by hidden names were filled in from other labels; the hidden names themselves must be
+    # unknown.
     known[:, [names.column[name] for name in hidden.names]] = 0
     words, mentions = _other_words(photographs, names, hidden, listed)
     return Targets(
@@ -65,7 +66,7 @@ def make_targets(
 
 
 def _fill(row: npt.NDArray[np.int8], photograph: Photograph, names: ClassNames, own: tuple[str, ...]) -> None:
-    """Exact labels first: what they deny, no class name and no caption makes true."""
+    """Exact labels come first, so that no class name or caption overrides their negatives."""
     if photograph.dense:
         row[: len(names.names)] = -1
         row[[names.column[name] for name in photograph.unsure]] = 0
@@ -75,21 +76,21 @@ def _fill(row: npt.NDArray[np.int8], photograph: Photograph, names: ClassNames, 
     for name in photograph.holds:
         row[names.column[name]] = 1
     means = {label: meant for label in photograph.coco_known if (meant := names.of_coco(label)) is not None}
-    _hold(row, (means[label] for label in photograph.coco_holds if label in means), names)
+    _apply(row, (means[label] for label in photograph.coco_holds if label in means), names)
     vague = names.tables["coco_vague"]
     for label, name in means.items():
         if label not in photograph.coco_holds and label not in vague:
-            # Only labels that were given by hand deny what is narrower too.
+            # Only hand-made labels also rule out narrower names.
             narrower = names.descendants[name] if label in FIRST_LABELS else ()
             for denied in (name, *narrower):
                 if row[names.column[denied]] == 0:
                     row[names.column[denied]] = -1
     if photograph.folder is not None:
-        _hold(row, names.of_folder(photograph.source, photograph.folder), names)
+        _apply(row, names.of_folder(photograph.source, photograph.folder), names)
 
 
-def _hold(row: npt.NDArray[np.int8], holding: Iterable[str], names: ClassNames) -> None:
-    for name in holding:
+def _apply(row: npt.NDArray[np.int8], applying: Iterable[str], names: ClassNames) -> None:
+    for name in applying:
         if row[names.column[name]] != -1:
             for implied in names.with_ancestors(name):
                 if row[names.column[implied]] == 0:
@@ -124,7 +125,7 @@ def _other_words(
         [] if one.folder is None else [word for word in names.class_words(one.folder) if word not in stop]
         for one in photographs
     ]
-    # Of the lists a name stays out in any spelling; words of folders are the data set's own.
+    # A name in any spelling is left out of the lists; words of folders are the data set's own.
     candidates = [*map(plain, listed), *(word for words in class_words for word in words)]
     words = tuple(word for word in unique(candidates) if word not in stop and hidden.allows(word))
     place = {word: number for number, word in enumerate(words)}
@@ -135,7 +136,7 @@ def _other_words(
     for plural, singular in names.tables["irregular"].items():
         if singular in place:
             forms[plural] = singular
-    # A name is found too, so that no part of it passes for another word.
+    # Names are searched for too, so that no part of one passes for another word.
     for name in map(plain, names.names):
         forms[name] = name
     finder = Mentions(forms)

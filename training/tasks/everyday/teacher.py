@@ -1,4 +1,4 @@
-"""The first guess at known words: classifiers on frozen features, from the dense labels alone."""
+"""The first guess at known words: classifiers on frozen features, trained on the dense labels alone."""
 
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ def teach(
     config: TeacherConfig,
     seed: int,
 ) -> Tensor:
-    """Logits [N, K] float16 of all photographs: the mean of the classifiers.
+    """Logits [N, K] float16 of all photographs, averaged over the classifiers.
 
     Args:
         features: standardised, [N, F].
-        known: [N, K]: +1, -1, and 0 for what is left out of the loss.
-        dense: rows that are trained on.
+        known: [N, K]: +1, -1, and 0 for entries left out of the loss.
+        dense: rows to train on.
     """
     total = torch.zeros(known.shape)
     with progress_bar() as progress:
@@ -71,14 +71,14 @@ def _logits(classifier: nn.Module, features: npt.NDArray[np.float16]) -> Tensor:
     return torch.cat([classifier(torch.from_numpy(part).float()) for part in parts])
 
 
-def kept_logits(path: Path, identity: dict[str, Any]) -> Tensor | None:
-    """Logits that `keep_logits` wrote in a run of this identity; None where there are none."""
+def read_logits(path: Path, identity: dict[str, Any]) -> Tensor | None:
+    """The logits that `write_logits` stored in a run of this identity, or None."""
     if not path.is_file():
         return None
     tensors, content = read_state(path)
     return tensors["logits"] if content["identity"] == identity else None
 
 
-def keep_logits(path: Path, logits: Tensor, identity: dict[str, Any]) -> None:
-    """Puts a teacher's logits on disk."""
+def write_logits(path: Path, logits: Tensor, identity: dict[str, Any]) -> None:
+    """Stores a teacher's logits."""
     write_state(path, {"logits": logits}, {"identity": identity})

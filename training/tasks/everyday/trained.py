@@ -1,6 +1,6 @@
-"""What a training has made, for what comes after it."""
+"""The result of a training, for the stages after it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional
 
+from sigrl.model.kept_features import KeptFeatures, join, keep
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.data.dataset import DataError
 from sigrl.training.loop.state import read_state, write_state
@@ -21,12 +23,13 @@ from sigrl.training.tasks.everyday.start import Start
 from sigrl.training.tasks.everyday.targets import Targets
 
 PARTS = "parts.safetensors"
-"""The trained parts in a run's directory."""
+"""File of the trained parts in a run's directory."""
+_BATCH = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A finished training; N photographs."""
+    """A finished training on N photographs."""
 
     config: EverydayConfig
     directory: Path
@@ -34,17 +37,18 @@ class Trained:
     """The frozen towers: the tower's early stages, ImageNet's classifier, the sentence encoder."""
     vocabulary: Vocabulary
     names: tuple[str, ...]
-    """Those that `everyday` was labelled with, the first of the known words."""
+    """The names that `everyday` was labelled with; they are the first of the known words."""
     photographs: tuple[Photograph, ...]
-    """As their data sets describe them, nothing hidden: also those that nothing was trained on."""
+    """As their data sets describe them, with hidden labels, including photographs that were not trained
+    on."""
     trained_on: npt.NDArray[np.bool_]
-    """[N]"""
+    """[N]."""
     features: FrozenFeatures
-    """Of the untouched tower, in the photographs' order."""
+    """The frozen tower's features, in the photographs' order."""
     targets: Targets
-    """What training was told: hidden words are not in it."""
+    """The targets of the training, without hidden words."""
     hidden: tuple[str, ...]
-    """Known words that nothing was told of."""
+    """Known words that were hidden from the training."""
     network: EverydayNetwork
     """In evaluation mode, with the averaged weights."""
     provenance: Mapping[str, Any]
@@ -52,8 +56,8 @@ class Trained:
 
 
 def dense_rows(trained: Trained, *roles: Role, sought: bool) -> npt.NDArray[np.int64]:
-    """Densely labelled photographs of some roles that can be read; `sought`: also those that were searched
-    for because of what they show."""
+    """The readable, densely labelled photographs of some roles; `sought`: including those that were searched
+    for because of their content."""
     rows = [
         number
         for number, one in enumerate(trained.photographs)
@@ -66,7 +70,7 @@ def dense_rows(trained: Trained, *roles: Role, sought: bool) -> npt.NDArray[np.i
 
 
 def known_labels(trained: Trained, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.int8]:
-    """What densely labelled photographs show of the known words, hidden ones too [n, K]: +1, -1, 0 for
+    """Labels [n, K] of densely labelled photographs for the known words, including hidden ones: +1, -1, 0 for
     unknown."""
     labels = np.zeros((len(rows), len(trained.targets.known_words)), np.int8)
     labels[:, : len(trained.names)] = dense_labels([trained.photographs[row] for row in rows], trained.names)
@@ -74,14 +78,14 @@ def known_labels(trained: Trained, rows: npt.NDArray[np.integer]) -> npt.NDArray
 
 
 def write_parts(path: Path, network: EverydayNetwork, content: Mapping[str, Any]) -> None:
-    """Puts the trained parts on disk: safetensors, with `content` as JSON in the header."""
+    """Writes the trained parts as safetensors, with `content` as JSON in the header."""
     write_state(path, network.state_dict(), content)
 
 
 def read_parts(path: Path, start: Start) -> tuple[EverydayNetwork, dict[str, Any]]:
-    """The network that `write_parts` wrote of a run that started from `start`, and the content beside it.
+    """The network that `write_parts` wrote in a run that started from `start`, and its content.
 
-    Raises DataError for another file, or for another tower's parts.
+    Raises DataError for any other file, or for another tower's parts.
     """
     tensors, content = read_state(path)
     try:
@@ -93,13 +97,13 @@ def read_parts(path: Path, start: Start) -> tuple[EverydayNetwork, dict[str, Any
         network = EverydayNetwork(LastBlocks(start.trunk, tuned_blocks), heads)
         network.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
-        raise DataError(f"{path} holds no parts of this tower ({error}): name a run of this task") from error
+        raise DataError(f"{path} has no parts of this tower ({error}): name a run of this task") from error
     return network.eval(), content
 
 
 @torch.inference_mode()
 def known_logits(trained: Trained, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-    """Logits [n, K] of the known words on some photographs, parents not yet filled in."""
+    """Logits [n, K] of the known words on some photographs; parents are not filled in."""
     return _logits(trained, rows, None)
 
 
@@ -115,9 +119,37 @@ def _logits(
     trained: Trained, rows: npt.NDArray[np.integer], embeddings: torch.Tensor | None
 ) -> npt.NDArray[np.float32]:
     parts = []
-    for part in np.split(rows, range(200, len(rows), 200)):
+    for part in np.split(rows, range(_BATCH, len(rows), _BATCH)):
         untouched = torch.from_numpy(trained.features.pooled[part].astype(np.float32))
         seen = trained.network(trained.features.maps(part), untouched)
         logits = seen.known if embeddings is None else trained.network.heads.word_logits(seen, embeddings)
         parts.append(logits.numpy())
     return np.concatenate(parts)
+
+
+@torch.inference_mode()
+def keep_photographs(
+    trained: Trained, rows: npt.NDArray[np.integer], words: npt.NDArray[np.integer]
+) -> KeptFeatures:
+    """The stored features of at least one photograph, as an engine stores them; `words` are the known words
+    with their own logit."""
+    weight, bias = trained.start.classifier
+    kept = []
+    for part in np.split(rows, range(_BATCH, len(rows), _BATCH)):
+        untouched = torch.from_numpy(trained.features.pooled[part].astype(np.float32))
+        seen = trained.network(trained.features.maps(part), untouched)
+        classes = untouched[:, : weight.shape[1]] @ weight.T + bias
+        logits = torch.cat([seen.known[:, words], classes], dim=1)
+        kept.append(keep(seen.embedding.numpy(), seen.tokens.numpy(), logits.numpy()))
+    return join(kept)
+
+
+@torch.inference_mode()
+def text_vectors(trained: Trained, texts: Sequence[str], description: str) -> npt.NDArray[np.float32]:
+    """Embeddings [N, E] of texts in the joint space, with unit norm; `description` is shown in the progress
+    bar."""
+    embeddings = trained.start.text_embeddings(texts, trained.config.cache, description)
+    vectors: npt.NDArray[np.float32] = functional.normalize(
+        trained.network.heads.text_map(embeddings), dim=-1
+    ).numpy()
+    return vectors

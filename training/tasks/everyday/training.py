@@ -1,4 +1,8 @@
-"""The training of the last blocks and the heads, taken up where it was left."""
+"""The resumable training of the last blocks and the heads.
+
+The loop of `training.loop` is not used: it counts epochs over one data set, while this training counts steps
+that each draw from two sets of cached features.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +29,7 @@ from sigrl.training.tasks.everyday.network import EverydayNetwork, Seen
 STATE = "state.safetensors"
 _WARM_UP = 50
 _LAST_RATE = 0.02
-"""The rate at the end, as a share of the highest."""
+"""The final rate as a share of the highest."""
 
 
 def train_network(
@@ -36,10 +40,10 @@ def train_network(
     directory: Path,
     identity: Mapping[str, Any],
 ) -> None:
-    """Trains `network`, or goes on where a run in `directory` was interrupted; it ends up with the moving
-    average of its weights.
+    """Trains `network`, or resumes an interrupted run in `directory`; at the end it has the moving average of
+    its weights.
 
-    `identity` is what makes this run this run, as JSON. Raises DataError where `directory` holds another.
+    `identity` identifies the run, as JSON. Raises DataError if `directory` has another run.
     """
     trainer = _Trainer(network, supervision, bridge, settings)
     done, written = 0, 0
@@ -47,7 +51,7 @@ def train_network(
         tensors, content = read_state(directory / STATE)
         if content["identity"] != identity:
             raise DataError(
-                f"{directory} holds a run with another configuration or other data: name a new directory"
+                f"{directory} has a run with another configuration or other data: name a new directory"
             )
         trainer.load(tensors)
         done, written = content["step"], content["log_bytes"]
@@ -78,13 +82,14 @@ class _Trainer:
         self._known_embeddings = supervision.known_embeddings
         known = supervision.targets.known[supervision.dense]
         self._guessed = torch.from_numpy((known != 0).any(axis=0))
-        """[K]: of words with dense labels, and of no others, the teacher has an opinion."""
+        """[K]: words with dense labels, which are the ones that the teacher has learned."""
         self._averages = AveragedWeights(network, settings.averaging)
         self._optimizer = torch.optim.AdamW(_groups(network, settings.rates))
         self._rate = half_cosine(_WARM_UP, settings.steps, _LAST_RATE)
 
     def step(self, batch: TrainingBatch, step: int) -> dict[str, float]:
-        """Makes the step, counted from 0; the losses by name. Raises DataError when they are no numbers."""
+        """Makes a step, counted from 0, and returns the losses by name. Raises DataError when the loss is not
+        finite."""
         for group in self._optimizer.param_groups:
             group["lr"] = group["highest_rate"] * self._rate(step)
         targets, counted = self._targets(batch, step)
@@ -104,8 +109,8 @@ class _Trainer:
 
     @torch.no_grad()
     def _targets(self, batch: TrainingBatch, step: int) -> tuple[Tensor, Tensor]:
-        """Targets [B, K] in 0..1 and where they count [B, K]: labels where they are known, guesses elsewhere
-        on photographs without dense labels."""
+        """Targets [B, K] in 0..1 and where they count [B, K]: labels where they are known, and pseudo-labels
+        elsewhere on photographs without dense labels."""
         settings = self._settings
         grown = min(1.0, step / (settings.own_share_from * settings.steps))
         own_share = settings.own_share * grown
@@ -151,7 +156,7 @@ class _Trainer:
         return losses
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a step changes."""
+        """All tensors that a step changes."""
         parts: dict[str, Mapping[str, Tensor]] = {
             "network": dict(self._network.named_parameters()),
             "average": self._averages.averages,
@@ -161,7 +166,7 @@ class _Trainer:
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Puts back what `tensors` gave."""
+        """Loads the result of `tensors`."""
 
         def of(part: str) -> dict[str, Tensor]:
             prefix = f"{part}/"
@@ -174,7 +179,7 @@ class _Trainer:
 
     @torch.no_grad()
     def take_averages(self) -> None:
-        """Puts the averaged weights in place of the last ones."""
+        """Replaces the last weights by the averaged ones."""
         for name, average in self._averages.averages.items():
             self._network.get_parameter(name).copy_(average)
         self._network.eval()

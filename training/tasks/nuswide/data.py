@@ -1,4 +1,4 @@
-"""The photographs of a run on NUS-WIDE, whatever it trains."""
+"""The photographs of a run on NUS-WIDE, shared by all its tasks."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -16,18 +16,19 @@ from sigrl.training.loop.task import LoopConfig
 
 
 class NusWideRun(Frozen):
-    """What every task on NUS-WIDE is told."""
+    """The configuration that all tasks on NUS-WIDE share."""
 
     start: Path
     """Bundle that training starts from."""
     root: Path
     """See `read_nuswide`."""
     bad_data: BadData = "stop"
-    """Photographs that are missing, unreadable or without labels: stop at the first, or skip and count."""
+    """For photographs that are missing, unreadable or without labels: stop at the first, or skip and count
+    them."""
     check: Literal["decode", "exists"] = "decode"
-    """What is looked at before training: every file read to its end, or only whether it is there."""
+    """The check before training: decode every file completely, or only see whether it exists."""
     held_out: float = Field(0.02, ge=0, lt=1)
-    """Share of the training photographs on which epochs are compared; 0: the last epoch is taken."""
+    """Share of the training photographs on which epochs are compared; 0: the last epoch is used."""
     loop: LoopConfig = LoopConfig()
 
 
@@ -36,19 +37,19 @@ class NusWide:
     """The photographs of a run."""
 
     train: LabelledPhotographs
-    """With the seen labels; each holds at least one positive."""
+    """With the seen labels; each photograph has at least one positive."""
     held_out: LabelledPhotographs
     """With the seen labels."""
     test: LabelledPhotographs
     """With all labels, the unseen ones last."""
     skipped: dict[str, int]
-    """Kind of problem -> how many photographs it concerned."""
+    """Kind of problem -> number of photographs."""
 
 
 def load_nuswide(config: NusWideRun) -> NusWide:
-    """Reads labels and looks at every photograph before anything is trained.
+    """Reads the labels and checks every photograph before training.
 
-    Raises DataError for the first that cannot be used, or where none is left.
+    Raises DataError for the first photograph that cannot be used, or if none is left.
     """
     skipped: Counter[str] = Counter()
 
@@ -69,7 +70,7 @@ def load_nuswide(config: NusWideRun) -> NusWide:
 
 
 def check_nuswide(config: NusWideRun) -> dict[str, DataReport]:
-    """What is wrong with the photographs of a run. Raises DataError for files that cannot be read at all."""
+    """The problems with the photographs of a run. Raises DataError for files that cannot be read at all."""
     reports = {}
     for split, labels in (("train", "seen"), ("test", "all")):
         problems: list[Problem] = []
@@ -79,7 +80,7 @@ def check_nuswide(config: NusWideRun) -> dict[str, DataReport]:
 
 
 def held_out_photographs(config: NusWideRun) -> LabelledPhotographs:
-    """The test photographs with all labels, as far as they can be used."""
+    """The usable test photographs with all labels."""
     problems: list[Problem] = []
     test = read_nuswide(config.root, "test", "all", problems.append)
     return without_bad_files(test, check(test, problems, decode=False), config.bad_data)

@@ -1,4 +1,4 @@
-"""Scores and measures of the open-vocabulary protocol, by as many processes as there are."""
+"""Scores and measures of the open-vocabulary protocol, computed by all processes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from sigrl.model.backbone import Backbone
 from sigrl.model.calibration import probabilities
 from sigrl.model.config import Preprocessing
 from sigrl.model.heads import MatchingHead
-from sigrl.training.backbones.scoring import map_photographs
+from sigrl.training.backbones.features import map_photographs
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.measures.evaluation import evaluate_scores
 from sigrl.training.measures.metrics import average_precision_of_known, f1_at
@@ -21,7 +21,7 @@ from sigrl.training.measures.report import Evaluation
 
 
 class Tagging(Protocol):
-    """A model that is scored: towers, and a head. A `TaggingModel` is one."""
+    """A model to score: towers and a head. A `TaggingModel` is one."""
 
     backbone: Backbone
     head: MatchingHead
@@ -34,13 +34,12 @@ def score_photographs(
     paths: Sequence[Path],
     preprocessing: Preprocessing,
     label_sets: Sequence[Tensor],
-    batch_size: int = 64,
     workers: int = 4,
 ) -> list[np.ndarray]:
     """Scores [N, C] of N photographs under each of several label sets [C, D], the same in every process.
 
-    In the published form a label's score depends on its label set: each is scored for itself, on one pass of
-    the image tower.
+    In the published form a label's score depends on its label set, so each set is scored separately, on one
+    pass of the image tower.
     """
     with accelerator.autocast():
         labels = [model.head.label_features(embeddings.to(accelerator.device)) for embeddings in label_sets]
@@ -49,13 +48,13 @@ def score_photographs(
         features = model.backbone.encode_images(pixel_values)
         return [model.head.score(features, label_features) for label_features in labels]
 
-    scores = map_photographs(score, accelerator, paths, preprocessing, "evaluate", batch_size, workers)
+    scores = map_photographs(score, accelerator, paths, preprocessing, "evaluate", workers)
     return [one.numpy() for one in scores]
 
 
 def measures(name: str, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """BiAM's, in percent: mean average precision, and F1, precision and recall at 3 and 5. `scores` and
-    `labels` [N, C], labels in {-1, 0, 1}."""
+    """BiAM's measures in percent: mean average precision, and F1, precision and recall at 3 and 5. `scores`
+    and `labels` are [N, C], labels in {-1, 0, 1}."""
     measured = {f"{name}/mAP": float(average_precision_of_known(scores, labels).mean())}
     for k in (3, 5):
         at = f1_at(scores, labels, k)
@@ -64,8 +63,8 @@ def measures(name: str, scores: np.ndarray, labels: np.ndarray) -> dict[str, flo
 
 
 def zero_shot_tests(test: LabelledPhotographs, seen: int) -> dict[str, LabelledPhotographs]:
-    """The test photographs with the unseen labels alone (ZSL) and with all (GZSL), of which the first `seen`
-    were trained."""
+    """The test photographs with only the unseen labels (ZSL) and with all labels (GZSL), of which the first
+    `seen` were trained."""
     return {"zsl": test.select_labels(test.label_names[seen:]), "gzsl": test}
 
 
@@ -75,8 +74,8 @@ def evaluate_tests(
     form: Literal["published", "context"],
     threshold: float,
 ) -> dict[str, Evaluation]:
-    """All other measures of the same `scores` [N, C], as `sigrl-train evaluate` takes them: with labels that
-    hold nowhere left out of means, and unknown entries out of everything."""
+    """The general measures of the same `scores` [N, C], as in `sigrl-train evaluate`: labels without a
+    positive are left out of means, and unknown pairs out of everything."""
     return {
         name: evaluate_scores(scores[name], probabilities(scores[name], form), threshold, photographs)
         for name, photographs in tests.items()

@@ -1,9 +1,8 @@
-"""MKT's second stage: the image side stays as it is, and the prompt's token vectors learn to rank the labels.
+"""MKT's second stage: the image side is frozen, and the prompt's token vectors learn to rank the labels.
 
-The learned vectors stand in for the template's tokens, with the marks of start and end, in the text of any
-label, so that labels never trained profit as well. Published is the same: it trains the rows of the token
-table, and keeps those of the labels' own words as they were. Epochs are compared as in
-`sigrl.training.tasks.nuswide.run`.
+The learned vectors replace the template's tokens, including the start and end tokens, in the text of any
+label, so that untrained labels benefit too. The published code is equivalent: it trains the rows of the token
+table and restores those of the labels' own words. Epochs are compared as in `training.tasks.nuswide.run`.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,7 +49,7 @@ class PromptTuningConfig(NusWideRun):
 
 
 class PromptedModel(nn.Module):
-    """Frozen towers and head with a learned prompt, and the texts of the labels that are trained."""
+    """Frozen towers and head with a learned prompt, and the texts of the trained labels."""
 
     token_ids: Tensor
 
@@ -64,23 +63,23 @@ class PromptedModel(nn.Module):
 
     @property
     def prompt(self) -> nn.Parameter:
-        """[tokens of the prompt, width of the text tower]"""
+        """[tokens of the prompt, width of the text tower]."""
         prompt: nn.Parameter = self.backbone.text.token_embedding.prompt
         return prompt
 
     def train(self, mode: bool = True) -> "PromptedModel":  # noqa: ARG002
-        """Stays in evaluation: what is frozen is not dropped out either."""
+        """Stays in evaluation mode, so that frozen parts have no dropout."""
         return super().train(False)
 
     def label_embeddings(self) -> Tensor:
-        """[C, D]. In training one block of texts at a time keeps its activations: for all texts of NUS-WIDE
-        in CLIP's tower these are over 10 GB."""
+        """Label embeddings [C, D]. In training only one block of texts at a time keeps its activations: those
+        of all NUS-WIDE texts in CLIP's tower would need over 10 GB."""
         blocks = even_slices(len(self.token_ids), TEXT_BATCH)
         encode, alone = self.backbone.encode_texts, len(blocks) == 1
         return torch.cat([run_block(encode, self.token_ids[block], alone=alone) for block in blocks])
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """[B, 3, S, S] -> scores [B, C]."""
+        """Pixel values [B, 3, S, S] -> scores [B, C]."""
         with torch.no_grad():
             features = self.backbone.encode_images(pixel_values)
         scores: Tensor = self.head.score(features, self.head.label_features(self.label_embeddings()))
@@ -88,9 +87,9 @@ class PromptedModel(nn.Module):
 
 
 def learn_prompt(start: Bundle) -> TaggingModel:
-    """The bundle's model with a learned prompt: the bundle's own, or one that is as yet the template.
+    """The bundle's model with a learned prompt: the bundle's own, or one initialised with the template.
 
-    Raises DataError for a bundle with several templates, and for a text tower that cannot learn one.
+    Raises DataError for a bundle with several templates, and for a text tower that cannot learn a prompt.
     """
     config = start.manifest.backbone
     if config.learned_prompt:
@@ -98,7 +97,7 @@ def learn_prompt(start: Bundle) -> TaggingModel:
     if len(config.prompts) > 1:
         raise DataError(
             f"the bundle {start.manifest.name!r} averages {len(config.prompts)} prompts, and prompt tuning "
-            "learns one: start from a bundle with one"
+            "learns only one: start from a bundle with a single prompt"
         )
     prompted = config.model_copy(update={"learned_prompt": True})
     try:
@@ -114,7 +113,7 @@ def learn_prompt(start: Bundle) -> TaggingModel:
 
 @dataclass
 class PromptTuningTask:
-    """See `sigrl.training.loop.task.Task`. Batches as in `OpenVocabularyTask`."""
+    """See `training.loop.task.Task`. Batches are as in `OpenVocabularyTask`."""
 
     module: PromptedModel
     schedule: Schedule
@@ -124,7 +123,7 @@ class PromptTuningTask:
     measure: str = "seen/mAP"
 
     def optimizer(self) -> AdamW:
-        """Over the prompt alone."""
+        """AdamW over the prompt alone."""
         self.module.requires_grad_(False)
         prompt = self.module.prompt.requires_grad_(True)
         return AdamW([prompt], weight_decay=self.weight_decay)
@@ -140,7 +139,8 @@ class PromptTuningTask:
 
 
 def fit_prompt(config: PromptTuningConfig, directory: Path) -> Outcome:
-    """As `sigrl.training.tasks.nuswide.run.fit_nuswide`. Raises DataError besides for a bundle that cannot be tuned."""
+    """As `training.tasks.nuswide.run.fit_nuswide`; also raises DataError for a bundle that cannot be
+    tuned."""
     accelerator = create_accelerator(config.loop)
     start = load_bundle(config.start)
     model = learn_prompt(start)

@@ -1,4 +1,4 @@
-"""What a run on NUS-WIDE is, how its epochs are compared, and what it leaves behind."""
+"""The identity of a run on NUS-WIDE, the measure that compares its epochs, and its results."""
 
 import hashlib
 from pathlib import Path
@@ -22,7 +22,7 @@ from sigrl.training.tasks.nuswide.evaluation import (
 
 
 def run_identity(config: NusWideRun, data: NusWide, start: Bundle) -> dict[str, Any]:
-    """For `train`: settings, start and photographs."""
+    """The identity for `train`: settings, start and photographs."""
     names = "\n".join([*(data.train.ids or ()), "", *(data.held_out.ids or ())])
     return {
         "task": config.model_dump(mode="json", exclude={"loop", "start", "root", "check", "bad_data"}),
@@ -39,8 +39,8 @@ def measure_held_out(
     data: NusWide,
     start: Bundle,
 ) -> dict[str, float]:
-    """`seen/mAP` and the like, of the photographs held out from training under the seen labels' embeddings
-    [C, D]; nothing where none are held out."""
+    """`seen/mAP` and similar measures of the photographs held out from training, under the seen labels'
+    embeddings [C, D]; empty if no photographs are held out."""
     if len(data.held_out) == 0:
         return {}
     preprocessing, workers = start.manifest.preprocessing, config.loop.workers
@@ -62,7 +62,7 @@ def finish(
 ) -> Outcome:
     """Tests the trained `model` and writes `results.json` and its bundle into `directory`.
 
-    `name` says what was trained; `label_embeddings` [C, D] are those of all labels, seen ones first.
+    `name` describes the training; `label_embeddings` [C, D] are those of all labels, seen ones first.
     """
     seen = len(data.train.label_names)
     preprocessing, workers = start.manifest.preprocessing, config.loop.workers

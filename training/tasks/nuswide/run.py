@@ -1,8 +1,8 @@
-"""Open vocabulary on NUS-WIDE: 925 labels are trained, 81 others tested, alone (ZSL) and among all (GZSL).
+"""Open vocabulary on NUS-WIDE: trains 925 labels and tests 81 others, alone (ZSL) and among all (GZSL).
 
-Knowingly different from the published code: epochs are compared on photographs held out from training, not on
-the test photographs, which are scored once, at the end; and the tower's own mean and deviation of pixels are
-used, not ImageNet's.
+Deliberate differences from the published code: epochs are compared on photographs held out from training, not
+on the test photographs, which are scored once at the end; and the tower's own mean and deviation of pixels
+are used, not ImageNet's.
 """
 
 from pathlib import Path
@@ -19,7 +19,6 @@ from sigrl.model.bundle import Bundle, load_bundle
 from sigrl.model.config import HeadConfig
 from sigrl.model.heads import SigRLHead, create_head
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.config import read_yaml
 from sigrl.training.data.photographs import AugmentedPhotographs
 from sigrl.training.loop.loop import create_accelerator, train
 from sigrl.training.loop.schedules import WarmUpCosine
@@ -34,10 +33,11 @@ class NusWideConfig(NusWideRun):
 
     task: Literal["open_vocabulary"] = "open_vocabulary"
     start: Path
-    """Bundle whose towers are trained on and teach, from `sigrl-train import --open-clip ViT-B-16/openai`."""
+    """Bundle with the towers to train, which also teach; from `sigrl-train import --open-clip
+    ViT-B-16/openai`."""
     head: HeadConfig = HeadConfig(form="published")
     dropout: float = Field(0.3, ge=0, lt=1)
-    """Of the label graph."""
+    """Dropout in the label graph."""
     learning_rate: float = Field(1e-4, gt=0)
     final_learning_rate: float = Field(1e-7, ge=0)
     warm_up_epochs: float = Field(2, ge=0)
@@ -47,13 +47,8 @@ class NusWideConfig(NusWideRun):
     weight_decay: float = Field(0.05, ge=0)
 
 
-def load_nuswide_config(path: Path) -> NusWideConfig:
-    """Reads a YAML file; raises as `load_config` does."""
-    return NusWideConfig.model_validate(read_yaml(path))
-
-
 def fit_nuswide(config: NusWideConfig, directory: Path) -> Outcome:
-    """Trains, or goes on where a run in `directory` was interrupted; then tests the best epoch, and writes
+    """Trains, or resumes an interrupted run in `directory`. Then tests the best epoch and writes
     `results.json` and a bundle into `directory`. `torchrun` may start several processes of it.
 
     Raises DataError for data or a directory that cannot be used, and BundleError for the start's bundle.

@@ -1,8 +1,8 @@
-"""The open-vocabulary task: rank the seen labels of a photograph, and stay near a frozen teacher.
+"""The open-vocabulary task: rank the seen labels of a photograph, and stay close to a frozen teacher.
 
-The published loop of SigRL and MKT: image tower and head learn by the ranking loss over the seen labels'
-embeddings, which stay as the text tower gives them; the distance of the image embedding from that of the
-tower as it was at the start is the second loss.
+This is the published loop of SigRL and MKT: image tower and head learn with the ranking loss over the seen
+labels' embeddings, which the frozen text tower computes. The second loss is the distance of the image
+embedding from that of the initial tower.
 """
 
 from collections.abc import Callable
@@ -25,26 +25,27 @@ from sigrl.training.losses.open_vocabulary import distillation_loss, ranking_los
 
 
 class OpenVocabularyModel(nn.Module):
-    """Image tower and head, with the labels that are trained."""
+    """Image tower and head, with the trained labels."""
 
     label_embeddings: Tensor
 
     def __init__(self, backbone: Backbone, head: MatchingHead, label_embeddings: Tensor) -> None:
-        """`label_embeddings` [C, D]: raw, from the text tower."""
+        """`label_embeddings` [C, D] are raw embeddings from the text tower."""
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.register_buffer("label_embeddings", label_embeddings, persistent=False)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, S, S] -> scores [B, C] and image embeddings [B, D]."""
+        """Pixel values [B, 3, S, S] -> scores [B, C] and image embeddings [B, D]."""
         features = self.backbone.encode_images(pixel_values)
         scores = self.head.score(features, self.head.label_features(self.label_embeddings))
         return scores, features.image_embeddings
 
 
 def count_blocks(backbone: Backbone) -> int:
-    """Transformer blocks of the image tower: open_clip's ViT, or timm's. Raises ValueError for another."""
+    """Number of transformer blocks in the image tower (open_clip's ViT or timm's). Raises ValueError for
+    other towers."""
     visual = backbone.visual
     for path in ("transformer.resblocks", "trunk.blocks"):
         try:
@@ -57,14 +58,14 @@ def count_blocks(backbone: Backbone) -> int:
 
 
 def frozen_teacher(backbone: Backbone) -> Backbone:
-    """A copy of the towers as they are now, which never changes."""
+    """A frozen copy of the towers in their current state."""
     return deepcopy(backbone).eval().requires_grad_(False)
 
 
 @dataclass
 class OpenVocabularyTask:
-    """See `sigrl.training.loop.task.Task`. Batches are pixel values [B, 3, S, S] and labels [B, C] in {-1, 0, 1}, of
-    photographs that have at least one positive."""
+    """See `training.loop.task.Task`. Batches are pixel values [B, 3, S, S] and labels [B, C] in {-1, 0, 1} of
+    photographs with at least one positive."""
 
     module: OpenVocabularyModel
     teacher: Backbone
@@ -81,7 +82,7 @@ class OpenVocabularyTask:
     measure: str = "seen/mAP"
 
     def optimizer(self) -> AdamW:
-        """AdamW over the layers that learn; their rates are the schedule's, times their layers' scale."""
+        """AdamW over the trained layers; their rates are the schedule's times their layers' scale."""
         self.teacher.to(self.module.label_embeddings.device)
         self.module.backbone.text.requires_grad_(False)
         blocks = count_blocks(self.module.backbone)
@@ -91,7 +92,7 @@ class OpenVocabularyTask:
         return AdamW(groups)
 
     def training_step(self, module: nn.Module, batch: tuple[Tensor, Tensor]) -> StepOutput:
-        """Ranking loss plus distillation loss, as published, with equal weights."""
+        """Ranking loss plus distillation loss with equal weights, as published."""
         pixel_values, labels = batch
         scores, image_embeddings = module(pixel_values)
         taught = self._teach(pixel_values).to(image_embeddings.dtype)
@@ -104,6 +105,6 @@ class OpenVocabularyTask:
 
     @torch.no_grad()
     def _teach(self, pixel_values: Tensor) -> Tensor:
-        # Other last bits would give a student that equals the teacher a gradient.
+        # Different last bits would give a student that equals the teacher a gradient.
         with without_fused_transformers():
             return self.teacher.encode_images(pixel_values).image_embeddings

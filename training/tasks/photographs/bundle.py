@@ -1,4 +1,4 @@
-"""One run on one's own photographs: its model, its inputs, and what the start says of them."""
+"""One run on your own photographs: its model, its inputs, and the scores of the starting checkpoint."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sigrl.model.bundle import Bundle
 from sigrl.model.vocabulary import Label
-from sigrl.training.backbones.scoring import map_photographs
+from sigrl.training.backbones.features import map_photographs
 from sigrl.training.data.common_names import common_names
 from sigrl.training.loop.schedules import WarmUpCosine
 from sigrl.training.loop.task import LoopConfig
@@ -19,8 +19,8 @@ from sigrl.training.tasks.photographs.config import PhotographsConfig
 from sigrl.training.tasks.photographs.data import OwnData
 from sigrl.training.tasks.photographs.inputs import FeatureViews, PixelViews, tower_features
 from sigrl.training.tasks.photographs.measures import (
+    assume_negatives,
     choose_loss,
-    judged,
     mean_average_precision,
     positive_weights,
 )
@@ -28,11 +28,11 @@ from sigrl.training.tasks.photographs.model import PhotographTagger, encode_labe
 from sigrl.training.tasks.photographs.task import PhotographsTask
 
 NAMES = 1024
-"""Names that the checkpoint is held to."""
+"""Number of names on which the checkpoint should keep its scores."""
 
 
 class PhotographsRun:
-    """See the module."""
+    """A run, ready to create its task."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class PhotographsRun:
         accelerator: Accelerator,
         directory: Path,
     ) -> None:
-        """Encodes the texts and, where the tower is frozen, passes all photographs through it."""
+        """Encodes the texts and, if the tower is frozen, passes all photographs through it."""
         self._config, self._data, self._start = config, data, start
         self._accelerator, self._directory = accelerator, directory
         labels = data.vocabulary.labels
@@ -55,17 +55,19 @@ class PhotographsRun:
 
     @property
     def loop(self) -> LoopConfig:
-        """Of a frozen tower the features are read from memory: other processes would only cost."""
+        """The loop's settings. With a frozen tower the features are read from memory, so no loader processes
+        are used."""
         if self._config.tower == "tuned":
             return self._config.loop
         return self._config.loop.model_copy(update={"workers": 0})
 
     def create_task(self) -> tuple[PhotographsTask, np.ndarray]:
-        """The task, ready for `train`, and the scores [N, C] of the validation photographs before it."""
+        """The task, ready for `train`, and the scores [N, C] of the validation photographs before
+        training."""
         config, train = self._config, self._data.train
         names = torch.arange(len(train.label_names), len(self.module.refined))
         before = self.score_validation()
-        labels = judged(self._data.validation).labels
+        labels = assume_negatives(self._data.validation).labels
         start_precision = mean_average_precision(before, labels)
 
         def compare(_: Accelerator) -> dict[str, float]:
@@ -96,7 +98,7 @@ class PhotographsRun:
         return self._score("validation", torch.arange(len(self._data.train.label_names)), "validate").numpy()
 
     def identity(self) -> dict[str, Any]:
-        """What makes this run this run; see `train`."""
+        """The identity of the run; see `train`."""
         config, digest = self._config, hashlib.sha256()
         for part in (self._data.train, self._data.validation):
             digest.update("\n".join(part.ids or ()).encode() + part.labels.tobytes())

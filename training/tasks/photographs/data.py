@@ -1,4 +1,4 @@
-"""The photographs of `task: photographs`: read, looked at, split."""
+"""Reads, checks and splits the photographs of `task: photographs`."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -21,20 +21,20 @@ class OwnData:
     """The photographs of a run."""
 
     train: LabelledPhotographs
-    """Every label holds on at least one of them."""
+    """Every label applies to at least one of them."""
     validation: LabelledPhotographs
     """With the same labels; epochs and the threshold are chosen on them."""
     vocabulary: Vocabulary
     """The labels in the same order, with their synonyms."""
     skipped: dict[str, int]
-    """Kind of problem -> how often it came up."""
+    """Kind of problem -> number of problems."""
 
 
 def load_own_data(config: PhotographsConfig) -> OwnData:
-    """Reads labels and looks at every photograph before anything is trained.
+    """Reads the labels and checks every photograph before training.
 
-    Raises DataError for the first thing that cannot be used, unless such things are skipped, and where
-    nothing is left to train or to compare epochs on.
+    Raises DataError for the first problem, unless problems are skipped, and if nothing is left to train on or
+    to compare epochs on.
     """
     skipped: Counter[str] = Counter()
     parts = _read(config)
@@ -49,7 +49,9 @@ def load_own_data(config: PhotographsConfig) -> OwnData:
         skipped["label without photographs"] = empty
     validation = validation.select_labels(trained.label_names)
     if not (validation.labels == 1).any():
-        raise DataError("no label holds on a photograph of the validation part: give it more photographs")
+        raise DataError(
+            "no label applies to any validation photograph: add photographs to the validation part"
+        )
     known = {label.name: label for label in config.vocabulary}
     labels = [known.get(name, name) for name in trained.label_names]
     vocabulary = Vocabulary.model_validate({"name": "own labels", "labels": labels})
@@ -57,7 +59,7 @@ def load_own_data(config: PhotographsConfig) -> OwnData:
 
 
 def check_photographs(config: PhotographsConfig) -> dict[str, DataReport]:
-    """What is wrong with the photographs of a run. Raises DataError for files that cannot be read at all."""
+    """The problems with the photographs of a run. Raises DataError for files that cannot be read at all."""
     parts = _read(config)
     return {
         name: check(photographs, problems, decode=config.check == "decode")
@@ -66,7 +68,7 @@ def check_photographs(config: PhotographsConfig) -> dict[str, DataReport]:
 
 
 def held_out_photographs(config: PhotographsConfig) -> LabelledPhotographs:
-    """The validation part, as far as it can be used."""
+    """The usable photographs of the validation part."""
     usable = {
         name: without_bad_files(photographs, check(photographs, problems, decode=False), config.bad_data)
         for name, (photographs, problems) in _read(config).items()
@@ -75,7 +77,7 @@ def held_out_photographs(config: PhotographsConfig) -> LabelledPhotographs:
 
 
 def _read(config: PhotographsConfig) -> dict[str, tuple[LabelledPhotographs, list[Problem]]]:
-    """Part -> photographs, and what was wrong with their labels."""
+    """Part -> photographs, and the problems with their labels."""
     vocabulary = Vocabulary(name="vocabulary", labels=config.vocabulary) if config.vocabulary else None
     parts = {}
     source = config.shards or (None if config.labels is None else str(config.labels))
@@ -90,7 +92,7 @@ def _read(config: PhotographsConfig) -> dict[str, tuple[LabelledPhotographs, lis
             config.complete,
             problems.append,
         )
-        # Both parts speak of the same labels.
+        # Both parts use the same labels.
         vocabulary = vocabulary or Vocabulary.from_names(photographs.label_names, "training labels")
         parts[name] = photographs, problems
     return parts
@@ -103,12 +105,13 @@ def read_source(
     complete: bool,
     on_problem: Callable[[Problem], None],
 ) -> LabelledPhotographs:
-    """Photographs in any form: a folder with a label file, a COCO file or None for its sub-folders' names as
-    `source`; or no folder, and the pattern of shards. Raises DataError as their readers do."""
+    """Photographs in any form: a folder, with a label file, a COCO file or None (for its sub-folders' names)
+    as `source`; or no folder, with the pattern of shards as `source`. Raises DataError as their readers
+    do."""
     if folder is None:
         return read_shards(expand_braces(source or ""), vocabulary, complete, on_problem)
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder: name the one that holds the photographs")
+        raise DataError(f"{folder} is not a folder: name the folder of the photographs")
     if source is None:
         rows = read_class_folders(folder)
     elif Path(source).suffix.lower() == ".json":
@@ -121,8 +124,8 @@ def read_source(
 
 
 def coco_rows(instances: Path, folder: Path) -> tuple[list[LabelledFile], tuple[str, ...]]:
-    """What a file in COCO's format says, photograph by photograph, and the names of its categories. Raises
-    DataError."""
+    """The labels of a file in COCO's format, photograph by photograph, and the names of its categories.
+    Raises DataError."""
     coco = read_coco_files(instances, folder)
     rows = [
         LabelledFile(
@@ -143,9 +146,9 @@ def _split(
         both = set(parts["train"].ids or ()) & set(parts["validation"].ids or ())
         if both:
             raise DataError(
-                f"{min(both)} is trained on and compared on ({len(both)} photographs are): take such out of "
-                "one of both"
+                f"{min(both)} is in both the training and the validation part ({len(both)} photographs are): "
+                "remove these from one of them"
             )
         return parts["train"], parts["validation"]
-    # Not by the run's seed: runs of several seeds are compared on the same photographs.
+    # Not by the run's seed, so that runs with different seeds are compared on the same photographs.
     return split_by_name(parts["train"], config.validation_share, seed=0)

@@ -1,5 +1,4 @@
-"""What the image tower is given, or has given already: photographs of `task: photographs` as training sees
-them."""
+"""The inputs of `task: photographs`: pixel values, or cached features of the image tower."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,14 +20,14 @@ from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.data.photographs import AugmentedPhotographs
 
 Item = tuple[Tensor, Tensor, int]
-"""What the tower is given or gave, labels [C] (int8), the photograph's row."""
+"""Pixel values or features, labels [C] (int8), and the photograph's row."""
 
 
 class FeatureViews(Dataset[Item]):
     """Tower features [1 + P, F] of a `Draw`: the photograph's own or those of its mirror image."""
 
     def __init__(self, features: np.ndarray, photographs: LabelledPhotographs) -> None:
-        """`features` [N, views, 1 + P, F]."""
+        """`features` are [N, views, 1 + P, F]."""
         self.features = features
         self._labels = torch.from_numpy(photographs.labels)
 
@@ -42,7 +41,7 @@ class FeatureViews(Dataset[Item]):
 
 
 class PixelViews(Dataset[Item]):
-    """Pixel values [3, S, S] of a `Draw`: augmented, or as they are served."""
+    """Pixel values [3, S, S] of a `Draw`: augmented, or as in the service."""
 
     def __init__(self, photographs: LabelledPhotographs, preprocessing: Preprocessing, augment: bool) -> None:
         self._augmented = AugmentedPhotographs(photographs, preprocessing) if augment else None
@@ -70,20 +69,20 @@ def tower_features(
     description: str,
 ) -> np.ndarray:
     """The tower's features before its projection, float16 [N, 1 or 2 views, 1 + P, F], in a file under
-    `cache`: computed once, by the main process, on its device."""
+    `cache`. The main process computes them once, on its device."""
     device = accelerator.device
     backbone.to(device)
     slow = device.type == "cpu" and choose_precision("auto", device) == "float32"
 
     def compute(pixel_values: Tensor) -> Tensor:
-        # image_features computes in bfloat16, which an older processor only imitates.
+        # image_features computes in bfloat16, which older processors only emulate.
         with torch.autocast("cpu", enabled=False) if slow else torch.autocast("cpu", torch.bfloat16):
             views = [pixel_values, pixel_values.flip(-1)] if mirrored else [pixel_values]
             outputs = [stacked(backbone.encode_images(view.to(device))) for view in views]
         return torch.stack(outputs, dim=1).cpu()
 
-    # image_features tells photographs apart by their names; here one name may lie in many folders, and the
-    # photograph behind it may have changed since.
+    # image_features distinguishes photographs by name only. Here the same name may occur in several folders,
+    # and the file may have changed since.
     folder = cache / _state_of(paths, mirrored)
     with accelerator.main_process_first(), without_projection(backbone):
         return image_features(paths, preprocessing, compute, backbone.visual, folder, description)

@@ -1,4 +1,4 @@
-"""How good a checkpoint is on one's own photographs, some of whose labels nobody may know."""
+"""Measures on your own photographs, whose labels may be partly unknown."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,9 @@ from sigrl.training.measures.metrics import average_precision_of_known, f1_thres
 from sigrl.training.tasks.photographs.config import PhotographLoss, PhotographsConfig
 
 
-def judged(photographs: LabelledPhotographs) -> LabelledPhotographs:
-    """For measuring. A label that is nowhere known not to hold is taken for absent where it is unknown: of
-    positives alone every order would be perfect."""
+def assume_negatives(photographs: LabelledPhotographs) -> LabelledPhotographs:
+    """The photographs for evaluation. A label without any known negative counts as absent where it is
+    unknown, because with positives alone every order would be perfect."""
     labels = photographs.labels.copy()
     assumed = ~(labels == -1).any(axis=0)
     labels[(labels == 0) & assumed] = -1
@@ -24,19 +24,20 @@ def judged(photographs: LabelledPhotographs) -> LabelledPhotographs:
 
 
 def mean_average_precision(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.int8]) -> float:
-    """In percent, over the labels that hold on at least one photograph; both [N, C]."""
-    holds = (labels == 1).any(axis=0)
-    return float(average_precision_of_known(scores, labels)[holds].mean())
+    """Mean average precision in percent, over the labels that apply to at least one photograph; both are [N,
+    C]."""
+    positive = (labels == 1).any(axis=0)
+    return float(average_precision_of_known(scores, labels)[positive].mean())
 
 
 def choose_threshold(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.int8]) -> float:
-    """The probability that decides best, for all labels alike; what is unknown does not count."""
+    """The probability that decides best, one for all labels; unknown labels do not count."""
     decisive = np.where(labels == 0, 0, probabilities(scores.astype(np.float32), "context"))
     return f1_threshold(decisive, labels == 1)[0]
 
 
 def choose_loss(config: PhotographsConfig, labels: npt.NDArray[np.int8]) -> PhotographLoss:
-    """See `PhotographsConfig.loss`."""
+    """The configured loss, or the default; see `PhotographsConfig.loss`."""
     if config.loss is not None:
         return config.loss
     return Iu() if (labels == -1).any(axis=0).all() else AnLs()

@@ -1,5 +1,5 @@
-"""What is trained on one's own photographs: the image tower's projection and the head's scales, or the whole
-image tower. Texts, graph and SVFR stay as the start has them: so few photographs would only spoil them."""
+"""The trained parts for your own photographs: the image tower's projection and the head's scales, or the
+whole image tower. Texts, graph and SVFR stay frozen, because so few photographs would only spoil them."""
 
 from collections.abc import Sequence
 from math import isqrt
@@ -18,26 +18,26 @@ from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.bundled.fit import sampled_context
 
 SAMPLED_CONTEXT = 8
-"""Context labels that SVFR runs over in a training step, for speed."""
+"""Number of context labels that SVFR uses in a training step, for speed."""
 _BATCH_SIZE = 32
 
 
 class PhotographTagger(nn.Module):
-    """A checkpoint with its labels and the names it is to remember, ready to be trained."""
+    """A checkpoint with its labels and the names that it should remember, ready to be trained."""
 
     refined: Tensor
     refined_context: Tensor | None
 
     def __init__(self, start: Bundle, labels: LabelFeatures, tower: str) -> None:
-        """`labels` hold [C + V, D] labels and names; of `start` the model is taken over, and changed.
+        """`labels` are [C + V, D]: labels, then names. The model of `start` is used and changed in place.
 
-        Raises DataError for a head in the published form: its scores are no logits.
+        Raises DataError for a head in the published form, whose scores are not logits.
         """
         super().__init__()
         if start.manifest.head.form != "context":
             raise DataError(
                 f"the head of {start.manifest.name} is in the published form, whose scores depend on the "
-                "label set: start from one in the context form, as of `sigrl-train import --open-clip`"
+                "label set: start from one in the context form, as `sigrl-train import --open-clip` makes"
             )
         self.backbone: Backbone = start.model.backbone
         self.head: MatchingHead = start.model.head
@@ -56,7 +56,7 @@ class PhotographTagger(nn.Module):
         else:
             side = isqrt(inputs.shape[1] - 1)
             features = project(self.backbone, inputs.float(), (side, (inputs.shape[1] - 1) // side))
-        # In the context form scores ask for refined labels only.
+        # In the context form, scores depend only on refined labels.
         refined = self.refined[columns]
         if not self.training:
             return self.head.score(features, LabelFeatures(refined, refined, self.refined_context))
@@ -64,8 +64,8 @@ class PhotographTagger(nn.Module):
             return self.head.score(features, LabelFeatures(refined, refined))
 
     def train(self, mode: bool = True) -> "PhotographTagger":
-        """As usual, but the batch norms keep the statistics of the start: a batch here is too small for
-        its own."""
+        """Sets the mode, except that batch norms keep their statistics: a batch here is too small for its
+        own."""
         super().train(mode)
         for module in self.backbone.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -73,17 +73,17 @@ class PhotographTagger(nn.Module):
         return self
 
     def projection(self) -> list[nn.Parameter]:
-        """Raises DataError where the tower has none and nothing else of it is trained."""
+        """The parameters of the projection. Raises DataError if the tower has none."""
         return projection_parameters(self.backbone)
 
     def scales(self) -> list[nn.Parameter]:
-        """Of the head: by what cosines become logits."""
+        """The head's scales and bias, which turn cosines into logits."""
         return [
             one for name, one in self.head.named_parameters() if name.startswith("log_") or name == "bias"
         ]
 
     def tuned(self) -> list[nn.Parameter]:
-        """What else of the image tower is trained."""
+        """The other trained parameters of the image tower."""
         if self.tower == "frozen":
             return []
         projection = {id(one) for one in self.projection()}
@@ -98,7 +98,7 @@ def encode_labels(start: Bundle, labels: Sequence[Label]) -> LabelFeatures:
             labels, lambda done: progress.update(bar, completed=done)
         )
         features = start.model.head.label_features(embeddings)
-    # Tensors of inference mode cannot take part in training.
+    # Tensors created in inference mode cannot take part in training.
     context = features.refined_context
     return LabelFeatures(
         features.label_embeddings.clone(),

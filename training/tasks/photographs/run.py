@@ -1,6 +1,6 @@
-"""`task: photographs`: a checkpoint fitted to one's own photographs, and still able to tag anything else.
+"""`task: photographs`: fits a checkpoint to your own photographs, without losing its other labels.
 
-With the tower frozen the photographs pass through it once, and a run takes minutes on a CPU.
+With a frozen tower, photographs pass through it once and a run takes minutes on a CPU.
 """
 
 from datetime import UTC, datetime
@@ -22,9 +22,9 @@ from sigrl.training.tasks.photographs.bundle import PhotographsRun
 from sigrl.training.tasks.photographs.config import PhotographsConfig
 from sigrl.training.tasks.photographs.data import OwnData, load_own_data
 from sigrl.training.tasks.photographs.measures import (
+    assume_negatives,
     choose_loss,
     choose_threshold,
-    judged,
     mean_average_precision,
 )
 from sigrl.training.tasks.photographs.model import PhotographTagger
@@ -33,8 +33,8 @@ VOCABULARY = "vocabulary.json"
 
 
 def fit_photographs(config: PhotographsConfig, directory: Path) -> Outcome:
-    """Trains, or goes on where a run in `directory` was interrupted; leaves there `bundle/`, which serves,
-    `vocabulary.json` and `results.json`. `torchrun` may start several processes of it.
+    """Trains, or resumes an interrupted run in `directory`. Writes `bundle/`, which can be served,
+    `vocabulary.json` and `results.json` there. `torchrun` may start several processes of it.
 
     Raises DataError for data, a start or a directory that cannot be used, and BundleError for the start's
     bundle.
@@ -45,15 +45,17 @@ def fit_photographs(config: PhotographsConfig, directory: Path) -> Outcome:
     run = PhotographsRun(config, data, start, accelerator, directory)
     task, before = run.create_task()
     progress = train(task, run.loop, directory, run.identity())
-    scores, judges = run.score_validation(), judged(data.validation)
-    threshold = choose_threshold(scores, judges.labels)
+    scores, validation = run.score_validation(), assume_negatives(data.validation)
+    threshold = choose_threshold(scores, validation.labels)
     measured = {
-        "start/mAP": mean_average_precision(before, judges.labels),
-        "validation/mAP": mean_average_precision(scores, judges.labels),
+        "start/mAP": mean_average_precision(before, validation.labels),
+        "validation/mAP": mean_average_precision(scores, validation.labels),
     }
     outcome = Outcome(measured, progress.best_epoch, directory / "bundle", data.skipped)
     if accelerator.is_main_process:
-        _write_results(directory, config, outcome, judges, threshold, {"start": before, "validation": scores})
+        _write_results(
+            directory, config, outcome, validation, threshold, {"start": before, "validation": scores}
+        )
         text = data.vocabulary.model_dump_json(indent=2, exclude_defaults=True)
         (directory / VOCABULARY).write_text(text + "\n", encoding="utf-8")
         if not (directory / "bundle").exists():
@@ -66,12 +68,12 @@ def _write_results(
     directory: Path,
     config: PhotographsConfig,
     outcome: Outcome,
-    judges: LabelledPhotographs,
+    validation: LabelledPhotographs,
     threshold: float,
     scores: dict[str, np.ndarray],
 ) -> None:
     evaluations = {
-        name: evaluate_scores(of, probabilities(of, "context"), threshold, judges)
+        name: evaluate_scores(of, probabilities(of, "context"), threshold, validation)
         for name, of in scores.items()
     }
     results = Results(
@@ -126,6 +128,6 @@ def _save(
 
 
 def _trained_head(head: HeadConfig) -> HeadConfig:
-    """What is left of a head after training on somebody's own photographs: of an evidence head its matching,
-    for what it knows of words and classes was not trained along."""
+    """The head's configuration after training. An evidence head keeps only its matching, because its
+    knowledge of words and classes was not trained."""
     return HeadConfig(kind="mkt", top_k=head.top_k) if head.kind == "evidence" else head

@@ -1,4 +1,4 @@
-"""`sigrl-train init`: a configuration for one's own photographs, with what was found in them filled in."""
+"""`sigrl-train init`: writes a configuration for your own photographs, filled in with what was found."""
 
 import json
 from pathlib import Path
@@ -14,16 +14,16 @@ from sigrl.training.tasks.photographs.measures import choose_loss
 
 
 def write_starter_config(photographs: Path, labels: Path | None, output: Path) -> str:
-    """Writes a commented YAML file for `task: photographs`, and returns what to tell the user.
+    """Writes a commented YAML file for `task: photographs`, and returns the message for the user.
 
     Args:
         photographs: a folder, or shards as `train-{000..012}.tar`.
         labels: `.csv`, `.jsonl`, or `.json` in COCO's format. None: the sub-folders' names are the labels.
 
-    Raises DataError where the data cannot be read, and for a file that is there already.
+    Raises DataError if the data cannot be read or the file already exists.
     """
     if output.exists():
-        raise DataError(f"{output} is there already: name another file, or remove it")
+        raise DataError(f"{output} already exists: name another file, or remove it")
     shards = photographs.suffix == ".tar"
     source = str(photographs) if shards else None if labels is None else str(labels)
     problems: list[Problem] = []
@@ -47,9 +47,9 @@ def write_starter_config(photographs: Path, labels: Path | None, output: Path) -
 def _content(photographs: Path, labels: Path | None, found: LabelledPhotographs) -> str:
     positives = (found.labels == 1).sum(axis=0)
     negatives = (found.labels == -1).sum(axis=0)
-    everything_said = photographs.suffix != ".tar" and (labels is None or labels.suffix.lower() == ".json")
-    # Nothing but positives: what is complete by its format has its negatives in what is not said.
-    complete = everything_said and not negatives.any()
+    is_complete_format = photographs.suffix != ".tar" and (labels is None or labels.suffix.lower() == ".json")
+    # In these formats, a label that is not given does not apply, unless there are explicit negatives.
+    complete = is_complete_format and not negatives.any()
     draft = PhotographsConfig(photographs=photographs, complete=complete)
     loss = "iu" if complete else choose_loss(draft, found.labels).kind
     batch = next((size for size in (32, 16, 8, 4, 2) if 0.7 * len(found) >= 2 * size), 1)
@@ -63,9 +63,9 @@ def _content(photographs: Path, labels: Path | None, found: LabelledPhotographs)
         else:
             source += "\n# labels: labels.csv  # none: the sub-folders' names are the labels"
     lines = [
-        f"  - {_text(name)}  # holds on {held}, does not on {len(found) - held if complete else not_held}"
-        + ("" if held else ": add photographs of it, or take it out")
-        for name, held, not_held in zip(
+        f"  - {_text(name)}  # applies to {count}, does not to {len(found) - count if complete else negative}"
+        + ("" if count else ": add photographs of it, or remove it")
+        for name, count, negative in zip(
             found.label_names, positives.tolist(), negatives.tolist(), strict=True
         )
     ]
@@ -75,48 +75,48 @@ task: photographs
 start: bundled  # checkpoint to start from; or a bundle's directory (`sigrl-train import --open-clip ...`)
 
 {source}
-complete: {str(complete).lower()}  # true: what is not said to hold does not hold; false: it is unknown
-# The labels to learn. Other words for one: {{name: sofa, synonyms: [couch, settee]}}.
+complete: {str(complete).lower()}  # true: a label that is not given does not apply; false: it is unknown
+# The labels to learn. To give one other words: {{name: sofa, synonyms: [couch, settee]}}.
 vocabulary:
 {chr(10).join(lines)}
 
 validation_share: 0.2  # share of the photographs to compare epochs on; they are not trained on
-# validation: more.csv  # in its place: a label file of the same folder (or shards) with other photographs
-bad_data: stop  # stop at the first bad file or label and name it; or skip them, and count
-check: decode  # before training read every file to its end; or exists: only see that it is there
+# validation: more.csv  # instead: a label file of the same folder (or shards) with other photographs
+bad_data: stop  # stop at the first bad file or label and name it; skip: leave them out and count them
+check: decode  # decode every file completely before training; exists: only check that it exists
 
-# Unknown labels: iu leaves them out (it needs known negatives), an_ls takes them for absent with a little
-# doubt, em keeps them undecided (entropy_weight: 0.1). Others: an, wan, epr, pr.
+# Unknown labels: iu leaves them out (it needs known negatives), an_ls assumes that they are absent with a
+# little doubt, em keeps them undecided (entropy_weight: 0.1). Others: an, wan, epr, pr.
 loss: {{kind: {loss}}}
-balance: none  # or inverse_frequency: the rarer a label, the more its positives weigh; its probabilities rise
-largest_weight: 10  # cap of that weight, in times
-remember: {draft.remember}  # weight of not forgetting other names; 0: your labels alone count; try 1 to 10
-tower: frozen  # minutes on a CPU; tuned: the whole image tower is trained, which takes a GPU
-augment: true  # mirrored too; where the tower is tuned, also cut and coloured at random
-learning_rate: {_number("learning_rate")}  # of projection and scales; lower where validation/mAP soon falls
-tower_learning_rate: {_number("tower_learning_rate")}  # of the image tower, where it is tuned
+balance: none  # inverse_frequency: positives of rare labels weigh more, which raises their probabilities
+largest_weight: 10  # maximum of that weight
+remember: {draft.remember}  # weight of not forgetting other names; 0: only your labels count; try 1 to 10
+tower: frozen  # trains in minutes on a CPU; tuned: the whole image tower is trained, which takes a GPU
+augment: true  # mirrors photographs; if the tower is tuned, also crops and changes colours at random
+learning_rate: {_number("learning_rate")}  # of projection and scales; lower it if validation/mAP soon falls
+tower_learning_rate: {_number("tower_learning_rate")}  # of the image tower, if it is tuned
 warm_up_epochs: 1  # epochs in which the learning rate rises
 loop:
   epochs: {draft.loop.epochs}  # passes over the photographs
-  batch_size: {batch}  # photographs of a step, over all processes
+  batch_size: {batch}  # photographs per step, over all processes
   patience: {draft.loop.patience}  # epochs without a better validation/mAP before it stops
-  precision: {"bfloat16" if gpu else "float32"}  # bfloat16 on a GPU: faster
-  averaging: {draft.loop.averaging}  # decay of the weights' moving average, which is what is kept
-  seed: 0  # another seed is another order of the photographs
+  precision: {"bfloat16" if gpu else "float32"}  # bfloat16 is faster on a GPU
+  averaging: {draft.loop.averaging}  # decay of the weights' moving average, which is what is saved
+  seed: 0  # another seed shuffles the photographs differently
   log_every: 10  # steps between two lines of metrics.jsonl
-  tensorboard: false  # true: curves for TensorBoard (pip install 'sigrl-tagger[tensorboard]')
+  tensorboard: false  # true: write curves for TensorBoard (pip install 'sigrl-tagger[tensorboard]')
 """
 
 
 def _number(key: str) -> str:
-    """As YAML reads it: 1.0e-4, for 1e-4 is a text there."""
+    """The number in YAML: 1.0e-4, because YAML reads 1e-4 as a string."""
     value = PhotographsConfig.model_fields[key].default
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
 
 def _text(text: str) -> str:
-    """A YAML scalar that is read back as this very text."""
+    """A YAML scalar that is read back as exactly this text."""
     try:
         plain = yaml.safe_load(f"- {text}  # comment") == [text]
     except yaml.YAMLError:

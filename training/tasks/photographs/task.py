@@ -1,4 +1,4 @@
-"""The task of one's own photographs, as the training loop sees it."""
+"""`task: photographs` as a task of the training loop."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from sigrl.training.tasks.photographs.inputs import Item
 from sigrl.training.tasks.photographs.model import PhotographTagger
 
 REMEMBERED = 256
-"""Names drawn for each step."""
+"""Number of names drawn for each step."""
 WEIGHT_DECAY = 0.01
 
 
 @dataclass
 class PhotographsTask:
-    """See `sigrl.training.loop.task.Task`."""
+    """See `training.loop.task.Task`."""
 
     module: PhotographTagger
     schedule: Schedule
@@ -32,16 +32,16 @@ class PhotographsTask:
     positive_weights: Tensor
     """[C]."""
     start_scores: Tensor
-    """[N, V]: what the start says of the names to remember."""
+    """[N, V]: the start's scores of the names to remember."""
     remember: float
-    """Weight of staying with it."""
+    """Weight of keeping these scores."""
     tower_scale: float
-    """Learning rate of the image tower, where it is tuned, by that of the rest."""
+    """Learning rate of a tuned image tower relative to that of the rest."""
     evaluation: Callable[[Accelerator], dict[str, float]]
     measure: str = "validation/mAP"
 
     def optimizer(self) -> AdamW:
-        """AdamW; the scales do not decay."""
+        """AdamW; the scales have no weight decay."""
         groups: list[dict[str, Any]] = [
             {"params": self.module.projection(), "weight_decay": WEIGHT_DECAY},
             {"params": self.module.scales(), "weight_decay": 0.0},
@@ -50,7 +50,7 @@ class PhotographsTask:
         return AdamW([group for group in groups if group["params"]])
 
     def training_step(self, module: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> StepOutput:
-        """The labels' loss, a sum over labels, and the squared distance from the start's logits of names."""
+        """The labels' loss, summed over labels, and the squared distance from the start's logits of names."""
         inputs, observed, rows = batch
         labels, names = observed.shape[1], self.start_scores.shape[1]
         drawn = torch.randint(names, (min(REMEMBERED, names),)) if names else torch.empty(0, dtype=torch.long)

@@ -1,1 +1,1 @@
-"""Training with a single positive label for each photograph, on VOC and COCO."""
+"""Training with a single positive label per photograph, on VOC and COCO."""

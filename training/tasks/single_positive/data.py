@@ -1,4 +1,4 @@
-"""The photographs of a single-positive run: official splits, published draws, and what is wrong with them."""
+"""The photographs of a single-positive run: official splits, published draws, and problems with the files."""
 
 import hashlib
 from collections import Counter
@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
+from sigrl.model.config import Preprocessing
+from sigrl.training.backbones.features import read_photograph
+from sigrl.training.data.batches import Draw
 from sigrl.training.data.check import DataReport, check, without_bad_files
 from sigrl.training.data.coco import read_coco
 from sigrl.training.data.dataset import LabelledPhotographs
@@ -21,19 +27,37 @@ from sigrl.training.data.voc import read_voc
 from sigrl.training.tasks.single_positive.config import CocoData, SinglePositiveConfig, VocData
 
 
+class FlippedPhotographs(Dataset[tuple[Tensor, int]]):
+    """Training photographs, uncropped and mirrored half of the time: pixel values [3, S, S] of a `Draw`,
+    and its row. The task keeps the labels, because what is known about them changes between epochs."""
+
+    def __init__(self, photographs: LabelledPhotographs, preprocessing: Preprocessing) -> None:
+        self._paths = photographs.image_paths
+        self._preprocessing = preprocessing
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
+        pixel_values = read_photograph(self._paths[draw.photograph], self._preprocessing)
+        if np.random.default_rng(draw.seed).random() < 0.5:
+            pixel_values = np.ascontiguousarray(pixel_values[:, :, ::-1])
+        return torch.from_numpy(pixel_values), draw.photograph
+
+
 @dataclass(frozen=True)
 class SinglePositiveData:
-    """What a run learns from, is compared on, and is tested on."""
+    """The photographs that a run is trained, validated and tested on."""
 
     splits: SinglePositive
     test: LabelledPhotographs
-    """The official validation split, the photographs with a positive label."""
+    """The photographs with a positive label in the official validation split."""
     skipped: dict[str, int]
-    """Kind of problem -> how many photographs it concerned."""
+    """Kind of problem -> number of photographs."""
 
     @property
     def fingerprint(self) -> str:
-        """Of the training and validation photographs and the observed labels."""
+        """A hash of the training and validation photographs and the observed labels."""
         digest = hashlib.sha256()
         for part in (self.splits.train, self.splits.validation):
             digest.update("\n".join(part.ids or ()).encode() + b"\n\n")
@@ -42,7 +66,7 @@ class SinglePositiveData:
 
 
 def read_splits(data: VocData | CocoData) -> tuple[SinglePositive, LabelledPhotographs]:
-    """Labels of all parts, as published, whether the photographs are there or not. Raises DataError."""
+    """Labels of all parts, as published, whether the files exist or not. Raises DataError."""
     if isinstance(data, VocData):
         return split_single_positive(read_voc(data.root, "train")), _test(read_voc(data.root, "val"))
     train, test = read_coco(data.root, data.train_split), read_coco(data.root, data.test_split)
@@ -53,8 +77,8 @@ def read_splits(data: VocData | CocoData) -> tuple[SinglePositive, LabelledPhoto
 
 
 def load_single_positive(config: SinglePositiveConfig) -> SinglePositiveData:
-    """Looks at every photograph before anything is trained. Those that are skipped change nothing in the
-    other photographs' parts and labels. Raises DataError for the first that cannot be used."""
+    """Checks every photograph before training. Skipped photographs do not change the parts and labels of the
+    others. Raises DataError for the first photograph that cannot be used."""
     splits, test = read_splits(config.data)
     skipped: Counter[str] = Counter()
 
@@ -74,14 +98,14 @@ def load_single_positive(config: SinglePositiveConfig) -> SinglePositiveData:
 
 
 def check_single_positive(config: SinglePositiveConfig) -> dict[str, DataReport]:
-    """What is wrong with each part, and its labels as far as they are known. Raises DataError for files that
-    cannot be read at all."""
+    """The problems with each part, and its known labels. Raises DataError for files that cannot be read at
+    all."""
     parts = _named(*read_splits(config.data))
     return {name: check(part, decode=config.check == "decode") for name, part in parts}
 
 
 def held_out_photographs(config: SinglePositiveConfig) -> LabelledPhotographs:
-    """The test photographs, as far as they can be used."""
+    """The usable test photographs."""
     _, test = read_splits(config.data)
     return without_bad_files(test, check(test, decode=False), config.bad_data)
 

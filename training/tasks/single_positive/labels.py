@@ -1,4 +1,4 @@
-"""What a single-positive run knows and guesses of its training photographs' labels."""
+"""The known labels and pseudo-labels of a single-positive run's training photographs."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from sigrl.training.losses.single_positive import Targets
 
 
 class TrainingLabels:
-    """Labels of N training photographs, from which the loss of a batch takes its rows."""
+    """Labels of N training photographs, from which each batch takes its rows."""
 
     def __init__(
         self,
@@ -22,9 +22,9 @@ class TrainingLabels:
         complete: Tensor,
         pseudo: Tensor | None = None,
     ) -> None:
-        """`observed` and `complete` [N, C] in {-1, 0, 1}; `pseudo` [N, C]: VLPL's.
+        """`observed` and `complete` [N, C] are in {-1, 0, 1}; `pseudo` [N, C] are VLPL's pseudo-labels.
 
-        Raises ValueError where asymmetric pseudo-labels would have no epoch left.
+        Raises ValueError if asymmetric pseudo-labels would have no epoch left.
         """
         self._options, self._epochs = options, epochs
         self._observed, self._full, self._pseudo = observed, (complete == 1).to(torch.int8), pseudo
@@ -35,13 +35,13 @@ class TrainingLabels:
             self._soft = torch.full(observed.shape, -1.0)
 
     def to(self, device: torch.device) -> None:
-        """Moves all of it."""
+        """Moves all tensors to `device`."""
         for name, one in list(vars(self).items()):
             if isinstance(one, Tensor):
                 setattr(self, name, one.to(device))
 
     def targets(self, rows: Tensor, epoch: int, estimated_logits: Tensor | None = None) -> Targets:
-        """Of the photographs `rows` [B], in an epoch counted from 0."""
+        """The targets of the photographs `rows` [B], in an epoch counted from 0."""
         return Targets(
             observed=self._observed[rows],
             full=self._full[rows],
@@ -52,33 +52,34 @@ class TrainingLabels:
         )
 
     def guesses_after(self, epoch: int) -> bool:
-        """Whether `guess` is due after an epoch, counted from 0: after the last of the warm-up and each that
-        follows, but the run's last, which nobody would learn from."""
+        """Whether `guess` is due after an epoch, counted from 0: after the last epoch of the warm-up and each
+        later one except the run's last, from which nothing would be learned."""
         options = self._options
         return isinstance(options, EmApl) and max(options.warmup_epochs, 1) <= epoch + 1 < self._epochs
 
     def guess(self, logits: Tensor) -> None:
-        """One step of asymmetric pseudo-labelling with the logits [N, C] of all photographs."""
-        assert self._soft is not None, "only `em_apl` has guesses"
+        """Makes one step of asymmetric pseudo-labelling with the logits [N, C] of all photographs."""
+        assert self._soft is not None, "only `em_apl` has soft pseudo-labels"
         logits = logits.to(self._observed.device)
         self._soft = asymmetric_pseudo_labels(logits, self._observed, self._soft, self._quotas)
 
     def state(self) -> dict[str, Tensor]:
-        """What `guess` changes."""
+        """The tensors that `guess` changes."""
         return {} if self._soft is None else {"soft": self._soft}
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes back what `state` gave."""
+        """Loads the result of `state`."""
         if self._soft is not None:
             self._soft = tensors["soft"].to(self._observed.device)
 
 
 class LabelEstimator(nn.Module):
-    """ROLE's: a logit for every label of every training photograph, learned beside the classifier."""
+    """ROLE's label estimator: a logit for every label of every training photograph, trained beside the
+    classifier."""
 
     def __init__(self, observed: Tensor) -> None:
-        """`observed` [N, C] in {-1, 0, 1}. As published, what is known starts at a probability of 0.995 or
-        0.005, all else at random between 0.4 and 0.6 (in logits)."""
+        """`observed` [N, C] is in {-1, 0, 1}. As published, known labels start at a probability of 0.995 or
+        0.005, the others at random between 0.4 and 0.6 (uniform in logits)."""
         super().__init__()
         logits = _logit(0.6) * (2 * torch.rand(observed.shape) - 1)
         logits[observed == 1], logits[observed == -1] = _logit(0.995), _logit(0.005)

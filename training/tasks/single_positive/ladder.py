@@ -1,7 +1,7 @@
-"""The ladder of single-positive losses: one linear classifier on frozen features, under each of them.
+"""The ladder of single-positive losses: one linear classifier on frozen features, trained with each loss.
 
-So the losses are compared with nothing else in play, in minutes on a CPU, as in ROLE's linear mode: 25 epochs
-of Adam, rate and epoch chosen on the validation photographs.
+This compares the losses alone, in minutes on a CPU, as in ROLE's linear mode: 25 epochs of Adam, with rate
+and epoch chosen on the validation photographs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,17 +41,17 @@ LOSSES: Mapping[str, SinglePositiveOptions] = {
     kind: TypeAdapter(SinglePositiveOptions).validate_python({"kind": kind, **options})
     for kind, options in _COCO.items()
 }
-"""With what was published for COCO; the last three know all labels, and are what the others aim at."""
+"""With the parameters published for COCO; the last three know all labels and are the reference."""
 REFERENCES = ("bce", "bce_ls", "iun")
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 EPOCHS = 25
 BATCH_SIZE = 64
-"""ROLE took the better of 8 and 16: four times the photographs, a quarter of the steps."""
+"""ROLE used the better of 8 and 16; this is four times the photographs and a quarter of the steps."""
 
 
 class Row(BaseModel):
-    """One loss. Precisions in percent, mean and deviation over the seeds, over the labels that hold on at
-    least one photograph of the split."""
+    """The results of one loss. Precisions are in percent, mean and deviation over the seeds, over the labels
+    that apply to at least one photograph of the split."""
 
     loss: str
     test: tuple[float, float]
@@ -59,9 +59,10 @@ class Row(BaseModel):
     learning_rate: float
     """The best on the validation photographs, with the first seed."""
     best_epochs: list[int]
-    """Of each seed, counted from 1."""
+    """The best epoch of each seed, counted from 1."""
     said_to_hold: float
-    """Labels of a test photograph by the sum of the probabilities, mean over photographs and seeds."""
+    """Expected number of labels per test photograph (the sum of the probabilities), averaged over photographs
+    and seeds."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class _Rung:
 
 
 def single_positive_ladder(config: TrainingConfig, cache: Path, seeds: Sequence[int]) -> list[Row]:
-    """All losses on the photographs of `config.data`, which lie with their published draw; `cache` as for
-    `sigrl-train pretrain`. Raises DataError."""
+    """All losses on the photographs of `config.data`, whose folder contains their published draw; `cache` as
+    for `sigrl-train pretrain`. Raises DataError."""
     return run_ladder(prepare_ladder(config, cache), seeds)
 
 
@@ -86,7 +87,7 @@ def run_ladder(
     losses: Mapping[str, SinglePositiveOptions] = LOSSES,
     epochs: int = EPOCHS,
 ) -> list[Row]:
-    """Every loss with its best rate. The rate is chosen with the first seed, the epoch with each."""
+    """Every loss with its best rate. The rate is chosen with the first seed, the epoch with each seed."""
     rows = []
     with progress_bar() as progress:
         total = len(losses) * (len(LEARNING_RATES) + len(seeds) - 1)
@@ -117,7 +118,7 @@ def run_ladder(
 def fit_rung(
     data: LadderData, loss: SinglePositiveOptions, learning_rate: float, seed: int, epochs: int = EPOCHS
 ) -> _Rung:
-    """Trains one linear classifier; the test photographs are scored at the best epoch alone."""
+    """Trains one linear classifier; the test photographs are scored only at the best epoch."""
     torch.manual_seed(seed)
     classifier = nn.Linear(data.train.shape[1], data.observed.shape[1])
     labels = TrainingLabels(loss, epochs, data.observed, data.complete, data.pseudo)
@@ -149,14 +150,14 @@ def fit_rung(
     return _Rung(best, mean_average_precision(logits, data.test_labels), best_epoch, said)
 
 
-def mean_average_precision(logits: Tensor, holds: np.ndarray) -> float:
-    """In percent, over the labels that hold somewhere."""
-    some = holds.any(axis=0)
-    return float(average_precision_of_thresholds(logits.numpy()[:, some], holds[:, some]).mean())
+def mean_average_precision(logits: Tensor, targets: np.ndarray) -> float:
+    """Mean average precision in percent, over the labels that apply somewhere."""
+    some = targets.any(axis=0)
+    return float(average_precision_of_thresholds(logits.numpy()[:, some], targets[:, some]).mean())
 
 
 def ladder_table(rows: Sequence[Row]) -> str:
-    """In Markdown."""
+    """The results as a Markdown table."""
     lines = [
         "| loss | test mAP | validation mAP | learning rate | best epochs | labels expected |",
         "|---|---:|---:|---:|---:|---:|",

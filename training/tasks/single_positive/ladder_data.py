@@ -1,7 +1,7 @@
-"""What the ladder of single-positive losses stands on: features, labels, and a CLIP's guesses at them.
+"""The data of the ladder of single-positive losses: features, labels, and a CLIP's pseudo-labels.
 
-The features are those of the ImageNet tower before any training of ours, for the bundled towers have seen all
-labels of these photographs.
+The features are those of the untrained ImageNet tower, because the bundled towers were trained on all labels
+of these photographs.
 """
 
 from collections.abc import Sequence
@@ -25,26 +25,28 @@ from sigrl.training.tasks.bundled.teachers import label_texts, make_bridge, sent
 
 @dataclass(frozen=True)
 class LadderData:
-    """What all rungs share. Features are as the tower's last activation gives them, 0 or above: with centred
-    ones the bias alone could learn how rare a label is, and its small steps take longer than 25 epochs."""
+    """The data that all rungs share. Features are the tower's last activations, 0 or above. With centred
+    features, only the bias could learn how rare a label is, and its small steps take longer than 25
+    epochs."""
 
     train: Tensor
     """[N, F]."""
     validation: Tensor
     test: Tensor
     observed: Tensor
-    """[N, C], one positive each."""
+    """[N, C], one positive per row."""
     complete: Tensor
-    """[N, C]: the training photographs' labels as they are, for the references."""
+    """[N, C]: the true labels of the training photographs, for the references."""
     pseudo: Tensor
-    """[N, C]: VLPL's, with the untrained bridge between ImageNet's classes and the labels as its CLIP."""
+    """[N, C]: VLPL's pseudo-labels, with the untrained bridge between ImageNet's classes and the labels as
+    the CLIP."""
     validation_labels: np.ndarray
     test_labels: np.ndarray
     """[n, C] bool."""
 
 
 def prepare_ladder(config: TrainingConfig, cache: Path) -> LadderData:
-    """Features of all photographs, once. Raises DataError."""
+    """Computes the features of all photographs once. Raises DataError."""
     torch.set_num_threads(config.threads)
     root, split = config.data.root, config.data.train_split
     annotations = root / "annotations"
@@ -81,7 +83,7 @@ def _bridge_labels(
     with torch.inference_mode():
         labels = sentence_embeddings(backbone, label_texts(backbone, names))
         images = make_bridge(backbone, classifier).embed(pooled)
-        # Uncentred, all photographs are near one label: many of ImageNet's classes are birds.
+        # Without centring, all photographs are close to one label, because many ImageNet classes are birds.
         images = images - images.mean(0)
         options = VlplOptions()
         similarity = label_similarity(images, labels, options.temperature)

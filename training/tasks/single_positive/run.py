@@ -1,9 +1,9 @@
-"""Single positive on VOC or COCO: one label a photograph is known, and all labels are to be found.
+"""Single positive on VOC or COCO: learns all labels from one known label per photograph.
 
-The protocol of ROLE, AckTheUnknown and VLPL, with their losses, their pseudo-labels, and their towers beside
-SigRL's. Knowingly different from the published code: the towers see pixels by their own mean and deviation,
-not by ImageNet's alone; pseudo-labels are made of photographs that are not mirrored; and the test photographs
-are scored once a seed, at the epoch that is best on the validation photographs.
+This is the protocol of ROLE, AckTheUnknown and VLPL, with their losses, pseudo-labels and towers, and with
+SigRL's. Deliberate differences from the published code: the towers' own mean and deviation of pixels are used
+rather than always ImageNet's; pseudo-labels are made from unmirrored photographs; and the test photographs
+are scored once per seed, at the best epoch on the validation photographs.
 """
 
 import hashlib
@@ -21,10 +21,8 @@ from torch import Tensor, nn
 
 from sigrl.model.bundle import Bundle, load_bundle
 from sigrl.model.calibration import probabilities
-from sigrl.training.backbones.features import read_photograph
-from sigrl.training.backbones.scoring import map_photographs
+from sigrl.training.backbones.features import map_photographs, read_photograph
 from sigrl.training.data.dataset import LabelledPhotographs
-from sigrl.training.data.flipped import FlippedPhotographs
 from sigrl.training.loop.log import METRICS
 from sigrl.training.loop.loop import Progress, create_accelerator, train
 from sigrl.training.loop.schedules import ConstantRate
@@ -33,7 +31,11 @@ from sigrl.training.measures.evaluation import evaluate_scores
 from sigrl.training.measures.metrics import average_precision_of_thresholds, f1_threshold
 from sigrl.training.measures.results import RESULTS, Outcome, Results, read_results, write_results
 from sigrl.training.tasks.single_positive.config import SinglePositiveConfig
-from sigrl.training.tasks.single_positive.data import SinglePositiveData, load_single_positive
+from sigrl.training.tasks.single_positive.data import (
+    FlippedPhotographs,
+    SinglePositiveData,
+    load_single_positive,
+)
 from sigrl.training.tasks.single_positive.labels import LabelEstimator, TrainingLabels
 from sigrl.training.tasks.single_positive.saving import save
 from sigrl.training.tasks.single_positive.task import SinglePositiveModel, SinglePositiveTask, start_scale
@@ -45,14 +47,13 @@ from sigrl.training.tasks.single_positive.towers import (
 )
 
 _SCALED_BY = 64
-"""Photographs that say where a learned scale starts."""
+"""Number of photographs from which a learned scale is initialised."""
 
 
 def fit_single_positive(config: SinglePositiveConfig, directory: Path) -> Outcome:
-    """Trains each seed in `directory/seed-N`, or goes on where a run was interrupted; then writes mean and
-    deviation into `directory/results.json`, beside what was measured of the first seed, and that one's
-    `bundle` (heads that match labels) or `model.safetensors` (classifiers). `torchrun` may start several
-    processes of it.
+    """Trains each seed in `directory/seed-N`, or resumes an interrupted run. Then writes mean and deviation
+    to `directory/results.json`, with the first seed's measurements, and the first seed's `bundle` (heads that
+    match labels) or `model.safetensors` (classifiers). `torchrun` may start several processes of it.
 
     Raises DataError for data, weights or a directory that cannot be used, and BundleError.
     """
@@ -65,14 +66,14 @@ def fit_single_positive(config: SinglePositiveConfig, directory: Path) -> Outcom
     if accelerator.is_main_process:
         shown = results[0].model_copy(update={"measured": measured, "skipped": data.skipped})
         write_results(directory, shown)
-        # The page of a run shows its curves: those of the seed whose weights are kept.
+        # The report page shows the curves of the seed whose weights are kept.
         copyfile(directory / f"seed-{config.seeds[0]}" / METRICS, directory / METRICS)
     accelerator.wait_for_everyone()
     return Outcome(measured, results[0].best_epoch, bundle if bundle.exists() else None, data.skipped)
 
 
 class _Run:
-    """What the seeds of a run share."""
+    """The state that the seeds of a run share."""
 
     def __init__(
         self,
@@ -93,7 +94,7 @@ class _Run:
             )
 
     def fit(self, seed: int) -> Results:
-        """Trains one seed and scores the test photographs, unless that was done before."""
+        """Trains one seed and scores the test photographs, unless both were done before."""
         directory = self.directory / f"seed-{seed}"
         loop = self.config.loop.model_copy(update={"seed": seed})
         set_seed(seed)
@@ -109,15 +110,15 @@ class _Run:
 
     def _test(self, classifier: nn.Module, progress: Progress, keep: bool) -> Results:
         validation, test = self.data.splits.validation, self.data.test
-        # Affine changes, as a learned scale is, leave the published form's probabilities alone.
+        # Affine changes such as a learned scale do not affect the published form's probabilities.
         form = classifier.head.config.form if isinstance(classifier, MatchingClassifier) else "context"
 
         def predict(photographs: LabelledPhotographs) -> tuple[np.ndarray, np.ndarray]:
             logits = _predict(classifier, photographs, self.accelerator, self.config.loop.workers).numpy()
             return logits, probabilities(logits, form)
 
-        holds = (validation.labels == 1).astype(np.float32)
-        threshold, _ = f1_threshold(predict(validation)[1], holds)
+        targets = (validation.labels == 1).astype(np.float32)
+        threshold, _ = f1_threshold(predict(validation)[1], targets)
         scores, likely = predict(test)
         precisions = average_precision_of_thresholds(scores, test.labels == 1)
         measured = {"test/mAP": float(precisions.mean()), "val/mAP": float(progress.best or 0)}
@@ -133,7 +134,7 @@ class _Run:
         )
 
     def _identity(self) -> Mapping[str, Any]:
-        # Where files lie is no part of what they are.
+        # File locations are not part of the identity.
         paths = {"data": {"root", "draw"}, "pseudo_labels": {"teacher"}, "tower": {"weights"}}
         settings = {"loop": True, "start": True, "seeds": True, "check": True, "bad_data": True}
         weights = self.config.tower.weights if self.config.tower.kind == "timm" else None
@@ -149,12 +150,12 @@ class _Run:
 def create_task(
     config: SinglePositiveConfig, data: SinglePositiveData, start: Bundle | None, pseudo: Tensor | None
 ) -> SinglePositiveTask:
-    """The task, ready for `train`; `start` for `tower: clip`, `pseudo` [N, C] for the losses of VLPL. What is
-    new is drawn from torch's generator."""
+    """The task, ready for `train`. `start` is required for `tower: clip`, and `pseudo` [N, C] for VLPL's
+    losses. New parameters are drawn from torch's generator."""
     train_photographs, validation = data.splits.train, data.splits.validation
     workers = config.loop.workers
     if config.tower.kind == "clip":
-        assert start is not None, "the towers of a bundle"
+        assert start is not None, "`tower: clip` starts from a bundle"
         classifier: nn.Module = create_clip_classifier(config.tower, start, train_photographs.label_names)
     else:
         classifier = create_timm_classifier(config.tower, len(train_photographs.label_names))
@@ -204,7 +205,7 @@ def _sha256(file: Path) -> str:
 
 
 def _summary(seeds: Sequence[int], results: Sequence[Results]) -> dict[str, float]:
-    """Mean and deviation over seeds, and each seed's own."""
+    """Mean and deviation over the seeds, and the value of each seed."""
     test = [one.measured["test/mAP"] for one in results]
     measured = {"test/mAP": mean(test), "test/mAP deviation": stdev(test) if len(test) > 1 else 0.0}
     for seed, one in zip(seeds, results, strict=True):

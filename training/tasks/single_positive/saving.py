@@ -1,4 +1,4 @@
-"""What a single-positive run leaves for later: a bundle that can serve, or the classifier's tensors."""
+"""Saves the result of a single-positive run: a bundle that can be served, or the classifier's tensors."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,10 +24,10 @@ def save(
     threshold: float,
     measured: Mapping[str, float],
 ) -> None:
-    """Writes `directory/bundle`, or `directory/model.safetensors` of a classifier that knows its labels by
-    number; what is there stays. `threshold`: a probability that decides best."""
+    """Writes `directory/bundle`, or `directory/model.safetensors` for a classifier that knows its labels by
+    number. An existing bundle is kept. `threshold` is the probability that decides best."""
     if isinstance(trained, MatchingClassifier):
-        assert start is not None, "a head that matches labels comes with a bundle"
+        assert start is not None, "a head that matches labels starts from a bundle"
         if not (directory / "bundle").exists():
             _save_bundle(directory / "bundle", config, start, trained, threshold, measured)
         return
@@ -51,14 +51,14 @@ def _save_bundle(
     threshold: float,
     measured: Mapping[str, float],
 ) -> None:
-    # A learned scale stays behind: it changes neither the order nor the service's own way from scores of the
-    # published form to probabilities.
+    # The learned scale is not saved: it changes neither the order of scores nor the service's conversion from
+    # scores of the published form to probabilities.
     manifest, head = start.manifest, trained.head
     model = TaggingModel(trained.backbone.config, head.config, start.tokenizer)
     model.backbone.load_state_dict(trained.backbone.state_dict())
     model.head.load_state_dict(head.state_dict())
     provenance: dict[str, Any] = {
-        "data": f"{config.data.root.name}, one positive label a photograph",
+        "data": f"{config.data.root.name}, one positive label per photograph",
         "start": {"checkpoint": start.checkpoint_id, "name": manifest.name, **manifest.provenance},
         "configuration": config.model_dump(mode="json"),
         "metrics": dict(measured),

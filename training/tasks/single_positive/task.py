@@ -1,4 +1,4 @@
-"""The single-positive task: a classifier learns from one observed label a photograph, by any loss."""
+"""The single-positive task: trains a classifier with any loss from one observed label per photograph."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from sigrl.training.tasks.single_positive.towers import Classifier
 
 
 class SinglePositiveModel(nn.Module):
-    """What is trained: the classifier, and ROLE's label estimator beside it."""
+    """The trained module: the classifier, and ROLE's label estimator beside it."""
 
     def __init__(self, classifier: nn.Module, estimator: LabelEstimator | None = None) -> None:
         """`classifier` is a `Classifier`."""
@@ -35,7 +35,7 @@ class SinglePositiveModel(nn.Module):
 
 @dataclass
 class SinglePositiveTask:
-    """See `sigrl.training.loop.task.Task` and `EpochTask`. Batches are pixel values [B, 3, S, S] and rows [B]."""
+    """See `training.loop.task.Task` and `EpochTask`. Batches are pixel values [B, 3, S, S] and rows [B]."""
 
     module: SinglePositiveModel
     labels: TrainingLabels
@@ -45,14 +45,14 @@ class SinglePositiveTask:
     estimator_learning_rate: float
     train_data: Dataset[Any]
     evaluation: Callable[[nn.Module, Accelerator], dict[str, float]]
-    """Of the classifier, on the validation photographs."""
+    """Measures the classifier on the validation photographs."""
     score_training: Callable[[nn.Module, Accelerator], Tensor]
     """Logits [N, C] of the classifier on all training photographs, unmirrored."""
     measure: str = "val/mAP"
     epoch: int = 0
 
     def optimizer(self) -> Adam:
-        """Adam as published, with the rates of tower, head and estimator."""
+        """Adam as published, with separate rates for tower, head and estimator."""
         model, rate = self.module, self.schedule.rate
         classifier: Classifier = model.classifier  # type: ignore[assignment]
         new = list(classifier.new_parameters())
@@ -69,7 +69,7 @@ class SinglePositiveTask:
         return Adam([group for group in groups if group["params"]], lr=rate)
 
     def training_step(self, module: nn.Module, batch: tuple[Tensor, Tensor]) -> StepOutput:
-        """The loss alone; its regulariser beside it, where it has one."""
+        """The loss, and its regulariser as a part to log."""
         pixel_values, rows = batch
         logits, estimated = module(pixel_values, rows)
         parts = single_positive_loss(self.loss, logits, self.labels.targets(rows, self.epoch, estimated))
@@ -80,16 +80,16 @@ class SinglePositiveTask:
         return self.evaluation(self.module.classifier, accelerator)
 
     def open_epoch(self, epoch: int) -> None:
-        """Some losses warm up."""
+        """Stores the epoch for losses with a warm-up."""
         self.epoch = epoch
 
     def close_epoch(self, epoch: int, accelerator: Accelerator) -> None:
-        """AckTheUnknown's pseudo-labels, with what the classifier says now."""
+        """Makes AckTheUnknown's pseudo-labels from the classifier's current logits."""
         if self.labels.guesses_after(epoch):
             self.labels.guess(self.score_training(self.module.classifier, accelerator))
 
     def state(self) -> Mapping[str, Tensor]:
-        """The pseudo-labels."""
+        """The soft pseudo-labels."""
         return self.labels.state()
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
@@ -99,7 +99,7 @@ class SinglePositiveTask:
 
 @torch.no_grad()
 def start_scale(classifier: nn.Module, photographs: Sequence[np.ndarray]) -> None:
-    """Sets a learned scale, where there is one, by what the head says of some photographs [3, S, S]."""
+    """Initialises a learned scale, if there is one, from the head's scores of some photographs [3, S, S]."""
     scale = getattr(classifier, "scale", None)
     if scale is not None:
         classifier.eval()

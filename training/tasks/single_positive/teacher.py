@@ -1,4 +1,4 @@
-"""VLPL's pseudo-labels: what a CLIP says of the training photographs, made once and kept beside the run."""
+"""VLPL's pseudo-labels: made by a CLIP once for all training photographs, and stored with the run."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from sigrl.model.bundle import Bundle
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.backbones.scoring import map_photographs
+from sigrl.training.backbones.features import map_photographs
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.loop.state import read_state, write_state
 from sigrl.training.losses.pseudo_labels import VlplOptions, label_similarity, vlpl_pseudo_labels
@@ -27,9 +27,9 @@ def make_pseudo_labels(
     accelerator: Accelerator,
     workers: int,
 ) -> Tensor:
-    """Pseudo-labels [N, C] (int8) in {-1, 0, 1} from the towers alone, whatever head the bundle has; as they
-    are prepared for the service. The published code makes them anew in each step, for mirrored photographs
-    too."""
+    """Pseudo-labels [N, C] (int8) in {-1, 0, 1} from the towers alone, whatever head the bundle has, with the
+    service's preprocessing. The published code makes them again in each step, also from mirrored
+    photographs."""
     backbone = teacher.model.backbone.to(accelerator.device)
 
     def embed(pixel_values: Tensor) -> Sequence[Tensor]:
@@ -53,7 +53,7 @@ def load_pseudo_labels(
     accelerator: Accelerator,
     workers: int,
 ) -> Tensor:
-    """`make_pseudo_labels`, or what it made for a run in `directory` before."""
+    """The pseudo-labels of `make_pseudo_labels`, or the stored ones of an earlier run in `directory`."""
     names = "\n".join([*photographs.label_names, "", *(photographs.ids or ())])
     content = {
         "teacher": teacher.checkpoint_id,

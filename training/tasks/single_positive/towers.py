@@ -1,4 +1,4 @@
-"""Classifiers of single-positive runs: a CLIP's towers with a head, or a classifier of timm's."""
+"""Classifiers of single-positive runs: a CLIP's towers with a head, or a timm classifier."""
 
 import sigrl.model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
 
@@ -25,19 +25,19 @@ from sigrl.training.tasks.single_positive.config import ClipTower, LinearHead, T
 
 
 class Classifier(Protocol):
-    """What a run needs of a classifier, beside being a module: pixel values [B, 3, S, S] -> logits [B, C]."""
+    """The protocol of a classifier, which is also a module: pixel values [B, 3, S, S] -> logits [B, C]."""
 
     preprocessing: Preprocessing
 
     def __call__(self, pixel_values: Tensor) -> Tensor: ...
 
     def new_parameters(self) -> Iterator[nn.Parameter]:
-        """Those that start at random; the others come with ImageNet or CLIP in them."""
+        """The parameters that start at random; the others start from ImageNet or CLIP weights."""
         ...
 
 
 class LearnedScale(nn.Module):
-    """Scores that are no logits, scaled and shifted by learned numbers."""
+    """A learned scale and bias that turn scores into logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,20 +45,20 @@ class LearnedScale(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, scores: Tensor) -> Tensor:
-        """[B, C] -> logits [B, C]."""
+        """Scores [B, C] -> logits [B, C]."""
         return self.log_scale.exp() * scores + self.bias
 
     @torch.no_grad()
     def start_at(self, scores: Tensor) -> None:
-        """Makes the logits of `scores` [n, C] vary by 1 around a probability of one label in C, so that a
-        run starts where the sigmoid has a slope, whatever the tower."""
+        """Gives the logits of `scores` [n, C] a deviation of 1 around the probability of one label in C, so
+        that training starts where the sigmoid has a slope, whatever the tower."""
         deviation = scores.std().clamp(min=1e-6)
         self.log_scale.copy_(-deviation.log())
         self.bias.copy_(-math.log(max(scores.shape[1] - 1, 1)) - scores.mean() / deviation)
 
 
 class MatchingClassifier(nn.Module):
-    """Image tower and a head that matches label embeddings; in the published form with a learned scale."""
+    """Image tower and a head that matches label embeddings, with a learned scale in the published form."""
 
     label_embeddings: Tensor
 
@@ -70,14 +70,14 @@ class MatchingClassifier(nn.Module):
         label_embeddings: Tensor,
         scale: LearnedScale | None,
     ) -> None:
-        """`label_embeddings` [C, D]: raw, from the text tower, which stays as it is."""
+        """`label_embeddings` [C, D] are raw embeddings from the text tower, which is frozen."""
         super().__init__()
         self.backbone, self.head, self.scale = backbone, head, scale
         self.preprocessing = preprocessing
         self.register_buffer("label_embeddings", label_embeddings, persistent=False)
 
     def scores(self, pixel_values: Tensor) -> Tensor:
-        """What the head says [B, C], before the learned scale."""
+        """The head's scores [B, C], before the learned scale."""
         features = self.backbone.encode_images(pixel_values)
         return self.head.score(features, self.head.label_features(self.label_embeddings))
 
@@ -107,7 +107,7 @@ class LinearClassifier(nn.Module):
 
 
 class TimmClassifier(nn.Module):
-    """A model of timm's with a classifier of its own for C labels."""
+    """A timm model with a new classifier for C labels."""
 
     def __init__(self, trunk: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
@@ -123,10 +123,10 @@ class TimmClassifier(nn.Module):
 def create_clip_classifier(
     tower: ClipTower, start: Bundle, label_names: Sequence[str]
 ) -> MatchingClassifier | LinearClassifier:
-    """The towers of `start` with a new head for `label_names`. Raises DataError for an image size that they
-    cannot be brought to."""
+    """The towers of `start` with a new head for `label_names`. Raises DataError for an unsupported image
+    size."""
     config = start.manifest.backbone
-    # Whole photographs, as published: a cut at the centre loses what is labelled at the edge.
+    # Whole photographs, as published: a crop at the centre would lose labelled objects at the edge.
     preprocessing = start.manifest.preprocessing.model_copy(update={"resize": "squash"})
     backbone = deepcopy(start.model.backbone)
     if tower.image_size not in (None, preprocessing.image_size):
@@ -149,15 +149,15 @@ def create_clip_classifier(
 
 
 def create_timm_classifier(tower: TimmTower, labels: int) -> TimmClassifier:
-    """timm's model with ImageNet weights and a new classifier. Raises WeightsError where there are none, or
-    another model's."""
+    """A timm model with ImageNet weights and a new classifier. Raises WeightsError if there are no weights,
+    or if they belong to another model."""
     try:
         trunk = timm.create_model(tower.name, pretrained=tower.weights is None, num_classes=labels)
-    except Exception as error:  # of timm, of the hub, of the network: no narrower base
+    except Exception as error:  # timm, the hub and the network raise different errors with no narrower base
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise WeightsError(
-            f"timm cannot make {tower.name} ({reason}): correct `tower.name`, or fetch its weights elsewhere "
-            "and name the file by `tower.weights`"
+            f"timm cannot create {tower.name} ({reason}): correct `tower.name`, or download its weights on "
+            "another machine and set `tower.weights` to the file"
         ) from error
     if tower.weights is not None:
         _load(trunk, tower)
@@ -179,7 +179,7 @@ def _load(trunk: nn.Module, tower: TimmTower) -> None:
     expected = own.keys() - {name for name, one in trunk.named_parameters() if id(one) in new}
     given = read_tensors(tower.weights)
     fitting = {name: given[name] for name in expected if name in given and given[name].shape == own[name]}
-    # Older files lack batch norms' counters, which nothing reads.
+    # Older files lack the batch norms' counters, which nothing reads.
     absent = [name for name in expected - fitting.keys() if not name.endswith("num_batches_tracked")]
     if absent:
         raise WeightsError(
@@ -198,7 +198,7 @@ def _resized(backbone: Backbone, config: BackboneConfig, tokenizer: bytes | None
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise DataError(
-            f"the image tower cannot be brought to {config.vision['image_size']} pixels ({reason}): leave "
-            "`tower.image_size` out"
+            f"the image tower cannot be resized to {config.vision['image_size']} pixels ({reason}): remove "
+            "`tower.image_size`"
         ) from error
     return resized

@@ -1,4 +1,4 @@
-"""Folders of four data sets made on the spot, of photographs of 32 pixels, and towers to match."""
+"""Folders of four generated data sets with photographs of 32 pixels, and matching towers."""
 
 import copy
 import json
@@ -46,7 +46,7 @@ DENSE = [
 
 
 def photograph(path: Path, seed: int) -> None:
-    """A photograph like no other: 8 x 8 random patches."""
+    """A unique photograph of 8 x 8 random patches."""
     patches = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(patches).resize((32, 32), Image.Resampling.BILINEAR).save(path, quality=95)
@@ -124,7 +124,7 @@ def everyday(folders: Path) -> Callable[..., EverydayConfig]:
 
 @pytest.fixture
 def start(tiny_model: TaggingModel, tokenizer_definition: bytes) -> Start:
-    """Random towers, and a random classifier of ImageNet's names."""
+    """Random towers and a random classifier of ImageNet's classes."""
     backbone = copy.deepcopy(tiny_model.backbone)
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(1000, backbone.visual.trunk.num_features, generator=generator)
@@ -133,5 +133,5 @@ def start(tiny_model: TaggingModel, tokenizer_definition: bytes) -> Start:
 
 @pytest.fixture(autouse=True)
 def _in_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenVINO takes seconds to compile a tower; one test has it."""
+    """OpenVINO takes seconds to compile a tower, so only one test uses it."""
     monkeypatch.setattr(frozen_features, "fastest", lambda tower, _: frozen_features.torch_tower(tower))

@@ -1,4 +1,4 @@
-"""The whole task on tiny data: it ends in a bundle that the engine loads."""
+"""The whole task on tiny data ends with a bundle that the engine loads."""
 
 import json
 from collections.abc import Callable
@@ -27,9 +27,8 @@ from sigrl.training.tasks.everyday.fit import BUNDLE, fit
 from sigrl.training.tasks.everyday.left_out import LEFT_OUT, draw_words
 from sigrl.training.tasks.everyday.network import LastBlocks
 from sigrl.training.tasks.everyday.run import train
-from sigrl.training.tasks.everyday.seen import keep_photographs
 from sigrl.training.tasks.everyday.start import Start
-from sigrl.training.tasks.everyday.trained import PARTS, known_labels, read_parts
+from sigrl.training.tasks.everyday.trained import PARTS, keep_photographs, known_labels, read_parts
 
 Config = Callable[..., EverydayConfig]
 TRUNK = "tf_efficientnet_lite0"
@@ -37,7 +36,7 @@ TRUNK = "tf_efficientnet_lite0"
 
 @pytest.fixture
 def start(tiny_description: Description, tokenizer_definition: bytes) -> Start:
-    """An EfficientNet-Lite with random weights: a word tower stands on no other."""
+    """An EfficientNet-Lite with random weights, because a word tower accepts no other tower."""
     config = BackboneConfig(
         embed_dim=16,
         vision={"timm_model_name": TRUNK, "image_size": 64},
@@ -70,7 +69,7 @@ def test_a_run_ends_in_a_bundle_that_tags(
     engine = TorchEngine.load(outcome.bundle, precision="float32")
     provenance = engine.manifest.provenance
     assert provenance["metrics"] == outcome.measured
-    # "puppy" is narrower than a label of COCO that is left out.
+    # "puppy" is narrower than a COCO label that is left out.
     assert {"dog", "puppy"} < set(provenance["new_words"]["left_out"])
     assert provenance["background"] == {"coco_course": 5, "scenes": 6}
     assert {row["source"] for row in provenance["sources"]} >= {"everyday", "coco", "scenes"}
@@ -165,7 +164,7 @@ def test_left_out_words_are_in_no_target_and_in_no_text(
     names = np.array(second.targets.known_words)
     assert not hidden & set(names[frequent_words(second)])
     assert not hidden & set(lexicon(second)[0])
-    # What they are measured by still knows them.
+    # The labels for evaluation still include the hidden words.
     rows = np.array([n for n, one in enumerate(second.photographs) if one.path.name == "T1.jpg"])
     assert known_labels(second, rows)[0, names.tolist().index("dog")] == 1
 

@@ -1,4 +1,4 @@
-"""The frozen tower's features, kept in parts, and photographs that are there twice."""
+"""The frozen tower's features, stored in shards, and photographs that occur twice."""
 
 import copy
 from collections.abc import Callable
@@ -83,7 +83,9 @@ def test_an_interrupted_pass_goes_on_where_it_was(
     calls = 0
     monkeypatch.setattr(frozen_features, "fastest", lambda tower, size: counting(tower, size, 99))
     features, _ = compute(config, start, photographs)
-    assert calls == 3 + 3 + 3 + 2 - 3  # 12, 12, 11 and 6 photographs in parts of 4; three are there
+    assert (
+        calls == 3 + 3 + 3 + 2 - 3
+    )  # 12, 12, 11 and 6 photographs in shards of 4; three shards exist already
     assert kept.items() <= {path: path.stat().st_mtime_ns for path in config.cache.glob("*.npy")}.items()
 
     whole, _ = compute(everyday(cache=config.cache / "other"), start, photographs)

@@ -1,4 +1,4 @@
-"""The training on tiny data: it can be interrupted and repeated."""
+"""The training on tiny data can be interrupted and repeated."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +118,7 @@ def test_hidden_words_get_no_gradient_in_the_head_of_known_words(
     tensors, content = read_state(tmp_path / PARTS)
     assert content["hidden"] == ["dog", "airplane"]
     bias = dict(zip(content["known_words"], tensors["heads.known_words.bias"].tolist(), strict=True))
-    # All start alike and decay alike: what differs, gradients did.
+    # All weights start and decay alike, so any difference comes from gradients.
     assert bias["dog"] == bias["airplane"] != bias["person"]
     assert "embedding, hidden words, mAP" in measure(trained)
 
@@ -168,6 +168,6 @@ def test_losses_count_what_is_known() -> None:
     counted = torch.tensor([[1.0, 0, 0], [1, 1, 0]])
     assert known_loss(logits, torch.ones(2, 3), counted).item() == pytest.approx(1.5 * np.log(2), rel=1e-6)
     mentioned = torch.tensor([[1.0, 0, 0], [1, 0, 0]])
-    # A caption's silence counts 0.3 each, a class's nothing.
+    # A word that a caption omits counts 0.3, and one that a class name omits counts nothing.
     loss = mention_loss(logits, mentioned, torch.tensor([1.0, 0.0]))
     assert loss.item() == pytest.approx((1.6 + 1) / 2 * np.log(2), rel=1e-6)

@@ -1,4 +1,4 @@
-"""What readers make of folders, and what is left out of them."""
+"""The photographs that readers make from folders, and those that are left out."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From what data sets say to matrices, and what is hidden of it."""
+"""From the data sets' labels to matrices, and what is hidden from them."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Config = Callable[..., EverydayConfig]
 
 
 def known(data: EverydayData, source: str, name: str) -> dict[str, int]:
-    """The known words that are known of a photograph."""
+    """The known labels of a photograph, by word."""
     row = next(n for n, one in enumerate(data.told) if (one.source, one.path.name) == (source, name))
     values = zip(data.targets.known_words, data.targets.known[row].tolist(), strict=True)
     return {word: value for word, value in values if value}
@@ -65,7 +65,7 @@ def test_dense_labels_are_all_known_but_the_unsure(everyday: Config) -> None:
     found = known(data, "everyday", "D0.jpg")
     assert {word for word, value in found.items() if value > 0} == {"person", "man", "tree"}
     assert "car" not in found
-    # Labels of COCO that no name means were never labelled there.
+    # COCO labels that match no name were never labelled there.
     assert found.keys().isdisjoint({"sports ball", "mouse", "keyboard"})
 
 
@@ -81,9 +81,9 @@ def test_exact_labels_and_captions_fill_in_parents(everyday: Config) -> None:
         "puppy": -1,
         "man": 1,
     }
-    # Without exact labels a caption's words are all that is known.
+    # Without exact labels, only a caption's words are known.
     assert known(data, "coco_course", "9.jpg") == {"airplane": 1, "vehicle": 1}
-    # What labels deny, a caption does not make true.
+    # A caption does not override a negative label.
     assert known(data, "coco_course", "2.jpg")["dog"] == -1
     assert known(data, "scenes", "0.jpg") == {"kitchen": 1}
 
@@ -112,11 +112,11 @@ def test_hidden_words_are_in_no_target(everyday: Config) -> None:
     assert data.hidden == ("cat", "airplane")
     columns = [data.targets.known_words.index(word) for word in data.hidden]
     assert not data.targets.known[:, columns].any()
-    # An unhidden word stays, and so do captions.
+    # Words that are not hidden stay, and so do captions.
     assert known(data, "everyday", "D2.jpg")["vehicle"] == 1
     assert any("plane" in text for one in data.told for text in one.captions)
     assert set(data.targets.words) == {"bridge", "wing", "cloud", "old bridge"}
-    # Nor does a label of COCO tell of them by what it implies.
+    # COCO labels do not reveal hidden words by implication either.
     assert "vehicle" not in known(data, "coco", "100.jpg")
 
 
@@ -127,7 +127,7 @@ def test_hidden_labels_of_coco_take_captions_and_narrower_names_along(everyday: 
     assert not data.targets.known[:, columns].any()
     assert {text for one in data.told for text in one.captions} == {"a cat under a bridge"}
     assert all(not one.coco_holds & {"dog", "airplane"} for one in data.told)
-    # What photographs show is still known where they are measured.
+    # The labels for evaluation still include hidden words.
     assert any("dog" in one.holds for one in data.photographs)
 
 

@@ -1,4 +1,4 @@
-"""The fits of the evidence head's weights find those that made the labels."""
+"""The fits of the evidence head's weights recover the weights that generated the labels."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ DIM, CLASSES = 16, 6
 
 
 def labels_of(logits: np.ndarray, seed: int) -> np.ndarray:
-    """Labels drawn with the probabilities that logits say; some are unknown."""
+    """Labels drawn with the probabilities of the logits; some are unknown."""
     draw = np.random.default_rng(seed)
     labels = np.where(draw.random(logits.shape) < 1 / (1 + np.exp(-logits)), 1, -1).astype(np.int8)
     labels[draw.random(logits.shape) < 0.1] = 0
@@ -70,7 +70,7 @@ def test_weights_of_other_words_serve_words_that_were_not_fitted() -> None:
     assert np.abs(logits - truth).mean() < 0.2
     measured = measure_logits("new", logits, measuring.labels)
     assert measured["new, ECE"] < 2
-    # A word's own labels do not change its weights: without them it gets the same logits.
+    # A word's own labels do not affect its weights: without them it gets the same logits.
     order = np.random.default_rng(0).permutation(40)
     fold = np.array_split(order, 5)[0]
     labels = fitting.labels.copy()
@@ -96,7 +96,7 @@ def test_the_head_gives_the_logits_that_were_fitted() -> None:
     arrays["class_rows"] = np.arange(CLASSES, dtype=np.float32)
     arrays["lexicon_counts"] = np.arange(4, dtype=np.float32)
     scales = {name: np.float32(1) for name in ("log_global_scale", "log_local_scale", "bias")}
-    # One like nothing else, one that is nearly a class, one that is near a known word.
+    # One word is like nothing else, one is nearly a class, one is near a known word.
     labels = [Label(name=name) for name in ("odd", "nearly a class", "near")]
     words = unit(3) + 0.0
     words[1] = arrays["class_labels"][0] + 0.3 * words[1]
@@ -141,7 +141,7 @@ def test_the_graph_finds_which_word_speaks_for_which() -> None:
     draw = np.random.default_rng(0)
     logits = (3 * draw.standard_normal((2000, 5))).astype(np.float32)
     truth = logits.copy()
-    # The second word's own score says little; where the first holds, it does.
+    # The second word's own score is uninformative; where the first word applies, so does the second.
     logits[:, 1] = 0
     truth[:, 1] = np.where(truth[:, 0] > 0, 3, -3)
     truth[:, 2] -= 4 * (1 / (1 + np.exp(-logits[:, 3])) - 0.5)

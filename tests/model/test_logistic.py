@@ -1,0 +1,59 @@
+"""Logistic regression with a prior: its optimum, its prior, and many problems at once."""
+
+import numpy as np
+import pytest
+
+from sigrl.model.calibration import OFFSET, SLOPE
+from sigrl.model.label_calibration import _fit
+from sigrl.model.logistic import fit_logistic
+
+DEVIATIONS = np.array([2.0, 0.5])
+PRIOR = np.array([-1.0, 1.0])
+
+
+def draw(problems: int, examples: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(problems, examples))
+    features = np.stack([np.ones_like(scores), scores], axis=-1)
+    return features, rng.random(scores.shape) < 1 / (1 + np.exp(0.5 - 2 * scores))
+
+
+def test_the_gradient_of_the_posterior_is_zero() -> None:
+    (features,), (targets,) = draw(1, 500)
+    found = fit_logistic(features, targets, PRIOR, DEVIATIONS)
+    expected = 1 / (1 + np.exp(-features @ found))
+    assert features.T @ (expected - targets) + (found - PRIOR) / DEVIATIONS**2 == pytest.approx(0, abs=1e-6)
+
+
+def test_without_counted_examples_the_prior_stays() -> None:
+    features, targets = draw(2, 10)
+    nothing = np.zeros(targets.shape, bool)
+    assert fit_logistic(features, targets, PRIOR, DEVIATIONS, nothing) == pytest.approx(
+        np.tile(PRIOR, (2, 1))
+    )
+
+
+def test_many_problems_at_once_are_each_on_its_own() -> None:
+    features, targets = draw(3, 50)
+    counted = np.random.default_rng(1).random(targets.shape) < 0.7
+    together = fit_logistic(features, targets, PRIOR, DEVIATIONS, counted)
+    for problem in range(3):
+        kept = counted[problem]
+        alone = fit_logistic(features[problem, kept], targets[problem, kept], PRIOR, DEVIATIONS)
+        assert together[problem] == pytest.approx(alone, abs=1e-5)
+
+
+def test_labels_calibrated_by_examples_are_such_problems() -> None:
+    rng = np.random.default_rng(2)
+    logits = rng.normal(size=(30, 4)).astype(np.float32)
+    labels = rng.integers(-1, 2, logits.shape).astype(np.int8)
+    calibration = np.tile(np.array([0.5, 1.5, 0.5], np.float32), (4, 1))
+    fitted = _fit(calibration, logits, labels, (1.0, 0.5))
+    even = -calibration[:, OFFSET] / calibration[:, SLOPE]
+    old = (calibration[:, SLOPE] * (logits - even)).astype(np.float64).T
+    features = np.stack([np.ones_like(old), old], axis=-1)
+    prior, deviations = np.array([0.0, 1.0]), np.array([1.0, 0.5])
+    shift, factor = fit_logistic(features, labels.T > 0, prior, deviations, labels.T != 0).T
+    slope = np.maximum(factor, 0.1) * calibration[:, SLOPE]
+    assert fitted[:, SLOPE] == pytest.approx(slope, abs=1e-4)
+    assert fitted[:, OFFSET] == pytest.approx(shift - slope * even, abs=1e-4)
