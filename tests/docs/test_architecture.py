@@ -27,7 +27,9 @@ def _definitions(source: str) -> set[str]:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 found.add(node.name)
             case ast.ClassDef():
-                members = [each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+                members = [
+                    each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+                ]
                 found |= {node.name, *(f"{node.name}.{each.name}" for each in members)}
             case ast.AnnAssign(target=ast.Name(id=name)):
                 found.add(name)

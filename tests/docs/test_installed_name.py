@@ -40,7 +40,8 @@ def test_a_project_may_have_its_own_model_service_and_training(tmp_path: Path) -
 def test_the_client_loads_neither_torch_nor_fastapi(tmp_path: Path) -> None:
     told = _run(
         "import sigrl.client, sys\n"
-        "print(sorted({'fastapi', 'starlette', 'torch', 'PIL'} & {each.split('.')[0] for each in sys.modules}))",
+        "loaded = {each.split('.')[0] for each in sys.modules}\n"
+        "print(sorted({'fastapi', 'starlette', 'torch', 'PIL'} & loaded))\n",
         tmp_path,
     )
     assert told.strip() == "[]"
