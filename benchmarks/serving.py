@@ -3,9 +3,9 @@
     pip install -e '.[ray]' litserve && python -m benchmarks.serving
 
 infinity takes part when `--infinity` names the Python of its environment (see `peers.infinity_server`).
-Prints the tables of README and docs/scale.md: what they take at most, how long an answer takes at stated
-rates, what becomes of twice as much as they can take, and a swap under load. All servers are up all the time;
-in each round every one has its turn, so that what a shared machine does hits all of them.
+Prints the tables of docs/benchmarks.md and docs/scale.md: what they take at most, how long an answer takes
+at stated rates, what becomes of twice as much as they can take, and a swap under load. All servers are up all
+the time; in each round every one has its turn, so that what a shared machine does hits all of them.
 """
 
 import argparse

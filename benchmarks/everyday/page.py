@@ -24,14 +24,14 @@ def photographs_page(
     columns = judged_names(vocabulary, photographs.names)
     header = f"""# Tags for {len(chosen)} photographs
 The tags that `sigrl tag PHOTO` gives with no options for {len(chosen)} of the {len(test)} test photographs of
-`everyday`, none of which was used in training. NumPy's generator drew them with the seed {SEED}; nothing was left
-out or edited. We may not publish the photographs: a heading names the main subject in a labeller's words.
+`everyday`, none of which was used in training. NumPy's generator drew them with the seed {SEED}; nothing was
+left out or edited. We may not publish the photographs: a heading names the main subject in a labeller's words.
 Written by `python -m benchmarks.everyday --page docs/photographs.md` with the checkpoint
 `{checkpoint}`.
 
 A plain tag is right. ✗ is wrong. ? may be right: the labeller was not sure. · is a tag that the labels do not
-judge. *Missed* are labels that apply and are neither shown nor implied; most photographs have more labels than
-a brief answer has room for.
+judge. *Missed* are labels that apply and are neither shown nor implied; most photographs have more labels
+than a brief answer has room for.
 """
     entries = [
         _entry(
