@@ -25,8 +25,8 @@ def photographs_page(
     header = f"""# Tags for {len(chosen)} photographs
 The tags that `sigrl tag PHOTO` gives with no options for {len(chosen)} of the {len(test)} test photographs of
 `everyday`, none of which was used in training. NumPy's generator drew them with the seed {SEED}; nothing was
-left out or edited. We may not publish the photographs: a heading names the main subject in a labeller's words.
-Written by `python -m benchmarks.everyday --page docs/photographs.md` with the checkpoint
+left out or edited. We may not publish the photographs: each heading gives the main subject, in the words of a
+labeller. Written by `python -m benchmarks.everyday --page docs/photographs.md` with the checkpoint
 `{checkpoint}`.
 
 A plain tag is right. ✗ is wrong. ? may be right: the labeller was not sure. · is a tag that the labels do not
