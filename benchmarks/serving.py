@@ -2,10 +2,10 @@
 
     pip install -e '.[ray]' litserve && python -m benchmarks.serving
 
-infinity is included if `--infinity` gives the Python of its environment (see `peers.infinity_server`).
-Prints the tables of README and docs/scale.md: maximum throughput, latency at given rates, behaviour at twice
-the maximum, and a swap under load. All servers run all the time and take turns in each round, so that
-fluctuations of a shared machine affect them equally.
+infinity takes part when `--infinity` names the Python of its environment (see `peers.infinity_server`).
+Prints the tables of docs/benchmarks.md and docs/scale.md: what they take at most, how long an answer takes
+at stated rates, what becomes of twice as much as they can take, and a swap under load. All servers are up all
+the time; in each round every one has its turn, so that what a shared machine does hits all of them.
 """
 
 import argparse

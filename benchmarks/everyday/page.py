@@ -22,11 +22,11 @@ def photographs_page(
     test = np.flatnonzero(photographs.splits == "test")
     chosen = np.sort(np.random.default_rng(SEED).permutation(test)[:_SHOWN])
     columns = judged_names(vocabulary, photographs.names)
-    header = f"""# What it says of {len(chosen)} photographs
+    header = f"""# Tags for {len(chosen)} photographs
 The tags that `sigrl tag PHOTO` gives with no options for {len(chosen)} of the {len(test)} test photographs of
-`everyday`, none of which is trained on. NumPy's generator drew them with the seed {SEED}; nothing was left
-out or edited. The photographs are not ours to show: a heading names the main subject in a labeller's words.
-Written by `python -m benchmarks.everyday --page docs/photographs.md` with the checkpoint
+`everyday`, none of which was used in training. NumPy's generator drew them with the seed {SEED}; nothing was
+left out or edited. We may not publish the photographs: each heading gives the main subject, in the words of a
+labeller. Written by `python -m benchmarks.everyday --page docs/photographs.md` with the checkpoint
 `{checkpoint}`.
 
 A plain tag is right. ✗ is wrong. ? may be right: the labeller was not sure. · is a tag that the labels do not

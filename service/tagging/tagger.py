@@ -76,8 +76,8 @@ class Tagger:
             limits: what a photograph may cost.
             label_cache_bytes: memory for encoded labels.
             label_files: keeps encoded labels for the next process, too.
-            refine: fits labels to the examples of a vocabulary that is calibrated by some; without it there
-                is none.
+            label_calibrator: fits labels to the examples of a calibrated vocabulary; without it, calibrated
+                vocabularies cannot be used.
 
         Raises:
             CheckpointError: the bundle cannot be used.
