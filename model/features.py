@@ -22,6 +22,9 @@ class ImageFeatures:
     `MatchingHead.rebuilder`). Made once they serve every label set; None: the head computes them."""
     word_logits: Tensor | None = None
     """[B, K + classes]: a word tower's logits of its known words, then of its classifier's classes."""
+    region_features: Tensor | None = None
+    """[B, R, 2 F]: a word tower's features of each region, which is a square of `sigrl.model.evidence.POOL` positions
+    a side, row by row. `WordTower.read_regions` reads them when a score is explained."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from safetensors.numpy import load
 from sigrl.model.background import calibrator_of
 from sigrl.model.bundle_files import BundleError, BundleFiles, bundled_path, read_files
 from sigrl.model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
-from sigrl.model.evidence import Photographs, evidence_of, pool_tokens
+from sigrl.model.evidence import Photographs, Regions, evidence_of, pool_tokens
 from sigrl.model.kept_features import KeptFeatures, keep
 from sigrl.model.label_calibration import EverydayGoal, Goal, everyday_thresholds, fit_labels
 from sigrl.model.label_texts import check_label_arrays, packed_widths, text_batches
@@ -47,6 +47,8 @@ class ImageArrays:
     """[B, P, D]: the patch tokens as the head rebuilds them, where that depends on the photograph alone."""
     word_logits: Array | None = None
     """[B, K + classes]"""
+    region_features: Array | None = None
+    """[B, R, 2 F]"""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class OnnxEngine:
         elif "enrich" in self._graphs:
             maps = tokens.reshape(len(tokens), *self._grid, tokens.shape[2])
             (rebuilt,) = self._graphs["enrich"](image_embeddings=embeddings, patch_maps=maps)
-        return ImageArrays(embeddings, tokens, self._grid, rebuilt, words[0] if words else None)
+        return ImageArrays(embeddings, tokens, self._grid, rebuilt, *words)
 
     def encode_labels(
         self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
@@ -264,7 +266,12 @@ class OnnxEngine:
         return _normalize(label_features.refined if self._in_context else label_features.label_embeddings)
 
     def explain(self, image_features: ImageArrays, label_features: LabelArrays) -> Array:
-        """See `Engine`. In the context form cosines, in the published form dot products."""
+        """See `Engine`. Of an evidence head logits, see `Evidence.explain`; of other heads cosines in the context
+        form and dot products in the published form."""
+        if self._evidence is not None:
+            regions = Regions(*self._graphs["explain"](region_features=image_features.region_features))
+            labels = label_features.refined, label_features.evidence
+            return self._evidence.explain(regions, *labels, image_features.grid)
         (local,) = self._compare("explain", image_features, label_features)
         return local.reshape(*local.shape[:2], *image_features.grid)
 
