@@ -104,18 +104,6 @@ class Photographs:
     """[B, K + classes]"""
 
 
-class Regions(NamedTuple):
-    """What the image tower says of each region of B photographs, as if the region filled a whole photograph.
-    A region is a square of `POOL` positions a side; there are R of them, row by row."""
-
-    embeddings: Array
-    """[B, R, D]"""
-    tokens: Array
-    """[B, R, D]: the mean of the region's patch tokens."""
-    word_logits: Array
-    """[B, R, K + classes]"""
-
-
 class Pieces(NamedTuple):
     """What B photographs say of C labels, [B, C] each, piece by piece."""
 
@@ -164,23 +152,6 @@ class Evidence:
         scores += rows[:, _GRAPH_GATE] * found.graph
         calibrated: Array = scores.astype(np.float32)
         return calibrated
-
-    def explain(self, regions: Regions, unit: Array, rows: Array | None, grid: tuple[int, int]) -> Array:
-        """The score that each region alone would give each label: calibrated logits [B, C, h', w'] of labels
-        with embeddings `unit` [C, D] and `rows` [C, width], on a patch grid of `grid` (height, width).
-
-        All terms of the score count, with the sign that they have in it: a region with a positive logit
-        speaks for the label, one with a negative logit against it. A map of matching alone would not do,
-        because the score of a known word comes mostly from a logit of its own.
-        """
-        height, width = grid[0] // POOL, grid[1] // POOL
-        alone = Photographs(
-            regions.embeddings.reshape(-1, regions.embeddings.shape[2]),
-            regions.tokens.reshape(-1, 1, regions.tokens.shape[2]),
-            regions.word_logits.reshape(-1, regions.word_logits.shape[2]),
-        )
-        scores = self.score(alone, unit, rows).reshape(-1, height, width, len(unit))
-        return np.ascontiguousarray(np.moveaxis(scores, 3, 1))
 
     def score_kept(self, photographs: KeptFeatures, unit: Array, rows: Array | None) -> Array:
         """The same [N, C] of photographs that an engine kept."""

@@ -23,8 +23,9 @@ class ImageFeatures:
     word_logits: Tensor | None = None
     """[B, K + classes]: a word tower's logits of its known words, then of its classifier's classes."""
     region_features: Tensor | None = None
-    """[B, R, 2 F]: a word tower's features of each region, which is a square of `sigrl.model.evidence.POOL` positions
-    a side, row by row. `WordTower.read_regions` reads them when a score is explained."""
+    """[B, R, 2 F]: a word tower's features of each region, row by row. A region is a square with
+    `sigrl.model.evidence.POOL` positions on each side. `WordTower.read_regions` turns them into an
+    explanation."""
 
 
 @dataclass(frozen=True)

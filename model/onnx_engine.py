@@ -15,13 +15,14 @@ from safetensors.numpy import load
 from sigrl.model.background import calibrator_of
 from sigrl.model.bundle_files import BundleError, BundleFiles, bundled_path, read_files
 from sigrl.model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
-from sigrl.model.evidence import Photographs, Regions, evidence_of, pool_tokens
+from sigrl.model.evidence import Photographs, evidence_of, pool_tokens
 from sigrl.model.kept_features import KeptFeatures, keep
 from sigrl.model.label_calibration import EverydayGoal, Goal, everyday_thresholds, fit_labels
 from sigrl.model.label_texts import check_label_arrays, packed_widths, text_batches
 from sigrl.model.manifest import ONNX_TOKENIZER, TOKENIZER, WEIGHTS
 from sigrl.model.onnx_graphs import GraphError, open_graphs
 from sigrl.model.prompt_tokens import Tokenize, with_prompt
+from sigrl.model.region_maps import Regions, region_maps
 from sigrl.model.tokenizer import ClipTokenizer, SentenceTokenizer
 from sigrl.model.vocabulary import Vocabulary
 
@@ -266,12 +267,12 @@ class OnnxEngine:
         return _normalize(label_features.refined if self._in_context else label_features.label_embeddings)
 
     def explain(self, image_features: ImageArrays, label_features: LabelArrays) -> Array:
-        """See `Engine`. Of an evidence head logits, see `Evidence.explain`; of other heads cosines in the context
-        form and dot products in the published form."""
+        """See `Engine`. An evidence head gives logits (`region_maps`); other heads give cosines in the
+        context form and dot products in the published form."""
         if self._evidence is not None:
             regions = Regions(*self._graphs["explain"](region_features=image_features.region_features))
             labels = label_features.refined, label_features.evidence
-            return self._evidence.explain(regions, *labels, image_features.grid)
+            return region_maps(self._evidence, regions, *labels, image_features.grid)
         (local,) = self._compare("explain", image_features, label_features)
         return local.reshape(*local.shape[:2], *image_features.grid)
 

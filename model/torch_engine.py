@@ -15,12 +15,13 @@ from sigrl.model.blocks import block_slices
 from sigrl.model.bundle import Bundle, load_bundle
 from sigrl.model.bundle_files import bundled_path
 from sigrl.model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
-from sigrl.model.evidence import Photographs, Regions, evidence_of, pool_tokens
+from sigrl.model.evidence import Photographs, evidence_of, pool_tokens
 from sigrl.model.features import ImageFeatures, LabelFeatures
 from sigrl.model.heads import SigRLHead
 from sigrl.model.kept_features import KeptFeatures, keep
 from sigrl.model.label_calibration import EverydayGoal, Goal, everyday_thresholds, fit_labels
 from sigrl.model.label_texts import check_label_arrays, packed_widths
+from sigrl.model.region_maps import Regions, region_maps
 from sigrl.model.vocabulary import Vocabulary
 
 
@@ -265,13 +266,13 @@ class TorchEngine:
     def explain(
         self, image_features: ImageFeatures, label_features: LabelFeatures
     ) -> npt.NDArray[np.float32]:
-        """See `Engine`. Of an evidence head logits, see `Evidence.explain`; of other heads cosines in the context
-        form and dot products in the published form."""
+        """See `Engine`. An evidence head gives logits (`region_maps`); other heads give cosines in the
+        context form and dot products in the published form."""
         if self._evidence is not None:
             read_regions = self._model.backbone.visual.read_regions
             regions = Regions(*map(_to_numpy, read_regions(image_features.region_features)))
             labels = _to_numpy(label_features.refined), label_features.evidence
-            return self._evidence.explain(regions, *labels, image_features.grid)
+            return region_maps(self._evidence, regions, *labels, image_features.grid)
         local = self._model.head.local_scores(image_features, label_features)
         return _to_numpy(local.mT.unflatten(2, image_features.grid))  # type: ignore[no-untyped-call]
 

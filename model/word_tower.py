@@ -18,7 +18,6 @@ from sigrl.model.evidence import POOL
 from sigrl.model.features import ImageFeatures
 
 
-
 class TunedBlock(nn.Module):
     """An inverted residual block of an EfficientNet-Lite, its batch norms merged into the convolutions."""
 
@@ -112,11 +111,13 @@ class WordTower(nn.Module):
         )
 
     def read_regions(self, region_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`ImageFeatures.region_features` [B, R, 2 F] -> embeddings [B, R, D], tokens [B, R, D] and word logits
-        [B, R, K + classes]: what the tower would say of each region if it filled a whole photograph."""
+        """`ImageFeatures.region_features` [B, R, 2 F] -> embeddings [B, R, D], tokens [B, R, D] and word
+        logits [B, R, K + classes]: the tower's output for each region as if it filled a whole photograph."""
         kept, tuned = region_features.chunk(2, dim=-1)
         # Where all positions are alike, their mean is also their maximum.
-        embeddings, word_logits = self._read(torch.cat([kept, kept], dim=-1), torch.cat([tuned, tuned], dim=-1))
+        embeddings, word_logits = self._read(
+            torch.cat([kept, kept], dim=-1), torch.cat([tuned, tuned], dim=-1)
+        )
         return embeddings, self.projection(self.tokens(tuned)), word_logits
 
     def _read(self, kept: Tensor, tuned: Tensor) -> tuple[Tensor, Tensor]:

@@ -94,10 +94,10 @@ class LabelMap(Tag):
     """Rows from the top, each from the left: 0 for the patch that speaks least for the label, 1 for the one
     that speaks most. It says where and not whether: see `probability` for that."""
     lowest: float
-    """What 0 stands for, in the head's own measure (for most checkpoints a cosine): with it, labels of one
-    checkpoint can be compared."""
+    """The value that 0 stands for: a logit with the bundled checkpoint's kind of head, for which a negative
+    value speaks against the label; a cosine with other heads. It compares labels of one checkpoint."""
     highest: float
-    """What 1 stands for."""
+    """The value that 1 stands for."""
 
 
 class Explanation(Tagging):
