@@ -39,7 +39,8 @@ def overruled(found: Array, labels: npt.NDArray[np.int8], thresholds: Array) -> 
     it, or marked wrong and not below it. `found` are their probabilities [M, C]; labels [M, C] are as in
     `keep_marks`."""
     accepted = found >= thresholds
-    return ((labels != 0) & (accepted != (labels > 0))).sum(axis=0)
+    against: npt.NDArray[np.int64] = ((labels != 0) & (accepted != (labels > 0))).sum(axis=0)
+    return against
 
 
 def _between(threshold: float, right: Array, wrong: Array, *, rejects_right: bool) -> np.float32:

@@ -270,6 +270,7 @@ class OnnxEngine:
         """See `Engine`. An evidence head gives logits (`region_maps`); other heads give cosines in the
         context form and dot products in the published form."""
         if self._evidence is not None:
+            assert image_features.region_features is not None
             regions = Regions(*self._graphs["explain"](region_features=image_features.region_features))
             labels = label_features.refined, label_features.evidence
             return region_maps(self._evidence, regions, *labels, image_features.grid)
