@@ -271,7 +271,7 @@ class OnnxEngine:
         context form and dot products in the published form."""
         if self._evidence is not None:
             assert image_features.region_features is not None
-            regions = Regions(*self._graphs["explain"](region_features=image_features.region_features))
+            regions = Regions(*self._graphs["read_regions"](region_features=image_features.region_features))
             labels = label_features.refined, label_features.evidence
             return region_maps(self._evidence, regions, *labels, image_features.grid)
         (local,) = self._compare("explain", image_features, label_features)

@@ -101,7 +101,7 @@ class Explain(_HeadStep):
 
 
 class ReadRegions(Step):
-    """In place of `Explain` where the head is an evidence head."""
+    """Takes the place of `Explain` where the head is an evidence head."""
 
     inputs = ("region_features BRE",)
     outputs = ("embeddings", "tokens", "word_logits")
@@ -114,11 +114,6 @@ class ReadRegions(Step):
         """`WordTower.read_regions`: [B, R, 2 F] -> [B, R, D] twice, [B, R, K + classes]."""
         regions: tuple[Tensor, Tensor, Tensor] = self.backbone.visual.read_regions(region_features)
         return regions
-
-
-def explaining_step(model: TaggingModel) -> Step:
-    """The graph that explains scores: what it computes depends on the head."""
-    return Explain(model) if model.head.config.evidence is None else ReadRegions(model)
 
 
 class Enrich(_HeadStep):
@@ -261,7 +256,8 @@ STEPS: dict[str, Callable[[TaggingModel], Step]] = {
     "image_tower": ImageTower,
     "text_tower": TextTower,
     "match": Match,
-    "explain": explaining_step,
+    "explain": Explain,
+    "read_regions": ReadRegions,
     "enrich": Enrich,
     "decouple": Decouple,
     "query": Query,
