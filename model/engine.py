@@ -73,8 +73,8 @@ class Engine(Protocol):
 
     def thresholds_for(self, label_features: LabelFeatures, goal: EverydayGoal) -> npt.NDArray[np.float32]:
         """Probabilities [C] from which on everyday photographs that get a label keep the goal: see
-        `sigrl.model.label_calibration.everyday_thresholds`. Raises ValueError where the checkpoint has no background
-        set."""
+        `sigrl.model.label_calibration.everyday_thresholds`. Raises ValueError where the checkpoint has no
+        background set."""
         ...
 
     def familiarity(self, label_features: LabelFeatures) -> npt.NDArray[np.float32] | None:
@@ -121,5 +121,6 @@ class Engine(Protocol):
     def explain(
         self, image_features: ImageFeatures, label_features: LabelFeatures
     ) -> npt.NDArray[np.float32]:
-        """What each patch says of each label, [B, C, h, w]."""
+        """How much each place on a grid of the photograph speaks for each label, [B, C, h, w]: the higher,
+        the more. The grid may be coarser than that of the patch tokens."""
         ...

@@ -22,6 +22,10 @@ class ImageFeatures:
     `MatchingHead.rebuilder`). Computed once, they serve every label set. None: the head computes them."""
     word_logits: Tensor | None = None
     """[B, K + classes]: a word tower's logits of its known words, then of its classifier's classes."""
+    region_features: Tensor | None = None
+    """[B, R, 2 F]: a word tower's features of each region, row by row. A region is a square with
+    `sigrl.model.evidence.POOL` positions on each side. `WordTower.read_regions` turns them into an
+    explanation."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ class Head(Protocol):
         ...
 
     def local_scores(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
-        """What each patch says of each label [B, P, C], for explaining a score."""
+        """How well each patch matches each label [B, P, C]. Its weight in the score is positive, so the highest
+        patches are those that raise the score; with global matching alone (`clip`) it has no part in it."""
         ...
 
 
@@ -74,7 +75,8 @@ class MatchingHead(nn.Module):
         return None
 
     def local_scores(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
-        """See `Head`: dot products with raw labels (published), cosines with refined ones (context)."""
+        """See `Head`. They are dot products with raw labels in the published form, and cosines with refined
+        labels in the context form, of the tokens that `reconstruct` returns."""
         tokens = self.reconstruct(image_features, label_features)
         return self._match(tokens, label_features)
 

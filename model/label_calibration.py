@@ -1,5 +1,5 @@
-"""Labels calibrated by examples of their own: what labelled photographs add to `sigrl.model.calibration`. Imports
-without torch."""
+"""Fits the calibration of labels to example photographs in which they are marked right or wrong. It starts
+from the calibration that `sigrl.model.calibration` makes without examples. Imports without torch."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -21,14 +21,17 @@ from sigrl.model.calibration import (
     probabilities,
     recall_thresholds,
 )
+from sigrl.model.example_marks import keep_marks
 
 EXPECTED_THRESHOLD_PHOTOGRAPHS = 20.0
-"""The threshold that the probabilities make expect counts like so many of the examples that show it."""
+"""The threshold that follows from the probabilities alone weighs as much as this many examples that are
+marked right."""
 _SHIFT_DEVIATIONS = (0.1, 0.25, 0.5, 1.0, 2.0)
 _SLOPE_DEVIATIONS = (0.1, 0.5)
-"""How far, in logits and as a part of the slope, labels of a vocabulary may be off: what `calibrate_by_examples` tries."""
+"""The standard deviations of the prior that `calibrate_by_examples` tries: of the shift in logits, and of the
+slope as a fraction of the old slope."""
 _EVIDENCE = 2.0
-"""Log-likelihood that a larger deviation must gain, for noise gains a little too."""
+"""Log-likelihood that a wider prior must gain to be chosen, because noise alone gains a little."""
 _FOLDS = 5
 _STEPS = 50
 _PRECISION = 1e-6
@@ -41,33 +44,35 @@ class BestF1:
 
 @dataclass(frozen=True)
 class TargetPrecision:
-    """The lowest threshold at which so many of the photographs with the label show the thing, in 0..1."""
+    """The lowest threshold with at least this precision: the share of the photographs given the label that
+    show the thing, in 0..1."""
 
     precision: float
 
 
 @dataclass(frozen=True)
 class TargetRecall:
-    """The highest threshold at which so many of the photographs that show the thing get it, in 0..1."""
+    """The highest threshold with at least this recall: the share of the photographs showing the thing that
+    are given the label, in 0..1."""
 
     recall: float
 
 
 @dataclass(frozen=True)
 class FalsePositiveRate:
-    """The lowest threshold at which at most so many of the photographs without the label get it, in 0..1, by
-    a checkpoint's background set: it needs no examples."""
+    """The lowest threshold with at most this false-positive rate, in 0..1. It is measured on a checkpoint's
+    background set and needs no examples."""
 
     rate: float
 
 
 EverydayGoal: TypeAlias = TargetPrecision | TargetRecall | FalsePositiveRate
-"""What can be had without examples, as far as probabilities are right."""
+"""The goals that can be met without examples, as far as the probabilities are right."""
 Goal: TypeAlias = BestF1 | EverydayGoal
 
 
 def everyday_thresholds(background: Array, goal: EverydayGoal) -> Array:
-    """The thresholds [C] for a goal, by the probabilities [N, C] of N everyday photographs."""
+    """The thresholds [C] that meet a goal on N everyday photographs with probabilities [N, C]."""
     if isinstance(goal, TargetPrecision):
         return precision_thresholds(background, goal.precision)
     if isinstance(goal, TargetRecall):
@@ -85,9 +90,9 @@ def fit_labels(
     form: Literal["published", "context"],
     default_threshold: float,
 ) -> LabelCalibration:
-    """See `calibrate_by_examples`, for any checkpoint: one whose labels have no `calibration`, one without a `background`
-    set and, with `logits` None, without examples. Raises ValueError where a false-positive rate is asked for
-    and there is no background set."""
+    """`calibrate_by_examples` for any checkpoint: `calibration` is None where its labels have none,
+    `background` is None where it has no background set, and `logits` is None where there are no examples.
+    Raises ValueError for a false-positive rate without a background set."""
     if logits is None:
         logits = np.zeros(labels.shape, np.float32)
     if calibration is None:
@@ -96,18 +101,20 @@ def fit_labels(
     if isinstance(goal, FalsePositiveRate):
         if background is None:
             raise ValueError(NO_BACKGROUND)
-        found = probabilities(background, form, fitted)
-        fitted[:, THRESHOLD] = everyday_thresholds(found, goal)
+        everyday = probabilities(background, form, fitted)
+        fitted[:, THRESHOLD] = everyday_thresholds(everyday, goal)
+        fitted[:, THRESHOLD] = keep_marks(fitted, logits, labels)
     return fitted
 
 
 def uncalibrated(
     logits: Array, form: Literal["published", "context"], default_threshold: float
 ) -> LabelCalibration:
-    """What `calibrate_by_examples` begins with for C labels without a calibration, by the logits [M, C] of the examples.
+    """The calibration from which `calibrate_by_examples` starts for C labels that have none; logits [M, C]
+    are those of the examples.
 
-    In the context form their sigmoid is the probability already; in the published form they are standardised
-    as `probabilities` does, with the mean over the examples in place of each photograph's own.
+    In the context form the probability is the sigmoid of the logit. In the published form logits are
+    standardised as `probabilities` does, with the mean over all examples in place of each photograph's own.
     """
     calibration = np.tile(np.array([0, 1, default_threshold], np.float32), (logits.shape[1], 1))
     if form == "published":
@@ -124,14 +131,19 @@ def calibrate_by_examples(
     goal: Goal,
     background: Array | None = None,
 ) -> LabelCalibration:
-    """The calibration [C, 3] after M examples: logits and labels [M, C], labels +1, -1 or 0 for unknown.
+    """The calibration [C, 3] after M examples with logits and labels [M, C]: +1 is marked right, -1 is marked
+    wrong, 0 is not marked.
 
-    The fewer examples a label has, the nearer it stays to what it was; without any it stays. How far labels
-    may move is learned from all of them: by how well some examples tell the others. The examples are taken
-    for a fair draw of the photographs to come, as are those of `background`, logits [N, C]. A precision that
-    no threshold reaches gives a threshold of 1, at which nothing is tagged. For a recall the threshold of a
-    label that no example shows stays as it is, and for a false-positive rate all do: they follow from the
-    probabilities on the background set.
+    The fewer examples a label has, the less its calibration changes; without any it does not change. How far
+    labels may move is learned from all of them, by cross-validation. The examples are taken as a fair sample
+    of future photographs, and so is `background`, logits [N, C]. A precision that no threshold reaches gives
+    a threshold of 1, at which nothing is tagged. For a recall, the threshold of a label without an example
+    marked right is the old one. For a false-positive rate, thresholds follow from the probabilities on the
+    background set and are the old ones here.
+
+    The goal chooses among the thresholds that agree with the marks: an example marked wrong is below the
+    threshold of its label, and one marked right is not, unless an opposite example contradicts it
+    (`sigrl.model.example_marks`).
     """
     known = labels != 0
     told = known.any(axis=0)
@@ -157,14 +169,17 @@ def calibrate_by_examples(
                 calibrated[column, THRESHOLD] = _complete(values[holds], goal.recall)
         elif isinstance(goal, BestF1):
             calibrated[column, THRESHOLD] = _best_f1(values, holds, float(expected[column]))
+    calibrated[:, THRESHOLD] = keep_marks(
+        calibrated, logits, labels, rejects_right=isinstance(goal, TargetRecall)
+    )
     return calibrated
 
 
 def _deviations(
     calibration: LabelCalibration, logits: Array, labels: npt.NDArray[np.int8]
 ) -> tuple[float, float]:
-    """How far the shift and the slope of these labels may well be off, by which deviations tell examples best
-    that were left out of the fit. Of a single example: the middle."""
+    """The prior's deviations of shift and slope that predict left-out examples best in cross-validation. A
+    single example gets middle values."""
     folds = min(_FOLDS, len(logits))
     if folds < 2:
         return _SHIFT_DEVIATIONS[len(_SHIFT_DEVIATIONS) // 2], _SLOPE_DEVIATIONS[-1]
@@ -190,8 +205,9 @@ def _fit(
     labels: npt.NDArray[np.int8],
     deviations: tuple[float, float],
 ) -> LabelCalibration:
-    """Offsets and slopes of all labels at once, by Newton's method with a normal prior around the old ones.
-    Both are fitted around the score of an even chance: there they are nearly independent of each other."""
+    """Fits offsets and slopes of all labels at once, by Newton's method, with a normal prior around the old
+    ones. Scores are centred where the old probability is one half: there shift and slope are nearly
+    independent."""
     offset, slope = (calibration[:, part].astype(np.float64) for part in (OFFSET, SLOPE))
     even = -offset / slope
     old = slope * (logits - even)
@@ -213,7 +229,7 @@ def _fit(
         shift, factor = shift - steps[0], factor - steps[1]
         if max(np.abs(step).max() for step in steps) < _PRECISION:
             break
-    # A label that falls with its own score has wrong examples; probabilities keep the order of scores.
+    # A negative slope comes from wrong marks; probabilities must rise with scores.
     fitted = calibration.copy()
     fitted[:, SLOPE] = np.maximum(factor, 0.1) * slope
     fitted[:, OFFSET] = shift - fitted[:, SLOPE] * even
@@ -226,7 +242,7 @@ def _best_f1(found: Array, holds: npt.NDArray[np.bool_], expected: float) -> flo
     if not holds.any():
         return expected
     best = 2 * right / (taken + right[-1])
-    # A cut within equal probabilities is none.
+    # No threshold separates equal probabilities.
     best[:-1][found[order][:-1] == found[order][1:]] = 0
     place = int(best.argmax())
     following = found[order][place + 1] if place + 1 < len(order) else 0.0
@@ -244,7 +260,7 @@ def _precise(found: Array, holds: npt.NDArray[np.bool_], precision: float) -> fl
 
 
 def _complete(found: Array, recall: float) -> float:
-    """By the probabilities of the examples that show it."""
+    """The threshold for a recall; `found` are the probabilities of the examples that are marked right."""
     falling = -np.sort(-found)
-    # A hair less, or 0.7 of ten would be eight of them.
+    # In floating point 0.7 * 10 is a little more than 7, which would round up to 8.
     return float(falling[int(np.ceil(recall * len(falling) - 1e-9)) - 1])

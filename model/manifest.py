@@ -74,7 +74,8 @@ class Description(Frozen):
     @property
     def onnx_file_names(self) -> set[str]:
         """The files of an ONNX export; a bundle has all or none of them."""
-        graphs = {"image_tower", "text_tower", "match", "explain"}
+        graphs = {"image_tower", "text_tower", "match"}
+        graphs.add("explain" if self.head.evidence is None else "read_regions")
         if self.head.form == "context":
             graphs.add("refine")
         if self.head.kind == "biam":

@@ -22,6 +22,7 @@ from sigrl.model.label_texts import check_label_arrays, packed_widths, text_batc
 from sigrl.model.manifest import ONNX_TOKENIZER, TOKENIZER, WEIGHTS
 from sigrl.model.onnx_graphs import GraphError, open_graphs
 from sigrl.model.prompt_tokens import Tokenize, with_prompt
+from sigrl.model.region_maps import Regions, region_maps
 from sigrl.model.tokenizer import ClipTokenizer, SentenceTokenizer
 from sigrl.model.vocabulary import Vocabulary
 
@@ -47,6 +48,8 @@ class ImageArrays:
     """[B, P, D]: the patch tokens as the head rebuilds them, where that depends on the photograph alone."""
     word_logits: Array | None = None
     """[B, K + classes]"""
+    region_features: Array | None = None
+    """[B, R, 2 F]"""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class OnnxEngine:
         elif "enrich" in self._graphs:
             maps = tokens.reshape(len(tokens), *self._grid, tokens.shape[2])
             (rebuilt,) = self._graphs["enrich"](image_embeddings=embeddings, patch_maps=maps)
-        return ImageArrays(embeddings, tokens, self._grid, rebuilt, words[0] if words else None)
+        return ImageArrays(embeddings, tokens, self._grid, rebuilt, *words)
 
     def encode_labels(
         self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
@@ -264,7 +267,13 @@ class OnnxEngine:
         return _normalize(label_features.refined if self._in_context else label_features.label_embeddings)
 
     def explain(self, image_features: ImageArrays, label_features: LabelArrays) -> Array:
-        """See `Engine`. In the context form cosines, in the published form dot products."""
+        """See `Engine`. An evidence head gives logits (`region_maps`); other heads give cosines in the
+        context form and dot products in the published form."""
+        if self._evidence is not None:
+            assert image_features.region_features is not None
+            regions = Regions(*self._graphs["read_regions"](region_features=image_features.region_features))
+            labels = label_features.refined, label_features.evidence
+            return region_maps(self._evidence, regions, *labels, image_features.grid)
         (local,) = self._compare("explain", image_features, label_features)
         return local.reshape(*local.shape[:2], *image_features.grid)
 

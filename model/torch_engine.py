@@ -21,6 +21,7 @@ from sigrl.model.heads import SigRLHead
 from sigrl.model.kept_features import KeptFeatures, keep
 from sigrl.model.label_calibration import EverydayGoal, Goal, everyday_thresholds, fit_labels
 from sigrl.model.label_texts import check_label_arrays, packed_widths
+from sigrl.model.region_maps import Regions, region_maps
 from sigrl.model.vocabulary import Vocabulary
 
 
@@ -265,7 +266,13 @@ class TorchEngine:
     def explain(
         self, image_features: ImageFeatures, label_features: LabelFeatures
     ) -> npt.NDArray[np.float32]:
-        """See `Engine`. In the context form cosines, in the published form dot products."""
+        """See `Engine`. An evidence head gives logits (`region_maps`); other heads give cosines in the
+        context form and dot products in the published form."""
+        if self._evidence is not None:
+            read_regions = self._model.backbone.visual.read_regions
+            regions = Regions(*map(_to_numpy, read_regions(image_features.region_features)))
+            labels = _to_numpy(label_features.refined), label_features.evidence
+            return region_maps(self._evidence, regions, *labels, image_features.grid)
         local = self._model.head.local_scores(image_features, label_features)
         return _to_numpy(local.mT.unflatten(2, image_features.grid))  # type: ignore[no-untyped-call]
 

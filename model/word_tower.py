@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sigrl.model.config import BackboneConfig, WordTowerConfig
+from sigrl.model.evidence import POOL
 from sigrl.model.features import ImageFeatures
-
-_POOL = 2
-"""Positions along each side that are averaged before taking the maximum, because a single one is noisy."""
 
 
 class TunedBlock(nn.Module):
@@ -103,16 +101,32 @@ class WordTower(nn.Module):
         for block in blocks[self._shared :]:
             maps = block(maps)
         kept = trunk.bn2(trunk.conv_head(maps)).float()
-        kept_pooled, tuned_pooled = _pooled(kept), _pooled(tuned)
-        hidden = functional.gelu(self.hidden(torch.cat([kept_pooled, tuned_pooled], dim=1)))
-        embeddings = self.embedding(tuned_pooled) + self.embedding_residual(hidden)
-        tokens = self.tokens(tuned.flatten(2).mT)
+        kept_squares, tuned_squares = functional.avg_pool2d(kept, POOL), functional.avg_pool2d(tuned, POOL)
+        embeddings, word_logits = self._read(_pooled(kept, kept_squares), _pooled(tuned, tuned_squares))
         return ImageFeatures(
-            self.projection(embeddings),
-            self.projection(tokens),
+            embeddings,
+            self.projection(self.tokens(tuned.flatten(2).mT)),
             (tuned.shape[2], tuned.shape[3]),
-            word_logits=torch.cat([self.words(hidden), self.classes(kept.mean(dim=(2, 3)))], dim=1),
+            word_logits=word_logits,
+            region_features=torch.cat([kept_squares, tuned_squares], dim=1).flatten(2).mT,
         )
+
+    def read_regions(self, region_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`ImageFeatures.region_features` [B, R, 2 F] -> embeddings [B, R, D], tokens [B, R, D] and word
+        logits [B, R, K + classes]: the tower's output for each region as if it filled a whole photograph."""
+        kept, tuned = region_features.chunk(2, dim=-1)
+        # Where all positions are alike, their mean is also their maximum.
+        embeddings, word_logits = self._read(
+            torch.cat([kept, kept], dim=-1), torch.cat([tuned, tuned], dim=-1)
+        )
+        return embeddings, self.projection(self.tokens(tuned)), word_logits
+
+    def _read(self, kept: Tensor, tuned: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features of both maps [..., 2 F] -> embeddings [..., D], word logits [..., K + classes]."""
+        hidden = functional.gelu(self.hidden(torch.cat([kept, tuned], dim=-1)))
+        embeddings = self.projection(self.embedding(tuned) + self.embedding_residual(hidden))
+        mean, _ = kept.chunk(2, dim=-1)
+        return embeddings, torch.cat([self.words(hidden), self.classes(mean)], dim=-1)
 
     def bfloat16(self) -> "WordTower":
         """Converts only the convolutions: the linear maps cost nothing, and bfloat16 would round logits to
@@ -122,7 +136,6 @@ class WordTower(nn.Module):
         return self
 
 
-def _pooled(maps: Tensor) -> Tensor:
-    """Mean and maximum over the positions: [B, F, h, w] -> [B, 2 F]."""
-    highest = functional.avg_pool2d(maps, _POOL).flatten(2).amax(dim=2)
-    return torch.cat([maps.mean(dim=(2, 3)), highest], dim=1)
+def _pooled(maps: Tensor, squares: Tensor) -> Tensor:
+    """The mean over the positions of `maps` [B, F, h, w] and the maximum over `squares`: [B, 2 F]."""
+    return torch.cat([maps.mean(dim=(2, 3)), squares.flatten(2).amax(dim=2)], dim=1)

@@ -1,4 +1,4 @@
-"""A grid of numbers laid on a photograph, as a picture."""
+"""Draws a grid of numbers as colours on a photograph."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -12,9 +12,9 @@ from sigrl.service.images.files import ImageLimits
 from sigrl.service.schemas.tagging import Covers
 
 MAX_SIDE = 1024
-"""Pixels of the longer side of a picture."""
+"""Most pixels on the longer side of a picture."""
 
-# Viridis at even steps: its lightness rises evenly, so that it is read without seeing colours, too.
+# Viridis at even steps. Its lightness rises evenly, so people who do not see colours can read it too.
 _VIRIDIS = np.array(
     [
         (68, 1, 84),
@@ -39,7 +39,7 @@ def overlay_png(
     grid: Sequence[Sequence[float]],
     covers: Covers,
 ) -> bytes:
-    """A PNG of the photograph under the map. Raises ImageError."""
+    """A PNG of the photograph with the map on it. Raises ImageError."""
     with images.open_image(photograph, limits) as image:
         drawn = overlay(images.to_rgb(image, MAX_SIDE), grid, covers)
     file = BytesIO()
@@ -48,11 +48,11 @@ def overlay_png(
 
 
 def overlay(photograph: Image.Image, grid: Sequence[Sequence[float]], covers: Covers) -> Image.Image:
-    """The photograph in grey, scaled down to at most 1024 pixels a side, and the map on the part of it that
-    the checkpoint sees: violet where a grid of numbers from 0 to 1 says 0, green in between, yellow for 1.
-    What it does not see is dark.
+    """The photograph in grey, scaled down to at most 1024 pixels a side, with the map on the part of it that
+    the checkpoint sees; the other parts are dark. The grid has numbers from 0, drawn in violet, to 1, drawn
+    in yellow.
 
-    `photograph` is RGB, and is not changed.
+    `photograph` is RGB and stays as it is.
     """
     scale = min(1.0, MAX_SIDE / max(photograph.size))
     size = (max(1, round(photograph.width * scale)), max(1, round(photograph.height * scale)))
@@ -70,9 +70,9 @@ def overlay(photograph: Image.Image, grid: Sequence[Sequence[float]], covers: Co
 
 
 def colours(grid: Sequence[Sequence[float]], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """A grid of numbers from 0 to 1 in colours, as large as `size` (width, height): [height, width, 3],
-    0..255."""
-    # Bicubic would overshoot: a patch that says 1 would be surrounded by less than its neighbours say.
+    """The colours [height, width, 3], 0..255, of a grid of numbers from 0 to 1 that is scaled to `size`
+    (width, height)."""
+    # Bicubic interpolation overshoots: it would darken the surroundings of a high value.
     values = Image.fromarray(np.asarray(grid, np.float32)).resize(size, Image.Resampling.BILINEAR)
     steps = np.linspace(0, 1, len(_VIRIDIS))
     channels = [np.interp(np.asarray(values), steps, _VIRIDIS[:, channel]) for channel in range(3)]

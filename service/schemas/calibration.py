@@ -1,4 +1,4 @@
-"""Answers about calibrations and the hygiene of labels."""
+"""Requests and answers about calibrations, and reports on labels that need attention."""
 
 from collections.abc import Callable
 from typing import Literal, Self
@@ -11,11 +11,11 @@ from sigrl.service.schemas.tagging import VocabularyInfo
 
 
 class CalibrationGoal(Schema):
-    """What the thresholds are chosen for."""
+    """The measure that thresholds are chosen for."""
 
     kind: Literal["f1", "precision", "recall", "false-positive-rate"] = "f1"
-    """The best F1, a precision or a recall, all on the examples; or a false-positive rate on the checkpoint's
-    background set, which needs no examples."""
+    """The best F1, a precision or a recall are measured on the examples. A false-positive rate is measured on
+    the checkpoint's background set and needs no examples."""
     value: float | None = Field(default=None, gt=0, lt=1)
     """The precision, the recall or the rate; null for the best F1."""
 
@@ -27,7 +27,7 @@ class CalibrationGoal(Schema):
 
     @property
     def of_model(self) -> Goal:
-        """The same in the model's words."""
+        """The same goal as `sigrl.model.label_calibration` takes it."""
         if self.value is None:
             return BestF1()
         kinds: dict[str, Callable[[float], Goal]] = {
@@ -39,61 +39,66 @@ class CalibrationGoal(Schema):
 
 
 class SimilarLabels(Schema):
-    """Two labels that a checkpoint hardly tells apart."""
+    """Two labels that a checkpoint can hardly tell apart."""
 
     first: str
     second: str
     similarity: float
-    """Cosine of the texts, or correlation of the scores."""
+    """Cosine of the two texts, or correlation of the two labels' scores."""
 
 
 class HygieneReport(Schema):
-    """Labels of a vocabulary that one should look at; all lists may be empty."""
+    """Labels of a vocabulary that may need a change; all lists may be empty."""
 
     checkpoint: str
-    """Id of the checkpoint that judged."""
+    """Id of the checkpoint that made the report."""
     vocabulary: VocabularyInfo
-    """What was judged."""
+    """The vocabulary that the report is about."""
     photographs: int
-    """Size of the checkpoint's background set of everyday photographs; 0 if it has none, and then only
-    near-duplicates can be told."""
+    """Size of the checkpoint's background set of everyday photographs. It is 0 where the checkpoint has none;
+    then only near-duplicates are found."""
     never: tuple[str, ...]
-    """On no photograph of the background set is the label present: too rare, or unknown to the checkpoint."""
+    """Labels that are accepted on no photograph of the background set: too rare, or unknown to the
+    checkpoint."""
     always: tuple[str, ...]
-    """It is present on nearly all of them, and tells nothing."""
+    """Labels that are accepted on nearly all of them, and so distinguish nothing."""
     near_duplicates: tuple[SimilarLabels, ...]
-    """Their texts are nearly the same to the text tower: one may be a synonym of the other."""
+    """Labels whose text embeddings are nearly the same: one may be a synonym of the other."""
     indistinguishable: tuple[SimilarLabels, ...]
-    """Their scores rise and fall together on the background set, whatever the texts."""
+    """Labels whose scores are strongly correlated on the background set, however different their texts."""
 
 
 class CalibratedLabel(Schema):
-    """What a calibration did for one label."""
+    """What a calibration changed for one label."""
 
     label: str
     positives: int
-    """Examples that show it."""
+    """Examples in which the label was marked right."""
     negatives: int
-    """Examples that are known not to show it."""
+    """Examples in which the label was marked wrong."""
     threshold: float
-    """Probability from which on it counts as present; a threshold that the vocabulary itself gives goes
-    before it."""
+    """The label is accepted at this probability and above. A threshold that the vocabulary sets takes
+    precedence."""
     threshold_before: float
-    """The same without the calibration."""
+    """The threshold without the calibration."""
+    overruled: int = 0
+    """Examples that the threshold decides against their mark. It is 0 unless examples contradict each other:
+    one that is marked wrong is as probable as one that is marked right, or more, so that no threshold agrees
+    with both."""
 
 
 class CalibrationReport(Schema):
-    """A vocabulary's calibration as a checkpoint uses it. Thresholds are fitted anew for each checkpoint."""
+    """A vocabulary's calibration as one checkpoint uses it: each checkpoint has thresholds of its own."""
 
     checkpoint: str
     """Id of the checkpoint."""
     vocabulary: VocabularyInfo
-    """What is calibrated; `calibration` is its number."""
+    """The calibrated vocabulary; `calibration` is the calibration's number."""
     goal: CalibrationGoal
-    """What thresholds are chosen for."""
+    """The measure that thresholds are chosen for."""
     examples: int
-    """Photographs it rests on."""
+    """Number of example photographs."""
     labels: tuple[CalibratedLabel, ...]
-    """In the vocabulary's order."""
+    """One entry for each label, in the vocabulary's order."""
     hygiene: HygieneReport
-    """Labels to look at."""
+    """Labels that may need a change."""

@@ -94,8 +94,8 @@ class LabelMap(Tag):
     """Rows from the top, each from the left: 0 for the patch with the least evidence for the label, 1 for the
     one with the most. It shows where, not whether: for that, see `probability`."""
     lowest: float
-    """The value that 0 stands for, in the head's own unit (a cosine for most checkpoints), so that labels of
-    one checkpoint can be compared."""
+    """The value that 0 stands for: a logit with the bundled checkpoint's kind of head, for which a negative
+    value speaks against the label; a cosine with other heads. It compares labels of one checkpoint."""
     highest: float
     """The value that 1 stands for."""
 

@@ -20,6 +20,7 @@ from sigrl.service.tagging.tagger import Tagger
 from sigrl.service.vocabularies.calibration_report import judge_labels, report_calibration
 from sigrl.service.vocabularies.calibration_store import CalibrationStore, not_calibrated
 from sigrl.service.vocabularies.examples import Example, LabelledFile
+from sigrl.service.vocabularies.label_calibrator import LabelCalibrator
 from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 
@@ -63,8 +64,9 @@ class Calibrating:
         plain = vocabulary.model_copy(update={"calibration": None})
 
         def make(tagger: Tagger, calibrated: LabelFeatures) -> CalibrationReport:
+            overruled = LabelCalibrator(self._store).overruled(tagger, vocabulary, calibrated)
             return report_calibration(
-                vocabulary, calibration, tagger.engine, tagger.label_features(plain), calibrated
+                vocabulary, calibration, tagger.engine, tagger.label_features(plain), calibrated, overruled
             )
 
         return await self._tagger.look_at_labels(vocabulary, make)

@@ -1,4 +1,4 @@
-"""Where on a photograph the model sees a label, with no HTTP in it."""
+"""Heat maps: which places of a photograph speak for a label. Knows nothing of HTTP."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,13 +13,14 @@ from sigrl.service.tagging.scoring import Array, Question, Scores
 from sigrl.service.tagging.selection import DEFAULT_TOP_K, Selection
 
 MAX_MAPS = 32
-"""Labels of one photograph: a bound on the size of an answer."""
+"""Most labels that one answer explains, which bounds its size."""
 _DIGITS = 4
 
 
 def explained(vocabulary: Vocabulary, top_k: int | None, *, brief: bool) -> Selection:
-    """Which labels are explained: with nothing said all, or of more than 32 the ten most probable; `brief`
-    where the caller named neither labels nor a vocabulary. Raises ParameterError."""
+    """Selects the labels that are explained: the `top_k` most probable; by default all labels of a vocabulary
+    with at most 32, else the ten most probable. `brief`: the caller named neither labels nor a vocabulary.
+    Raises ParameterError for a `top_k` above 32."""
     if top_k is not None and top_k > MAX_MAPS:
         raise ParameterError(f"top_k is {top_k}", f"ask for the maps of at most {MAX_MAPS} labels at once")
     count = len(vocabulary.labels)
@@ -29,10 +30,11 @@ def explained(vocabulary: Vocabulary, top_k: int | None, *, brief: bool) -> Sele
 
 
 class Explain(Question):
-    """Asks for the maps of the labels that are selected."""
+    """A question whose answer has maps of the selected labels."""
 
     def look_closer(self, scores: Scores, features_of_one: Callable[[], ImageFeatures]) -> Scores:
-        """Here only the maps that are answered are kept: of twenty thousand labels they would be large."""
+        """Adds the maps of the selected labels. The others are dropped here, because those of twenty thousand
+        labels would be large."""
         if not np.isfinite(scores.logits).all():
             return scores
         rows = {name: row for row, name in enumerate(self.vocabulary.names)}
@@ -40,10 +42,10 @@ class Explain(Question):
         return replace(scores, closer=self.engine.explain(features_of_one(), self.features)[0, chosen])
 
     def answer(self, scores: Scores) -> Explanation:
-        """The maps of one photograph."""
+        """The tags of one photograph with their maps."""
         tagging = super().answer(scores)
         if not isinstance(scores.closer, np.ndarray):
-            raise ValueError("the scores hold no maps: they are from another question")
+            raise ValueError("the scores have no maps: they belong to another question")
         squashed = self.engine.preprocessing.resize == "squash"
         _, height, width = scores.closer.shape
         maps = zip(tagging.tags, scores.closer, strict=True)
@@ -60,9 +62,9 @@ class Explain(Question):
 
 def _label_map(tag: Tag, local_scores: Array) -> LabelMap:
     if not np.isfinite(local_scores).all():
-        raise ModelError("the checkpoint gave local scores that are no numbers", "use another checkpoint")
+        raise ModelError("the checkpoint gave maps with values that are not finite", "use another checkpoint")
     lowest, highest = float(local_scores.min()), float(local_scores.max())
-    # Where all patches say the same, none is to be picked out.
+    # A map that is the same everywhere picks out no place.
     stretched = (local_scores - lowest) / ((highest - lowest) or 1.0)
     return LabelMap(
         **tag.model_dump(),

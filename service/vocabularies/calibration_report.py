@@ -1,6 +1,7 @@
-"""What is told of a calibration, and of a list of labels without one."""
+"""Reports on a calibration, and on the labels of any vocabulary."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,7 +21,7 @@ _DIGITS = 6
 
 
 def judge_labels(vocabulary: Vocabulary, engine: Engine, features: LabelFeatures) -> HygieneReport:
-    """The report on a vocabulary's labels, by their features on `engine`."""
+    """The report on a vocabulary's labels as `engine` sees them; `features` are theirs."""
     background = engine.background_logits(features)
     if background is None:
         background = np.zeros((0, len(vocabulary.labels)), np.float32)
@@ -43,8 +44,10 @@ def report_calibration(
     engine: Engine,
     plain: LabelFeatures,
     refined: LabelFeatures,
+    overruled: Sequence[int],
 ) -> CalibrationReport:
-    """The report on a calibration, by the labels' features on `engine` without it and with it."""
+    """The report on a calibration as `engine` uses it. `plain` and `refined` are the labels' features without
+    the calibration and with it; `overruled` has the number for each label (`CalibratedLabel.overruled`)."""
     counts = Counter((name, holds) for _, shown in calibration.examples for name, holds in shown.items())
     thresholds = zip(engine.thresholds(refined).tolist(), engine.thresholds(plain).tolist(), strict=True)
     labels = tuple(
@@ -54,8 +57,9 @@ def report_calibration(
             negatives=counts[name, False],
             threshold=round(threshold, _DIGITS),
             threshold_before=round(before, _DIGITS),
+            overruled=against,
         )
-        for name, (threshold, before) in zip(vocabulary.names, thresholds, strict=True)
+        for name, (threshold, before), against in zip(vocabulary.names, thresholds, overruled, strict=True)
     )
     return CalibrationReport(
         checkpoint=engine.checkpoint_id,

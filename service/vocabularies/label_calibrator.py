@@ -1,4 +1,4 @@
-"""A checkpoint's label features, fitted to a vocabulary's examples."""
+"""Fits the label features of a checkpoint to the examples of a vocabulary."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from sigrl.model.calibration import calibration_error
 from sigrl.model.engine import Engine, LabelFeatures
+from sigrl.model.example_marks import overruled
 from sigrl.model.kept_features import KeptFeatures, join
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.errors import ExamplesError
@@ -19,7 +20,7 @@ _BATCH = 8
 
 
 class Tower(Protocol):
-    """A checkpoint that can still look at photographs."""
+    """A checkpoint whose image tower is at hand."""
 
     @property
     def engine(self) -> Engine:
@@ -27,19 +28,19 @@ class Tower(Protocol):
         ...
 
     def keep_images(self, photographs: Sequence[bytes]) -> list[KeptFeatures]:
-        """Features of each."""
+        """The features of each photograph, in the same order."""
         ...
 
 
 class LabelCalibrator:
-    """Fits anew for each checkpoint: its scores are not those of another. Examples that it has not seen yet
-    go through its image tower once, and their features are kept."""
+    """Fits each checkpoint separately, because the scores of two checkpoints cannot be compared. An example
+    goes through a checkpoint's image tower once, and its features are kept in the database."""
 
     def __init__(self, store: CalibrationStore) -> None:
         self._store = store
 
     def __call__(self, tower: Tower, vocabulary: Vocabulary, features: LabelFeatures) -> LabelFeatures:
-        """The features of a calibrated vocabulary, with the probabilities and thresholds that follow from its
+        """The features of a calibrated vocabulary, which give probabilities and thresholds fitted to its
         examples.
 
         Raises CalibrationNotFoundError, StoreError, and ExamplesError when the checkpoint cannot do what the
@@ -57,9 +58,9 @@ class LabelCalibrator:
             ) from error
 
     def error(self, tower: Tower, vocabulary: Vocabulary, features: LabelFeatures) -> float | None:
-        """How far a checkpoint's probabilities are from what the examples of a calibrated vocabulary show, in
-        0..1; None without examples. They are those it was fitted to, so it compares checkpoints, and promises
-        nothing. Raises as a call does."""
+        """The calibration error of a checkpoint on the examples of a calibrated vocabulary, in 0..1; None
+        without examples. The checkpoint was fitted to the same examples, so the number compares checkpoints
+        and says nothing about other photographs. Raises as a call does."""
         if vocabulary.calibration is None:
             return None
         _, joined, labels = self._examples(tower, vocabulary, vocabulary.calibration)
@@ -68,10 +69,21 @@ class LabelCalibrator:
         logits = tower.engine.score_kept(joined, features)
         return calibration_error(tower.engine.probabilities(logits, features), labels)
 
+    def overruled(self, tower: Tower, vocabulary: Vocabulary, features: LabelFeatures) -> tuple[int, ...]:
+        """For each label of a calibrated vocabulary, how many examples its threshold decides against their
+        mark; `features` are those that a call returned. Raises as a call does."""
+        if vocabulary.calibration is None:
+            raise not_calibrated(vocabulary.name)
+        _, joined, labels = self._examples(tower, vocabulary, vocabulary.calibration)
+        if joined is None:
+            return (0,) * len(vocabulary.labels)
+        found = tower.engine.probabilities(tower.engine.score_kept(joined, features), features)
+        return tuple(overruled(found, labels, tower.engine.thresholds(features)).tolist())
+
     def _examples(
         self, tower: Tower, vocabulary: Vocabulary, number: int
     ) -> tuple[CalibrationGoal, KeptFeatures | None, npt.NDArray[np.int8]]:
-        """(goal, the examples as the checkpoint sees them, what they show [N, C])."""
+        """(goal, features of the N examples, their marks [N, C]: +1 right, -1 wrong, 0 not marked)."""
         calibration = self._store.get(vocabulary.name, number)
         examples = dict(_telling(calibration, vocabulary))
         kept = self._features(tower, list(examples))
@@ -98,6 +110,6 @@ class LabelCalibrator:
 
 
 def _telling(calibration: Calibration, vocabulary: Vocabulary) -> list[tuple[str, Mapping[str, bool]]]:
-    """The examples that tell something of the labels that the vocabulary has now."""
+    """The examples with a mark for at least one label that the vocabulary has now."""
     names = set(vocabulary.names)
     return [(digest, shown) for digest, shown in calibration.examples if not names.isdisjoint(shown)]

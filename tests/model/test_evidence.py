@@ -7,6 +7,7 @@ from sigrl.model.config import EvidenceConfig, HeadConfig
 from sigrl.model.evidence import GAINS, Evidence, Photographs, pool_tokens, shapes
 from sigrl.model.kept_features import keep
 from sigrl.model.label_facts import FEATURES
+from sigrl.model.region_maps import Regions, region_maps
 from sigrl.model.vocabulary import Label
 
 DIM, CLASSES = 16, 5
@@ -131,3 +132,46 @@ def test_an_evidence_head_needs_its_configuration():
         HeadConfig(kind="mkt", evidence=CONFIG)
     with pytest.raises(ValueError, match="context"):
         HeadConfig(kind="evidence", form="published", evidence=CONFIG)
+
+
+def regions_with(place, arrays, sign):
+    """Regions of one photograph, 2 x 3, all alike but for the one at `place`, which differs by `sign` in its
+    logit of "dog", in the class that "zebra" is, and along the embedding of "a red car"."""
+    rng = np.random.default_rng(7)
+    embeddings = np.tile(rng.standard_normal(DIM).astype(np.float32), (1, 6, 1))
+    word_logits = np.tile(rng.standard_normal(WORDS).astype(np.float32), (1, 6, 1))
+    word_logits[0, place, 0] += 3 * sign
+    word_logits[0, place, len(CONFIG.known_words) + int(arrays["class_rows"][3])] += 3 * sign
+    embeddings[0, place] += 3 * sign * THINGS[2]
+    return Regions(embeddings, embeddings.copy(), word_logits)
+
+
+THINGS = unit(np.random.default_rng(8), 3, DIM)
+
+
+@pytest.mark.parametrize("place", range(6))
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_map_is_highest_where_the_thing_is_and_lowest_where_something_speaks_against_it(
+    arrays, background, place, sign
+):
+    # A class of its own for the second label; the third has nothing but matching.
+    embeddings = np.stack([THINGS[0], arrays["class_labels"][3], THINGS[2]])
+    evidence = Evidence(HEAD, arrays | {"graph_query": np.zeros_like(arrays["graph_query"])})
+    labels = [Label(name="dog"), Label(name="zebra"), Label(name="a red car")]
+    rows = evidence.describe(labels, embeddings, background)
+    maps = region_maps(evidence, regions_with(place, arrays, sign), embeddings, rows, (4, 6))
+    assert maps.shape == (1, 3, 2, 3)
+    for each in sign * maps[0].reshape(3, 6):
+        assert each.argmax() == place
+        assert each[place] > np.delete(each, place).max() + 0.01
+
+
+def test_the_map_of_a_label_that_nothing_speaks_for_is_negative_everywhere(arrays, background):
+    """Its highest place is still the one that speaks least against it."""
+    evidence = Evidence(HEAD, arrays)
+    rows = evidence.describe([Label(name="dog")], THINGS[:1], background)
+    regions = regions_with(4, arrays, 1)
+    regions.word_logits[:, :, 0] -= 20
+    maps = region_maps(evidence, regions, THINGS[:1], rows, (4, 6))
+    assert maps.max() < 0
+    assert maps.ravel().argmax() == 4

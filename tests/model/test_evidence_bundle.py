@@ -1,5 +1,7 @@
 """A word tower with an evidence head as a bundle: in both engines, and what is kept of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from sigrl.training.bundles.export import export
 from sigrl.training.tasks.everyday.assemble import assemble
 
 CONFIG = EvidenceConfig(known_words=(("dog", "hound"), ("cat",), ("tree",)), class_texts=9, lexicon=6, rank=4)
+SIDE = 128
 VOCABULARY = Vocabulary(
     labels=(Label(name="dog"), Label(name="zebra"), Label(name="red car", synonyms=("car", "auto")))
 )
@@ -25,8 +28,13 @@ VOCABULARY = Vocabulary(
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory, tiny_description, tokenizer_definition):
     backbone = tiny_description.backbone.model_copy(
-        update={"words": WordTowerConfig(words=3, classes=8, hidden=16), "prompts": ("{label}",)}
+        update={
+            "vision": {"timm_model_name": "tf_efficientnet_lite0", "image_size": SIDE},
+            "words": WordTowerConfig(words=3, classes=8, hidden=16),
+            "prompts": ("{label}",),
+        }
     )
+    preprocessing = tiny_description.preprocessing.model_copy(update={"image_size": SIDE})
     rng = np.random.default_rng(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -40,13 +48,11 @@ def bundle(tmp_path_factory, tiny_description, tokenizer_definition):
     arrays["class_rows"] = np.array([0, 1, 2, 3, 4, 5, 6, 7, 7], np.float32)
     arrays["feature_deviation"] = np.ones(len(FEATURES), np.float32)
     with torch.inference_mode():
-        images = torch.from_numpy(rng.standard_normal((40, 3, 64, 64), dtype=np.float32))
+        images = torch.from_numpy(rng.standard_normal((40, 3, SIDE, SIDE), dtype=np.float32))
         found = model.backbone.encode_images(images)
     tokens = pool_tokens(found.patch_tokens.numpy(), found.grid)
     background = keep(found.image_embeddings.numpy(), tokens, found.word_logits.numpy())
-    files = assemble(
-        model, backbone, tokenizer_definition, CONFIG, arrays, background, tiny_description.preprocessing, {}
-    )
+    files = assemble(model, backbone, tokenizer_definition, CONFIG, arrays, background, preprocessing, {})
     directory = tmp_path_factory.mktemp("bundles") / "evidence"
     write_files(directory, files)
     return directory
@@ -61,22 +67,24 @@ def onnx_bundle(bundle, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pixel_values():
-    return np.random.default_rng(4).standard_normal((3, 3, 64, 64), dtype=np.float32)
+    return np.random.default_rng(4).standard_normal((3, 3, SIDE, SIDE), dtype=np.float32)
 
 
 def test_both_engines_say_the_same(onnx_bundle, pixel_values):
     engines = TorchEngine.load(onnx_bundle, "cpu", precision="float32"), OnnxEngine.load(onnx_bundle, "cpu")
-    scores, kept = [], []
+    scores, kept, maps = [], [], []
     for engine in engines:
         labels, images = engine.encode_labels(VOCABULARY), engine.encode_images(pixel_values)
         scores.append(engine.score(images, labels))
         kept.append(engine.score_kept(engine.keep_images(images), labels))
         assert engine.thresholds(labels).tolist() == [0.5, 0.5, 0.5]
         assert engine.familiarity(labels).shape == (3,)
-        assert engine.explain(images, labels).shape == (3, 3, 4, 4)
+        maps.append(engine.explain(images, labels))
+        assert maps[-1].shape == (3, 3, 2, 2)
         probabilities = engine.probabilities(scores[-1], labels)
         np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-scores[-1])), atol=1e-5)
     np.testing.assert_allclose(*scores, atol=1e-3)
+    np.testing.assert_allclose(*maps, atol=1e-3)
     # Of the known word; to a random tower all photographs are alike, new words are measured in deviations.
     np.testing.assert_allclose(kept[0][:, 0], scores[0][:, 0], atol=0.1)
 
@@ -109,3 +117,21 @@ def test_a_bundle_without_background_is_refused(bundle):
     described = manifest.model_dump() | {"calibration": None}
     with pytest.raises(ValueError, match="background set"):
         type(manifest).model_validate(described)
+
+
+def test_a_photograph_that_is_the_same_everywhere_scores_as_each_of_its_regions(bundle, pixel_values):
+    """The map is in the measure of the score, and takes its sign: a region is read as a photograph is."""
+    engine = TorchEngine.load(bundle, "cpu", precision="float32")
+    labels, images = engine.encode_labels(VOCABULARY), engine.encode_images(pixel_values)
+    regions = images.region_features[:, :1].expand(-1, images.region_features.shape[1], -1)
+    embeddings, tokens, word_logits = engine._model.backbone.visual.read_regions(regions)
+    uniform = replace(
+        images,
+        image_embeddings=embeddings[:, 0],
+        patch_tokens=tokens[:, :1].expand(-1, images.patch_tokens.shape[1], -1),
+        word_logits=word_logits[:, 0],
+        region_features=regions,
+    )
+    scores, maps = engine.score(uniform, labels), engine.explain(uniform, labels)
+    assert scores.min() < 0 < scores.max()
+    np.testing.assert_allclose(maps, np.broadcast_to(scores[:, :, None, None], maps.shape), atol=1e-3)

@@ -1,6 +1,7 @@
 """The heads: the context form against its formula, its invariances, and what each configuration builds."""
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import plain_forms
@@ -237,3 +238,29 @@ def test_dropout_can_be_set():
     head = create_head(HeadConfig(form="published"), D, dropout=0.0)
     labels = torch.randn(C, D)
     assert torch.equal(head.label_features(labels).refined, head.label_features(labels).refined)
+
+
+MATCHING = [
+    *(variant for variant in VARIANTS if variant["kind"] != "clip"),
+    {"kind": "biam"},
+]
+
+
+@pytest.mark.parametrize("form", ["published", "context"])
+@pytest.mark.parametrize("variant", MATCHING, ids=name_variant)
+def test_a_patch_that_is_high_in_the_map_is_one_that_raises_the_score(image_features, labels, variant, form):
+    """For labels of both signs: one row of `both` has the opposite embedding of another."""
+    head = make_head(form=form, normalize_scores=False, **variant)
+    both = head.label_features(torch.cat([labels, -labels]))
+    tokens = head.reconstruct(image_features, both)
+    with torch.no_grad():
+        maps = head.local_scores(image_features, both)
+        before = head.score(replace(image_features, rebuilt_tokens=tokens, patch_tokens=tokens), both)
+        for label in range(len(both.refined)):
+            for photograph in range(B):
+                ranks = maps[photograph, :, label].argsort()
+                changed = tokens.clone()
+                changed[photograph, ranks[-1]] = tokens[photograph, ranks[0]]
+                without = replace(image_features, rebuilt_tokens=changed, patch_tokens=changed)
+                after = head.score(without, both)
+                assert after[photograph, label] < before[photograph, label]

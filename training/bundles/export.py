@@ -85,11 +85,14 @@ def _reason(error: BaseException) -> str:
 def _sizes(bundle: Bundle) -> dict[str, int]:
     """See `sigrl.training.bundles.onnx_graphs.Step`; besides, `h` and `w` of the patch grid."""
     side = bundle.manifest.preprocessing.image_size
-    height, width = bundle.model.backbone.encode_images(torch.zeros(1, 3, side, side)).grid
+    features = bundle.model.backbone.encode_images(torch.zeros(1, 3, side, side))
+    height, width = features.grid
     text = bundle.model.backbone.tokenize(["dog"])
     sizes = {"B": 2, "n": 3, "C": 5, "N": 4, "L": 6, "1": 1, "3": 3}
     sizes |= {"S": side, "P": height * width, "h": height, "w": width, "T": text.shape[1]}
     sizes["D"] = bundle.manifest.backbone.embed_dim
+    if features.region_features is not None:
+        sizes["R"], sizes["E"] = features.region_features.shape[1:]
     graph: Any = getattr(bundle.model.head, "graph", None)
     if graph is not None:
         sizes |= {"H": graph.hidden.heads, "F": len(graph.hidden.attention)}

@@ -36,13 +36,12 @@ class ImageTower(Step):
         self.backbone = model.backbone
         self.outputs = ("image_embeddings", "patch_tokens")
         if model.backbone.config.words is not None:
-            self.outputs = (*self.outputs, "word_logits")
+            self.outputs = (*self.outputs, "word_logits", "region_features")
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
-        """[B, 3, S, S] -> [B, D], [B, P, D] and, of a word tower, [B, K + classes]."""
+        """[B, 3, S, S] -> [B, D], [B, P, D] and, of a word tower, [B, K + classes] and [B, R, 2 F]."""
         features = self.backbone.encode_images(pixel_values)
-        outputs = (features.image_embeddings, features.patch_tokens, features.word_logits)
-        return tuple(output for output in outputs if output is not None)
+        return tuple(getattr(features, name) for name in self.outputs)
 
 
 class TextTower(Step):
@@ -99,6 +98,22 @@ class Explain(_HeadStep):
         images = ImageFeatures(patch_tokens[:, 0], patch_tokens, (0, 0), rebuilt_tokens=patch_tokens)
         local: Tensor = self.head.local_scores(images, LabelFeatures(labels, refined=labels))
         return local.mT
+
+
+class ReadRegions(Step):
+    """Takes the place of `Explain` where the head is an evidence head."""
+
+    inputs = ("region_features BRE",)
+    outputs = ("embeddings", "tokens", "word_logits")
+
+    def __init__(self, model: TaggingModel) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+
+    def forward(self, region_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`WordTower.read_regions`: [B, R, 2 F] -> [B, R, D] twice, [B, R, K + classes]."""
+        regions: tuple[Tensor, Tensor, Tensor] = self.backbone.visual.read_regions(region_features)
+        return regions
 
 
 class Enrich(_HeadStep):
@@ -242,6 +257,7 @@ STEPS: dict[str, Callable[[TaggingModel], Step]] = {
     "text_tower": TextTower,
     "match": Match,
     "explain": Explain,
+    "read_regions": ReadRegions,
     "enrich": Enrich,
     "decouple": Decouple,
     "query": Query,

@@ -90,6 +90,33 @@ def test_examples_add_up_and_what_is_told_anew_counts(client: TestClient) -> Non
     assert _calibrate(client, {90: {"negative": ["red"]}}).json()["vocabulary"]["calibration"] == 4
 
 
+@pytest.mark.parametrize(
+    "goal",
+    [
+        {},
+        {"goal": "precision", "value": "0.5"},
+        {"goal": "recall", "value": "0.9"},
+        {"goal": "false-positive-rate", "value": "0.5"},
+    ],
+)
+def test_marking_a_tag_wrong_does_not_switch_it_on(
+    client: TestClient, engine: FakeEngine, goal: dict[str, str]
+) -> None:
+    # "red" has 17 % on this photograph.
+    engine.default_threshold = 0.18
+    assert "red" not in _tags(client, 113)[0]
+    report = _calibrate(client, {113: {"positive": ["green"], "negative": ["red"]}}, **goal).json()
+    assert "red" not in _tags(client, 113)[0]
+    assert [label["overruled"] for label in report["labels"]] == [0, 0, 0]
+
+
+def test_the_report_says_that_examples_contradict_each_other(client: TestClient) -> None:
+    contradicting = {250: {"negative": ["red"]}, 200: {"positive": ["red"]}, 20: {"negative": ["red"]}}
+    red, green, _ = _calibrate(client, contradicting).json()["labels"]
+    assert (red["overruled"], green["overruled"]) == (1, 0)
+    assert "red" not in _tags(client, 20)[0]
+
+
 def test_a_precision_is_a_goal_too(client: TestClient) -> None:
     # One in two of what looks red is called red.
     mixed = {

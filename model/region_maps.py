@@ -1,0 +1,39 @@
+"""Which regions of a photograph raise or lower the score of an evidence head. Imports without torch."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sigrl.model.evidence import POOL, Array, Evidence, Photographs
+
+
+class Regions(NamedTuple):
+    """The image tower's output for each of the R regions of B photographs, as if the region filled a whole
+    photograph. Regions are squares with `POOL` positions on each side, row by row."""
+
+    embeddings: Array
+    """[B, R, D]"""
+    tokens: Array
+    """[B, R, D]: the mean of the region's patch tokens."""
+    word_logits: Array
+    """[B, R, K + classes]"""
+
+
+def region_maps(
+    evidence: Evidence, regions: Regions, unit: Array, rows: Array | None, grid: tuple[int, int]
+) -> Array:
+    """The score that each region would have as a photograph of its own: calibrated logits [B, C, h', w'] of
+    labels with embeddings `unit` [C, D] and `rows` [C, width]; `grid` is the patch grid (height, width).
+
+    All terms of the score count, each with its sign: a region with a positive logit speaks for the label, one
+    with a negative logit against it. Cosines of the patch tokens do not show that, because most of the score
+    of a known word is a logit of its own, which does not come from the tokens.
+    """
+    height, width = grid[0] // POOL, grid[1] // POOL
+    alone = Photographs(
+        regions.embeddings.reshape(-1, regions.embeddings.shape[2]),
+        regions.tokens.reshape(-1, 1, regions.tokens.shape[2]),
+        regions.word_logits.reshape(-1, regions.word_logits.shape[2]),
+    )
+    scores = evidence.score(alone, unit, rows).reshape(-1, height, width, len(unit))
+    return np.ascontiguousarray(np.moveaxis(scores, 3, 1))
