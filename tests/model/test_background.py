@@ -48,8 +48,8 @@ def test_a_bundle_without_one_says_nothing_of_it(make):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors: tensors.pop("trained_labels"), "it holds"),
-        (lambda tensors: tensors.update(other=np.zeros(1)), "it holds"),
+        (lambda tensors: tensors.pop("trained_labels"), "it contains"),
+        (lambda tensors: tensors.update(other=np.zeros(1)), "it contains"),
         (lambda tensors: tensors.update(image_embeddings=np.zeros((40, 32), np.float32)), "float32"),
         (lambda tensors: tensors.update(image_embeddings=np.zeros((39, 32), np.float16)), r"\[39, 32\]"),
         (lambda tensors: tensors.update(patch_tokens=np.zeros((40, 32), np.int8)), "patch_tokens"),

@@ -51,8 +51,8 @@ def test_they_come_back_from_bytes_and_join_in_order(features):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors: tensors.pop("patch_tokens"), "it holds"),
-        (lambda tensors: tensors.update(other=np.zeros(1)), "it holds"),
+        (lambda tensors: tensors.pop("patch_tokens"), "it contains"),
+        (lambda tensors: tensors.update(other=np.zeros(1)), "it contains"),
         (lambda tensors: tensors.update(image_embeddings=np.zeros((50, 9), np.float16)), "patch_tokens"),
         (lambda tensors: tensors.update(patch_tokens=np.zeros((49, 6, 8), np.int8)), r"\[49, 6, 8\]"),
         (

@@ -90,7 +90,7 @@ def test_a_table_gives_back_names_whatever_they_hold(vocabulary: Vocabulary) -> 
         ("name,colour\ndog,brown\n", "no column 'colour'"),
         ("name,parent\ndog,animal,brown\n", "'dog' has 3 cells for 2 columns"),
         ("name,threshold\ndog,high\n", "threshold"),
-        ("name,parent\n" + "x" * 200_000, "no table"),
+        ("name,parent\n" + "x" * 200_000, "not a table"),
     ],
 )
 def test_a_table_that_cannot_be_read_says_why(tmp_path: Path, text: str, says: str) -> None:
