@@ -13,9 +13,10 @@ from benchmarks.measuring import markdown_table
 from sigrl.model.engine import Engine, LabelFeatures
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.backbones.features import progress_bar, read_photograph
+from sigrl.training.backbones.features import read_photograph
 from sigrl.training.data.coco import load_coco
 from sigrl.training.measures.metrics import average_precision
+from sigrl.training.terminal import progress_bar
 
 BATCH = 8
 MINIMUM_POSITIVES = 10

@@ -22,8 +22,6 @@ from sigrl.model.config import HeadConfig
 from sigrl.model.heads import MatchingHead, SigRLHead, create_head, unit_rms
 from sigrl.training.backbones.features import text_features
 from sigrl.training.backbones.initialisation import starting_point
-from sigrl.training.backbones.towers import feature_maps
-from sigrl.training.config import FitConfig, TrainingConfig, load_config
 from sigrl.training.data.coco import load_coco
 from sigrl.training.tasks.bundled.ablate import (
     HEADS,
@@ -34,10 +32,12 @@ from sigrl.training.tasks.bundled.ablate import (
     fitted_row,
     with_head,
 )
+from sigrl.training.tasks.bundled.config import FitConfig, TrainingConfig, load_config
 from sigrl.training.tasks.bundled.evaluate import MINIMUM_POSITIVES
 from sigrl.training.tasks.bundled.fit import Prepared, image_batch, new_head, prepare, train_head
 from sigrl.training.tasks.bundled.recipe import load_towers
 from sigrl.training.tasks.bundled.teachers import label_texts, make_bridge, sentence_embeddings
+from sigrl.training.tasks.bundled.towers import feature_maps
 from sigrl.training.tasks.single_positive.ladder import ladder_table, single_positive_ladder
 
 SIGRL: dict[str, object] = {"kind": "sigrl"}

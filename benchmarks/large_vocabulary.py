@@ -24,8 +24,9 @@ from sigrl.model.config import HeadConfig
 from sigrl.model.features import ImageFeatures, LabelFeatures
 from sigrl.model.heads import MktHead, SigRLHead, unit_rms
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.backbones.features import progress_bar, read_photograph
+from sigrl.training.backbones.features import read_photograph
 from sigrl.training.data.coco import load_coco
+from sigrl.training.terminal import progress_bar
 
 Row = tuple[int, str]
 """Number of labels, and `spaced` or `best`."""

@@ -22,6 +22,7 @@ from sigrl.model.calibration import (
     recall_thresholds,
 )
 from sigrl.model.example_marks import keep_marks
+from sigrl.model.logistic import fit_logistic
 
 EXPECTED_THRESHOLD_PHOTOGRAPHS = 20.0
 """The threshold that follows from the probabilities alone weighs as much as this many examples that are
@@ -33,8 +34,6 @@ slope as a fraction of the old slope."""
 _EVIDENCE = 2.0
 """Log-likelihood that a wider prior must gain to be chosen, because noise alone gains a little."""
 _FOLDS = 5
-_STEPS = 50
-_PRECISION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -205,30 +204,16 @@ def _fit(
     labels: npt.NDArray[np.int8],
     deviations: tuple[float, float],
 ) -> LabelCalibration:
-    """Fits offsets and slopes of all labels at once, by Newton's method, with a normal prior around the old
+    """Fits offsets and slopes of all labels at once, by logistic regression with a normal prior around the old
     ones. Scores are centred where the old probability is one half: there shift and slope are nearly
     independent."""
     offset, slope = (calibration[:, part].astype(np.float64) for part in (OFFSET, SLOPE))
     even = -offset / slope
     old = slope * (logits - even)
     known, holds = labels != 0, labels > 0
-    shift, factor = np.zeros_like(offset), np.ones_like(offset)
-    of_shift, of_factor = (1 / deviation**2 for deviation in deviations)
-    for _ in range(_STEPS):
-        expected = 1 / (1 + np.exp(-np.clip(shift + factor * old, -40, 40)))
-        error, curvature = known * (expected - holds), known * expected * (1 - expected)
-        gradients = error.sum(0) + of_shift * shift, (error * old).sum(0) + of_factor * (factor - 1)
-        shift_shift = curvature.sum(0) + of_shift
-        shift_factor = (curvature * old).sum(0)
-        factor_factor = (curvature * old**2).sum(0) + of_factor
-        determinant = shift_shift * factor_factor - shift_factor**2
-        steps = (
-            np.clip((factor_factor * gradients[0] - shift_factor * gradients[1]) / determinant, -1, 1),
-            np.clip((shift_shift * gradients[1] - shift_factor * gradients[0]) / determinant, -1, 1),
-        )
-        shift, factor = shift - steps[0], factor - steps[1]
-        if max(np.abs(step).max() for step in steps) < _PRECISION:
-            break
+    features = np.stack([np.ones_like(old), old], axis=-1).swapaxes(0, 1)
+    coefficients = fit_logistic(features, holds.T, np.array([0.0, 1.0]), np.array(deviations), known.T)
+    shift, factor = coefficients.T
     # A negative slope comes from wrong marks; probabilities must rise with scores.
     fitted = calibration.copy()
     fitted[:, SLOPE] = np.maximum(factor, 0.1) * slope

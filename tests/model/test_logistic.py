@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from sigrl.model.calibration import OFFSET, SLOPE
-from sigrl.model.label_calibration import _fit
 from sigrl.model.logistic import fit_logistic
 
 DEVIATIONS = np.array([2.0, 0.5])
@@ -41,19 +39,3 @@ def test_many_problems_at_once_are_each_on_its_own() -> None:
         kept = counted[problem]
         alone = fit_logistic(features[problem, kept], targets[problem, kept], PRIOR, DEVIATIONS)
         assert together[problem] == pytest.approx(alone, abs=1e-5)
-
-
-def test_labels_calibrated_by_examples_are_such_problems() -> None:
-    rng = np.random.default_rng(2)
-    logits = rng.normal(size=(30, 4)).astype(np.float32)
-    labels = rng.integers(-1, 2, logits.shape).astype(np.int8)
-    calibration = np.tile(np.array([0.5, 1.5, 0.5], np.float32), (4, 1))
-    fitted = _fit(calibration, logits, labels, (1.0, 0.5))
-    even = -calibration[:, OFFSET] / calibration[:, SLOPE]
-    old = (calibration[:, SLOPE] * (logits - even)).astype(np.float64).T
-    features = np.stack([np.ones_like(old), old], axis=-1)
-    prior, deviations = np.array([0.0, 1.0]), np.array([1.0, 0.5])
-    shift, factor = fit_logistic(features, labels.T > 0, prior, deviations, labels.T != 0).T
-    slope = np.maximum(factor, 0.1) * calibration[:, SLOPE]
-    assert fitted[:, SLOPE] == pytest.approx(slope, abs=1e-4)
-    assert fitted[:, OFFSET] == pytest.approx(shift - slope * even, abs=1e-4)

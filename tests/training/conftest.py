@@ -15,8 +15,14 @@ from sigrl.model.config import HeadConfig
 from sigrl.model.manifest import Description
 from sigrl.training import cli
 from sigrl.training.backbones.initialisation import minilm_tokenizer, package_file
-from sigrl.training.config import DataConfig, FitConfig, PretrainConfig, TrainingConfig, load_config
 from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.bundled.config import (
+    DataConfig,
+    FitConfig,
+    PretrainConfig,
+    TrainingConfig,
+    load_config,
+)
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 COLOURS = {

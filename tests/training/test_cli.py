@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from sigrl.model.bundle import load_bundle
-from sigrl.training.config import TrainingConfig
 from sigrl.training.data.coco import load_coco
 from sigrl.training.tasks.bundled import ablate
+from sigrl.training.tasks.bundled.config import TrainingConfig
 
 
 @pytest.fixture(scope="module")

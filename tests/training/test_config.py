@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.config import load_config
+from sigrl.training.tasks.bundled.config import load_config
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 UNSEEN = {

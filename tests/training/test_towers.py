@@ -8,8 +8,9 @@ import torch
 
 from sigrl.model.bundle import TaggingModel, load_bundle
 from sigrl.training.backbones.features import read_photograph
-from sigrl.training.backbones.towers import split_trunk, tower_outputs
-from sigrl.training.config import TrainingConfig
+from sigrl.training.backbones.towers import split_trunk
+from sigrl.training.tasks.bundled.config import TrainingConfig
+from sigrl.training.tasks.bundled.towers import tower_outputs
 
 
 @pytest.mark.parametrize("frozen_blocks", [0, 3, 5])

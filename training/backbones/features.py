@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sigrl.model.config import Preprocessing
 from sigrl.model.preprocess import preprocess
 from sigrl.training.data.opening import open_photograph
+from sigrl.training.terminal import progress_bar
 
 _CACHED_BATCH_SIZE = 32
 _MAPPED_BATCH_SIZE = 64
@@ -42,14 +42,6 @@ class PhotographDataset(Dataset[np.ndarray]):
 
     def __getitem__(self, index: int) -> np.ndarray:
         return read_photograph(self.paths[index], self.preprocessing)
-
-
-def progress_bar() -> Progress:
-    """The progress bar of all training commands: bar, count, time left. Only one of several processes shows
-    it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    main = os.environ.get("RANK", "0") == "0"
-    return Progress(*columns, TextColumn("{task.fields[note]}"), disable=not main)
 
 
 def photograph_batches(

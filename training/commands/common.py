@@ -9,7 +9,7 @@ import typer
 from pydantic_core import to_json
 from rich.console import Console
 
-from sigrl.training.backbones.features import progress_bar
+from sigrl.training.terminal import progress_bar
 
 console = Console()
 

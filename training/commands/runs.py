@@ -10,14 +10,14 @@ from sigrl.model.bundle_files import make_files, read_files, write_files
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.training.commands.common import Config, ReportFile, console, write_numbers
 from sigrl.training.commands.tables import check_table, evaluation_tables, report_table
-from sigrl.training.config import TrainingConfig
 from sigrl.training.data.coco import load_coco
-from sigrl.training.data.supervision import unrelated_names
 from sigrl.training.measures.evaluation import evaluate_photographs
 from sigrl.training.measures.report import Evaluation
 from sigrl.training.report import try_report, write_report
+from sigrl.training.tasks.bundled.config import TrainingConfig
 from sigrl.training.tasks.bundled.evaluate import Report, evaluate
 from sigrl.training.tasks.bundled.recipe import check_new
+from sigrl.training.tasks.bundled.supervision import unrelated_names
 from sigrl.training.tasks.catalogue import load_run
 from sigrl.training.tasks.photographs.run import VOCABULARY
 from sigrl.training.tasks.photographs.starter_config import write_starter_config

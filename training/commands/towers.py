@@ -8,9 +8,9 @@ import typer
 from sigrl.training.backbones.initialisation import minilm_tokenizer
 from sigrl.training.commands.common import Config, NewBundle, ReportFile, console, write_numbers
 from sigrl.training.commands.tables import ablation_table
-from sigrl.training.config import load_config
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.bundled.ablate import ablate
+from sigrl.training.tasks.bundled.config import load_config
 from sigrl.training.tasks.bundled.pretrain import pretrain
 from sigrl.training.tasks.bundled.recipe import check_new, load_towers, save_model
 

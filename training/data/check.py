@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel
 
-from sigrl.training.backbones.features import progress_bar
 from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem
 from sigrl.training.data.opening import open_photograph, photograph_exists
+from sigrl.training.terminal import progress_bar
 
 BadData = Literal["stop", "skip"]
 """What a configuration says of data that cannot be used."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 
 from sigrl.model.labelled_files import LabelledFileError
 
@@ -112,3 +113,11 @@ class LabelledPhotographs:
     def with_positives(self) -> "LabelledPhotographs":
         """The photographs to which at least one label applies."""
         return self.select((self.labels == 1).any(axis=1))
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file. Raises DataError if the file is not YAML."""
+    try:
+        return yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from error

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sigrl.training.backbones.features import progress_bar
 from sigrl.training.data.dataset import DataError
+from sigrl.training.terminal import progress_bar
 
 METRICS = "metrics.jsonl"
 

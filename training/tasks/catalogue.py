@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sigrl.training.config import TrainingConfig, read_yaml
 from sigrl.training.data.check import DataReport
-from sigrl.training.data.dataset import DataError, LabelledPhotographs
+from sigrl.training.data.dataset import DataError, LabelledPhotographs, read_yaml
 from sigrl.training.measures.results import Outcome
 from sigrl.training.tasks.bundled import recipe as bundled
+from sigrl.training.tasks.bundled.config import TrainingConfig
 from sigrl.training.tasks.everyday import data as everyday_data
 from sigrl.training.tasks.everyday.config import EverydayConfig
 from sigrl.training.tasks.everyday.fit import fit_everyday

@@ -8,10 +8,10 @@ import torch
 
 from sigrl.model.bundle import load_bundle
 from sigrl.training.commands.tables import ablation_table
-from sigrl.training.config import TrainingConfig
 from sigrl.training.data.coco import load_coco
 from sigrl.training.tasks.bundled import ablate as module
 from sigrl.training.tasks.bundled.ablate import HEADS, ablate, bridge_scores
+from sigrl.training.tasks.bundled.config import TrainingConfig
 
 
 def test_every_head_gets_a_row(

@@ -11,7 +11,7 @@ from sigrl.model.heads import MatchingHead, SigRLHead
 from sigrl.model.manifest import Description
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.config import TrainingConfig
+from sigrl.training.tasks.bundled.config import TrainingConfig
 from sigrl.training.tasks.bundled.fit import (
     choose_threshold,
     fit_head,

@@ -8,8 +8,8 @@ import torch
 from sigrl.model.bundle import TaggingModel, load_bundle, save_bundle
 from sigrl.model.manifest import Description
 from sigrl.training.backbones.initialisation import minilm_tokenizer, starting_point
-from sigrl.training.config import TrainingConfig
 from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.bundled.config import TrainingConfig
 from sigrl.training.tasks.bundled.fit import choose_threshold, fit_head, prepare
 from sigrl.training.tasks.bundled.pretrain import pretrain
 

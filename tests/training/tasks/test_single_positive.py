@@ -20,8 +20,7 @@ from pydantic import ValidationError
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.backbones.features import read_photograph
-from sigrl.training.config import read_yaml
-from sigrl.training.data.dataset import DataError
+from sigrl.training.data.dataset import DataError, read_yaml
 from sigrl.training.data.voc import CLASSES
 from sigrl.training.loop import state as run_state
 from sigrl.training.loop.state import read_state

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from sigrl.training.config import TrainingConfig
 from sigrl.training.data.single_positive import observe_one_positive
 from sigrl.training.losses.single_positive import LOSSES as ALL_LOSSES
+from sigrl.training.tasks.bundled.config import TrainingConfig
 from sigrl.training.tasks.single_positive import ladder as single_positive_ladder
 from sigrl.training.tasks.single_positive.ladder import (
     LEARNING_RATES,

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sigrl.training.config import read_yaml
-from sigrl.training.data.dataset import DataError
+from sigrl.training.data.dataset import DataError, read_yaml
 from sigrl.training.loop.task import LoopConfig
 from sigrl.training.tasks.photographs.config import PhotographsConfig
 from sigrl.training.tasks.photographs.starter_config import write_starter_config

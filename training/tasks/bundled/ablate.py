@@ -17,13 +17,13 @@ from sigrl.model.heads import MatchingHead, SigRLHead
 from sigrl.model.kernels.cpu_steps import CpuSteps
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.backbones.initialisation import starting_point
-from sigrl.training.backbones.towers import feature_maps, tower_outputs
-from sigrl.training.config import FitConfig, TrainingConfig
 from sigrl.training.data.coco import CocoSplit, load_coco
 from sigrl.training.measures.metrics import average_precision
+from sigrl.training.tasks.bundled.config import FitConfig, TrainingConfig
 from sigrl.training.tasks.bundled.evaluate import MINIMUM_POSITIVES
 from sigrl.training.tasks.bundled.fit import Prepared, fit_head, predict, prepare
 from sigrl.training.tasks.bundled.teachers import label_texts, make_bridge, sentence_embeddings
+from sigrl.training.tasks.bundled.towers import feature_maps, tower_outputs
 
 HEADS: dict[str, dict[str, object]] = {
     "clip": {"kind": "clip"},

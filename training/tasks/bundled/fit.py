@@ -19,14 +19,14 @@ from sigrl.model.backbone import Backbone
 from sigrl.model.features import ImageFeatures, LabelFeatures
 from sigrl.model.heads import MatchingHead, SigRLHead, create_head
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.backbones.features import progress_bar
-from sigrl.training.backbones.towers import tower_outputs
-from sigrl.training.config import FitConfig, TrainingConfig
-from sigrl.training.data.supervision import Supervision, load_supervision
 from sigrl.training.loop.schedules import half_cosine
 from sigrl.training.losses import label_loss
 from sigrl.training.losses.open_vocabulary import ranking_loss
 from sigrl.training.measures.metrics import f1_threshold
+from sigrl.training.tasks.bundled.config import FitConfig, TrainingConfig
+from sigrl.training.tasks.bundled.supervision import Supervision, load_supervision
+from sigrl.training.tasks.bundled.towers import tower_outputs
+from sigrl.training.terminal import progress_bar
 
 
 @dataclass(frozen=True)

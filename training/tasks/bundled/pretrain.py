@@ -19,15 +19,16 @@ from sigrl.model.backbone import Backbone
 from sigrl.model.config import HeadConfig
 from sigrl.model.features import ImageFeatures
 from sigrl.model.heads import MktHead
-from sigrl.training.backbones.features import image_features, progress_bar
+from sigrl.training.backbones.features import image_features
 from sigrl.training.backbones.initialisation import starting_point
 from sigrl.training.backbones.towers import split_trunk
-from sigrl.training.config import TrainingConfig
 from sigrl.training.data.dataset import DataError
-from sigrl.training.data.supervision import Supervision, load_supervision
 from sigrl.training.loop.schedules import half_cosine
 from sigrl.training.losses import caption_loss, cosine_distance, label_loss
+from sigrl.training.tasks.bundled.config import TrainingConfig
+from sigrl.training.tasks.bundled.supervision import Supervision, load_supervision
 from sigrl.training.tasks.bundled.teachers import Teachers, draw_names, teach
+from sigrl.training.terminal import progress_bar
 
 _RIDGE = 0.02
 """Ridge penalty of the regression that initialises the image projection, relative to the features'

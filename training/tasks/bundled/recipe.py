@@ -1,18 +1,30 @@
 """The recipe of the bundled checkpoint: `pretrain` trains the towers, then `fit` trains a head on them."""
 
+import platform
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from sigrl.model.backbone import Backbone
 from sigrl.model.bundle import Bundle, TaggingModel, load_bundle, save_bundle
 from sigrl.model.heads import MatchingHead
 from sigrl.model.manifest import Description
-from sigrl.training.bundles.provenance import provenance
-from sigrl.training.config import TrainingConfig
+from sigrl.training.bundles.provenance import commit
 from sigrl.training.data.check import DataReport, check
 from sigrl.training.data.coco import read_coco
 from sigrl.training.data.dataset import DataError, LabelledPhotographs
 from sigrl.training.measures.results import Outcome, Results, write_results
+from sigrl.training.tasks.bundled.config import TrainingConfig
 from sigrl.training.tasks.bundled.fit import choose_threshold, fit_head, prepare
+
+_LICENCES = {
+    "image tower": "initialised from EfficientNet-Lite2, ImageNet weights (Apache-2.0)",
+    "text tower": "all-MiniLM-L6-v2 (Apache-2.0), stored in int8, with a trained linear map",
+    "annotations": "MS-COCO, CC BY 4.0; the photographs, under Flickr terms, are not in the bundle",
+    "checkpoint": "Apache-2.0",
+}
 
 
 def fit_bundled(config: TrainingConfig, directory: Path) -> Outcome:
@@ -85,3 +97,17 @@ def save_model(
         provenance=provenance(config, commands),
     )
     return save_bundle(output, description, model.state_dict(), tokenizer)
+
+
+def provenance(settings: TrainingConfig, commands: list[str]) -> dict[str, Any]:
+    """Data, configuration, commands, commit, machine and licences."""
+    return {
+        "data": f"{settings.data.root.name}/{settings.data.train_split}",
+        "hidden_labels": list(settings.data.hidden_labels),
+        "commands": commands,
+        "configuration": settings.model_dump(mode="json", include={"pretrain", "fit", "threads"}),
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, torch {torch.__version__}, {settings.threads} threads",
+        "licences": _LICENCES,
+    }

@@ -12,8 +12,8 @@ from sigrl.model.backbone import Backbone
 from sigrl.model.vocabulary import Label
 from sigrl.training.backbones.features import text_features
 from sigrl.training.backbones.initialisation import ImageNetBridge, imagenet_class_names
-from sigrl.training.data.supervision import Supervision
 from sigrl.training.losses import soft_targets, standardize
+from sigrl.training.tasks.bundled.supervision import Supervision
 
 _LIKELY_NAMES = 10
 """Number of names per photograph that can enter a step's draw."""

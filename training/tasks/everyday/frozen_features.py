@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from sigrl.model.config import Preprocessing
 from sigrl.model.preprocess import preprocess
 from sigrl.model.word_tower import trunk_blocks
-from sigrl.training.backbones.features import progress_bar
 from sigrl.training.data.dataset import DataError, Problem
 from sigrl.training.data.opening import open_photograph
 from sigrl.training.tasks.everyday.config import EverydayConfig
@@ -24,6 +23,7 @@ from sigrl.training.tasks.everyday.duplicates import HASH_BYTES, difference_hash
 from sigrl.training.tasks.everyday.network import pooled
 from sigrl.training.tasks.everyday.photographs import Photograph
 from sigrl.training.tasks.everyday.start import fingerprint, write_array
+from sigrl.training.terminal import progress_bar
 
 _SHARD = 1024
 """Photographs per shard; at most one shard is computed again after an interruption."""

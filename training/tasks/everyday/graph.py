@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sigrl.training.backbones.features import progress_bar
 from sigrl.training.data.batches import seeded
 from sigrl.training.tasks.everyday.config import GraphConfig
 from sigrl.training.tasks.everyday.draft import Draft
 from sigrl.training.tasks.everyday.frozen_features import standardised
 from sigrl.training.tasks.everyday.teacher import teach
+from sigrl.training.terminal import progress_bar
 
 Array = npt.NDArray[np.float32]
 

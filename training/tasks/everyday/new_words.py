@@ -12,10 +12,10 @@ from torch.nn import functional
 from sigrl.model.evidence import Pieces
 from sigrl.model.label_facts import GATE, LabelFacts, standardised
 from sigrl.model.vocabulary import Label
-from sigrl.training.backbones.features import progress_bar
 from sigrl.training.tasks.everyday.draft import DEFAULT_GAINS, DEFAULT_OFFSET, DEFAULT_SLOPE, Draft
 from sigrl.training.tasks.everyday.evaluation import measure_logits
 from sigrl.training.tasks.everyday.trained import dense_rows, keep_photographs, known_labels, text_vectors
+from sigrl.training.terminal import progress_bar
 
 Array = npt.NDArray[np.float32]
 

@@ -8,13 +8,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from sigrl.training.backbones.features import progress_bar
 from sigrl.training.data.batches import derive_seed, seeded
 from sigrl.training.loop.schedules import half_cosine
 from sigrl.training.loop.state import read_state, write_state
 from sigrl.training.tasks.everyday.batches import endless_permutation
 from sigrl.training.tasks.everyday.config import TeacherConfig
 from sigrl.training.tasks.everyday.losses import known_loss
+from sigrl.training.terminal import progress_bar
 
 _WARM_UP = 50
 _ROWS = 4000

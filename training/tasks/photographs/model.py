@@ -12,10 +12,10 @@ from sigrl.model.bundle import Bundle
 from sigrl.model.features import LabelFeatures
 from sigrl.model.heads import MatchingHead
 from sigrl.model.vocabulary import Label
-from sigrl.training.backbones.features import progress_bar
 from sigrl.training.backbones.projection import project, projection_parameters
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.bundled.fit import sampled_context
+from sigrl.training.terminal import progress_bar
 
 SAMPLED_CONTEXT = 8
 """Number of context labels that SVFR uses in a training step, for speed."""

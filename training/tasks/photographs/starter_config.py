@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from sigrl.training.config import read_yaml
-from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem
+from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem, read_yaml
 from sigrl.training.tasks.photographs.config import PhotographsConfig
 from sigrl.training.tasks.photographs.data import read_source
 from sigrl.training.tasks.photographs.measures import choose_loss

@@ -13,13 +13,13 @@ import torch
 from pydantic import BaseModel, TypeAdapter
 from torch import Tensor, nn
 
-from sigrl.training.backbones.features import progress_bar
-from sigrl.training.config import TrainingConfig
 from sigrl.training.losses.options import Role, SinglePositiveOptions
 from sigrl.training.losses.single_positive import single_positive_loss
 from sigrl.training.measures.metrics import average_precision_of_thresholds
+from sigrl.training.tasks.bundled.config import TrainingConfig
 from sigrl.training.tasks.single_positive.labels import LabelEstimator, TrainingLabels
 from sigrl.training.tasks.single_positive.ladder_data import LadderData, prepare_ladder
+from sigrl.training.terminal import progress_bar
 
 _COCO: dict[str, dict[str, object]] = {
     "an": {},

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from sigrl.model.backbone import Backbone
 from sigrl.training.backbones.initialisation import starting_point
-from sigrl.training.backbones.towers import feature_maps
-from sigrl.training.config import TrainingConfig
 from sigrl.training.data.coco import read_coco
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.data.single_positive import split_published_draw
 from sigrl.training.losses.pseudo_labels import VlplOptions, label_similarity, vlpl_pseudo_labels
+from sigrl.training.tasks.bundled.config import TrainingConfig
 from sigrl.training.tasks.bundled.teachers import label_texts, make_bridge, sentence_embeddings
+from sigrl.training.tasks.bundled.towers import feature_maps
 
 
 @dataclass(frozen=True)

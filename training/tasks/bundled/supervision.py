@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sigrl.training.config import DataConfig
 from sigrl.training.data.coco import load_coco
 from sigrl.training.data.dataset import DataError
 from sigrl.training.data.label_lists import naming_pattern, read_label_list, unique
+from sigrl.training.tasks.bundled.config import DataConfig
 
 
 @dataclass(frozen=True)

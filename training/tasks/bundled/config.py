@@ -1,13 +1,11 @@
 """The configuration of a training run: one typed YAML file."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
 from pydantic import Field
 
 from sigrl.model.config import BackboneConfig, Frozen, HeadConfig, Preprocessing
-from sigrl.training.data.dataset import DataError
 
 
 class DataConfig(Frozen):
@@ -92,14 +90,6 @@ class TrainingConfig(Frozen):
     fit: FitConfig
     threads: int = Field(2, ge=1)
     """Number of torch threads. A run repeats exactly only with the same number."""
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file. Raises DataError if the file is not YAML."""
-    try:
-        return yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
-        raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def load_config(path: Path) -> TrainingConfig:

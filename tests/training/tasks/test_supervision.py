@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sigrl.training.config import DataConfig, TrainingConfig
 from sigrl.training.data.coco import load_coco
 from sigrl.training.data.dataset import DataError
-from sigrl.training.data.supervision import load_supervision, unrelated_names
+from sigrl.training.tasks.bundled.config import DataConfig, TrainingConfig
+from sigrl.training.tasks.bundled.supervision import load_supervision, unrelated_names
 
 HIDDEN = re.compile(r"cat|kitten|wine", re.IGNORECASE)
 
