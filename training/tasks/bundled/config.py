@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from sigrl.model.config import BackboneConfig, Frozen, HeadConfig, Preprocessing
+from sigrl.training.data.dataset import read_yaml
 
 
 class DataConfig(Frozen):
