@@ -9,6 +9,7 @@ import typer
 from sigrl import version
 from sigrl.service.commands import checkpoint, doctor, feedback, key, vocab
 from sigrl.service.commands.tag import CheckpointOption, tag_command
+from sigrl.service.ending import end_at_signals
 from sigrl.service.errors import TaggerError
 from sigrl.service.terminal import complain
 
@@ -61,6 +62,9 @@ def serve(
     checkpoint: CheckpointOption = None,
 ) -> None:
     """Serves tagging over HTTP; the documentation is at /docs. Settings are environment variables SIGRL_*."""
+    # Before the imports, which take seconds.
+    end_at_signals()
+
     from sigrl.service.app import create_app
     from sigrl.service.checkpoints.opening import open_runtime
     from sigrl.service.http.guard import needs_keys

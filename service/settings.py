@@ -97,6 +97,18 @@ class Settings(BaseSettings):
     """What is looked for when a request names no labels: a built-in vocabulary's name or a file."""
     max_request_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     """Longest request body, and longest file on the command line."""
+    body_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)
+    """Request bodies in memory at once, of all requests, until they are answered. A request that finds no room
+    is refused with 429."""
+    receive_seconds: float = Field(default=60.0, gt=0)
+    """Time in which a request's headers have to arrive, and then its body; 408 after that."""
+    idle_seconds: int = Field(default=75, ge=1)
+    """How long a connection is kept on which nothing happens. It should be more than the idle timeout of the
+    load balancer in front of the service, 60 seconds for most, or that one sends requests to connections that
+    are just being closed."""
+    connections: int = Field(default=512, ge=8)
+    """Connections at once. A new one beyond them takes the place of one that waits for its client; where all
+    have requests in work it is refused with 429."""
     max_image_pixels: int = Field(default=50_000_000, ge=1, le=170_000_000)
     """Width times height of the largest photograph, checked in its header before it is decoded."""
     url_input: bool = False
