@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sigrl import version
+from sigrl.model.processors import bound_native_threads
 from sigrl.service.commands import checkpoint, doctor, feedback, key, vocab
 from sigrl.service.commands.tag import CheckpointOption, tag_command
 from sigrl.service.ending import end_at_signals
@@ -33,6 +34,7 @@ app.command("tag")(tag_command)
 def main() -> None:
     """Entry point: errors with a reason a user can act on are told in one line, without a traceback."""
     warnings.filterwarnings("ignore", module="PIL")
+    bound_native_threads()
     try:
         app()
     except TaggerError as error:

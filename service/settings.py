@@ -1,6 +1,5 @@
 """What an operator can set, by environment variables with the prefix SIGRL_ (`SIGRL_PORT=8080`)."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +7,7 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sigrl.model.processors import available_processors
 from sigrl.service.errors import ParameterError
 
 
@@ -21,6 +21,24 @@ def load_settings(**options: Any) -> "Settings":
         variable = "SIGRL_" + "_".join(str(part) for part in first["loc"]).upper()
         detail = f"{variable} is '{first['input']}': {first['msg'].lower()}"
         raise ParameterError(detail, "mend or unset the environment variable") from error
+
+
+def make_private_folder(folder: Path) -> None:
+    """Makes a folder, and what is missing above it, for its owner alone (0700); one that is there stays as it
+    is. Raises OSError."""
+    if not folder.parent.exists():
+        # `parents=True` would make them readable for everybody.
+        make_private_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _users_data() -> Path:
+    """Raises ParameterError where the system has no place for this user's data: no HOME, and no entry in the
+    list of users, as in containers that run under any id."""
+    path = user_data_path("sigrl")
+    if not path.is_absolute():
+        raise ParameterError("this user has no home folder", "set SIGRL_DATA to a folder that can be written")
+    return path
 
 
 class Settings(BaseSettings):
@@ -87,7 +105,7 @@ class Settings(BaseSettings):
     """Name of this process among those that share the database; made of host and process if not set."""
     replica_seconds: float = Field(default=1.0, gt=0)
     """How often it looks whether another one has activated a checkpoint, to follow."""
-    data: Path = Field(default_factory=lambda: user_data_path("sigrl"))
+    data: Path = Field(default_factory=_users_data)
     """Folder for what outlives the process: the database, if no other is named, and encoded labels. If not
     set, where the system keeps a user's data: `~/.local/share/sigrl` on Linux."""
     database_url: SecretStr | None = None
@@ -119,8 +137,9 @@ class Settings(BaseSettings):
     """Time to fetch one."""
     max_images: int = Field(default=64, ge=1)
     """Most photographs in one request."""
-    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    """Photographs decoded at once, each of which is in memory; and lists of labels encoded at once."""
+    threads: int = Field(default_factory=available_processors, ge=1)
+    """Photographs decoded at once, each of which is in memory; and lists of labels encoded at once. If not set,
+    the processors that the process may use, by its affinity and its cgroup."""
     queue_images: int = Field(default=256, ge=1)
     """Photographs between admission and answer, of all requests. A request that finds no room is refused with
     429 and told when to come again, in place of an answer that comes too late."""

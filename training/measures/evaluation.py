@@ -1,6 +1,5 @@
 """What a bundle can do on labelled photographs: measured through the engine that serves it."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy.typing as npt
 from torch.utils.data import DataLoader
 
 from sigrl.model.engine import Engine, ImageFeatures
+from sigrl.model.processors import available_processors
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.backbones.features import PhotographDataset, progress_bar
 from sigrl.training.data.dataset import LabelledPhotographs
@@ -38,7 +38,7 @@ def encode_photographs(engine: Engine, paths: Sequence[Path]) -> Iterator[ImageF
     """Image features in batches, in order, with a progress bar. Raises DataError for a file that cannot be
     read."""
     data = PhotographDataset(paths, engine.preprocessing)
-    workers = min(4, os.cpu_count() or 1) if len(paths) > _BATCH_SIZE else 0
+    workers = min(4, available_processors()) if len(paths) > _BATCH_SIZE else 0
     with progress_bar() as progress:
         task = progress.add_task("photographs", total=len(paths), note="")
         for pixel_values in DataLoader(data, batch_size=_BATCH_SIZE, num_workers=workers):

@@ -66,7 +66,7 @@ Calibrations = Annotated[Calibrating, Depends(_calibrating)]
 @router.post(
     "/calibrate",
     dependencies=[NEEDS_VOCABULARY],
-    responses=documented(403, 404, 413, 422, 429, 500, 503, 504),
+    responses=documented(403, 404, 408, 413, 415, 422, 429, 500, 503, 504, 507),
     openapi_extra=_OPENAPI,
 )
 async def calibrate(
