@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sigrl.service.errors import ForeignOriginError
+from sigrl.service.errors import ForeignOriginError, NotReadyError
 from sigrl.service.http.problems import refusal, unforeseen
 from sigrl.service.observability import metrics
 from sigrl.service.observability.context import SERVED, Served
@@ -62,6 +62,11 @@ class RequestContext:
         except ClientDisconnect:
             # Nobody is left to answer; 499 is what proxies write for it.
             status = status or 499
+        except asyncio.CancelledError:
+            # By the server, whose time for a shutdown is over.
+            if status:
+                raise
+            await refusal(NotReadyError.leaving())(scope, receive, send_with_id)
         except Exception as error:
             told = unforeseen(error, request_id)
             if status:
