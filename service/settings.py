@@ -35,9 +35,14 @@ def make_private_folder(folder: Path) -> None:
 def _users_data() -> Path:
     """Raises ParameterError where the system has no place for this user's data: no HOME, and no entry in the
     list of users, as in containers that run under any id."""
-    path = user_data_path("sigrl")
+    hint = "set SIGRL_DATA to a folder that can be written"
+    try:
+        path = user_data_path("sigrl")
+    except RuntimeError as error:
+        raise ParameterError("this user has no home folder", hint) from error
     if not path.is_absolute():
-        raise ParameterError("this user has no home folder", "set SIGRL_DATA to a folder that can be written")
+        # What older releases of platformdirs give then.
+        raise ParameterError("this user has no home folder", hint)
     return path
 
 
