@@ -4,6 +4,7 @@ import base64
 import errno
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,7 +119,7 @@ def test_a_body_that_is_too_large_for_a_route_that_the_framework_reads(client: T
 
 
 def test_a_user_without_a_home_is_told_what_to_set(
-    sigrl: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+    sigrl: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, photograph: Path
 ) -> None:
     for name in ("HOME", "XDG_DATA_HOME", "SIGRL_DATA"):
         monkeypatch.delenv(name, raising=False)
@@ -127,6 +128,6 @@ def test_a_user_without_a_home_is_told_what_to_set(
         raise KeyError(user)
 
     monkeypatch.setattr("pwd.getpwuid", unknown)
-    status, _, err = sigrl("tag", "nothing.jpg", "--labels", "dog")
+    status, _, err = sigrl("tag", photograph, "--labels", "dog")
     assert status == 2
     assert "SIGRL_DATA" in err
