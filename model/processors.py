@@ -1,4 +1,4 @@
-"""How many processors this process may use: a container or `taskset` often allows fewer than the machine has."""
+"""How many processors this process may use: often fewer than the machine has."""
 
 import math
 import os

@@ -28,7 +28,8 @@ def end_at_signals() -> None:
 
 
 def end_after(seconds: float) -> None:
-    """Ends the process in so many seconds if it has not ended by itself, and says which threads still work."""
+    """Ends the process in so many seconds if it has not ended by itself, and says which threads still
+    work."""
 
     def end() -> None:
         time.sleep(seconds)

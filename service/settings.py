@@ -121,8 +121,8 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     """Longest request body, and longest file on the command line."""
     body_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)
-    """Request bodies in memory at once, of all requests, until they are answered. A request that finds no room
-    is refused with 429."""
+    """Request bodies in memory at once, of all requests, until they are answered. A request that finds no
+    room is refused with 429."""
     receive_seconds: float = Field(default=60.0, gt=0)
     """Time in which a request's headers have to arrive, and then its body; 408 after that."""
     idle_seconds: int = Field(default=75, ge=1)
@@ -143,8 +143,8 @@ class Settings(BaseSettings):
     max_images: int = Field(default=64, ge=1)
     """Most photographs in one request."""
     threads: int = Field(default_factory=available_processors, ge=1)
-    """Photographs decoded at once, each of which is in memory; and lists of labels encoded at once. If not set,
-    the processors that the process may use, by its affinity and its cgroup."""
+    """Photographs decoded at once, each of which is in memory; and lists of labels encoded at once. If not
+    set, the processors that the process may use, by its affinity and its cgroup."""
     queue_images: int = Field(default=256, ge=1)
     """Photographs between admission and answer, of all requests. A request that finds no room is refused with
     429 and told when to come again, in place of an answer that comes too late."""

@@ -1,4 +1,4 @@
-"""Limits on request bodies: bytes of one, bytes of all that are in memory, and the time until one is there."""
+"""Limits on request bodies: bytes of one, bytes of all in memory, and the time until one is there."""
 
 import asyncio
 

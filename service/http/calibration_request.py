@@ -45,8 +45,8 @@ class CalibrationRequest:
 async def read_calibration_request(
     request: Request, vocabulary: Vocabulary, settings: Settings
 ) -> CalibrationRequest:
-    """Reads the form. Raises ContentTypeError, ExamplesError, ParameterError, RequestError, RequestTooLargeError,
-    StorageFullError."""
+    """Reads the form. Raises ContentTypeError, ExamplesError, ParameterError, RequestError,
+    RequestTooLargeError, StorageFullError."""
     photographs: list[tuple[str | None, bytes]] = []
     texts: dict[str, str] = {}
     async with read_form(request, settings.max_images, len(_FIELDS), _HINT) as form:

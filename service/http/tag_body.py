@@ -24,7 +24,7 @@ class JsonImage(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     data: str | None = Field(default=None, min_length=1)
-    """The file in base64, of either alphabet and with or without line breaks and padding; or a `data:` URL."""
+    """The file in base64, of either alphabet, with or without line breaks and padding; or a `data:` URL."""
     url: str | None = Field(default=None, min_length=1)
     """A `data:` URL, or an address, where SIGRL_URL_INPUT lets the service fetch."""
     filename: str | None = Field(default=None, max_length=1000)

