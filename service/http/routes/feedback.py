@@ -76,10 +76,10 @@ Photograph = Annotated[str, Path(pattern="^sha256:[0-9a-f]{64}$")]
 async def give_feedback(
     request: Request, state: Annotated[ServiceState, Depends(service_state)], store: Store
 ) -> FeedbackAnswer:
-    """Keeps what a user says of a photograph's tags: such as are right, and such as are wrong.
+    """Keeps which of a photograph's tags a user calls right, and which wrong.
 
     A small copy of the photograph is kept, without what cameras write beside it, where SIGRL_FEEDBACK_BYTES
-    leaves room. Of the same photograph sent again, what is told anew of a tag counts.
+    leaves room. If the same photograph is sent again, the newer judgement of each tag counts.
     """
     settings = state.settings
     if not settings.feedback_bytes:
