@@ -13,10 +13,10 @@ from sigrl import version
 from sigrl.service.checkpoints.runtime import Runtime
 from sigrl.service.errors import ParameterError
 from sigrl.service.http import problems
+from sigrl.service.http.bodies import BodyLimits
 from sigrl.service.http.guard import Guard
 from sigrl.service.http.middleware import (
     REQUEST_ID_HEADER,
-    BodyLimit,
     CancelOnDisconnect,
     RequestContext,
     SameOrigin,
@@ -104,7 +104,7 @@ def create_app(
     app.state.service = state
     metrics.BUILD.labels(version(), state.settings.engine).set(1)
     problems.install(app)
-    app.add_middleware(BodyLimit, max_bytes=state.settings.max_request_bytes)
+    app.add_middleware(BodyLimits, settings=state.settings)
     app.add_middleware(CancelOnDisconnect)
     app.add_middleware(Guard, settings=state.settings, state=state, routers=_ROUTERS)
     app.add_middleware(SameOrigin, allowed=state.settings.cors_origins)

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from sigrl import version
+from sigrl.model.processors import bound_native_threads
 from sigrl.service.commands import checkpoint, doctor, feedback, key, vocab
 from sigrl.service.commands.tag import CheckpointOption, tag_command
+from sigrl.service.ending import end_at_signals
 from sigrl.service.errors import TaggerError
 from sigrl.service.terminal import complain
 
@@ -32,6 +34,7 @@ app.command("tag")(tag_command)
 def main() -> None:
     """Entry point: errors with a reason a user can act on are told in one line, without a traceback."""
     warnings.filterwarnings("ignore", module="PIL")
+    bound_native_threads()
     try:
         app()
     except TaggerError as error:
@@ -61,6 +64,9 @@ def serve(
     checkpoint: CheckpointOption = None,
 ) -> None:
     """Serves tagging over HTTP; the documentation is at /docs. Settings are environment variables SIGRL_*."""
+    # Before the imports, which take seconds.
+    end_at_signals()
+
     from sigrl.service.app import create_app
     from sigrl.service.checkpoints.opening import open_runtime
     from sigrl.service.http.guard import needs_keys

@@ -1,6 +1,5 @@
 """What an operator can set, by environment variables with the prefix SIGRL_ (`SIGRL_PORT=8080`)."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +7,7 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sigrl.model.processors import available_processors
 from sigrl.service.errors import ParameterError
 
 
@@ -21,6 +21,29 @@ def load_settings(**options: Any) -> "Settings":
         variable = "SIGRL_" + "_".join(str(part) for part in first["loc"]).upper()
         detail = f"{variable} is '{first['input']}': {first['msg'].lower()}"
         raise ParameterError(detail, "mend or unset the environment variable") from error
+
+
+def make_private_folder(folder: Path) -> None:
+    """Makes a folder, and what is missing above it, for its owner alone (0700); one that is there stays as it
+    is. Raises OSError."""
+    if not folder.parent.exists():
+        # `parents=True` would make them readable for everybody.
+        make_private_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _users_data() -> Path:
+    """Raises ParameterError where the system has no place for this user's data: no HOME, and no entry in the
+    list of users, as in containers that run under any id."""
+    hint = "set SIGRL_DATA to a folder that can be written"
+    try:
+        path = user_data_path("sigrl")
+    except RuntimeError as error:
+        raise ParameterError("this user has no home folder", hint) from error
+    if not path.is_absolute():
+        # What older releases of platformdirs give then.
+        raise ParameterError("this user has no home folder", hint)
+    return path
 
 
 class Settings(BaseSettings):
@@ -87,7 +110,7 @@ class Settings(BaseSettings):
     """Name of this process among those that share the database; made of host and process if not set."""
     replica_seconds: float = Field(default=1.0, gt=0)
     """How often it looks whether another one has activated a checkpoint, to follow."""
-    data: Path = Field(default_factory=lambda: user_data_path("sigrl"))
+    data: Path = Field(default_factory=_users_data)
     """Folder for what outlives the process: the database, if no other is named, and encoded labels. If not
     set, where the system keeps a user's data: `~/.local/share/sigrl` on Linux."""
     database_url: SecretStr | None = None
@@ -97,6 +120,18 @@ class Settings(BaseSettings):
     """What is looked for when a request names no labels: a built-in vocabulary's name or a file."""
     max_request_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     """Longest request body, and longest file on the command line."""
+    body_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)
+    """Request bodies in memory at once, of all requests, until they are answered. A request that finds no
+    room is refused with 429."""
+    receive_seconds: float = Field(default=60.0, gt=0)
+    """Time in which a request's headers have to arrive, and then its body; 408 after that."""
+    idle_seconds: int = Field(default=75, ge=1)
+    """How long a connection is kept on which nothing happens. It should be more than the idle timeout of the
+    load balancer in front of the service, 60 seconds for most, or that one sends requests to connections that
+    are just being closed."""
+    connections: int = Field(default=512, ge=8)
+    """Connections at once. A new one beyond them takes the place of one that waits for its client; where all
+    have requests in work it is refused with 429."""
     max_image_pixels: int = Field(default=50_000_000, ge=1, le=170_000_000)
     """Width times height of the largest photograph, checked in its header before it is decoded."""
     url_input: bool = False
@@ -107,8 +142,9 @@ class Settings(BaseSettings):
     """Time to fetch one."""
     max_images: int = Field(default=64, ge=1)
     """Most photographs in one request."""
-    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    """Photographs decoded at once, each of which is in memory; and lists of labels encoded at once."""
+    threads: int = Field(default_factory=available_processors, ge=1)
+    """Photographs decoded at once, each of which is in memory; and lists of labels encoded at once. If not
+    set, the processors that the process may use, by its affinity and its cgroup."""
     queue_images: int = Field(default=256, ge=1)
     """Photographs between admission and answer, of all requests. A request that finds no room is refused with
     429 and told when to come again, in place of an answer that comes too late."""

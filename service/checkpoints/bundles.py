@@ -8,10 +8,13 @@ from pathlib import Path
 from sigrl.model.bundle_files import MANIFEST, MAX_MANIFEST_BYTES, BundleError, bundled_path
 from sigrl.model.manifest import read_manifest
 from sigrl.service.errors import CheckpointNotFoundError, UnusableBundleError
-from sigrl.service.settings import Settings
+from sigrl.service.settings import Settings, make_private_folder
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 """A folder's name: no separators, and nothing hidden."""
+
+_KIND = "sha256:"
+_ID = re.compile(r"(sha256:)?[0-9a-f]{6,64}")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,12 @@ class Bundle:
     """As `BundleStore.find` takes it; None for the one that ships with the package."""
     path: Path
     checkpoint_id: str
+
+
+def is_beginning(text: str, checkpoint_id: str) -> bool:
+    """Whether `text`, with or without `sha256:`, is the beginning of an id, or all of it."""
+    digits = text.removeprefix(_KIND)
+    return bool(digits) and checkpoint_id.removeprefix(_KIND).startswith(digits)
 
 
 def configured(settings: Settings) -> str | None:
@@ -47,16 +56,21 @@ class BundleStore:
     def make(self) -> None:
         """Makes the folder, so that there is a place to copy bundles to; not where nobody may write."""
         with suppress(OSError):
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self.directory)
 
     def find(self, name: str | None, *, trusted: bool = False) -> Bundle:
         """The bundle of that name, or path where paths are allowed or the operator wrote it (`trusted`);
-        None: the one in the package.
+        None: the one in the package. Where there is no such name, the only bundle in the folder whose
+        checkpoint id begins so, with at least six characters.
 
         Raises CheckpointNotFoundError where there is none of that name, UnusableBundleError when its manifest
         cannot be read.
         """
-        path = self._path(name, trusted=trusted)
+        path = self._with_id(name) if name is not None else None
+        if path is None:
+            path = self._path(name, trusted=trusted)
+        else:
+            name = path.name
         try:
             with (path / MANIFEST).open("rb") as file:
                 _, checkpoint_id = read_manifest(file.read(MAX_MANIFEST_BYTES))
@@ -80,6 +94,17 @@ class BundleStore:
         except OSError:
             return []
         return [path.name for path in folders if NAME.fullmatch(path.name) and (path / MANIFEST).is_file()]
+
+    def _with_id(self, text: str) -> Path | None:
+        """The folder of the only bundle whose id begins so; None where a folder has that name."""
+        if not _ID.fullmatch(text) or (self.directory / text).exists():
+            return None
+        found = []
+        for name in self.names():
+            with suppress(OSError, ValueError), (self.directory / name / MANIFEST).open("rb") as file:
+                if is_beginning(text, read_manifest(file.read(MAX_MANIFEST_BYTES))[1]):
+                    found.append(self.directory / name)
+        return found[0] if len(found) == 1 else None
 
     def _path(self, name: str | None, *, trusted: bool) -> Path:
         if name is None:

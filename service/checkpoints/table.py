@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from threading import Condition
 from types import TracebackType
 
-from sigrl.service.checkpoints.bundles import Bundle
+from sigrl.service.checkpoints.bundles import Bundle, is_beginning
 from sigrl.service.checkpoints.states import Checkpoint
 from sigrl.service.errors import CheckpointNotFoundError, CheckpointStateError
 from sigrl.service.observability import metrics
@@ -83,9 +83,9 @@ class CheckpointTable:
         return handle
 
     def acquire_named(self, checkpoint_id: str) -> Handle:
-        """A handle on the checkpoint that a request names. Raises CheckpointStateError unless it is in
-        memory."""
-        checkpoint = self._checkpoints.get(checkpoint_id)
+        """A handle on what a request names by its id or the id's beginning. Raises CheckpointStateError
+        unless it is in memory, CheckpointNotFoundError where several are meant."""
+        checkpoint = self._named(checkpoint_id)
         handle = None if checkpoint is None else self.acquire(checkpoint)
         if handle is None:
             raise CheckpointStateError(
@@ -102,14 +102,28 @@ class CheckpointTable:
                 self._let_go(checkpoint)
 
     def get(self, checkpoint_id: str) -> Checkpoint:
-        """The checkpoint with this id."""
-        checkpoint = self._checkpoints.get(checkpoint_id)
+        """The checkpoint of that id, or the only one whose id begins so; `sha256:` may be left out."""
+        checkpoint = self._named(checkpoint_id)
         if checkpoint is None:
             raise CheckpointNotFoundError(
                 f"there is no checkpoint {checkpoint_id[:80]!a}",
                 "GET /v1/checkpoints and `sigrl checkpoint list` show all checkpoints",
             )
         return checkpoint
+
+    def _named(self, text: str) -> Checkpoint | None:
+        """By its id or an unambiguous beginning of it, if possible among those in memory."""
+        with self._changed:
+            known = dict(self._checkpoints)
+        if text in known:
+            return known[text]
+        found = [each for each in known.values() if is_beginning(text, each.id)]
+        found = [each for each in found if each.state not in GONE] or found
+        if len(found) > 1:
+            raise CheckpointNotFoundError(
+                f"the ids of {len(found)} checkpoints begin with {text[:80]!a}", "give more of its characters"
+            )
+        return found[0] if found else None
 
     def infos(self) -> list[CheckpointInfo]:
         """All known checkpoints, in the order in which they were admitted."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from sigrl.model.processors import available_processors
 from sigrl.service.bulk.tag_sources import Tagged, TagSource
 from sigrl.service.drawing.files import check_target, is_ours, save
 from sigrl.service.drawing.sheets import COLUMNS, PHOTOGRAPH, ROWS, Tile, draw_page
@@ -19,7 +20,7 @@ from sigrl.service.images.files import ImageLimits, read
 from sigrl.service.terminal import Renderer, printable
 
 PER_PAGE = COLUMNS * ROWS
-_DECODERS = min(4, os.cpu_count() or 1)
+_DECODERS = min(4, available_processors())
 
 
 @dataclass(frozen=True)

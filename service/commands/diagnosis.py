@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from sigrl.model.processors import available_processors
 from sigrl.service.errors import ParameterError, TaggerError
 from sigrl.service.settings import Settings
 
@@ -49,7 +50,7 @@ def _finding(check: str, look: Callable[[Settings], Finding], settings: Settings
 
 
 def _python() -> str:
-    cores = os.cpu_count() or 1
+    cores = available_processors()
     return f"{platform.python_version()} on {sys.platform} {platform.machine()}, {cores} cores"
 
 

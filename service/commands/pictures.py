@@ -102,4 +102,4 @@ def _limits() -> ImageLimits:
     from sigrl.service.settings import load_settings
 
     settings = load_settings()
-    return ImageLimits(settings.max_request_bytes, settings.max_image_pixels)
+    return ImageLimits.of(settings)

@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, TimeoutError
 
 from sigrl.service.errors import ParameterError, StoreError
-from sigrl.service.settings import Settings
+from sigrl.service.settings import Settings, make_private_folder
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -112,7 +112,10 @@ def _told_to_operator(error: StoreError) -> StoreError:
 def _create_engine(settings: Settings) -> Engine:
     if settings.database_url is None:
         try:
-            settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(settings.data)
+            # Made here and not by SQLite, which would let everybody read it; its journals get the same mode.
+            if not (settings.data / FILE_NAME).exists():
+                (settings.data / FILE_NAME).touch(mode=0o600)
         except OSError as error:
             raise ParameterError(
                 f"the data folder {settings.data} cannot be made: {error.strerror}",

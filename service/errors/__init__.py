@@ -20,6 +20,12 @@ from sigrl.service.errors.checkpoints import (
     ModelError,
     UnusableBundleError,
 )
+from sigrl.service.errors.connections import (
+    HeadersTooLargeError,
+    MalformedRequestError,
+    SlowRequestError,
+    StorageFullError,
+)
 from sigrl.service.errors.images import (
     DamagedImageError,
     ImageError,
@@ -70,6 +76,7 @@ __all__ = [
     "FeedbackNotFoundError",
     "FeedbackOffError",
     "ForeignOriginError",
+    "HeadersTooLargeError",
     "IdempotencyKeyError",
     "ImageError",
     "ImageNotFoundError",
@@ -78,6 +85,7 @@ __all__ = [
     "InvalidKeyError",
     "InvalidLabelsError",
     "KeyNotFoundError",
+    "MalformedRequestError",
     "MissingKeyError",
     "ModelError",
     "NoRecentPhotographsError",
@@ -93,6 +101,8 @@ __all__ = [
     "ScopeError",
     "ServerError",
     "SidecarError",
+    "SlowRequestError",
+    "StorageFullError",
     "StoreError",
     "TaggerError",
     "UnsupportedImageError",

@@ -5,13 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from sigrl.model.vocabulary import MAX_LABELS, Vocabulary
 from sigrl.model.words import Name
-from sigrl.service.errors import ExamplesError, ParameterError, RequestError
-from sigrl.service.http.tag_request import MAX_FIELD_BYTES
+from sigrl.service.errors import ExamplesError, ParameterError
+from sigrl.service.http.forms import read_form
 from sigrl.service.schemas.calibration import CalibrationGoal
 from sigrl.service.settings import Settings
 from sigrl.service.vocabularies.examples import LabelledFile
@@ -28,9 +27,9 @@ class Shown(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     positive: Annotated[tuple[Name, ...], Field(max_length=MAX_LABELS)] = ()
-    """Labels that hold."""
+    """Labels that apply."""
     negative: Annotated[tuple[Name, ...], Field(max_length=MAX_LABELS)] | Literal["others"] = ()
-    """Labels that do not hold; `"others"`: all other labels of the vocabulary."""
+    """Labels that do not apply; `"others"`: all other labels of the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +45,21 @@ class CalibrationRequest:
 async def read_calibration_request(
     request: Request, vocabulary: Vocabulary, settings: Settings
 ) -> CalibrationRequest:
-    """Reads the form. Raises ExamplesError, ParameterError, RequestError, RequestTooLargeError."""
-    try:
-        async with request.form(
-            max_files=settings.max_images, max_fields=len(_FIELDS), max_part_size=MAX_FIELD_BYTES
-        ) as form:
-            photographs: list[tuple[str | None, bytes]] = []
-            texts: dict[str, str] = {}
-            for name, value in form.multi_items():
-                if isinstance(value, UploadFile) and name == "image":
-                    photographs.append((value.filename, await value.read()))
-                elif isinstance(value, str) and name in _FIELDS:
-                    texts[name] = value
-                else:
-                    raise ParameterError(
-                        f"the field `{name[:40]}` is not known here as it is",
-                        f"use image for photographs, and {', '.join(_FIELDS)} for texts",
-                    )
-    except HTTPException as error:
-        raise RequestError(f"the form cannot be read: {error.detail}", _HINT) from error
+    """Reads the form. Raises ContentTypeError, ExamplesError, ParameterError, RequestError,
+    RequestTooLargeError, StorageFullError."""
+    photographs: list[tuple[str | None, bytes]] = []
+    texts: dict[str, str] = {}
+    async with read_form(request, settings.max_images, len(_FIELDS), _HINT) as form:
+        for name, value in form:
+            if isinstance(value, UploadFile) and name == "image":
+                photographs.append((value.filename, await value.read()))
+            elif isinstance(value, str) and name in _FIELDS:
+                texts[name] = value
+            else:
+                raise ParameterError(
+                    f"the field `{name[:40]}` is not known here as it is",
+                    f"use image for photographs, and {', '.join(_FIELDS)} for texts",
+                )
     shown = _shown(texts.get("examples", "[]"))
     if len(shown) != len(photographs):
         raise ExamplesError(f"there are {len(photographs)} photographs and {len(shown)} examples", _HINT)
@@ -94,7 +89,7 @@ def _labels(shown: Shown, vocabulary: Vocabulary) -> dict[str, bool]:
     else:
         negative = {_known(name, names, vocabulary) for name in shown.negative}
     if both := positive & negative:
-        raise ExamplesError(f"{min(both)!a} both holds and does not on one photograph", "decide")
+        raise ExamplesError(f"{min(both)!a} is both positive and negative for one photograph", "list it once")
     return dict.fromkeys(sorted(positive), True) | dict.fromkeys(sorted(negative), False)
 
 

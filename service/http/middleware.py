@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sigrl.service.errors import ForeignOriginError, RequestTooLargeError
+from sigrl.service.errors import ForeignOriginError, NotReadyError
 from sigrl.service.http.problems import refusal, unforeseen
 from sigrl.service.observability import metrics
 from sigrl.service.observability.context import PROBES, SERVED, Served
@@ -60,6 +60,11 @@ class RequestContext:
         except ClientDisconnect:
             # Nobody is left to answer; 499 is what proxies write for it.
             status = status or 499
+        except asyncio.CancelledError:
+            # By the server, whose time for a shutdown is over.
+            if status:
+                raise
+            await refusal(NotReadyError.leaving())(scope, receive, send_with_id)
         except Exception as error:
             told = unforeseen(error, request_id)
             if status:
@@ -116,8 +121,8 @@ class SameOrigin:
         if scope["type"] == "http" and scope["method"] not in _READING:
             headers = Headers(scope=scope)
             origin = headers.get("origin")
-            is_ours = origin is None or urlsplit(origin).netloc == headers.get("host")
-            if origin is not None and not is_ours and origin not in self._allowed:
+            is_allowed = origin is None or origin in self._allowed or _is_own(origin, headers.get("host"))
+            if origin is not None and not is_allowed:
                 error = ForeignOriginError(
                     f"the page is from {origin[:100]}",
                     "ask from a program or this service's page, or let the site in by SIGRL_CORS_ORIGINS; a "
@@ -126,6 +131,14 @@ class SameOrigin:
                 await refusal(error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def _is_own(origin: str, host: str | None) -> bool:
+    """Whether a page's origin is the host that it asks."""
+    try:
+        return host is not None and urlsplit(origin).netloc == host
+    except ValueError:
+        return False
 
 
 class CancelOnDisconnect:
@@ -180,37 +193,3 @@ class CancelOnDisconnect:
             watcher.cancel()
             work.cancel()
             await asyncio.wait({work})
-
-
-class BodyLimit:
-    """Stops reading a body at the limit, before its first byte where the declared length tells."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app = app
-        self.max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        declared = Headers(scope=scope).get("content-length", "")
-        received = int(declared) if declared.isdecimal() else 0
-        if received <= self.max_bytes:
-            received = 0
-
-        async def receive_within_limit() -> Message:
-            nonlocal received
-            # Raised from within the route's own read, so that it leaves like every other error.
-            if received > self.max_bytes:
-                raise self._too_large()
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.max_bytes:
-                raise self._too_large()
-            return message
-
-        await self.app(scope, receive_within_limit, send)
-
-    def _too_large(self) -> RequestTooLargeError:
-        allowed = f"{self.max_bytes / 2**20:g} MiB"
-        return RequestTooLargeError(f"the body is larger than {allowed}", "send fewer or smaller photographs")

@@ -1,5 +1,6 @@
 """Errors on their way out of HTTP: every one leaves as application/problem+json."""
 
+import errno
 import logging
 from http import HTTPStatus
 
@@ -9,13 +10,21 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from sigrl.service.errors import InternalError, ParameterError, Problem, RequestError, TaggerError
+from sigrl.service.errors import (
+    InternalError,
+    ParameterError,
+    Problem,
+    RequestError,
+    StorageFullError,
+    TaggerError,
+)
 from sigrl.service.observability import metrics
 from sigrl.service.observability.context import SERVED
 
 MEDIA_TYPE = "application/problem+json"
 
 _logger = logging.getLogger("sigrl")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _HINTS = {404: "the paths are listed at /docs", 405: "the methods of each path are listed at /docs"}
 
 
@@ -30,9 +39,14 @@ def refusal(error: TaggerError) -> JSONResponse:
     return _response(error.problem(), headers)
 
 
-def unforeseen(error: Exception, request_id: str) -> InternalError:
+def unforeseen(error: Exception, request_id: str) -> TaggerError:
     """Writes what nobody foresaw into the log, and gives what the client is told of it."""
     _logger.error("request %s failed", request_id, exc_info=error)
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return StorageFullError(
+            "the service cannot write a file that it needs",
+            "the operator makes room on the disk of the temporary folder or of SIGRL_DATA",
+        )
     return InternalError("an unexpected error occurred", f"report it with the request id {request_id}")
 
 
@@ -58,6 +72,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, TaggerError):
+            # Raised while the framework itself read the body, and wrapped by it.
+            return refusal(error.__cause__)
         if error.status_code == 400:
             # The framework's word for a body that is not even text.
             return refusal(RequestError("the body cannot be read as JSON", "send JSON in UTF-8"))

@@ -1,9 +1,9 @@
 """The body of POST /v1/tag as JSON."""
 
 import base64
-import binascii
 import json
 from typing import Annotated, Any, Self
+from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,15 +14,19 @@ from sigrl.service.tagging.selection import THRESHOLDS
 _HINT = 'send {"images": [{"data": "BASE64"}], "labels": ["dog", "cat"]}; the fields are described at /docs'
 
 
+_STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
+_NOT_DIGITS = b" \t\r\n="
+
+
 class JsonImage(BaseModel):
     """One photograph: its file in base64, or where it is."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     data: str | None = Field(default=None, min_length=1)
-    """The file in base64."""
+    """The file in base64, of either alphabet, with or without line breaks and padding; or a `data:` URL."""
     url: str | None = Field(default=None, min_length=1)
-    """Its address in place of `data`, where SIGRL_URL_INPUT lets the service fetch."""
+    """A `data:` URL, or an address, where SIGRL_URL_INPUT lets the service fetch."""
     filename: str | None = Field(default=None, max_length=1000)
     """What the answer calls it."""
 
@@ -32,12 +36,20 @@ class JsonImage(BaseModel):
             raise ValueError("an image has either data or url")
         return self
 
+    @property
+    def address(self) -> str | None:
+        """Where the file is to be fetched from; None where it is in the body."""
+        return None if self.url is None or _is_data_url(self.url) else self.url
+
     def content(self) -> bytes:
         """The file; empty for one that is to be fetched. Raises RequestError."""
-        try:
-            return base64.b64decode(self.data or "", validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise RequestError(f"the data of an image is not base64: {error}", _HINT) from error
+        if self.address is not None:
+            return b""
+        text = self.data or self.url or ""
+        if not _is_data_url(text):
+            return _decode_base64(text)
+        head, _, text = text.partition(",")
+        return _decode_base64(text) if head.lower().endswith(";base64") else unquote_to_bytes(text)
 
 
 class TagBody(BaseModel):
@@ -69,6 +81,19 @@ class TagBody(BaseModel):
             *(("vocabulary", name) for name in names),
             *((name, str(value)) for name, value in given if value is not None),
         ]
+
+
+def _is_data_url(text: str) -> bool:
+    return text[:5].lower() == "data:"
+
+
+def _decode_base64(text: str) -> bytes:
+    """Either alphabet of RFC 4648, wrapped or not, with its padding or without it."""
+    try:
+        digits = text.encode("ascii").translate(_STANDARD_ALPHABET, _NOT_DIGITS)
+        return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
+    except ValueError as error:
+        raise RequestError(f"the data of an image is not base64: {error}", _HINT) from error
 
 
 def parse_tag_body(body: bytes) -> TagBody:

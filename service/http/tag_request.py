@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from anyio import to_thread
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from sigrl.model.vocabulary import MAX_LABELS, Vocabulary
@@ -22,6 +21,8 @@ from sigrl.service.errors import (
     UrlInputOffError,
     VocabularyNotFoundError,
 )
+from sigrl.service.http.content import JSON, accepts, media_type, read_json
+from sigrl.service.http.forms import FORM, read_form
 from sigrl.service.http.tag_body import TagBody, parse_tag_body
 from sigrl.service.images.url_input import Budget, UrlFetcher
 from sigrl.service.settings import Settings
@@ -36,8 +37,6 @@ PARAMETERS = ("url", "labels", "vocabulary", "top_k", *THRESHOLDS, "checkpoint")
 MAX_VOCABULARIES = 16
 """Of one request."""
 
-# 20,000 labels in one field come to less than half of this.
-MAX_FIELD_BYTES = 8 * 1024 * 1024
 _CURL = "send it as `curl -F image=@photo.jpg`, or raw with `-H 'Content-Type: image/jpeg' --data-binary`"
 
 
@@ -61,14 +60,14 @@ class TagRequest:
     """What to look for, each for itself; empty: the service's own vocabulary."""
     selection: Selection
     checkpoint: str | None = None
-    """Id of the checkpoint that shall answer; None: the active one."""
+    """Id, or the beginning of the id, of the checkpoint that answers; None: the active one."""
     idempotency_key: str | None = None
     """As the client gave it."""
     ndjson: bool = False
     """Whether the answer shall come line by line."""
 
     def fingerprint(self) -> str:
-        """Equal for requests that ask the same. A form's own bytes are not: its boundary is drawn by lot."""
+        """Equal for requests that ask the same. A form's own bytes are not: its boundary is random."""
         digest = hashlib.sha256()
         for upload in self.uploads:
             # Of one that was not to be had the address.
@@ -88,23 +87,17 @@ async def read_tag_request(
     URL are fetched, if there is a fetcher.
 
     Raises ContentTypeError, InvalidLabelsError, ParameterError, RequestError, RequestTooLargeError,
-    StoreError and UrlInputOffError.
+    StorageFullError, StoreError and UrlInputOffError.
     """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = media_type(request)
     parameters = list(request.query_params.multi_items())
-    if content_type == "multipart/form-data":
-        try:
-            async with request.form(
-                max_files=settings.max_images,
-                max_fields=MAX_LABELS + len(PARAMETERS),
-                max_part_size=MAX_FIELD_BYTES,
-            ) as form:
-                uploads, fields = await _read_form(form)
-        except HTTPException as error:
-            raise RequestError(f"the form cannot be read: {error.detail}", _CURL) from error
+    if content_type == FORM:
+        most_fields = MAX_LABELS + len(PARAMETERS)
+        async with read_form(request, settings.max_images, most_fields, _CURL) as form:
+            uploads, fields = await _of_form(form)
         parameters += fields
-    elif content_type == "application/json":
-        body = await to_thread.run_sync(parse_tag_body, await request.body())
+    elif content_type == JSON:
+        body = await to_thread.run_sync(parse_tag_body, await read_json(request))
         uploads = await to_thread.run_sync(_of_json, body)
         parameters += body.parameters()
     elif content_type.startswith("image/") or content_type in ("application/octet-stream", ""):
@@ -123,18 +116,19 @@ async def read_tag_request(
     # In a thread, because checking twenty thousand labels would hold up every other request.
     asked = await to_thread.run_sync(_tag_request, uploads, parameters, registry)
     uploads = await _fetched(uploads, fetcher, settings.max_request_bytes)
-    accept = ",".join(request.headers.getlist("accept")).lower()
     return replace(
         asked,
         uploads=tuple(uploads),
         idempotency_key=request.headers.get("idempotency-key"),
-        ndjson=NDJSON in [part.partition(";")[0].strip() for part in accept.split(",")],
+        ndjson=accepts(request, NDJSON),
     )
 
 
-async def _read_form(form: FormData) -> tuple[list[Upload], list[tuple[str, str]]]:
+async def _of_form(
+    form: Sequence[tuple[str, str | UploadFile]],
+) -> tuple[list[Upload], list[tuple[str, str]]]:
     uploads, fields = [], []
-    for name, value in form.multi_items():
+    for name, value in form:
         if isinstance(value, str):
             if name == "image":
                 raise RequestError(
@@ -151,7 +145,7 @@ async def _read_form(form: FormData) -> tuple[list[Upload], list[tuple[str, str]
 
 
 def _of_json(body: TagBody) -> list[Upload]:
-    return [Upload(image.content(), image.filename, image.url) for image in body.images]
+    return [Upload(image.content(), image.filename, image.address) for image in body.images]
 
 
 async def _fetched(uploads: list[Upload], fetcher: UrlFetcher | None, max_bytes: int) -> list[Upload]:

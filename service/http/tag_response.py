@@ -60,6 +60,12 @@ def _made_by(tags: TaggingStream) -> dict[str, object]:
     return {"checkpoint": tags.checkpoint, **looked_for, "warnings": warnings if several else warnings[0]}
 
 
+def failed_image(filename: str | None, error: Exception, request_id: str) -> FailedImage:
+    """What is told of a photograph that could not be answered."""
+    told = error if isinstance(error, TaggerError) else unforeseen(error, request_id)
+    return FailedImage(filename=filename, status=told.status, error=told.problem())
+
+
 def server_timing(finished: Sequence[ImageResult]) -> str:
     """The header Server-Timing, in milliseconds; of several photographs the longest that any took."""
     longest = {
@@ -73,9 +79,7 @@ def _image(
 ) -> TaggedImage | ImageTaggedBySeveral | FailedImage:
     filename = asked.uploads[finished.number].filename
     if isinstance(finished.outcome, Exception):
-        error = finished.outcome
-        told = error if isinstance(error, TaggerError) else unforeseen(error, request_id)
-        return FailedImage(filename=filename, status=told.status, error=told.problem())
+        return failed_image(filename, finished.outcome, request_id)
     if len(finished.outcome) == 1:
         return TaggedImage.model_validate({"filename": filename, **_shown(finished.outcome[0])})
     results = tuple(

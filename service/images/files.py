@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sigrl.service.errors import ImageNotFoundError, ImageTooLargeError
+from sigrl.service.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,11 @@ class ImageLimits:
     """Length of the file."""
     max_pixels: int = 50_000_000
     """Width times height, by the header."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "ImageLimits":
+        """What the settings allow."""
+        return cls(settings.max_request_bytes, settings.max_image_pixels)
 
 
 def read(path: Path, limits: ImageLimits) -> bytes:

@@ -30,7 +30,7 @@ class Calibrating:
     def __init__(self, tagger: AsyncTagger, registry: VocabularyRegistry, settings: Settings) -> None:
         self._tagger, self._registry = tagger, registry
         self._store = CalibrationStore(registry.database)
-        self._limits = ImageLimits(settings.max_request_bytes, settings.max_image_pixels)
+        self._limits = ImageLimits.of(settings)
         self._most = settings.calibration_examples
 
     async def calibrate(

@@ -21,7 +21,7 @@ import sigrl.model
 from sigrl.model.engine import Engine, LabelFeatures
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.observability import metrics
-from sigrl.service.settings import Settings
+from sigrl.service.settings import Settings, make_private_folder
 
 MAX_FILES = 10_000
 """However small they are."""
@@ -84,7 +84,7 @@ class LabelFiles:
         if sum(array.nbytes for array in arrays.values()) > self._max_bytes * 15 // 16:
             return
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self._folder)
             handle, unfinished = tempfile.mkstemp(_UNFINISHED, dir=self._folder)
             os.close(handle)
             try:

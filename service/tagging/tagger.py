@@ -1,6 +1,5 @@
 """What tagging means, with no HTTP in it: photographs and labels in, tags out."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -14,6 +13,7 @@ from PIL import Image
 
 from sigrl.model.engine import Engine, LabelFeatures
 from sigrl.model.kept_features import KeptFeatures
+from sigrl.model.processors import available_processors
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.errors import ImageError, ModelError
 from sigrl.service.images import decoding as images
@@ -42,7 +42,7 @@ Labels = Sequence[str] | Vocabulary
 
 _BATCH = 8
 # Decoders let go of the interpreter's lock; more of them than this are seldom faster than a model.
-_DECODERS = min(4, os.cpu_count() or 1)
+_DECODERS = min(4, available_processors())
 
 
 class Tagger:
@@ -100,7 +100,7 @@ class Tagger:
         return cls(
             vocabulary=vocabulary,
             engine=load_engine(settings.checkpoint, settings),
-            limits=ImageLimits(settings.max_request_bytes, settings.max_image_pixels),
+            limits=ImageLimits.of(settings),
             label_cache_bytes=settings.label_cache_bytes,
             label_files=LabelFiles.of(settings),
             label_calibrator=label_calibrator or partial(_calibrate_by_settings, settings),

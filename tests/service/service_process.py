@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -90,7 +91,7 @@ def wait_until(true: Callable[[], object]) -> None:
 
 
 class _Engine(FakeEngine):
-    """Takes `fault` for a label that nobody foresaw."""
+    """Takes `fault` for a label that nobody foresaw, and `stuck` for one that never ends."""
 
     def encode_labels(
         self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
@@ -98,6 +99,8 @@ class _Engine(FakeEngine):
         if "fault" in vocabulary.names:
             logging.getLogger("sigrl").warning("this will not go well")
             raise RuntimeError("nobody foresaw this")
+        if "stuck" in vocabulary.names:
+            threading.Event().wait()
         return super().encode_labels(vocabulary, progress)
 
 

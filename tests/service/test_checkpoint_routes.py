@@ -11,7 +11,10 @@ from fake_engine import FakeEngine, FakeFeatures
 from fastapi.testclient import TestClient
 from two_checkpoints import load, wait_until
 
+from sigrl.model.bundle_files import MANIFEST, bundled_path
 from sigrl.service.app import create_app
+from sigrl.service.checkpoints.bundles import BundleStore
+from sigrl.service.errors import CheckpointNotFoundError
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.tagger import Tagger
 
@@ -195,3 +198,38 @@ def test_two_checkpoints_are_asked_about_one_photograph() -> None:
         assert "not in memory" in wrong.json()["detail"]
         client.post(f"/v1/checkpoints/{other}/unload")
         assert client.post("/v1/tag", files=files, params={"checkpoint": other}).status_code == 409
+
+
+def test_any_beginning_of_an_id_that_is_one_s_alone_will_do() -> None:
+    with _client() as client:
+        load(client, "timid")
+        for beginning in ("t", "timid", "sha256:ti", "sha256:timid"):
+            assert client.get(f"/v1/checkpoints/{beginning}").json()["id"] == "sha256:timid"
+            answer = client.post(f"/v1/tag?checkpoint={beginning}", content=samples.jpeg())
+            assert answer.json()["checkpoint"] == "sha256:timid"
+        load(client, "timothy")
+        problem = _problem(client.get("/v1/checkpoints/sha256:tim"), 404, "checkpoint-not-found")
+        assert "2 checkpoints" in problem["detail"]
+        _problem(client.post("/v1/tag?checkpoint=tim", content=samples.jpeg()), 404, "checkpoint-not-found")
+        assert client.post("/v1/checkpoints/timi/activate").json()["id"] == "sha256:timid"
+        for none in ("x", "sha256:", "imid"):
+            _problem(client.get(f"/v1/checkpoints/{none}"), 404, "checkpoint-not-found")
+
+
+def test_a_bundle_is_found_by_the_beginning_of_its_checkpoint_s_id(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    manifest = (bundled_path() / MANIFEST).read_bytes()
+    (tmp_path / "a" / MANIFEST).write_bytes(manifest)
+    store = BundleStore(tmp_path)
+    found = store.find("a")
+    digits = found.checkpoint_id.removeprefix("sha256:")
+    for beginning in (digits[:12], f"sha256:{digits[:6]}", found.checkpoint_id):
+        assert store.find(beginning) == found
+    for none in (digits[:5], "0" * 12, f"sha256:{'0' * 64}"):
+        with pytest.raises(CheckpointNotFoundError):
+            store.find(none)
+    # Now two are meant.
+    (tmp_path / "b" / MANIFEST).write_bytes(manifest)
+    with pytest.raises(CheckpointNotFoundError):
+        store.find(digits[:12])

@@ -3,6 +3,8 @@
 import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -96,3 +98,22 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         process.process.send_signal(signal.SIGTERM)
         wait_until(lambda: process.client.get("/readyz").status_code == 503)
         assert process.stop() == -signal.SIGTERM
+
+
+def test_a_thread_that_never_ends_does_not_keep_the_process(tmp_path: Path) -> None:
+    with ServiceProcess(tmp_path, shutdown_seconds=0) as process:
+        asking = Asking(process, files={"image": samples.jpeg()}, data={"labels": "stuck"})
+        wait_until(lambda: process.metric(ADMITTED) == 1)
+        assert process.stop() == 0
+        assert asking.result().status_code == 503
+        assert "sigrl-labels" in process.log.splitlines()[-1]
+
+
+def test_a_process_that_is_stopped_while_it_starts_has_not_failed() -> None:
+    # Before its imports, which is when SIGTERM would still kill it.
+    code = "import os, signal; from sigrl.service import cli, ending; real = ending.end_at_signals\n"
+    code += "cli.end_at_signals = lambda: (real(), os.kill(os.getpid(), signal.SIGTERM))\n"
+    code += "import sys; sys.argv = ['sigrl', 'serve']; cli.main()"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LONG)
+    assert ended.returncode == 0
+    assert "SIGTERM during the start" in ended.stderr

@@ -1,6 +1,5 @@
 """Evaluation of a bundle on labelled photographs, with the engine that serves it."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sigrl.model.engine import Engine, ImageFeatures
+from sigrl.model.processors import available_processors
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.backbones.features import photograph_batches
 from sigrl.training.data.dataset import LabelledPhotographs
@@ -36,7 +36,7 @@ _BATCH_SIZE = 50
 def encode_photographs(engine: Engine, paths: Sequence[Path]) -> Iterator[ImageFeatures]:
     """Image features in batches, in order, with a progress bar. Raises DataError for a file that cannot be
     read."""
-    workers = min(4, os.cpu_count() or 1) if len(paths) > _BATCH_SIZE else 0
+    workers = min(4, available_processors()) if len(paths) > _BATCH_SIZE else 0
     for pixel_values in photograph_batches(paths, engine.preprocessing, "photographs", _BATCH_SIZE, workers):
         yield engine.encode_images(pixel_values.numpy())
 

@@ -66,7 +66,7 @@ Calibrations = Annotated[Calibrating, Depends(_calibrating)]
 @router.post(
     "/calibrate",
     dependencies=[NEEDS_VOCABULARY],
-    responses=documented(403, 404, 413, 422, 429, 500, 503, 504),
+    responses=documented(403, 404, 408, 413, 415, 422, 429, 500, 503, 504, 507),
     openapi_extra=_OPENAPI,
 )
 async def calibrate(
@@ -78,8 +78,9 @@ async def calibrate(
     """Fits a vocabulary's probabilities and thresholds to labelled photographs; a few for each label do.
 
     Small copies of the photographs are kept, so that every checkpoint to come is fitted before it answers.
-    Photographs add up over requests, and what is told anew of one counts. The best examples are drawn as the
-    photographs to come will be: not only such as show something. Answers name the calibration by its number.
+    Photographs add up over requests; labels that are sent again for one replace the earlier ones. The best
+    examples are a sample of the photographs to come, including those that show none of the labels. Answers
+    name the calibration by its number.
     """
     vocabulary = await to_thread.run_sync(state.vocabularies.get, name)
     asked = await read_calibration_request(request, vocabulary, state.settings)
@@ -88,7 +89,7 @@ async def calibrate(
 
 @router.get("/calibration", dependencies=[NEEDS_TAG], responses=documented(404, 422, 429, 500, 503, 504))
 async def get_calibration(name: str, calibrating: Calibrations) -> CalibrationReport:
-    """The calibration that holds, as the active checkpoint uses it."""
+    """The calibration in force, as the active checkpoint uses it."""
     return await calibrating.report(name)
 
 
@@ -102,6 +103,6 @@ async def forget_calibration(name: str, calibrating: Calibrations) -> None:
 
 @router.get("/hygiene", dependencies=[NEEDS_TAG], responses=documented(404, 422, 429, 500, 503, 504))
 async def judge_labels(name: str, calibrating: Calibrations) -> HygieneReport:
-    """Labels of a vocabulary that one should look at: such as never or always fire, near-duplicates, and such
-    as the active checkpoint cannot tell apart."""
+    """Labels of a vocabulary that need attention: those that never or always apply, near-duplicates, and those
+    that the active checkpoint cannot tell apart."""
     return await calibrating.judge(name)

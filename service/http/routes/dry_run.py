@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/vocabularies/{name}", tags=["vocabularies"], depe
 
 @router.post(
     "/dry-run",
-    responses=documented(404, 409, 413, 415, 422, 429, 500, 503, 504),
+    responses=documented(404, 408, 409, 413, 415, 422, 429, 500, 503, 504),
     openapi_extra={"requestBody": BODY},
 )
 async def try_vocabulary(

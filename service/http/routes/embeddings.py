@@ -8,13 +8,14 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from sigrl.model.engine import LabelFeatures
 from sigrl.model.vocabulary import Vocabulary, VocabularyError
-from sigrl.service.errors import InvalidLabelsError, ParameterError, TaggerError
-from sigrl.service.http.problems import documented, unforeseen
+from sigrl.service.errors import InvalidLabelsError, ParameterError
+from sigrl.service.http.content import JSON, media_type, read_json
+from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_TAG
 from sigrl.service.http.state import ServiceState, service_state
 from sigrl.service.http.tag_openapi import OPENAPI
 from sigrl.service.http.tag_request import TagRequest, read_tag_request
-from sigrl.service.http.tag_response import fault, server_timing
+from sigrl.service.http.tag_response import failed_image, fault, server_timing
 from sigrl.service.schemas.embeddings import EmbeddingsAnswer, ImageEmbedding, LabelEmbedding
 from sigrl.service.schemas.tags import FailedImage
 from sigrl.service.serving.async_tagger import AsyncTagger
@@ -64,7 +65,7 @@ def _openapi() -> dict[str, Any]:
 @router.post(
     "/v1/embeddings",
     response_model=EmbeddingsAnswer,
-    responses=documented(413, 415, 422, 429, 500, 503, 504),
+    responses=documented(408, 413, 415, 422, 429, 500, 503, 504, 507),
     openapi_extra=_openapi(),
 )
 async def embeddings(request: Request, state: Annotated[ServiceState, Depends(service_state)]) -> Response:
@@ -77,9 +78,8 @@ async def embeddings(request: Request, state: Annotated[ServiceState, Depends(se
     """
     tagger = state.ready_tagger
     tagger.check_room()
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type == "application/json":
-        body = await _of_labels(tagger, await request.body())
+    if media_type(request) == JSON:
+        body = await _of_labels(tagger, await read_json(request))
         return Response(body, media_type="application/json")
     asked = await read_tag_request(request, state.settings, state.vocabularies, state.fetcher)
     if asked.vocabularies or asked.checkpoint or asked.selection != Selection(brief=True):
@@ -135,9 +135,7 @@ def _of_images(checkpoint: str, asked: TagRequest, finished: list[ImageResult], 
 
 def _image(filename: str | None, finished: ImageResult, request_id: str) -> ImageEmbedding | FailedImage:
     if isinstance(finished.outcome, Exception):
-        error = finished.outcome
-        told = error if isinstance(error, TaggerError) else unforeseen(error, request_id)
-        return FailedImage(filename=filename, status=told.status, error=told.problem())
+        return failed_image(filename, finished.outcome, request_id)
     (embedded,) = finished.outcome
     assert isinstance(embedded, Embedded)
     return ImageEmbedding(filename=filename, embedding=embedded.embedding)

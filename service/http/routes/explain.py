@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from sigrl.service.drawing.heat_maps import overlay_png
 from sigrl.service.errors import ParameterError, RequestError
+from sigrl.service.http.content import accepts
 from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_TAG
 from sigrl.service.http.state import ServiceState, service_state
@@ -56,7 +57,7 @@ def _openapi() -> dict[str, Any]:
             "description": "Grids of all labels; or with `Accept: image/png` a picture for one of them.",
             "content": _PNG_CONTENT,
         },
-        **documented(409, 413, 415, 422, 429, 500, 503, 504),
+        **documented(408, 409, 413, 415, 422, 429, 500, 503, 504, 507),
     },
     openapi_extra=_openapi(),
 )
@@ -82,7 +83,7 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
         raise ParameterError("there are several vocabularies", "give one")
     vocabulary = asked.vocabularies[0] if asked.vocabularies else tagger.vocabulary
     selection = explained(vocabulary, asked.selection.top_k, brief=not asked.vocabularies)
-    wants_png = _accepts_png(request)
+    wants_png = accepts(request, PNG)
     if wants_png and len(vocabulary.labels) != 1:
         raise ParameterError(
             f"a picture shows one label, and {len(vocabulary.labels):,} are asked for",
@@ -100,11 +101,7 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
     if not wants_png:
         body = await to_thread.run_sync(explanation.model_dump_json)
         return Response(body, headers=headers, media_type="application/json")
-    limits = ImageLimits(state.settings.max_request_bytes, state.settings.max_image_pixels)
-    draw = partial(overlay_png, photograph, limits, explanation.tags[0].grid, explanation.covers)
+    draw = partial(
+        overlay_png, photograph, ImageLimits.of(state.settings), explanation.tags[0].grid, explanation.covers
+    )
     return Response(await tagger.in_decoder(draw), headers=headers, media_type=PNG)
-
-
-def _accepts_png(request: Request) -> bool:
-    accept = ",".join(request.headers.getlist("accept")).lower()
-    return PNG in [part.partition(";")[0].strip() for part in accept.split(",")]

@@ -7,16 +7,21 @@ from contextlib import ExitStack
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
-from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
-from sigrl.service.errors import FeedbackOffError, InvalidLabelsError, ParameterError, RequestError
+from sigrl.service.errors import (
+    FeedbackOffError,
+    InvalidLabelsError,
+    ParameterError,
+    RequestError,
+    StorageFullError,
+)
 from sigrl.service.feedback.exporting import training_set
 from sigrl.service.feedback.store import FeedbackStore
+from sigrl.service.http.forms import read_form
 from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_ADMIN, NEEDS_TAG
 from sigrl.service.http.state import ServiceState, service_state
-from sigrl.service.http.tag_request import MAX_FIELD_BYTES
 from sigrl.service.images.files import ImageLimits
 from sigrl.service.schemas.feedback import FeedbackAnswer, FeedbackSummary, TagCounts
 from sigrl.service.serving.calibration import example
@@ -26,6 +31,7 @@ router = APIRouter(prefix="/v1/feedback", tags=["feedback"])
 
 ZIP = "application/zip"
 _CHUNK = 1 << 20
+_MAX_TAGS = 1000
 _HINT = "send it as `curl -F image=@photo.jpg -F right=dog -F wrong=cat,sofa`"
 _TAGS = {
     "type": "array",
@@ -62,15 +68,18 @@ Photograph = Annotated[str, Path(pattern="^sha256:[0-9a-f]{64}$")]
 
 
 @router.post(
-    "", dependencies=[NEEDS_TAG], responses=documented(403, 413, 415, 422, 503, 507), openapi_extra=_OPENAPI
+    "",
+    dependencies=[NEEDS_TAG],
+    responses=documented(403, 408, 413, 415, 422, 503, 507),
+    openapi_extra=_OPENAPI,
 )
 async def give_feedback(
     request: Request, state: Annotated[ServiceState, Depends(service_state)], store: Store
 ) -> FeedbackAnswer:
-    """Keeps what a user says of a photograph's tags: such as are right, and such as are wrong.
+    """Keeps which of a photograph's tags a user calls right, and which wrong.
 
     A small copy of the photograph is kept, without what cameras write beside it, where SIGRL_FEEDBACK_BYTES
-    leaves room. Of the same photograph sent again, what is told anew of a tag counts.
+    leaves room. If the same photograph is sent again, the newer judgement of each tag counts.
     """
     settings = state.settings
     if not settings.feedback_bytes:
@@ -80,8 +89,7 @@ async def give_feedback(
     data, shown = await _read(request)
 
     def keep() -> FeedbackAnswer:
-        limits = ImageLimits(settings.max_request_bytes, settings.max_image_pixels)
-        given = example(data, shown, limits)
+        given = example(data, shown, ImageLimits.of(settings))
         known = store.add(given, settings.feedback_bytes)
         right, wrong = (tuple(sorted(tag for tag in known if known[tag] is holds)) for holds in (True, False))
         return FeedbackAnswer(photograph=given.digest, right=right, wrong=wrong)
@@ -112,19 +120,25 @@ def summarise_feedback(
     response_class=StreamingResponse,
     responses={
         200: {"content": {ZIP: {"schema": {"type": "string", "format": "binary"}}}},
-        **documented(503),
+        **documented(503, 507),
     },
 )
 def export_feedback(store: Store) -> StreamingResponse:
     """All of it as a ZIP archive: photographs, and `labels.jsonl` for `sigrl-train init photographs`."""
     # The caller gets a whole archive or a problem: what fails fails before the first byte.
-    with ExitStack() as unfinished:
-        archive = unfinished.enter_context(tempfile.TemporaryFile())
-        with zipfile.ZipFile(archive, "w") as packed:
-            for path, content in training_set(store):
-                packed.writestr(path, content)
-        archive.seek(0)
-        unfinished.pop_all()
+    try:
+        with ExitStack() as unfinished:
+            archive = unfinished.enter_context(tempfile.TemporaryFile())
+            with zipfile.ZipFile(archive, "w") as packed:
+                for path, content in training_set(store):
+                    packed.writestr(path, content)
+            archive.seek(0)
+            unfinished.pop_all()
+    except OSError as error:
+        raise StorageFullError(
+            "the archive cannot be written in the temporary folder",
+            "make room there, or set TMPDIR to another folder",
+        ) from error
 
     def chunks() -> Iterator[bytes]:
         with archive:
@@ -148,19 +162,16 @@ def forget_feedback(photograph: Photograph, store: Store) -> None:
 
 async def _read(request: Request) -> tuple[bytes, dict[str, bool]]:
     """The photograph, and by the tag whether it is right."""
-    try:
-        async with request.form(max_files=1, max_fields=1000, max_part_size=MAX_FIELD_BYTES) as form:
-            texts: dict[str, list[str]] = {"right": [], "wrong": []}
-            data = None
-            for name, value in form.multi_items():
-                if name == "image" and not isinstance(value, str):
-                    data = await value.read()
-                elif name in texts and isinstance(value, str):
-                    texts[name].append(value)
-                else:
-                    raise ParameterError(f"the field `{name[:40]}` is not known here as it is", _HINT)
-    except HTTPException as error:
-        raise RequestError(f"the form cannot be read: {error.detail}", _HINT) from error
+    texts: dict[str, list[str]] = {"right": [], "wrong": []}
+    data = None
+    async with read_form(request, 1, _MAX_TAGS, _HINT) as form:
+        for name, value in form:
+            if name == "image" and not isinstance(value, str):
+                data = await value.read()
+            elif name in texts and isinstance(value, str):
+                texts[name].append(value)
+            else:
+                raise ParameterError(f"the field `{name[:40]}` is not known here as it is", _HINT)
     if data is None:
         raise RequestError("there is no photograph in the form", _HINT)
     right, wrong = (
@@ -169,5 +180,5 @@ async def _read(request: Request) -> tuple[bytes, dict[str, bool]]:
     if not right and not wrong:
         raise InvalidLabelsError("neither right nor wrong tags are given", _HINT)
     if both := set(right) & set(wrong):
-        raise InvalidLabelsError(f"{min(both)!a} is given as right and as wrong", "decide")
+        raise InvalidLabelsError(f"{min(both)!a} is given as right and as wrong", "give it once")
     return data, dict.fromkeys(right, True) | dict.fromkeys(wrong, False)

@@ -16,6 +16,7 @@ from sigrl.service.schemas.tagging import VocabularyInfo
 router = APIRouter(tags=["operation"])
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def health() -> Health:
     """Whether the process is alive; restart it if not."""

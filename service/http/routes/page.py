@@ -22,18 +22,21 @@ _POLICY = (
 )
 
 
+@router.head("/")
 @router.get("/")
 async def page(request: Request) -> Response:
     """The page."""
     return _answer("index.html", request)
 
 
+@router.head("/docs")
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """The OpenAPI document in Swagger UI."""
     return _answer("docs.html", request)
 
 
+@router.head("/web/{name}")
 @router.get("/web/{name}")
 async def part(name: str, request: Request) -> Response:
     """A file of the pages."""

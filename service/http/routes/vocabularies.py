@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from sigrl.model.vocabulary import MAX_FILE_BYTES, MAX_LABELS, Vocabulary, VocabularyError
 from sigrl.service.errors import ContentTypeError, InvalidLabelsError, RequestTooLargeError
+from sigrl.service.http.content import JSON, media_type, read_json
 from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_TAG, NEEDS_VOCABULARY
 from sigrl.service.http.state import ServiceState, service_state
@@ -128,7 +129,7 @@ def list_versions(name: Name, registry: Registry, before: Version = None, limit:
     responses={
         200: {"headers": _ETAG},
         201: {"model": VocabularySummary, "description": "Created", "headers": _ETAG},
-        **documented(403, 412, 413, 415, 422, 503),
+        **documented(403, 408, 412, 413, 415, 422, 429, 503),
     },
     openapi_extra={"requestBody": BODY, "parameters": _PRECONDITIONS},
 )
@@ -167,11 +168,11 @@ def delete_vocabulary(name: Name, registry: Registry, request: Request) -> None:
 async def read_vocabulary(request: Request) -> Vocabulary:
     """A vocabulary that is sent as JSON. Raises ContentTypeError, InvalidLabelsError and
     RequestTooLargeError."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type not in ("application/json", ""):
-        raise ContentTypeError(f"the body is {content_type[:80]}, not application/json", _CURL)
+    content_type = media_type(request)
+    if content_type not in (JSON, ""):
+        raise ContentTypeError(f"the body is {content_type[:80]}, not {JSON}", _CURL)
     # In a thread, because checking twenty thousand labels would hold up every other request.
-    return await to_thread.run_sync(_parse, await request.body())
+    return await to_thread.run_sync(_parse, await read_json(request))
 
 
 def _parse(body: bytes) -> Vocabulary:

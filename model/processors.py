@@ -1,0 +1,69 @@
+"""How many processors this process may use: often fewer than the machine has."""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+
+
+def available_processors() -> int:
+    """The smallest of the processors that the machine has, those that this process may run on (affinity), and
+    the time that its cgroups grant (v1 and v2), rounded up; at least 1."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([affinity, *map(math.ceil, cgroup_quotas())]))
+
+
+def bound_native_threads() -> None:
+    """Lets OpenMP, and with it PyTorch, begin no more threads than the cgroup grants processors, unless
+    OMP_NUM_THREADS says otherwise. By itself it looks at affinity alone. Has to be called before PyTorch is
+    imported."""
+    if min(cgroup_quotas(), default=math.inf) < (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_NUM_THREADS", str(available_processors()))
+
+
+def cgroup_quotas(own: Path = _OWN_CGROUPS, mounted: Path = _CGROUPS) -> Iterator[float]:
+    """Processors that each cgroup of this process grants, from its own up to the root; none without a limit.
+
+    Args:
+        own: the file that names the cgroups of this process, see cgroups(7).
+        mounted: where cgroups are mounted.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            folder, read = mounted, _quota_v2
+        elif "cpu" in controllers.split(","):
+            folder, read = mounted / "cpu", _quota_v1
+        else:
+            continue
+        within = PurePosixPath(path.lstrip("/"))
+        # In a container the path may be the host's, which does not exist there; the root then does.
+        for each in (within, *within.parents):
+            quota = read(folder / each)
+            if quota is not None:
+                yield quota
+
+
+def _quota_v2(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return int(quota) / int(period)
+    except (OSError, ValueError):
+        # "max" is no number: there is no limit.
+        return None
+
+
+def _quota_v1(folder: Path) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        period = int((folder / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return quota / period if quota > 0 else None

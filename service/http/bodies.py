@@ -1,0 +1,78 @@
+"""Limits on request bodies: bytes of one, bytes of all in memory, and the time until one is there."""
+
+import asyncio
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sigrl.service.errors import OverloadedError, RequestTooLargeError, SlowRequestError
+from sigrl.service.settings import Settings
+
+
+class BodyLimits:
+    """Stops reading a body at the first limit that it exceeds; before its first byte where the declared
+    length tells that it is too large. Errors are raised from within the route's own read, so that they leave
+    like every other error."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self._max_bytes = settings.max_request_bytes
+        # One body of the largest size must always fit.
+        self._max_held = max(settings.body_bytes, settings.max_request_bytes)
+        self._seconds = settings.receive_seconds
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        is_too_large = declared.isdecimal() and int(declared) > self._max_bytes
+        received = 0
+        deadline: float | None = None
+        is_whole = False
+
+        async def receive_within_limits() -> Message:
+            nonlocal received, deadline, is_whole
+            if is_whole:
+                return await receive()
+            if is_too_large or received > self._max_bytes:
+                raise self._too_large()
+            if deadline is None:
+                deadline = asyncio.get_running_loop().time() + self._seconds
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError as error:
+                raise self._too_slow() from error
+            is_whole = not message.get("more_body", False)
+            arrived = len(message.get("body", b""))
+            received += arrived
+            self._held += arrived
+            if received > self._max_bytes:
+                raise self._too_large()
+            if self._held > self._max_held:
+                raise self._too_many()
+            return message
+
+        try:
+            await self.app(scope, receive_within_limits, send)
+        finally:
+            self._held -= received
+
+    def _too_large(self) -> RequestTooLargeError:
+        allowed = f"{self._max_bytes / 2**20:g} MiB"
+        return RequestTooLargeError(f"the body is larger than {allowed}", "send fewer or smaller photographs")
+
+    def _too_slow(self) -> SlowRequestError:
+        return SlowRequestError(
+            f"the body did not arrive within {self._seconds:g} seconds",
+            "send smaller photographs, or set SIGRL_RECEIVE_SECONDS higher",
+        )
+
+    def _too_many(self) -> OverloadedError:
+        return OverloadedError(
+            f"the requests in the service hold more than {self._max_held / 2**20:g} MiB of bodies",
+            "try again in a few seconds, or set SIGRL_BODY_BYTES higher",
+            retry_after=2,
+        )

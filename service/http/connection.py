@@ -1,0 +1,214 @@
+"""One client's connection, with limits on what it may cost before a request is understood."""
+
+import asyncio
+import http
+import sys
+import time
+from typing import Any, Literal, TypeAlias
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from sigrl.service.errors import (
+    HeadersTooLargeError,
+    MalformedRequestError,
+    OverloadedError,
+    SlowRequestError,
+    TaggerError,
+)
+from sigrl.service.http import problems
+from sigrl.service.observability import metrics
+from sigrl.service.settings import Settings
+
+MAX_HEADER_BYTES = 64 * 1024
+"""Of a request line with its headers, of the trailers of a chunked body, and of one chunk's extensions."""
+
+Awaited: TypeAlias = Literal["headers", "body"]
+
+# The application refuses a body that is late; its answer needs a moment before the connection is cut.
+_BODY_GRACE_SECONDS = 5.0
+# For a client that is still sending: closed at once, its kernel would throw the refusal away.
+_LINGER_SECONDS = 2.0
+
+
+class Connection(H11Protocol):
+    """uvicorn's own connection, and beyond it:
+
+    - headers have to arrive within `Settings.receive_seconds`, a body within the same time and a grace;
+    - a client that sends nothing, or that does not read its answer, is cut off after `Settings.idle_seconds`;
+    - at most `Settings.connections` are open: a new one takes the place of one that waits for its client;
+    - refusals are problems as everywhere else, and are counted.
+
+    It is made of h11 and not of httptools, which has no limit of header bytes.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        settings: Settings,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._settings = settings
+        self._awaited: Awaited | None = None
+        self._awaited_since = 0.0
+        self._late_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._is_refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        is_full = len(self.connections) >= self._settings.connections
+        super().connection_made(transport)
+        self._awaited_since = time.monotonic()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+        if is_full and not self._take_place_of_another():
+            self._refuse(
+                OverloadedError(
+                    f"{self._settings.connections} connections are open already, all with work to do",
+                    "try again in a few seconds, or set SIGRL_CONNECTIONS higher",
+                    retry_after=1,
+                )
+            )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._await(None)
+        self.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        super().data_received(data)
+        self._note_what_is_awaited()
+
+    def on_response_complete(self) -> None:
+        self._await(None)
+        super().on_response_complete()
+        self._note_what_is_awaited()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._write_timer is None:
+            self._write_timer = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        # Closing alone would wait for ever for a client that does not read the end of its answer.
+        self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called by uvicorn where h11 cannot go on."""
+        error = sys.exception()
+        if getattr(error, "error_status_hint", 400) == 431:
+            self._refuse(
+                HeadersTooLargeError(
+                    f"the headers are larger than {MAX_HEADER_BYTES >> 10} KiB",
+                    "send long lists of labels in the body",
+                )
+            )
+        else:
+            self._refuse(MalformedRequestError(msg, "send HTTP/1.1"))
+
+    def _note_what_is_awaited(self) -> None:
+        """What the client still has to send of a request that it has begun: headers, its body, or nothing."""
+        state = self.conn.their_state
+        if self._is_refused or self.transport.is_closing():
+            self._await(None)
+        elif state is h11.SEND_BODY:
+            self._await("body")
+        elif state is h11.IDLE and self.conn.trailing_data[0]:
+            self._await("headers")
+        else:
+            self._await(None)
+
+    def _await(self, awaited: Awaited | None) -> None:
+        if awaited == self._awaited:
+            return
+        self._awaited, self._awaited_since = awaited, time.monotonic()
+        if self._late_timer is not None:
+            self._late_timer.cancel()
+            self._late_timer = None
+        if awaited is not None:
+            grace = _BODY_GRACE_SECONDS if awaited == "body" else 0.0
+            self._late_timer = self.loop.call_later(self._settings.receive_seconds + grace, self._end_late)
+
+    def _end_late(self) -> None:
+        awaited = self._awaited
+        self._await(None)
+        if awaited == "body":
+            self.transport.abort()
+        elif self.cycle is not None and not self.cycle.response_complete:
+            # The beginning of a next request while this one is served: the client waits for us.
+            self._note_what_is_awaited()
+        else:
+            self._refuse(
+                SlowRequestError(
+                    f"the headers did not arrive within {self._settings.receive_seconds:g} seconds",
+                    "send the request again",
+                )
+            )
+
+    def _take_place_of_another(self) -> bool:
+        """Cuts off the connection that has waited longest for its client; one without a request, if there is
+        any. False: all have requests that are being answered."""
+        waiting = [
+            each
+            for each in self.connections
+            if isinstance(each, Connection) and each is not self and each.waits_for_client
+        ]
+        if not waiting:
+            return False
+        chosen = min(waiting, key=lambda each: (each._awaited == "body", each._awaited_since))
+        chosen.transport.abort()
+        return True
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether the client has to send something before anything can be done for it."""
+        is_served = self.cycle is not None and not self.cycle.response_complete
+        return not self.transport.is_closing() and (not is_served or self._awaited == "body")
+
+    def _refuse(self, error: TaggerError) -> None:
+        """Answers and closes; what the client goes on sending is thrown away for a moment."""
+        self._is_refused = True
+        self._await(None)
+        metrics.REQUESTS_REFUSED.labels(error.code).inc()
+        if self.cycle is not None and not self.cycle.response_complete:
+            # The application is told that nobody waits for its answer.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            # Within an answer that has begun there is no room for another one.
+            self.transport.abort()
+            return
+        body = error.problem().model_dump_json().encode()
+        headers = [
+            ("content-type", problems.MEDIA_TYPE),
+            ("content-length", str(len(body))),
+            ("connection", "close"),
+            *([] if error.retry_after is None else [("retry-after", str(error.retry_after))]),
+        ]
+        reason = http.HTTPStatus(error.status).phrase.encode()
+        for event in (
+            h11.Response(status_code=error.status, headers=headers, reason=reason),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.abort)

@@ -1,0 +1,81 @@
+"""Forms: photographs and fields, bounded by their number and size."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from email.message import Message
+
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from sigrl.service.errors import ContentTypeError, RequestError, StorageFullError
+from sigrl.service.http.content import media_type
+
+FORM = "multipart/form-data"
+_FORM_WITHOUT_FILES = "application/x-www-form-urlencoded"
+# 20,000 labels in one field come to less than half of this.
+_MAX_FIELD_BYTES = 8 * 1024 * 1024
+_MEMORY_BYTES = 64 * 1024 * 1024
+"""A file up to this size never needs the disk. How much all requests hold is bounded: SIGRL_BODY_BYTES."""
+
+
+@asynccontextmanager
+async def read_form(
+    request: Request, max_files: int, max_fields: int, hint: str
+) -> AsyncIterator[Sequence[tuple[str, str | UploadFile]]]:
+    """Fields and files in their order; files are closed at the end of the block.
+
+    Raises ContentTypeError, RequestError and StorageFullError, and what reading the body raises.
+    """
+    kind = media_type(request)
+    if kind not in (FORM, _FORM_WITHOUT_FILES):
+        raise ContentTypeError(f"the body is {kind[:80] or 'of no type'}, not {FORM}", hint)
+    try:
+        if kind == FORM:
+            async with aclosing(request.stream()) as stream:
+                form = await _Parser(
+                    request.headers,
+                    stream,
+                    max_files=max_files,
+                    max_fields=max_fields,
+                    max_part_size=_MAX_FIELD_BYTES,
+                ).parse()
+        else:
+            form = await request.form(max_fields=max_fields, max_part_size=_MAX_FIELD_BYTES)
+    except (MultiPartException, HTTPException) as error:
+        reason = error.message if isinstance(error, MultiPartException) else error.detail
+        raise RequestError(f"the form cannot be read: {reason}", hint) from error
+    except OSError as error:
+        raise StorageFullError(
+            f"a file of more than {_MEMORY_BYTES >> 20} MiB cannot be kept in the temporary folder",
+            "send smaller photographs; the operator makes room there, or sets TMPDIR",
+        ) from error
+    try:
+        yield form.multi_items()
+    finally:
+        await form.close()
+
+
+class _Parser(MultiPartParser):
+    spool_max_size = _MEMORY_BYTES
+
+    def on_headers_finished(self) -> None:
+        disposition = self._current_part.content_disposition
+        if disposition is not None and (name := _extended_filename(disposition)) is not None:
+            printable = "".join(each if each.isprintable() else "\ufffd" for each in name)
+            quoted = printable.replace("\\", "\\\\").replace('"', '\\"')
+            self._current_part.content_disposition = disposition + f'; filename="{quoted}"'.encode(
+                self._charset, "replace"
+            )
+        super().on_headers_finished()
+
+
+def _extended_filename(disposition: bytes) -> str | None:
+    """The file's name where it is given as `filename*` alone (RFC 5987), which the parser does not know."""
+    given = disposition.lower()
+    if b"filename*" not in given or b"filename=" in given:
+        return None
+    header = Message()
+    header["Content-Disposition"] = disposition.decode("latin-1")
+    return header.get_filename("")

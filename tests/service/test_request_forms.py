@@ -1,0 +1,134 @@
+"""Requests that are good though unusual, and faults that are not the service's own."""
+
+import base64
+import errno
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sample_images as samples
+from fastapi.testclient import TestClient
+from starlette.formparsers import MultiPartParser
+
+JPEG = samples.jpeg()
+BASE64 = base64.b64encode(JPEG).decode()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        {"data": f"data:image/jpeg;base64,{BASE64}"},
+        {"data": f"DATA:;BASE64,{BASE64}"},
+        {"url": f"data:image/jpeg;base64,{BASE64}"},
+        {"data": "data:image/jpeg," + "".join(f"%{byte:02x}" for byte in JPEG)},
+        {"data": base64.encodebytes(JPEG).decode()},
+        {"data": base64.urlsafe_b64encode(JPEG).decode()},
+        {"data": BASE64.rstrip("=")},
+    ],
+)
+def test_ways_to_write_a_photograph_in_json(client: TestClient, image: dict[str, str]) -> None:
+    answer = client.post("/v1/tag", json={"images": [image], "labels": ["red"]})
+    assert answer.status_code == 200, answer.text
+    assert [tag["label"] for tag in answer.json()["images"][0]["tags"]] == ["red"]
+
+
+@pytest.mark.parametrize("data", ["data:image/jpeg;base64,!", "data:image/jpeg;base64", "b\u00e4se64", "a"])
+def test_what_is_no_base64_is_told_so(client: TestClient, data: str) -> None:
+    answer = client.post("/v1/tag", json={"images": [{"data": data}], "labels": ["red"]})
+    assert answer.status_code in (415, 422)
+
+
+@pytest.mark.parametrize(
+    ("extended", "name"),
+    [
+        ("UTF-8''caf%C3%A9%20%22a%22.jpg", 'caf\u00e9 "a".jpg'),
+        ("UTF-8''%ff%00%0d%0aX.jpg", "\ufffd\ufffd\ufffd\ufffdX.jpg"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_a_file_whose_name_is_given_in_the_extended_form_alone(
+    client: TestClient, extended: str, name: str
+) -> None:
+    head = f'--B\r\nContent-Disposition: form-data; name="image"; filename*={extended}\r\n\r\n'
+    headers = {"content-type": "multipart/form-data; boundary=B"}
+    answer = client.post("/v1/tag", content=head.encode() + JPEG + b"\r\n--B--\r\n", headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["images"][0]["filename"] == name
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        ("POST", "/v1/tag", json.dumps({"images": [{"data": BASE64}]}), 200),
+        ("PUT", "/v1/vocabularies/pets", '["dog"]', 201),
+        ("POST", "/v1/embeddings", '{"labels": ["dog"]}', 200),
+        ("POST", "/v1/checkpoints/load", '{"bundle": "nothing"}', 404),
+    ],
+)
+def test_json_may_begin_with_a_byte_order_mark(
+    client: TestClient, method: str, path: str, body: str, expected: int
+) -> None:
+    content, headers = body.encode("utf-8-sig"), {"content-type": "application/json"}
+    assert client.request(method, path, content=content, headers=headers).status_code == expected
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/healthz", "/web/page.js"])
+def test_head_answers_as_get_without_a_body(client: TestClient, path: str) -> None:
+    if client.get(path).status_code == 404:
+        pytest.skip("there is no such file")
+    assert client.head(path).status_code == client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1]x", "http://ex\u2100mple", "", "\x00"])
+def test_an_origin_that_is_no_url_is_foreign(client: TestClient, origin: str) -> None:
+    headers = [(b"origin", origin.encode())]
+    answer = client.post("/v1/tag", content=JPEG, headers=headers)
+    assert answer.status_code == 403
+    assert answer.json()["type"] == "urn:sigrl:problem:foreign-origin"
+
+
+def _full(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_photographs_never_need_the_disk(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", _full)
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", _full)
+    files = {"image": ("a.png", samples.encode(samples.picture(), "PNG") + b"\0" * 1_500_000)}
+    assert client.post("/v1/tag", files=files, data={"labels": "red"}).status_code == 200
+
+
+def test_a_full_disk_is_told_with_a_hint(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    for broken in ("parse", "sigrl.service.http.routes.tag.read_tag_request"):
+        with monkeypatch.context() as patched:
+            patched.setattr(*((MultiPartParser, broken, _full) if broken == "parse" else (broken, _full)))
+            answer = client.post("/v1/tag", files={"image": ("a.jpg", JPEG)})
+        assert answer.status_code == 507
+        assert answer.json()["type"] == "urn:sigrl:problem:storage-full"
+        assert answer.json()["hint"]
+
+
+def test_a_body_that_is_too_large_for_a_route_that_the_framework_reads(client: TestClient) -> None:
+    content = b'{"bundle": "' + b"a" * (3 << 20) + b'"}'
+    answer = client.post(
+        "/v1/checkpoints/load", content=content, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 413
+
+
+def test_a_user_without_a_home_is_told_what_to_set(
+    sigrl: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, photograph: Path
+) -> None:
+    for name in ("HOME", "XDG_DATA_HOME", "SIGRL_DATA"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(user: int) -> None:
+        raise KeyError(user)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    status, _, err = sigrl("tag", photograph, "--labels", "dog")
+    assert status == 2
+    assert "SIGRL_DATA" in err
