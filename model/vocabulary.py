@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from sigrl.model.words import MAX_NAME_LENGTH, Language, Name, Prompt
 MAX_LABELS = 20_000
 MAX_FILE_BYTES = 32 * 1024 * 1024
 
-_ADDED_BY_REGISTRIES = frozenset({"hash", "size", "built_in", "created", "calibration"})
+_ADDED_BY_REGISTRIES = frozenset({"hash", "size", "built_in", "created", "calibration", "calibrated"})
 
 
 class VocabularyError(ValueError):
@@ -95,6 +96,8 @@ class Vocabulary(Frozen):
     """Which of a registry's versions of that name this is; None: it is from no registry."""
     calibration: int | None = Field(default=None, ge=1)
     """Which of a registry's calibrations by examples holds for this name; None: it has none."""
+    calibrated: datetime | None = Field(default=None, exclude=True)
+    """When that calibration was made: after a restore of the database another one may get its number."""
     labels: Annotated[
         tuple[Annotated[Label, BeforeValidator(_accept_bare_name)], ...],
         # Before each of them is looked at, and each found wrong.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, insert, select
 
 from sigrl.service.database.database import Database
 from sigrl.service.database.tables import ActivationRow
@@ -31,6 +31,10 @@ class History(Protocol):
         """The latest one."""
         ...
 
+    def before(self, checkpoint: str) -> Activation | None:
+        """The latest one of another checkpoint."""
+        ...
+
     def record(
         self, checkpoint: str, bundle: str | None, configured: str | None, *, by_settings: bool
     ) -> int:
@@ -48,6 +52,10 @@ class Unwritten:
         """See `History`."""
         return self._last
 
+    def before(self, checkpoint: str) -> Activation | None:  # noqa: ARG002
+        """None: what was active before is in memory, or was unloaded on purpose."""
+        return None
+
     def record(
         self, checkpoint: str, bundle: str | None, configured: str | None, *, by_settings: bool
     ) -> int:
@@ -58,19 +66,25 @@ class Unwritten:
 
 
 class Activations:
-    """The history in the database. Both methods raise StoreError."""
+    """The history in the database. All methods raise StoreError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def last(self) -> Activation | None:
         """See `History`."""
+        return self._newest()
+
+    def before(self, checkpoint: str) -> Activation | None:
+        """See `History`."""
+        return self._newest(ActivationRow.checkpoint != checkpoint)
+
+    def _newest(self, *conditions: ColumnElement[bool]) -> Activation | None:
         rows = ActivationRow
-        query = select(
-            rows.generation, rows.checkpoint, rows.bundle, rows.configured, rows.by_settings
-        ).order_by(rows.generation.desc())
+        columns = rows.generation, rows.checkpoint, rows.bundle, rows.configured, rows.by_settings
+        query = select(*columns).where(*conditions).order_by(rows.generation.desc()).limit(1)
         with self._database.read() as connection:
-            row = connection.execute(query.limit(1)).one_or_none()
+            row = connection.execute(query).one_or_none()
         return None if row is None else Activation(*row)
 
     def record(

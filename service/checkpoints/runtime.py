@@ -37,7 +37,7 @@ _logger = logging.getLogger("sigrl")
 
 class Runtime:
     """Loads, compares, activates and lets go. Safe for threads; only `activate` and `rollback` wait, for the
-    database, and `acquire` waits for nobody. Methods that take an id raise CheckpointNotFoundError."""
+    database and `rollback` for a bundle that must be loaded. `acquire` waits for nobody. Methods that take an id raise CheckpointNotFoundError."""
 
     def __init__(
         self,
@@ -117,6 +117,18 @@ class Runtime:
         """The last one of all replicas. Raises StoreError."""
         return self._history.last()
 
+    def forget_generation(self, generation: int, newest: Activation | None) -> bool:
+        """Forgets by which activation this process answers if the database, whose newest activation was read
+        after `generation`, does not know it any more; whether that is so. Whatever is activated next then
+        counts as newer, though its number may be lower."""
+        with self._changing:
+            same = newest is not None and newest.checkpoint == self.table.active.id
+            last = 0 if newest is None else newest.generation
+            if self.generation != generation or last > generation or (last == generation and same):
+                return False
+            self.generation = 0
+        return generation > 0
+
     def follow(self, newest: Activation) -> State:
         """One step towards what another replica has activated: loads it, or makes it active if it is ready.
         Gives the state in which it is. Raises as `load` does."""
@@ -145,14 +157,14 @@ class Runtime:
         return self.table.info(checkpoint)
 
     def rollback(self) -> CheckpointInfo:
-        """Brings back the one that was active before. Raises CheckpointStateError where it is not in memory,
-        StoreError."""
+        """Brings back the one that was active before. Where it is not in memory, as after a restart, its bundle
+        is loaded first, which takes as long as `load`, at most `Settings.request_seconds`.
+
+        Raises CheckpointStateError where nothing was active before or it is not ready in time, what
+        `BundleStore.find` raises, StoreError.
+        """
+        checkpoint = self.table.previous or self._load_previous()
         with self._changing:
-            checkpoint = self.table.previous
-            if checkpoint is None:
-                raise CheckpointStateError(
-                    "no checkpoint that was active before is in memory", "load its bundle and activate it"
-                )
             self._make_active(checkpoint)
         return self.table.info(checkpoint)
 
@@ -192,6 +204,22 @@ class Runtime:
         self._shadow = None
         self._shadower.close()
         self._loader.close()
+
+    def _load_previous(self) -> Checkpoint:
+        previous = self._history.before(self.table.active.id)
+        if previous is None:
+            raise CheckpointStateError(
+                "no checkpoint was active before this one", "load a bundle and activate it"
+            )
+        found = self.bundles.find(previous.bundle, trusted=True)
+        if found.checkpoint_id != previous.checkpoint:
+            raise UnusableBundleError(
+                f"another bundle lies in the place of {previous.checkpoint}", "copy the earlier bundle back"
+            )
+        checkpoint = self._admit(found)
+        self.table.wait_until_settled(checkpoint, self.settings.request_seconds * 0.9)
+        self.table.check_usable(checkpoint)
+        return checkpoint
 
     def _admit(self, found: Bundle) -> Checkpoint:
         """The checkpoint of a bundle, which is loaded in the background unless it is in memory."""

@@ -44,7 +44,7 @@ class Handle:
 
 class CheckpointTable:
     """Exactly one checkpoint is active at any time. Safe for threads; no method waits for another's work but
-    `wait_for_room`. Those that take an id raise CheckpointNotFoundError."""
+    `wait_for_room` and `wait_until_settled`. Those that take an id raise CheckpointNotFoundError."""
 
     def __init__(self, first: Checkpoint, limit: int) -> None:
         """`first` is active from the start; `limit` is how many may be in memory."""
@@ -144,6 +144,11 @@ class CheckpointTable:
         with self._changed:
             self._changed.wait_for(lambda: checkpoint.cancelled or self._in_memory() < self._limit)
             self._check_wanted(checkpoint)
+
+    def wait_until_settled(self, checkpoint: Checkpoint, seconds: float) -> None:
+        """Returns when it is no longer on the way, or after so many seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: checkpoint.state not in ON_THE_WAY, seconds)
 
     def enter(self, checkpoint: Checkpoint, state: State, why: str | None = None) -> None:
         """Brings a checkpoint into a state. Raises CancelledLoadError where it is being loaded in vain."""

@@ -17,9 +17,11 @@ from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.batching.batcher import Batcher, BatchLimits, Place
 from sigrl.service.batching.shared_calls import SharedCalls
 from sigrl.service.batching.threads import RequestThreads
+from sigrl.service.batching.turns import Turns
 from sigrl.service.checkpoints.runtime import Runtime
 from sigrl.service.errors import ImageError, NotReadyError
 from sigrl.service.images import decoding as images
+from sigrl.service.keys.rates import charge_new_labels
 from sigrl.service.observability import metrics
 from sigrl.service.observability.context import SERVED
 from sigrl.service.schemas.tagging import Tagging, VocabularyInfo
@@ -30,6 +32,7 @@ from sigrl.service.tagging.label_cache import Key
 from sigrl.service.tagging.scoring import Array, BatchItem, Question, ScoredImage, pixel_values, score_batch
 from sigrl.service.tagging.selection import Selection
 from sigrl.service.tagging.tagger import Tagger
+from sigrl.service.vocabularies.builtin import BUILTIN
 
 Result = TypeVar("Result")
 
@@ -68,8 +71,10 @@ class AsyncTagger:
         self.recent = RecentPhotographs(settings.recent_photographs)
         """For trying vocabularies out."""
         self._decoders = RequestThreads(settings.threads, "sigrl-decode")
-        # Of their own: encoding a long list of labels takes as long as many photographs.
-        self._label_encoders = RequestThreads(settings.threads, "sigrl-labels")
+        # Of their own: encoding a long list of labels takes as long as many photographs. One for every request
+        # that may be admitted, as those that wait for their turn have one too.
+        self._label_encoders = RequestThreads(settings.queue_images, "sigrl-labels")
+        self._label_turns = Turns(settings.threads)
         self._encoding: SharedCalls[Key, LabelFeatures] = SharedCalls(self._label_encoders)
 
     @property
@@ -245,7 +250,13 @@ class AsyncTagger:
         if ready is not None:
             return ready
         key = tagger.label_key(vocabulary)
-        return await self._encoding.get(key, lambda: tagger.label_features(vocabulary))
+        # Registered and built-in vocabularies are not the client's own.
+        if key not in self._encoding and vocabulary.version is None and vocabulary.name not in BUILTIN:
+            charge_new_labels(len(vocabulary.labels))
+        return await self._encoding.get(
+            key,
+            lambda abandoned: tagger.label_features(vocabulary, turn=self._label_turns.turn(abandoned)),
+        )
 
     async def _probe(self, seconds: float) -> None:
         with self.runtime.acquire() as handle:

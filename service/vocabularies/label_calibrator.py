@@ -72,7 +72,7 @@ class LabelCalibrator:
         self, tower: Tower, vocabulary: Vocabulary, number: int
     ) -> tuple[CalibrationGoal, KeptFeatures | None, npt.NDArray[np.int8]]:
         """(goal, the examples as the checkpoint sees them, what they show [N, C])."""
-        calibration = self._store.get(vocabulary.name, number)
+        calibration = self._store.get(vocabulary.name, number, vocabulary.calibrated)
         examples = dict(_telling(calibration, vocabulary))
         kept = self._features(tower, list(examples))
         digests = sorted(kept)
