@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -101,6 +102,7 @@ def calibrate_command(
 def _read(labels_file: Path, folder: Path) -> list["LabelledFile"]:
     """The lines, whose photographs are all there. Raises ExamplesError."""
     from sigrl.model.labelled_files import LabelledFileError, read_label_file
+    from sigrl.model.photograph_files import ListedPhotographs
 
     try:
         rows = read_label_file(labels_file)
@@ -108,6 +110,8 @@ def _read(labels_file: Path, folder: Path) -> list["LabelledFile"]:
         raise ExamplesError(str(error), "`sigrl vocab calibrate --help` tells what can be read") from error
     except OSError as error:
         raise ExamplesError(f"{labels_file} cannot be read: {error.strerror}", "check the path") from error
+    listed = ListedPhotographs(folder)
+    rows = [replace(row, image=os.path.relpath(listed.find(row.image), folder)) for row in rows]
     for row in rows:
         if not os.path.isfile(folder / row.image):
             raise ExamplesError(

@@ -35,6 +35,7 @@ class Problem:
         "label outside the vocabulary",
         "missing labels",
         "contradictory labels",
+        "same content, other labels",
     ]
     subject: str
     """The file, the label or the photograph, so that equal ones can be counted."""

@@ -15,11 +15,6 @@ from sigrl.training.data.tar_index import locate
 
 pi_heif.register_heif_opener()
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
-)
-"""Of the files that are taken for photographs where nobody names them."""
-
 
 def photograph_exists(path: Path) -> bool:
     """Whether there is such a file or member. Raises DataError for a shard that cannot be read."""

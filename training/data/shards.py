@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sigrl.model.labelled_files import LabelledFile, listed_labels
+from sigrl.model.photograph_files import SUFFIXES
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.backbones.features import progress_bar
 from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem, as_data_error, stop
 from sigrl.training.data.folder import label_photographs
-from sigrl.training.data.opening import SUFFIXES
 from sigrl.training.data.tar_index import Member, tar_index
 
 _LABELS = (".json", ".txt", ".cls")
