@@ -39,7 +39,7 @@ def test_tags_are_those_of_the_new_labels_and_numbers_are_not_given_twice(
 
         def labels() -> list[str]:
             tagged = client.post("/v1/tag?vocabulary=pets&top_k=5", content=samples.jpeg())
-            return sorted(tag["label"] for tag in tagged.json()["tags"])
+            return sorted(tag["label"] for tag in tagged.json()["images"][0]["tags"])
 
         for names in (["base"], ["alpha", "beta"]):
             client.put(path, json=names)
