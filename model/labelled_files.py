@@ -22,9 +22,9 @@ class LabelledFile:
     image: str
     """Path relative to the folder of photographs, with forward slashes."""
     positive: tuple[str, ...]
-    """Labels that hold, in the file's words."""
+    """Labels that apply, in the file's words."""
     negative: tuple[str, ...]
-    """Labels that do not hold."""
+    """Labels that do not apply."""
     where: str
     """File and line, for messages."""
 

@@ -6,8 +6,10 @@ from typing import Protocol
 
 from sqlalchemy import ColumnElement, insert, select
 
+from sigrl.service.checkpoints.bundles import Bundle, BundleStore
 from sigrl.service.database.database import Database
 from sigrl.service.database.tables import ActivationRow
+from sigrl.service.errors import UnusableBundleError
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,18 @@ class Activation:
     configured: str | None
     """What the settings asked for at that time."""
     by_settings: bool
-    """Whether it was the settings that asked, and nobody at run time."""
+    """Whether the settings asked for it, and not somebody at run time."""
+
+
+def find_bundle(activation: Activation, bundles: BundleStore) -> Bundle:
+    """The bundle that was activated. Raises as `BundleStore.find` does, and UnusableBundleError where another
+    one lies in its place."""
+    found = bundles.find(activation.bundle, trusted=True)
+    if found.checkpoint_id != activation.checkpoint:
+        raise UnusableBundleError(
+            f"another bundle lies in the place of {activation.checkpoint}", "copy the one that was activated"
+        )
+    return found
 
 
 class History(Protocol):

@@ -1,9 +1,9 @@
 """The checkpoints of one process, and which of them answers.
 
-A request takes a handle and holds it to its end: everything that it uses hangs on the handle's tagger, so an
-answer is never of two checkpoints. Activation changes one reference; whoever began before finishes on what he
-holds. The one replaced stays in memory for a rollback until it is unloaded, and is let go with its last
-handle.
+A request keeps one handle from its beginning to its end, and everything that it uses belongs to the handle's
+tagger, so no answer mixes two checkpoints. Activation changes one reference; requests that have begun finish
+with the checkpoint they began with. The replaced checkpoint stays in memory for a rollback until it is
+unloaded, and is freed with its last handle.
 """
 
 import logging
@@ -16,14 +16,14 @@ from threading import Lock
 
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.batching.threads import RequestThreads
-from sigrl.service.checkpoints.activations import Activation, History, Unwritten
+from sigrl.service.checkpoints.activations import Activation, History, Unwritten, find_bundle
 from sigrl.service.checkpoints.bundles import Bundle, BundleStore, configured
 from sigrl.service.checkpoints.drift import Drift
 from sigrl.service.checkpoints.recent import RecentVocabularies
 from sigrl.service.checkpoints.shadow import Shadow, Shadower
 from sigrl.service.checkpoints.states import Checkpoint
 from sigrl.service.checkpoints.table import CancelledLoadError, CheckpointTable, Handle
-from sigrl.service.checkpoints.warming import largest_batch, reason, warm_up
+from sigrl.service.checkpoints.warming import encode_ahead, largest_batch, reason, warm_up
 from sigrl.service.errors import CheckpointStateError, DriftError, TaggerError, UnusableBundleError
 from sigrl.service.observability import metrics
 from sigrl.service.schemas.checkpoints import USABLE, CheckpointInfo, State
@@ -37,7 +37,8 @@ _logger = logging.getLogger("sigrl")
 
 class Runtime:
     """Loads, compares, activates and lets go. Safe for threads; only `activate` and `rollback` wait, for the
-    database and `rollback` for a bundle that must be loaded. `acquire` waits for nobody. Methods that take an id raise CheckpointNotFoundError."""
+    database, and `rollback` for a bundle that must be loaded. `acquire` never waits. Methods that take an id
+    raise CheckpointNotFoundError."""
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class Runtime:
         for info in self.table.infos():
             handle = self.table.acquire(self.table.get(info.id))
             if handle is not None:
-                self._loader.submit(_encode, handle, vocabulary)
+                self._loader.submit(encode_ahead, handle, vocabulary)
 
     def offer(self, photograph: bytes, questions: Sequence[Question], scored: ScoredImage) -> None:
         """Shows the shadow, if there is one, what was answered; never waits and never fails."""
@@ -132,10 +133,7 @@ class Runtime:
     def follow(self, newest: Activation) -> State:
         """One step towards what another replica has activated: loads it, or makes it active if it is ready.
         Gives the state in which it is. Raises as `load` does."""
-        found = self.bundles.find(newest.bundle, trusted=True)
-        if found.checkpoint_id != newest.checkpoint:
-            raise UnusableBundleError("another bundle lies in its place", "copy the one that was activated")
-        checkpoint = self._admit(found)
+        checkpoint = self._admit(find_bundle(newest, self.bundles))
         with self._changing:
             if newest.generation > self.generation and checkpoint.state in {State.ACTIVE, *USABLE}:
                 self._take_over(checkpoint, newest.generation)
@@ -208,15 +206,8 @@ class Runtime:
     def _load_previous(self) -> Checkpoint:
         previous = self._history.before(self.table.active.id)
         if previous is None:
-            raise CheckpointStateError(
-                "no checkpoint was active before this one", "load a bundle and activate it"
-            )
-        found = self.bundles.find(previous.bundle, trusted=True)
-        if found.checkpoint_id != previous.checkpoint:
-            raise UnusableBundleError(
-                f"another bundle lies in the place of {previous.checkpoint}", "copy the earlier bundle back"
-            )
-        checkpoint = self._admit(found)
+            raise CheckpointStateError("none was active before this one", "load a bundle and activate it")
+        checkpoint = self._admit(find_bundle(previous, self.bundles))
         self.table.wait_until_settled(checkpoint, self.settings.request_seconds * 0.9)
         self.table.check_usable(checkpoint)
         return checkpoint
@@ -312,15 +303,6 @@ class Runtime:
         checkpoint, self._shadowing, self._shadow = self._shadowing, None, None
         if checkpoint is not None and checkpoint.state is State.SHADOW:
             self.table.enter(checkpoint, State.READY)
-
-
-def _encode(handle: Handle, vocabulary: Vocabulary) -> None:
-    with handle:
-        try:
-            handle.tagger.label_features(vocabulary)
-        except TaggerError as error:
-            # It is tried again when somebody asks, who is told why.
-            _logger.warning("'%s' is not encoded ahead: %s", vocabulary.name, error)
 
 
 def load_tagger(settings: Settings, path: Path, label_calibrator: CalibrateLabels | None = None) -> Tagger:

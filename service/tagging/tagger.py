@@ -181,13 +181,8 @@ class Tagger:
         progress: Callable[[int], None] | None = None,
         turn: Turn | None = None,
     ) -> LabelFeatures:
-        """The vocabulary as the engine sees it, encoded on its first use, and fitted to its examples if it
-        has any.
-
-        Args:
-            vocabulary: what to encode.
-            progress: gets the number of labels done; what it raises ends the work.
-            turn: in place of `progress`; labels are encoded in slices, between which others have their turn.
+        """The vocabulary as the engine sees it, encoded on its first use, and fitted to its examples if it has
+        any. `progress` gets the number of labels done; in its place a `turn` lets others in between slices.
 
         Raises AbandonedError where the turn is abandoned; for examples CalibrationNotFoundError, ExamplesError
         and StoreError.

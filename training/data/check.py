@@ -33,7 +33,7 @@ class DataReport(BaseModel):
 
     photographs: int
     without_positives: int
-    """Photographs on which no label is known to hold."""
+    """Photographs to which no label is known to apply."""
     labels: list[LabelCount]
     problems: list[Problem]
     """Those of reading first, then those of the files, in the photographs' order."""
@@ -111,7 +111,7 @@ def without_bad_files(
 
 
 def without_empty_labels(photographs: LabelledPhotographs, bad_data: BadData) -> LabelledPhotographs:
-    """The photographs with those labels that hold on at least one of them.
+    """The photographs with those labels that apply to at least one of them.
 
     Raises DataError where there are others and `bad_data` is `stop`, and where no label would be left.
     """

@@ -57,7 +57,7 @@ def read_coco(root: Path, split: str) -> LabelledPhotographs:
 def read_coco_files(instances: Path, photographs: Path, captions: Path | None = None) -> LabelledPhotographs:
     """Reads an annotation file in COCO's format, with or without boxes, and a file of captions in its.
 
-    A label holds where an annotation of its category exists, and does not hold elsewhere. Photographs and
+    A label applies where an annotation of its category exists, and does not apply elsewhere. Photographs and
     categories stay in the file's order; ids are those of the file, as texts; the first caption counts.
     `photographs` is the folder to which `file_name` is relative, or in which an absolute one lies. Raises DataError for missing or malformed
     files.

@@ -44,7 +44,7 @@ def label_photographs(
     are the file names as the rows write them, relative to `folder`; how a file is found that is spelt otherwise
     is said in `ListedPhotographs`.
 
-    A label outside the vocabulary is a problem (see `stop`), and so is one that both holds and does not: it
+    A label outside the vocabulary is a problem (see `stop`), and so is one that both applies and does not: it
     counts as unknown on that photograph. Raises DataError for a vocabulary with a word for two labels.
     """
     if vocabulary is None:
