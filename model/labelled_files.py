@@ -22,9 +22,9 @@ class LabelledFile:
     image: str
     """Path relative to the folder of photographs, with forward slashes."""
     positive: tuple[str, ...]
-    """Labels that hold, in the file's words."""
+    """Labels that apply, in the file's words."""
     negative: tuple[str, ...]
-    """Labels that do not hold."""
+    """Labels that do not apply."""
     where: str
     """File and line, for messages."""
 
@@ -43,7 +43,8 @@ def read_label_file(path: Path) -> list[LabelledFile]:
 
         {"image": "beach/1.jpg", "positive": ["dog", "wet sand"], "negative": ["cat"]}
 
-    A photograph may have several lines. Raises LabelledFileError, with the line, for anything else.
+    A photograph may have several lines. A CSV whose cells are separated by semicolons, as spreadsheets write it
+    where the comma is the decimal sign, separates labels by `|`. Raises LabelledFileError, with the line, for anything else.
     """
     readers = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
     if path.suffix.lower() not in readers:
@@ -61,25 +62,43 @@ def read_label_file(path: Path) -> list[LabelledFile]:
 
 
 def _csv(path: Path, text: str) -> Iterator[LabelledFile]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    first, _, rest = text.partition("\n")
+    # Spreadsheets write this where the comma is the decimal sign.
+    delimiter, separator = (";", "|") if ";" in first and "," not in first and rest.strip() else (",", ";")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
         headings = [heading.strip().lower() for heading in next(reader, [])]
         if "image" not in headings or set(headings) - set(COLUMNS) or len(set(headings)) < len(headings):
             raise LabelledFileError(
-                f"{path} begins with {','.join(headings)!r}: begin it with the line `image,positive,negative`"
+                f"{path} begins with {delimiter.join(headings)!r}: begin it with the line `image,positive,negative`"
             )
         for cells in reader:
             where = f"{path}:{reader.line_num}"
             if len(cells) > len(headings):
                 raise LabelledFileError(
-                    f"{where} has {len(cells)} cells, not {len(headings)}: put semicolons between labels"
+                    f"{where} has {len(cells)} cells, not {len(headings)}: put "
+                    f"{'semicolons' if separator == ';' else separator} between labels"
                 )
             if any(cell.strip() for cell in cells):
                 row = dict(zip(headings, cells, strict=False))
-                positive, negative = (row.get(column, "").split(";") for column in COLUMNS[1:])
+                positive, negative = (
+                    _labels(row.get(column, ""), separator, where) for column in COLUMNS[1:]
+                )
                 yield _row(where, row.get("image", ""), positive, negative)
     except csv.Error as error:
         raise LabelledFileError(f"{path}:{reader.line_num} is no CSV ({error}): mend the line") from error
+
+
+def _labels(cell: str, separator: str, where: str) -> list[str]:
+    """The labels of a cell. Raises LabelledFileError where another sign seems to separate them: they would be
+    one label that nobody meant."""
+    for other in ",;|":
+        if other != separator and other in cell:
+            raise LabelledFileError(
+                f"{where} has '{other}' in {cell.strip()!r}: put {separator!r} between labels; a label whose own "
+                f"name has '{other}' needs the .jsonl form"
+            )
+    return cell.split(separator)
 
 
 def _jsonl(path: Path, text: str) -> Iterator[LabelledFile]:

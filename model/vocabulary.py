@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from sigrl.model.words import MAX_NAME_LENGTH, Language, Name, Prompt
 MAX_LABELS = 20_000
 MAX_FILE_BYTES = 32 * 1024 * 1024
 
-_ADDED_BY_REGISTRIES = frozenset({"hash", "size", "built_in", "created", "calibration"})
+_ADDED_BY_REGISTRIES = frozenset({"hash", "size", "built_in", "created", "calibration", "calibrated"})
 
 
 class VocabularyError(ValueError):
@@ -97,6 +98,8 @@ class Vocabulary(Frozen):
     """The version of that name in a registry; None: not from a registry."""
     calibration: int | None = Field(default=None, ge=1)
     """The registry's calibration by examples that applies to this name; None: there is none."""
+    calibrated: datetime | None = Field(default=None, exclude=True)
+    """When that calibration was made: after a restore of the database another one may get its number."""
     labels: Annotated[
         tuple[Annotated[Label, BeforeValidator(_accept_bare_name)], ...],
         # This runs before each label is validated separately.

@@ -116,6 +116,9 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     """`postgresql://user:password@host/database`, in place of a SQLite file in the data folder: for several
     replicas of the service. Needs the extra `postgres`."""
+    database_seconds: float = Field(default=5.0, gt=0)
+    """Longest wait for a statement, a lock or a free connection of the database, at most a third of
+    `request_seconds`. What needs the database fails with 503 then, or goes on with what was read last."""
     vocabulary: str = "default"
     """What is looked for when a request names no labels: a built-in vocabulary's name or a file."""
     max_request_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
@@ -169,6 +172,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is left out of the logs: with `info` the successful questions of probes, with `warning` the
     line of every request that did not fail with 5xx."""
+    new_labels_per_minute: int = Field(default=20_000, ge=0)
+    """How many labels that are not yet in memory a key of scope `tag` may have encoded in a minute; 0 sets no
+    limit. A list that begins within the limit may end beyond it, and is counted against the next minutes."""
     recent_photographs: int = Field(default=0, ge=0)
     """How many of the photographs tagged last are remembered, in memory and as features only, so that changes
     of a vocabulary can be tried on them; 0 remembers none. Each takes some 30 KB, with a ViT-B/16 100 KB."""

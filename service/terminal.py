@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from sigrl.service.schemas.tagging import Tag, Tagging
 
 _BAR_WIDTH = 20
+_LINE_SECONDS = 30.0
+"""How often a line says how far the work is where there is no terminal for a bar."""
 
 
 def printable(path: Path) -> str:
@@ -82,6 +85,22 @@ class _Rate(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:,.1f}/s", "progress.data.speed")
 
 
+def _by_lines(description: str, total: int | None) -> Callable[[int], None]:
+    """Writes a line if the last one was some time ago."""
+    began = told = time.monotonic()
+
+    def progress(done: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= _LINE_SECONDS:
+            told = now
+            of = "" if total is None else f" of {total:,}"
+            rate = done / max(now - began, 1e-9)
+            print(f"{description}: {done:,}{of}, {rate:,.1f}/s", file=sys.stderr, flush=True)
+
+    return progress
+
+
 class Renderer:
     """Prints results as they arrive, with a progress bar on a terminal. Use it as a context manager."""
 
@@ -103,6 +122,7 @@ class Renderer:
             redirect_stdout=False,
             redirect_stderr=sys.stderr.isatty(),
         )
+        self._tells_by_lines = not console.is_terminal
         self._first = True
         self._warned: set[tuple[str, str]] = set()
 
@@ -117,7 +137,11 @@ class Renderer:
 
     @contextmanager
     def phase(self, description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-        """Shows a progress bar; the callback receives how much of `total` is done."""
+        """Shows a progress bar, or without a terminal a line on the standard error now and then; the callback
+        receives how much of `total` is done."""
+        if self._tells_by_lines:
+            yield _by_lines(description, total)
+            return
         # With a total of one, the bar would only jump from 0 to 100 %.
         task = self._progress.add_task(description, total=total, visible=total != 1)
         yield lambda done: self._progress.update(task, completed=done)

@@ -1,10 +1,11 @@
 """Threads for the slow parts of requests."""
 
+import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
 from contextvars import copy_context
-from functools import partial
+from functools import partial, wraps
 from threading import Lock, Thread
 from typing import Any, ParamSpec, TypeVar
 
@@ -61,6 +62,30 @@ class RequestThreads(Executor):
             if self._closed:
                 call = _refuse
             _settle(future, call)
+
+
+# One more than the pool has connections: whoever finds none waits here.
+_DATABASE = RequestThreads(16, "sigrl-database")
+
+
+async def in_database_thread(
+    call: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Result:
+    """What `call` gives or raises, in one of the threads for calls that wait for the database. While the
+    database hangs, only these threads hang with it."""
+    return await asyncio.get_running_loop().run_in_executor(_DATABASE, partial(call, *args, **kwargs))
+
+
+def waits_for_database(
+    call: Callable[Arguments, Result],
+) -> Callable[Arguments, Coroutine[None, None, Result]]:
+    """The same function as a coroutine that runs in such a thread; a route's signature stays as it is."""
+
+    @wraps(call)
+    async def waiting(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        return await in_database_thread(call, *args, **kwargs)
+
+    return waiting
 
 
 def _settle(future: Future[Any], call: Callable[[], Any]) -> None:

@@ -56,7 +56,7 @@ class Ledger:
         self._database.close()
 
     def check(self, made_by: dict[str, str]) -> None:
-        """Notes what tags are made by, or holds it against what it was. Raises ParameterError where that has
+        """Notes what tags are made by, or compares it with what was noted. Raises ParameterError where that has
         changed: a table with tags of two checkpoints would mislead."""
         known = dict(self._database.execute("SELECT what, value FROM made_by"))
         for what, value in made_by.items():

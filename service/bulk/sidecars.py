@@ -45,15 +45,15 @@ def _write_json(photograph: Path, content: str) -> None:
 
 
 def _write_xmp(photograph: Path, content: str) -> None:
-    """Labels that hold become keywords, dc:subject. Those of others stay; which are ours is noted, so that
-    they go when they hold no more."""
+    """Labels that apply become keywords, dc:subject. Those of others stay; which are ours is noted, so that
+    they go when they no longer apply."""
     path = photograph.with_name(photograph.name + ".xmp")
     root = _parse(path, _read(path) or _EMPTY.encode())
     description = root.find(f".//{{{_RDF}}}RDF/{{{_RDF}}}Description")
     if description is None:
         raise SidecarError(f"'{path.name}' is no XMP that can be added to", "move it away")
     labels = [tag["label"] for tag in json.loads(content)["tags"] if tag["accepted"]]
-    # A packet may hold several descriptions, and keywords in any of them.
+    # A packet may have several descriptions, and keywords in any of them.
     subjects = [_Bag(each, f"{{{_DC}}}subject") for each in root.iter(f"{{{_RDF}}}Description")]
     keywords = next((bag for bag in subjects if bag.items()), subjects[0])
     ours = _Bag(description, f"{{{_OURS}}}keywords")

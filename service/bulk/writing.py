@@ -111,7 +111,7 @@ def _row(photograph: Path, content: str) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    # A name may hold bytes that are no text, which neither CSV nor Parquet takes.
+    # A name may have bytes that are no text, which neither CSV nor Parquet takes.
     return os.fsencode(path).decode(errors="replace")
 
 

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, insert, select
 
+from sigrl.service.checkpoints.bundles import Bundle, BundleStore
 from sigrl.service.database.database import Database
 from sigrl.service.database.tables import ActivationRow
+from sigrl.service.errors import UnusableBundleError
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,18 @@ class Activation:
     configured: str | None
     """What the settings asked for at that time."""
     by_settings: bool
-    """Whether it was the settings that asked, and nobody at run time."""
+    """Whether the settings asked for it, and not somebody at run time."""
+
+
+def find_bundle(activation: Activation, bundles: BundleStore) -> Bundle:
+    """The bundle that was activated. Raises as `BundleStore.find` does, and UnusableBundleError where another
+    one lies in its place."""
+    found = bundles.find(activation.bundle, trusted=True)
+    if found.checkpoint_id != activation.checkpoint:
+        raise UnusableBundleError(
+            f"another bundle lies in the place of {activation.checkpoint}", "copy the one that was activated"
+        )
+    return found
 
 
 class History(Protocol):
@@ -29,6 +42,10 @@ class History(Protocol):
 
     def last(self) -> Activation | None:
         """The latest one."""
+        ...
+
+    def before(self, checkpoint: str) -> Activation | None:
+        """The latest one of another checkpoint."""
         ...
 
     def record(
@@ -48,6 +65,10 @@ class Unwritten:
         """See `History`."""
         return self._last
 
+    def before(self, checkpoint: str) -> Activation | None:  # noqa: ARG002
+        """None: what was active before is in memory, or was unloaded on purpose."""
+        return None
+
     def record(
         self, checkpoint: str, bundle: str | None, configured: str | None, *, by_settings: bool
     ) -> int:
@@ -58,19 +79,25 @@ class Unwritten:
 
 
 class Activations:
-    """The history in the database. Both methods raise StoreError."""
+    """The history in the database. All methods raise StoreError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def last(self) -> Activation | None:
         """See `History`."""
+        return self._newest()
+
+    def before(self, checkpoint: str) -> Activation | None:
+        """See `History`."""
+        return self._newest(ActivationRow.checkpoint != checkpoint)
+
+    def _newest(self, *conditions: ColumnElement[bool]) -> Activation | None:
         rows = ActivationRow
-        query = select(
-            rows.generation, rows.checkpoint, rows.bundle, rows.configured, rows.by_settings
-        ).order_by(rows.generation.desc())
+        columns = rows.generation, rows.checkpoint, rows.bundle, rows.configured, rows.by_settings
+        query = select(*columns).where(*conditions).order_by(rows.generation.desc()).limit(1)
         with self._database.read() as connection:
-            row = connection.execute(query.limit(1)).one_or_none()
+            row = connection.execute(query).one_or_none()
         return None if row is None else Activation(*row)
 
     def record(

@@ -49,7 +49,10 @@ class Follower:
 
     def look(self) -> None:
         """Once: a step on towards the newest activation, and a word to the others. Raises StoreError."""
+        before = self._runtime.generation
         newest = self._runtime.newest_activation()
+        if self._runtime.forget_generation(before, newest):
+            _logger.warning("the database was restored: generation %d is not in it", before)
         if newest is not None and self._concerns(newest):
             self._step(newest)
         said = self._runtime.generation, self._runtime.table.active.id, self._runtime.problem

@@ -5,11 +5,10 @@ from collections.abc import Iterable
 from functools import partial
 
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.service.checkpoints.activations import Activation, Activations
+from sigrl.service.checkpoints.activations import Activation, Activations, find_bundle
 from sigrl.service.checkpoints.bundles import BundleStore, configured
 from sigrl.service.checkpoints.runtime import Runtime, load_tagger
 from sigrl.service.checkpoints.warming import reason, registered, warm_up
-from sigrl.service.errors import UnusableBundleError
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.tagger import CalibrateLabels, Tagger
 from sigrl.service.vocabularies.calibration_store import CalibrationStore
@@ -78,10 +77,7 @@ def _calibration_error(
 def _restore(
     last: Activation, bundles: BundleStore, settings: Settings, label_calibrator: CalibrateLabels
 ) -> Tagger:
-    found = bundles.find(last.bundle, trusted=True)
-    if found.checkpoint_id != last.checkpoint:
-        raise UnusableBundleError("another bundle lies in its place", "load and activate that one")
-    tagger = load_tagger(settings, found.path, label_calibrator)
+    tagger = load_tagger(settings, find_bundle(last, bundles).path, label_calibrator)
     # A model that loads and does not work would keep the service from starting.
     warm_up(tagger, (), 1, lambda _done, _total: None)
     return tagger

@@ -12,12 +12,12 @@ from sigrl.service.database.tables import ReplicaRow
 from sigrl.service.schemas.checkpoints import ReplicaInfo
 
 LIVE_SECONDS = 15.0
-"""A replica that has said nothing for so long is not there."""
+"""A replica that has said nothing for so long counts as gone."""
 _FORGOTTEN = timedelta(hours=1)
 
 
 def new_id() -> str:
-    """The name of this process among the others: host, process, and four digits drawn by lot."""
+    """The name of this process among the others: host, process, and four random digits."""
     return f"{socket.gethostname()[:80]}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
@@ -29,7 +29,7 @@ class Replicas:
         self._database, self.replica = database, replica
 
     def tell(self, generation: int, checkpoint: str, problem: str | None) -> None:
-        """This one is there, and answers like that."""
+        """Notes that this replica is up, and by what it answers."""
         rows, now = ReplicaRow, datetime.now(UTC)
         values = {"generation": generation, "checkpoint": checkpoint, "problem": problem, "seen": now}
         with self._database.write() as connection:
@@ -39,12 +39,12 @@ class Replicas:
             connection.execute(delete(rows).where(rows.seen < now - _FORGOTTEN))
 
     def leave(self) -> None:
-        """This one is there no more."""
+        """Notes that this replica is gone."""
         with self._database.write() as connection:
             connection.execute(delete(ReplicaRow).where(ReplicaRow.id == self.replica))
 
     def live(self) -> list[ReplicaInfo]:
-        """All that are there, by name."""
+        """All that are up, by name."""
         rows = ReplicaRow
         since = datetime.now(UTC) - timedelta(seconds=LIVE_SECONDS)
         query = select(rows.id, rows.generation, rows.checkpoint, rows.problem, rows.seen)

@@ -1,9 +1,9 @@
 """The checkpoints of one process, and which of them answers.
 
-A request takes a handle and holds it to its end: everything that it uses hangs on the handle's tagger, so an
-answer is never of two checkpoints. Activation changes one reference; whoever began before finishes on what he
-holds. The one replaced stays in memory for a rollback until it is unloaded, and is let go with its last
-handle.
+A request keeps one handle from its beginning to its end, and everything that it uses belongs to the handle's
+tagger, so no answer mixes two checkpoints. Activation changes one reference; requests that have begun finish
+with the checkpoint they began with. The replaced checkpoint stays in memory for a rollback until it is
+unloaded, and is freed with its last handle.
 """
 
 import logging
@@ -16,14 +16,14 @@ from threading import Lock
 
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.batching.threads import RequestThreads
-from sigrl.service.checkpoints.activations import Activation, History, Unwritten
+from sigrl.service.checkpoints.activations import Activation, History, Unwritten, find_bundle
 from sigrl.service.checkpoints.bundles import Bundle, BundleStore, configured
 from sigrl.service.checkpoints.drift import Drift
 from sigrl.service.checkpoints.recent import RecentVocabularies
 from sigrl.service.checkpoints.shadow import Shadow, Shadower
 from sigrl.service.checkpoints.states import Checkpoint
 from sigrl.service.checkpoints.table import CancelledLoadError, CheckpointTable, Handle
-from sigrl.service.checkpoints.warming import largest_batch, reason, warm_up
+from sigrl.service.checkpoints.warming import encode_ahead, largest_batch, reason, warm_up
 from sigrl.service.errors import CheckpointStateError, DriftError, TaggerError, UnusableBundleError
 from sigrl.service.observability import metrics
 from sigrl.service.schemas.checkpoints import USABLE, CheckpointInfo, State
@@ -37,7 +37,8 @@ _logger = logging.getLogger("sigrl")
 
 class Runtime:
     """Loads, compares, activates and lets go. Safe for threads; only `activate` and `rollback` wait, for the
-    database, and `acquire` waits for nobody. Methods that take an id raise CheckpointNotFoundError."""
+    database, and `rollback` for a bundle that must be loaded. `acquire` never waits. Methods that take an id
+    raise CheckpointNotFoundError."""
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class Runtime:
         for info in self.table.infos():
             handle = self.table.acquire(self.table.get(info.id))
             if handle is not None:
-                self._loader.submit(_encode, handle, vocabulary)
+                self._loader.submit(encode_ahead, handle, vocabulary)
 
     def offer(self, photograph: bytes, questions: Sequence[Question], scored: ScoredImage) -> None:
         """Shows the shadow, if there is one, what was answered; never waits and never fails."""
@@ -117,13 +118,22 @@ class Runtime:
         """The last one of all replicas. Raises StoreError."""
         return self._history.last()
 
+    def forget_generation(self, generation: int, newest: Activation | None) -> bool:
+        """Forgets by which activation this process answers if the database, whose newest activation was read
+        after `generation`, does not know it any more; whether that is so. Whatever is activated next then
+        counts as newer, though its number may be lower."""
+        with self._changing:
+            same = newest is not None and newest.checkpoint == self.table.active.id
+            last = 0 if newest is None else newest.generation
+            if self.generation != generation or last > generation or (last == generation and same):
+                return False
+            self.generation = 0
+        return generation > 0
+
     def follow(self, newest: Activation) -> State:
         """One step towards what another replica has activated: loads it, or makes it active if it is ready.
         Gives the state in which it is. Raises as `load` does."""
-        found = self.bundles.find(newest.bundle, trusted=True)
-        if found.checkpoint_id != newest.checkpoint:
-            raise UnusableBundleError("another bundle lies in its place", "copy the one that was activated")
-        checkpoint = self._admit(found)
+        checkpoint = self._admit(find_bundle(newest, self.bundles))
         with self._changing:
             if newest.generation > self.generation and checkpoint.state in {State.ACTIVE, *USABLE}:
                 self._take_over(checkpoint, newest.generation)
@@ -145,14 +155,14 @@ class Runtime:
         return self.table.info(checkpoint)
 
     def rollback(self) -> CheckpointInfo:
-        """Brings back the one that was active before. Raises CheckpointStateError where it is not in memory,
-        StoreError."""
+        """Brings back the one that was active before. Where it is not in memory, as after a restart, its bundle
+        is loaded first, which takes as long as `load`, at most `Settings.request_seconds`.
+
+        Raises CheckpointStateError where nothing was active before or it is not ready in time, what
+        `BundleStore.find` raises, StoreError.
+        """
+        checkpoint = self.table.previous or self._load_previous()
         with self._changing:
-            checkpoint = self.table.previous
-            if checkpoint is None:
-                raise CheckpointStateError(
-                    "no checkpoint that was active before is in memory", "load its bundle and activate it"
-                )
             self._make_active(checkpoint)
         return self.table.info(checkpoint)
 
@@ -192,6 +202,15 @@ class Runtime:
         self._shadow = None
         self._shadower.close()
         self._loader.close()
+
+    def _load_previous(self) -> Checkpoint:
+        previous = self._history.before(self.table.active.id)
+        if previous is None:
+            raise CheckpointStateError("none was active before this one", "load a bundle and activate it")
+        checkpoint = self._admit(find_bundle(previous, self.bundles))
+        self.table.wait_until_settled(checkpoint, self.settings.request_seconds * 0.9)
+        self.table.check_usable(checkpoint)
+        return checkpoint
 
     def _admit(self, found: Bundle) -> Checkpoint:
         """The checkpoint of a bundle, which is loaded in the background unless it is in memory."""
@@ -284,15 +303,6 @@ class Runtime:
         checkpoint, self._shadowing, self._shadow = self._shadowing, None, None
         if checkpoint is not None and checkpoint.state is State.SHADOW:
             self.table.enter(checkpoint, State.READY)
-
-
-def _encode(handle: Handle, vocabulary: Vocabulary) -> None:
-    with handle:
-        try:
-            handle.tagger.label_features(vocabulary)
-        except TaggerError as error:
-            # It is tried again when somebody asks, who is told why.
-            _logger.warning("'%s' is not encoded ahead: %s", vocabulary.name, error)
 
 
 def load_tagger(settings: Settings, path: Path, label_calibrator: CalibrateLabels | None = None) -> Tagger:

@@ -43,8 +43,8 @@ class Handle:
 
 
 class CheckpointTable:
-    """Exactly one checkpoint is active at any time. Thread-safe; only `wait_for_room` blocks. Methods that
-    take an id raise CheckpointNotFoundError."""
+    """Exactly one checkpoint is active at any time. Thread-safe; only `wait_for_room` and `wait_until_settled`
+    block. Methods that take an id raise CheckpointNotFoundError."""
 
     def __init__(self, first: Checkpoint, limit: int) -> None:
         """`first` is active from the start; at most `limit` checkpoints may be in memory."""
@@ -159,6 +159,11 @@ class CheckpointTable:
         with self._changed:
             self._changed.wait_for(lambda: checkpoint.cancelled or self._in_memory() < self._limit)
             self._check_wanted(checkpoint)
+
+    def wait_until_settled(self, checkpoint: Checkpoint, seconds: float) -> None:
+        """Returns when it is no longer on the way, or after so many seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: checkpoint.state not in ON_THE_WAY, seconds)
 
     def enter(self, checkpoint: Checkpoint, state: State, why: str | None = None) -> None:
         """Sets a checkpoint's state. Raises CancelledLoadError if its loading was cancelled."""

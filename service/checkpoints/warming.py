@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.checkpoints.table import Handle
 from sigrl.service.errors import StoreError, TaggerError
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.scoring import BatchItem
@@ -44,6 +45,16 @@ def warm_up(
         for outcome in tagger.score([grey] * count):
             if isinstance(outcome, Exception):
                 raise outcome
+
+
+def encode_ahead(handle: Handle, vocabulary: Vocabulary) -> None:
+    """Encodes a vocabulary before anybody asks for it, and gives the handle back; a failure is logged."""
+    with handle:
+        try:
+            handle.tagger.label_features(vocabulary)
+        except TaggerError as error:
+            # It is tried again when somebody asks, who is told why.
+            _logger.warning("'%s' is not encoded ahead: %s", vocabulary.name, error)
 
 
 def _add(progress: Callable[[int, int], None], before: int, total: int, done: int) -> None:

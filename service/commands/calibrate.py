@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,6 +105,7 @@ def calibrate_command(
 def _read(labels_file: Path, folder: Path) -> list["LabelledFile"]:
     """The rows of the labels file. Raises ExamplesError if it cannot be read or a photograph is missing."""
     from sigrl.model.labelled_files import LabelledFileError, read_label_file
+    from sigrl.model.photograph_files import ListedPhotographs
 
     try:
         rows = read_label_file(labels_file)
@@ -111,6 +113,8 @@ def _read(labels_file: Path, folder: Path) -> list["LabelledFile"]:
         raise ExamplesError(str(error), "see `sigrl vocab calibrate --help` for the formats") from error
     except OSError as error:
         raise ExamplesError(f"{labels_file} cannot be read: {error.strerror}", "check the path") from error
+    listed = ListedPhotographs(folder)
+    rows = [replace(row, image=os.path.relpath(listed.find(row.image), folder)) for row in rows]
     for row in rows:
         if not os.path.isfile(folder / row.image):
             raise ExamplesError(

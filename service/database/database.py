@@ -9,6 +9,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, TimeoutError
 
+from sigrl.service.database.timeouts import Outage, connect_postgresql
 from sigrl.service.errors import ParameterError, StoreError
 from sigrl.service.settings import Settings, make_private_folder
 
@@ -19,17 +20,23 @@ FILE_NAME = "sigrl.db"
 
 _MIGRATION_LOCK = 0x51624C
 """Any number: replicas that start together migrate one after the other."""
+_MIGRATION_SECONDS = 600.0
+_CONNECT_SECONDS = 2
 _NEWER = ("it was written by a newer release", "update sigrl-tagger, or name another database")
 _logger = logging.getLogger("sigrl")
 
 
 class Database:
-    """Transactions, each of which is one of the two `with` blocks below. Safe to share between threads."""
+    """Transactions, each of which is one of the two `with` blocks below. Safe to share between threads.
+
+    Nobody waits for long: a statement, a lock and a free connection may take `Settings.database_seconds` each.
+    After one that ran out of time, all calls of its kind (reads or writes) fail at once for a few seconds.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        if engine.dialect.name == "sqlite":
-            _prepare_sqlite(engine)
+        # A SQLite file that is locked can often still be read.
+        self._reads, self._writes = Outage(), Outage()
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -38,28 +45,30 @@ class Database:
         Raises ParameterError for a URL or a data folder that cannot be used, StoreError for a database that
         does not answer or that a newer release wrote.
         """
-        database = cls(_create_engine(settings))
+        # A migration of a large table takes its time, and so does one that another replica has begun.
+        migrating = cls(_create_engine(settings, _MIGRATION_SECONDS))
         try:
-            with database.write() as connection:
+            with migrating.write() as connection:
                 if connection.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
                 _migrate(connection)
         except StoreError as error:
-            database.close()
             raise _told_to_operator(error) from error
-        return database
+        finally:
+            migrating.close()
+        return cls(_create_engine(settings, _seconds(settings)))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that changes nothing. Raises StoreError."""
-        with _translated(), self._engine.connect() as connection:
+        with _translated(self._reads), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that is committed at the end, or undone when an exception leaves the block. Raises
         StoreError; IntegrityError passes, as it may be no fault but another writer who was quicker."""
-        with _translated(), self._engine.execution_options(writes=True).begin() as connection:
+        with _translated(self._writes), self._engine.execution_options(writes=True).begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -75,7 +84,7 @@ def schema_revisions(settings: Settings) -> tuple[str | None, str]:
     from alembic.script import ScriptDirectory
 
     scripts = ScriptDirectory.from_config(_alembic())
-    database = Database(_create_engine(settings))
+    database = Database(_create_engine(settings, _seconds(settings)))
     try:
         with database.read() as connection:
             found = MigrationContext.configure(connection).get_current_revision()
@@ -88,16 +97,25 @@ def schema_revisions(settings: Settings) -> tuple[str | None, str]:
     return found, str(scripts.get_current_head())
 
 
+def _seconds(settings: Settings) -> float:
+    """What fails by the database should still be told in time."""
+    return min(settings.database_seconds, settings.request_seconds / 3)
+
+
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(outage: Outage) -> Iterator[None]:
+    began = outage.begin()
     try:
         yield
     except IntegrityError:
         raise
     except (DBAPIError, TimeoutError) as error:
+        outage.failed(began)
         _logger.warning("the database failed: %s", error)
         hint = "try again; if it stays, the operator finds the reason in the log"
         raise StoreError("the database does not answer", hint) from error
+    else:
+        outage.answered()
 
 
 def _told_to_operator(error: StoreError) -> StoreError:
@@ -109,7 +127,8 @@ def _told_to_operator(error: StoreError) -> StoreError:
     return StoreError(f"the database cannot be used: {reason.strip().splitlines()[0]}", hint)
 
 
-def _create_engine(settings: Settings) -> Engine:
+def _create_engine(settings: Settings, seconds: float) -> Engine:
+    """`seconds`: for a statement, for a lock, and for a free connection."""
     if settings.database_url is None:
         try:
             make_private_folder(settings.data)
@@ -121,7 +140,11 @@ def _create_engine(settings: Settings) -> Engine:
                 f"the data folder {settings.data} cannot be made: {error.strerror}",
                 "set SIGRL_DATA to a folder that can be written",
             ) from error
-        return create_engine(URL.create("sqlite", database=str(settings.data / FILE_NAME)))
+        engine = create_engine(
+            URL.create("sqlite", database=str(settings.data / FILE_NAME)), pool_timeout=seconds
+        )
+        _prepare_sqlite(engine, seconds)
+        return engine
     hint = "set SIGRL_DATABASE_URL to postgresql://user:password@host/database, or unset it"
     try:
         url = make_url(settings.database_url.get_secret_value())
@@ -132,23 +155,27 @@ def _create_engine(settings: Settings) -> Engine:
         raise ParameterError(f"SIGRL_DATABASE_URL asks for {url.get_backend_name()}", hint)
     try:
         # A connection that died in the pool is found out before it is used.
-        return create_engine(
+        engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 10},
+            pool_timeout=seconds,
+            connect_args={"connect_timeout": _CONNECT_SECONDS},
         )
+        connect = connect_postgresql(seconds)
     except ImportError as error:
         raise ParameterError(
             f"PostgreSQL cannot be used here: {error}", "install the extra: sigrl-tagger[postgres]"
         ) from error
+    event.listen(engine, "do_connect", lambda _dialect, _record, args, options: connect(*args, **options))
+    return engine
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def _prepare_sqlite(engine: Engine, seconds: float) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _: Any) -> None:
         # Python's driver begins transactions too late, and none for a change of tables: `begin` does.
         connection.isolation_level = None
-        for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "foreign_keys = ON"):
+        for pragma in (f"busy_timeout = {int(seconds * 1000)}", "journal_mode = WAL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -34,7 +34,7 @@ class VocabularyRow(Base):
     calibrations: Mapped[int]
     """The same for its calibrations."""
     calibration: Mapped[int | None]
-    """The one that holds; None: it has none."""
+    """The one in force; None: it has none."""
 
 
 class VocabularyVersionRow(Base):
@@ -73,7 +73,7 @@ class ExampleRow(Base):
     added: Mapped[int] = mapped_column(primary_key=True)
     removed: Mapped[int | None]
     shown: Mapped[str] = mapped_column(Text)
-    """JSON: by the label's name whether it holds."""
+    """JSON: by the label's name whether it applies."""
 
 
 class ExamplePhotographRow(Base):

@@ -3,20 +3,21 @@
 import ipaddress
 import math
 from collections.abc import Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
-from anyio import to_thread
 from fastapi import APIRouter
 from starlette.datastructures import Headers
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sigrl.service.batching.threads import in_database_thread
 from sigrl.service.errors import InvalidKeyError, MissingKeyError, RateError, ScopeError, TaggerError
 from sigrl.service.http.problems import refusal
 from sigrl.service.http.scopes import declared
 from sigrl.service.http.state import ServiceState
 from sigrl.service.keys.key import Key, KeyScope
-from sigrl.service.keys.rates import Rates
+from sigrl.service.keys.rates import NEW_LABELS, Rates
 from sigrl.service.keys.ring import KeyRing
 from sigrl.service.keys.store import KeyStore
 from sigrl.service.settings import Settings
@@ -35,6 +36,7 @@ class Guard:
         self._settings, self._state = settings, state
         self._routes = [route for router in routers for route in router.routes]
         self._rates = Rates()
+        self._new_labels = Rates()
         self._ring: KeyRing | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,6 +68,8 @@ class Guard:
                     f"`sigrl key create NAME --scope {needed}` makes one",
                 )
         self._limit(scope, key)
+        if key is not None and key.scope is KeyScope.TAG and self._settings.new_labels_per_minute:
+            NEW_LABELS.set(partial(self._charge_labels, key.id))
 
     async def _key(self, headers: Headers) -> Key:
         kind, _, text = headers.get("authorization", "").partition(" ")
@@ -79,7 +83,7 @@ class Guard:
             raise InvalidKeyError(f"a key is not sent as {kind[:20]!a}", "send `Authorization: Bearer KEY`")
         if self._ring is None:
             self._ring = KeyRing(KeyStore(self._state.vocabularies.database))
-        return await to_thread.run_sync(self._ring.check, text.strip())
+        return await in_database_thread(self._ring.check, text.strip())
 
     def _needed(self, scope: Scope) -> KeyScope:
         """What the route needs; the most where it does not say, and where there is none that is known."""
@@ -87,6 +91,17 @@ class Guard:
             if route.matches(scope)[0] is Match.FULL:
                 return declared(route) or KeyScope.ADMIN
         return KeyScope.ADMIN
+
+    def _charge_labels(self, key_id: str, count: int) -> None:
+        """Raises RateError."""
+        per_minute = self._settings.new_labels_per_minute
+        if wait := self._new_labels.take(key_id, per_minute, count):
+            raise RateError(
+                f"more than {per_minute:,} new labels a minute",
+                "let an operator register the labels as a vocabulary, or ask for a higher "
+                "SIGRL_NEW_LABELS_PER_MINUTE",
+                retry_after=math.ceil(wait),
+            )
 
     def _limit(self, scope: Scope, key: Key | None) -> None:
         rate = self._settings.rate_per_minute if key is None or key.rate is None else key.rate

@@ -99,7 +99,7 @@ class ServiceState:
             await to_thread.run_sync(self.registry.close)
 
 
-def service_state(request: Request) -> ServiceState:
+async def service_state(request: Request) -> ServiceState:
     """The state of the application that a request came to."""
     state: ServiceState = request.app.state.service
     return state

@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from sigrl.model.vocabulary import MAX_LABELS, Vocabulary
+from sigrl.service.batching.threads import in_database_thread
 from sigrl.service.errors import (
     ContentTypeError,
     ImageError,
@@ -113,8 +114,10 @@ async def read_tag_request(
         raise RequestError("there is no photograph in the form", _CURL)
     if len(uploads) > settings.max_images:
         raise RequestError(f"there are {len(uploads)} photographs", f"send at most {settings.max_images}")
-    # In a thread, because checking twenty thousand labels would hold up every other request.
-    asked = await to_thread.run_sync(_tag_request, uploads, parameters, registry)
+    # In a thread, because checking twenty thousand labels would hold up every other request; only a named
+    # vocabulary waits for the database.
+    run = in_database_thread if any(name == "vocabulary" for name, _ in parameters) else to_thread.run_sync
+    asked = await run(_tag_request, uploads, parameters, registry)
     uploads = await _fetched(uploads, fetcher, settings.max_request_bytes)
     return replace(
         asked,

@@ -4,6 +4,7 @@ import hmac
 import logging
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from threading import Lock
 
 from sigrl.service.errors import InvalidKeyError, StoreError
@@ -55,7 +56,9 @@ class KeyRing:
         try:
             found = self._store.find(key_id)
             if found is not None:
-                self._store.note_use(found)
+                # The key is good, whether its use can be noted or not.
+                with suppress(StoreError):
+                    self._store.note_use(found)
         except StoreError:
             if key is not None and now - asked < STALE_SECONDS:
                 return key

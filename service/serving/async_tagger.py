@@ -15,7 +15,6 @@ from sigrl.model.config import Preprocessing
 from sigrl.model.engine import LabelFeatures
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.batching.batcher import Batcher, BatchLimits, Place
-from sigrl.service.batching.shared_calls import SharedCalls
 from sigrl.service.batching.threads import RequestThreads
 from sigrl.service.checkpoints.runtime import Runtime
 from sigrl.service.errors import ImageError, NotReadyError
@@ -23,10 +22,10 @@ from sigrl.service.images import decoding as images
 from sigrl.service.observability import metrics
 from sigrl.service.observability.context import SERVED
 from sigrl.service.schemas.tagging import Tagging, VocabularyInfo
+from sigrl.service.serving.label_encoding import LabelEncoding
 from sigrl.service.serving.outcomes import ImageResult, Seconds, TaggingStream
 from sigrl.service.serving.recent_photographs import Keep, RecentPhotographs
 from sigrl.service.settings import Settings
-from sigrl.service.tagging.label_cache import Key
 from sigrl.service.tagging.scoring import Array, BatchItem, Question, ScoredImage, pixel_values, score_batch
 from sigrl.service.tagging.selection import Selection
 from sigrl.service.tagging.tagger import Tagger
@@ -68,9 +67,7 @@ class AsyncTagger:
         self.recent = RecentPhotographs(settings.recent_photographs)
         """For trying vocabularies out."""
         self._decoders = RequestThreads(settings.threads, "sigrl-decode")
-        # Of their own: encoding a long list of labels takes as long as many photographs.
-        self._label_encoders = RequestThreads(settings.threads, "sigrl-labels")
-        self._encoding: SharedCalls[Key, LabelFeatures] = SharedCalls(self._label_encoders)
+        self._labels = LabelEncoding(settings)
 
     @property
     def checkpoint(self) -> str:
@@ -90,7 +87,7 @@ class AsyncTagger:
         """Finishes what was admitted, within `seconds`, and refuses the rest."""
         await self._batcher.close(seconds)
         self._decoders.close()
-        self._label_encoders.close()
+        self._labels.close()
         self.runtime.close()
 
     def check_room(self) -> None:
@@ -147,9 +144,8 @@ class AsyncTagger:
             # As one photograph of no size: it needs a place and a deadline, but not the image tower.
             self._batcher.admit([1], self._settings.request_seconds) as (place,),
         ):
-            features = await place.in_time(self._label_features(handle.tagger, vocabulary))
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._label_encoders, look, handle.tagger, features)
+            features = await place.in_time(self._labels.features(handle.tagger, vocabulary))
+            return await self._labels.run(look, handle.tagger, features)
 
     @asynccontextmanager
     async def _tag_as(
@@ -173,7 +169,7 @@ class AsyncTagger:
             questions: list[Question] = []
             # Nothing is encoded for a request whose photographs are all refused.
             for vocabulary in vocabularies if places else ():
-                features = await places[0].in_time(self._label_features(tagger, vocabulary))
+                features = await places[0].in_time(self._labels.features(tagger, vocabulary))
                 question = kind(tagger.engine, vocabulary, features, selection)
                 if question.goal is not None:
                     # Here and not with the first photograph: it is the request that cannot be answered.
@@ -240,19 +236,12 @@ class AsyncTagger:
         """Whether a shadow would be too much."""
         return self._batcher.permits.taken[0] > self._settings.queue_images // 2
 
-    async def _label_features(self, tagger: Tagger, vocabulary: Vocabulary) -> LabelFeatures:
-        ready = tagger.ready_label_features(vocabulary)
-        if ready is not None:
-            return ready
-        key = tagger.label_key(vocabulary)
-        return await self._encoding.get(key, lambda: tagger.label_features(vocabulary))
-
     async def _probe(self, seconds: float) -> None:
         with self.runtime.acquire() as handle:
             tagger = handle.tagger
             size = tagger.engine.preprocessing.image_size
             with self._batcher.admit([size * size], seconds) as (place,):
-                features = await place.in_time(self._label_features(tagger, tagger.vocabulary))
+                features = await place.in_time(self._labels.features(tagger, tagger.vocabulary))
                 question = Question(tagger.engine, tagger.vocabulary, features, Selection())
                 grey = np.zeros((3, size, size), np.float32)
                 await place.run(BatchItem(grey, (question,)), size * size)

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from anyio import to_thread
-
 from sigrl.model.engine import LabelFeatures
 from sigrl.model.kept_features import KeptFeatures
 from sigrl.model.manifest import sha256
+from sigrl.service.batching.threads import in_database_thread
 from sigrl.service.errors import ExamplesError, ImageError
 from sigrl.service.images import decoding as images
 from sigrl.service.images.files import ImageLimits
@@ -43,24 +42,24 @@ class Calibrating:
         `AsyncTagger.tag_many` raise.
         """
         # Checked first, because processing the photographs is expensive.
-        await to_thread.run_sync(self._store.check, name)
+        await in_database_thread(self._store.check, name)
         if goal.kind == "false-positive-rate":
             await self._check_background(name)
         examples = [await self._tagger.in_decoder(partial(_example, file, self._limits)) for file in files]
         checkpoint, features = await self._see(examples)
         add = partial(self._store.add, name, examples, goal, replace=replace, limit=self._most)
-        await to_thread.run_sync(add)
-        await to_thread.run_sync(self._store.keep_features, checkpoint, features)
+        await in_database_thread(add)
+        await in_database_thread(self._store.keep_features, checkpoint, features)
         report = await self.report(name)
-        self._tagger.runtime.prepare(await to_thread.run_sync(self._registry.get, name))
+        self._tagger.runtime.prepare(await in_database_thread(self._registry.get, name))
         return report
 
     async def report(self, name: str) -> CalibrationReport:
         """The report on the current calibration. Raises CalibrationNotFoundError."""
-        vocabulary = await to_thread.run_sync(self._registry.get, name)
+        vocabulary = await in_database_thread(self._registry.get, name)
         if vocabulary.calibration is None:
             raise not_calibrated(name)
-        calibration = await to_thread.run_sync(self._store.get, name, vocabulary.calibration)
+        calibration = await in_database_thread(self._store.get, name, vocabulary.calibration)
         plain = vocabulary.model_copy(update={"calibration": None})
 
         def make(tagger: Tagger, calibrated: LabelFeatures) -> CalibrationReport:
@@ -73,12 +72,12 @@ class Calibrating:
 
     async def forget(self, name: str) -> None:
         """Deletes a vocabulary's calibrations and their photographs."""
-        await to_thread.run_sync(self._registry.entry, name)
-        await to_thread.run_sync(self._store.forget, name)
+        await in_database_thread(self._registry.entry, name)
+        await in_database_thread(self._store.forget, name)
 
     async def judge(self, name: str) -> HygieneReport:
         """The report on the quality of a vocabulary's labels, calibrated or not."""
-        vocabulary = await to_thread.run_sync(self._registry.get, name)
+        vocabulary = await in_database_thread(self._registry.get, name)
         return await self._tagger.look_at_labels(
             vocabulary, lambda tagger, features: judge_labels(vocabulary, tagger.engine, features)
         )
@@ -86,7 +85,7 @@ class Calibrating:
     async def _check_background(self, name: str) -> None:
         """Raises ExamplesError if the active checkpoint has no background set: with a false-positive-rate
         goal, it could no longer tag with the vocabulary."""
-        vocabulary = await to_thread.run_sync(self._registry.get, name)
+        vocabulary = await in_database_thread(self._registry.get, name)
         plain = vocabulary.model_copy(update={"calibration": None})
         background = await self._tagger.look_at_labels(
             plain, lambda tagger, features: tagger.engine.background_logits(features)

@@ -7,17 +7,23 @@ from dataclasses import fields
 from threading import Lock
 
 from sigrl.model.engine import LabelFeatures
+from sigrl.service.batching.turns import AbandonedError
 from sigrl.service.observability import metrics
 
 Key = tuple[str, str, str]
 """(checkpoint id, hash of the labels' texts, which examples they are fitted to)."""
 
 
+class _OtherAbandonedError(Exception):
+    """The caller that encoded was abandoned, and this one was not."""
+
+
 class LabelCache:
     """Least recently used first out, bounded by bytes, safe for threads.
 
-    Concurrent first uses of one vocabulary encode it once: the first caller encodes, the others wait for its
-    result or get its exception, and a failure is not remembered.
+    Concurrent first uses of one vocabulary encode it once: the first caller encodes, and the others wait for
+    its result or get its exception. A failure is not remembered. Where the first caller is abandoned, one of
+    the others encodes in its place.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -38,6 +44,13 @@ class LabelCache:
 
     def get(self, key: Key, encode: Callable[[], LabelFeatures]) -> LabelFeatures:
         """The features under `key`, encoded on the first use."""
+        while True:
+            try:
+                return self._find_or_encode(key, encode)
+            except _OtherAbandonedError:
+                continue
+
+    def _find_or_encode(self, key: Key, encode: Callable[[], LabelFeatures]) -> LabelFeatures:
         with self._lock:
             entry = self._entries.get(key)
             if entry is not None:
@@ -48,7 +61,10 @@ class LabelCache:
                 self._entries[key] = mine
                 metrics.LABEL_CACHE_MISSES.inc()
         if entry is not None:
-            return entry.result()
+            try:
+                return entry.result()
+            except AbandonedError as error:
+                raise _OtherAbandonedError from error
         try:
             features = encode()
         except BaseException as error:

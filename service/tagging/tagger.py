@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from sigrl.model.engine import Engine, LabelFeatures
 from sigrl.model.kept_features import KeptFeatures
 from sigrl.model.processors import available_processors
 from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.batching.turns import Turn
 from sigrl.service.errors import ImageError, ModelError
 from sigrl.service.images import decoding as images
 from sigrl.service.images import files as image_files
@@ -178,14 +180,22 @@ class Tagger:
         return Question(self.engine, vocabulary, self.label_features(vocabulary), selection)
 
     def label_features(
-        self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
+        self,
+        vocabulary: Vocabulary,
+        progress: Callable[[int], None] | None = None,
+        turn: Turn | None = None,
     ) -> LabelFeatures:
-        """The vocabulary as the engine sees it, encoded on its first use, and fitted to its examples if it
-        has any. Raises CalibrationNotFoundError, ExamplesError and StoreError for these."""
+        """The vocabulary as the engine sees it, encoded on its first use, and fitted to its examples if it has
+        any. `progress` gets the number of labels done; in its place a `turn` lets others in between slices.
+
+        Raises AbandonedError where the turn is abandoned; for examples CalibrationNotFoundError, ExamplesError
+        and StoreError.
+        """
 
         def encode() -> LabelFeatures:
-            with metrics.ENCODE_LABELS_SECONDS.time():
-                return self.engine.encode_labels(vocabulary, progress)
+            # Here and not around everything: whoever waits for another's result must not keep it from working.
+            with turn or nullcontext(), metrics.ENCODE_LABELS_SECONDS.time():
+                return self.engine.encode_labels(vocabulary, progress if turn is None else turn.pause)
 
         def read_or_encode() -> LabelFeatures:
             return encode() if self._files is None else self._files.get(self.engine, vocabulary, encode)
@@ -196,13 +206,15 @@ class Tagger:
 
         def fit() -> LabelFeatures:
             assert self.label_calibrator is not None, "calibrated vocabularies come from a registry"
-            return self.label_calibrator(self, vocabulary, self.label_features(plain, progress))
+            return self.label_calibrator(self, vocabulary, self.label_features(plain, progress, turn))
 
         return self._cache.get(self.label_key(vocabulary), fit)
 
     def label_key(self, vocabulary: Vocabulary) -> Key:
         """What the features are kept under."""
-        examples = "" if vocabulary.calibration is None else f"{vocabulary.name} {vocabulary.calibration}"
+        examples = ""
+        if vocabulary.calibration is not None:
+            examples = f"{vocabulary.name} {vocabulary.calibration} {vocabulary.calibrated}"
         return self.engine.checkpoint_id, vocabulary.texts_hash, examples
 
     def ready_label_features(self, vocabulary: Vocabulary) -> LabelFeatures | None:

@@ -65,7 +65,7 @@ def from_names(names: Sequence[str]) -> Vocabulary:
 def parse_labels(texts: Sequence[str]) -> Vocabulary:
     """Labels from a command line or a form, where each text is `dog, bicycle` or a JSON list.
 
-    Commas always separate, and empty pieces are dropped; a label that holds a comma is given in a JSON list:
+    Commas always separate, and empty pieces are dropped; a label with a comma is given in a JSON list:
     `["salt, pepper", "dog"]`. Several texts add up. Raises InvalidLabelsError.
     """
     names: list[str] = []

@@ -43,7 +43,7 @@ def current(connection: Connection, name: str, number: int) -> dict[str, dict[st
 
 
 def number_in_force(connection: Connection, name: str) -> tuple[int | None, int]:
-    """(the calibration that holds, the last number given out)."""
+    """(the calibration in force, the last number given out)."""
     row = select(VocabularyRow.calibration, VocabularyRow.calibrations).where(VocabularyRow.name == name)
     holds, last = connection.execute(row).one()
     return holds, last
@@ -56,7 +56,7 @@ def write(
     goal: CalibrationGoal,
     changed: Mapping[str, Mapping[str, bool] | None],
 ) -> None:
-    """Adds a calibration, and makes it the one that holds. `changed` tells what examples show from now on;
+    """Adds a calibration, and makes it the one in force. `changed` tells what examples show from now on;
     None: they are examples no more."""
     now, rows = datetime.now(UTC), ExampleRow
     values = {"name": name, "number": number, "goal": goal.model_dump_json(), "created": now}

@@ -1,6 +1,7 @@
 """Calibrations of an installation's vocabularies, with their examples."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 
 from sqlalchemy import Connection
@@ -26,12 +27,13 @@ class CalibrationStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # A calibration never changes.
+        # A calibration never changes, but after a restore of the database another one may get its number.
         self._read = lru_cache(_MAX_READ)(self._find)
 
-    def get(self, name: str, number: int) -> Calibration:
-        """A calibration. Raises CalibrationNotFoundError."""
-        return self._read(name, number)
+    def get(self, name: str, number: int, created: datetime | None = None) -> Calibration:
+        """A calibration; with `created` only the one made then, which is kept in memory. Raises
+        CalibrationNotFoundError."""
+        return self._find(name, number, None) if created is None else self._read(name, number, created)
 
     def add(
         self, name: str, examples: Sequence[Example], goal: CalibrationGoal, *, replace: bool, limit: int
@@ -100,10 +102,10 @@ class CalibrationStore:
             queries.write(connection, name, last + 1, goal, changed)
         return last + 1
 
-    def _find(self, name: str, number: int) -> Calibration:
+    def _find(self, name: str, number: int, created: datetime | None) -> Calibration:
         with self._database.read() as connection:
             calibration = queries.find(connection, name, number)
-        if calibration is None:
+        if calibration is None or created not in (None, calibration.created):
             raise not_calibrated(name)
         return calibration
 

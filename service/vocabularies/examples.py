@@ -15,7 +15,7 @@ class LabelledFile:
     data: bytes
     """A file's content."""
     shown: Mapping[str, bool]
-    """By the label's name whether it holds; of others nothing is known."""
+    """By the label's name whether it applies; of others nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Example:
     photograph: bytes
     """A small copy of it."""
     shown: Mapping[str, bool]
-    """By the label's name whether it holds; of others nothing is known."""
+    """By the label's name whether it applies; of others nothing is known."""
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class LabelCalibrator:
         self, tower: Tower, vocabulary: Vocabulary, number: int
     ) -> tuple[CalibrationGoal, KeptFeatures | None, npt.NDArray[np.int8]]:
         """(goal, features of the N examples, their marks [N, C]: +1 right, -1 wrong, 0 not marked)."""
-        calibration = self._store.get(vocabulary.name, number)
+        calibration = self._store.get(vocabulary.name, number, vocabulary.calibrated)
         examples = dict(_telling(calibration, vocabulary))
         kept = self._features(tower, list(examples))
         digests = sorted(kept)

@@ -3,13 +3,16 @@
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, delete, insert, select, update
+from sqlalchemy import Connection, Select, and_, delete, insert, select, update
 
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.service.database.tables import VocabularyRow, VocabularyVersionRow
+from sigrl.service.database.tables import CalibrationRow, VocabularyRow, VocabularyVersionRow
 
 KEPT_VERSIONS = 100
 """Of each vocabulary; the oldest goes when a new one comes."""
+
+
+_OF_CALIBRATION = ("calibration", "calibrated")
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,9 @@ class Entry:
     created: datetime | None
     """When this version was registered; None for what ships with the package."""
     calibration: int | None = None
-    """Number of the calibration that holds for the vocabulary, if it has one."""
+    """Number of the calibration that applies to the vocabulary, if it has one."""
+    calibrated: datetime | None = None
+    """When that calibration was made."""
 
     @property
     def etag(self) -> str:
@@ -59,10 +64,11 @@ def history(connection: Connection, name: str, before: int | None, limit: int) -
     return [Entry(*row) for row in connection.execute(newest_first)]
 
 
-def labels(connection: Connection, name: str, version: int) -> str | None:
-    """JSON."""
+def labels(connection: Connection, entry: Entry) -> str | None:
+    """The JSON of just this version: after a restore of the database another one may have its number."""
     rows = VocabularyVersionRow
-    return connection.scalar(select(rows.labels).where(rows.name == name, rows.version == version))
+    these = rows.name == entry.name, rows.version == entry.version, rows.content_hash == entry.content_hash
+    return connection.scalar(select(rows.labels).where(*these))
 
 
 def lock(connection: Connection, name: str) -> int | None:
@@ -79,7 +85,7 @@ def write(connection: Connection, entry: Entry, vocabulary: Vocabulary, *, new_n
         connection.execute(insert(VocabularyRow).values(name=entry.name, calibrations=0, **head))
     else:
         connection.execute(update(VocabularyRow).where(VocabularyRow.name == entry.name).values(**head))
-    columns = {name: value for name, value in asdict(entry).items() if name != "calibration"}
+    columns = {name: value for name, value in asdict(entry).items() if name not in _OF_CALIBRATION}
     connection.execute(insert(rows).values(labels=vocabulary.canonical_json(), **columns))
     numbers = select(rows.version).where(rows.name == entry.name).order_by(rows.version.desc())
     oldest_kept = connection.scalar(numbers.offset(KEPT_VERSIONS - 1).limit(1))
@@ -92,11 +98,14 @@ def forget(connection: Connection, name: str) -> None:
     connection.execute(update(VocabularyRow).where(VocabularyRow.name == name).values(deleted=True))
 
 
-def _entries() -> Select[str, int, str, int, datetime, int | None]:
+def _entries() -> Select[str, int, str, int, datetime, int | None, datetime | None]:
     """All versions of what is not deleted."""
-    rows = VocabularyVersionRow
+    rows, calibrations = VocabularyVersionRow, CalibrationRow
+    columns = rows.name, rows.version, rows.content_hash, rows.size, rows.created
+    this = and_(calibrations.name == rows.name, calibrations.number == VocabularyRow.calibration)
     return (
-        select(rows.name, rows.version, rows.content_hash, rows.size, rows.created, VocabularyRow.calibration)
+        select(*columns, VocabularyRow.calibration, calibrations.created)
         .join(VocabularyRow, VocabularyRow.name == rows.name)
+        .outerjoin(calibrations, this)
         .where(VocabularyRow.deleted.is_(False))
     )

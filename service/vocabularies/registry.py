@@ -1,5 +1,6 @@
 """Vocabularies by name: those that ship with the package, and those that users register, in versions."""
 
+import logging
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Self
@@ -22,6 +23,7 @@ from sigrl.service.vocabularies.preconditions import Preconditions
 from sigrl.service.vocabularies.queries import Entry
 
 _MAX_PARSED = 32
+_logger = logging.getLogger("sigrl")
 
 
 def builtin_entry(name: str) -> Entry:
@@ -40,7 +42,9 @@ class VocabularyRegistry:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._newest: dict[str, Entry] = {}
-        # A version never changes, so what was read of it once stays true.
+        # The highest numbers seen: a restore of the database must not make them be given out again.
+        self._numbers: dict[str, int] = {}
+        # By all that an entry says, its content's hash included: numbers alone may come again after a restore.
         self._parsed = lru_cache(_MAX_PARSED)(self._parse)
 
     @classmethod
@@ -66,7 +70,7 @@ class VocabularyRegistry:
             entry = known
         if entry.version is None:
             return builtin(name)
-        return self._parsed(name, entry.version, entry.calibration)
+        return self._parsed(entry)
 
     def entry(self, name: str, version: int | None = None) -> Entry:
         """The same without its labels."""
@@ -139,28 +143,42 @@ class VocabularyRegistry:
                 return newest, False
             entry = Entry(
                 name,
-                (last or 0) + 1,
+                max(last or 0, self._numbers.get(name, 0)) + 1,
                 vocabulary.content_hash,
                 len(vocabulary.labels),
                 datetime.now(UTC),
                 None if newest is None else newest.calibration,
+                None if newest is None else newest.calibrated,
             )
             queries.write(connection, entry, vocabulary, new_name=last is None)
+        self._remember(name, entry)
         return entry, newest is None
 
-    def _parse(self, name: str, version: int, calibration: int | None) -> Vocabulary:
+    def _parse(self, entry: Entry) -> Vocabulary:
         with self.database.read() as connection:
-            labels = queries.labels(connection, name, version)
+            labels = queries.labels(connection, entry)
         if labels is None:
-            raise _not_found(name, version)
-        vocabulary = Vocabulary.from_json(labels, name)
-        return vocabulary.model_copy(update={"version": version, "calibration": calibration})
+            raise _not_found(entry.name, entry.version)
+        vocabulary = Vocabulary.from_json(labels, entry.name)
+        return vocabulary.model_copy(
+            update={
+                "version": entry.version,
+                "calibration": entry.calibration,
+                "calibrated": entry.calibrated,
+            }
+        )
 
     def _remember(self, name: str, newest: Entry | None) -> None:
-        if newest is None:
+        if newest is None or newest.version is None:
             self._newest.pop(name, None)
-        else:
-            self._newest[name] = newest
+            return
+        known = self._newest.get(name)
+        if known is not None and _went_back(known, newest):
+            _logger.warning("the database was restored from an older state: everything is read anew")
+            self._newest.clear()
+            self._parsed.cache_clear()
+        self._newest[name] = newest
+        self._numbers[name] = max(newest.version, self._numbers.get(name, 0))
 
 
 def registered(name: str, settings: Settings) -> Vocabulary | None:
@@ -182,6 +200,16 @@ def found(entry: Entry | None, name: str, version: int | None = None) -> Entry:
     if entry is None:
         raise _not_found(name, version)
     return entry
+
+
+def _went_back(known: Entry, newest: Entry) -> bool:
+    """Whether an entry is older than one that was read before, or another one under the same number."""
+    if known.version is None or newest.version is None:
+        return False
+    return newest.version < known.version or (
+        newest.version == known.version
+        and (newest.content_hash, newest.created) != (known.content_hash, known.created)
+    )
 
 
 def _not_found(name: str, version: int | None = None) -> VocabularyNotFoundError:

@@ -85,3 +85,26 @@ def test_a_separator_within_a_text_ends_no_line(write) -> None:
 def test_an_absent_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(LabelledFileError, match=r"labels\.csv is not there"):
         read_label_file(tmp_path / "labels.csv")
+
+
+def test_a_table_with_semicolons_between_cells_is_read(write) -> None:
+    path = write("a.csv", "image;positive;negative\r\n1.jpg;dog|wet sand;cat\r\n2.jpg;;dog\r\n")
+    rows = read_label_file(path)
+    assert [(row.image, row.positive, row.negative) for row in rows] == [
+        ("1.jpg", ("dog", "wet sand"), ("cat",)),
+        ("2.jpg", (), ("dog",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('image,positive\na.jpg,"fish,fish"\n', r"a\.csv:2 has ',' in 'fish,fish': put ';' between labels"),
+        ("image,positive\na.jpg,dog|outdoor\n", r"a\.csv:2 has '\|' in 'dog\|outdoor': put ';' between"),
+        ('image;positive\na.jpg;"dog;cat"\n', r"a\.csv:2 has ';' in 'dog;cat': put '\|' between labels"),
+        ("image;positive\na.jpg;dog;cat\n", r"a\.csv:2 has 3 cells, not 2: put \| between labels"),
+    ],
+)
+def test_another_sign_between_labels_is_no_part_of_their_names(write, text: str, message: str) -> None:
+    with pytest.raises(LabelledFileError, match=message):
+        read_label_file(write("a.csv", text))

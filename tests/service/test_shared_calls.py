@@ -11,7 +11,7 @@ def test_who_asks_for_the_same_shares_a_call_and_who_leaves_does_not_end_it() ->
     async def test() -> None:
         go_on, made = threading.Event(), []
 
-        def call() -> str:
+        def call(_: threading.Event) -> str:
             assert go_on.wait(60)
             made.append(1)
             return "value"
@@ -26,7 +26,7 @@ def test_who_asks_for_the_same_shares_a_call_and_who_leaves_does_not_end_it() ->
             results = await asyncio.gather(*tasks, return_exceptions=True)
             assert isinstance(results[0], asyncio.CancelledError)
             assert (results[1:], made) == (["value", "value"], [1])
-            assert await calls.get("a", lambda: "anew") == "anew"
+            assert await calls.get("a", lambda _: "anew") == "anew"
 
     asyncio.run(test())
 
@@ -36,8 +36,8 @@ def test_a_call_that_nobody_waits_for_any_more_is_not_made() -> None:
         go_on, made = threading.Event(), []
         with ThreadPoolExecutor(1) as pool:
             calls: SharedCalls[str, object] = SharedCalls(pool)
-            occupying = asyncio.create_task(calls.get("first", lambda: go_on.wait(60)))
-            leaving = [asyncio.create_task(calls.get("second", lambda: made.append(1))) for _ in range(2)]
+            occupying = asyncio.create_task(calls.get("first", lambda _: go_on.wait(60)))
+            leaving = [asyncio.create_task(calls.get("second", lambda _: made.append(1))) for _ in range(2)]
             await asyncio.sleep(0)
             for task in leaving:
                 task.cancel()
@@ -54,11 +54,33 @@ def test_a_failure_reaches_all_who_wait_and_is_not_remembered() -> None:
         with ThreadPoolExecutor(1) as pool:
             calls: SharedCalls[str, float] = SharedCalls(pool)
             results = await asyncio.gather(
-                *(calls.get("a", lambda: 1 / 0) for _ in range(2)), return_exceptions=True
+                *(calls.get("a", lambda _: 1 / 0) for _ in range(2)), return_exceptions=True
             )
             assert [type(result) for result in results] == [ZeroDivisionError] * 2
             with pytest.raises(ZeroDivisionError):
-                await calls.get("a", lambda: 1 / 0)
-            assert await calls.get("a", lambda: 2.0) == 2.0
+                await calls.get("a", lambda _: 1 / 0)
+            assert await calls.get("a", lambda _: 2.0) == 2.0
+
+    asyncio.run(test())
+
+
+def test_a_call_in_progress_is_told_when_nobody_waits_for_it_any_more() -> None:
+    async def test() -> None:
+        began, told = threading.Event(), []
+
+        def call(abandoned: threading.Event) -> None:
+            began.set()
+            told.append(abandoned.wait(60))
+
+        with ThreadPoolExecutor(1) as pool:
+            calls: SharedCalls[str, None] = SharedCalls(pool)
+            tasks = [asyncio.create_task(calls.get("a", call)) for _ in range(2)]
+            await asyncio.to_thread(began.wait, 60)
+            tasks[0].cancel()
+            await asyncio.sleep(0.01)
+            assert not told
+            tasks[1].cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert told == [True]
 
     asyncio.run(test())

@@ -13,6 +13,7 @@ from sigrl.model.bundle_files import BundleFiles, make_files, read_files
 from sigrl.model.calibration import CalibrationConfig
 from sigrl.model.kept_features import KeptFeatures, join
 from sigrl.model.manifest import CALIBRATION, Description
+from sigrl.model.photograph_files import photographs_below
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.bundles.new_words import (
@@ -23,11 +24,11 @@ from sigrl.training.bundles.new_words import (
     leave_labels_out,
 )
 from sigrl.training.bundles.provenance import commit
+from sigrl.training.data.class_folders import refuse_folder
 from sigrl.training.data.coco import read_coco_files
 from sigrl.training.data.common_names import common_names
 from sigrl.training.data.dataset import DataError, LabelledPhotographs
 from sigrl.training.data.folder import read_folder
-from sigrl.training.data.opening import SUFFIXES
 from sigrl.training.measures.evaluation import encode_photographs
 
 BACKGROUND_PHOTOGRAPHS = 400
@@ -63,7 +64,7 @@ def find_photographs(folder: Path, annotation: Path | None) -> LabelledPhotograp
     `sigrl.model.labelled_files`. Raises DataError for anything else, and if there are too few photographs.
     """
     if annotation is None:
-        paths = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES))
+        paths = tuple(sorted(photographs_below(folder, refuse_folder)))
         found = LabelledPhotographs(paths, (), np.zeros((len(paths), 0), np.int8))
     elif annotation.suffix.lower() == ".json":
         found = read_coco_files(annotation, folder)

@@ -49,12 +49,13 @@ def check_command(config: Config, start: Start = None, report: ReportFile = None
     reports = run.kind.check(run.config)
     for name, found in reports.items():
         console.print(check_table(name, found))
-        for problem in found.problems[:20]:
-            console.print(problem.message, style="red", markup=False, highlight=False, soft_wrap=True)
-        if len(found.problems) > 20:
-            console.print(f"… and {len(found.problems) - 20} more: --report FILE.json lists all")
+        for problems in (found.problems, found.copies):
+            for problem in problems[:20]:
+                console.print(problem.message, style="red", markup=False, highlight=False, soft_wrap=True)
+            if len(problems) > 20:
+                console.print(f"… and {len(problems) - 20} more: --report FILE.json lists all")
     write_numbers(report, reports)
-    if any(found.problems for found in reports.values()):
+    if any(found.problems or found.copies for found in reports.values()):
         raise typer.Exit(1)
 
 

@@ -1,6 +1,7 @@
 """What is wrong with the data, found before training starts: `check` looks, the caller decides."""
 
-from collections import Counter
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -32,10 +33,12 @@ class DataReport(BaseModel):
 
     photographs: int
     without_positives: int
-    """Photographs on which no label is known to hold."""
+    """Photographs to which no label is known to apply."""
     labels: list[LabelCount]
     problems: list[Problem]
     """Those of reading first, then those of the files, in the photographs' order."""
+    copies: list[Problem] = []
+    """Files with the content of an earlier one and other labels. Training takes them as they are."""
 
     @property
     def empty_labels(self) -> list[str]:
@@ -61,8 +64,8 @@ def check(
     Args:
         photographs: as a reader gave them.
         problems: what the reader left out and told (its `on_problem`).
-        decode: decode every photograph to its end, JPEGs at an eighth of their size (some milliseconds each);
-            otherwise only see whether the files are there.
+        decode: decode every photograph to its end, JPEGs at an eighth of their size (some milliseconds each),
+            and compare files of one size; otherwise only see whether the files are there.
         workers: threads that decode.
     """
     found = list(problems)
@@ -82,6 +85,7 @@ def check(
             for name, positive, negative, unknown in zip(photographs.label_names, *counts, strict=True)
         ],
         problems=found,
+        copies=_copies(photographs) if decode else [],
     )
 
 
@@ -107,7 +111,7 @@ def without_bad_files(
 
 
 def without_empty_labels(photographs: LabelledPhotographs, bad_data: BadData) -> LabelledPhotographs:
-    """The photographs with those labels that hold on at least one of them.
+    """The photographs with those labels that apply to at least one of them.
 
     Raises DataError where there are others and `bad_data` is `stop`, and where no label would be left.
     """
@@ -120,6 +124,29 @@ def without_empty_labels(photographs: LabelledPhotographs, bad_data: BadData) ->
             "add photographs of it, take it out of the vocabulary, or let such labels be skipped"
         )
     return photographs.select_labels(names)
+
+
+def _copies(photographs: LabelledPhotographs) -> list[Problem]:
+    """Files with the content of an earlier one and other labels."""
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for row, path in enumerate(photographs.image_paths):
+        # Members of shards are no files of their own.
+        if path.is_file():
+            by_size[path.stat().st_size].append(row)
+    found = []
+    for rows in by_size.values():
+        first: dict[bytes, int] = {}
+        for row in rows if len(rows) > 1 else ():
+            path = photographs.image_paths[row]
+            with path.open("rb") as file:
+                earlier = first.setdefault(hashlib.file_digest(file, "sha256").digest(), row)
+            if (photographs.labels[row] != photographs.labels[earlier]).any():
+                message = (
+                    f"{path} has the same content as {photographs.image_paths[earlier]} and other labels: keep "
+                    "one of them, or name both labels for it in a file of labels"
+                )
+                found.append(Problem("same content, other labels", str(path), message))
+    return found
 
 
 _OF_FILES = ("missing file", "unreadable file")

@@ -1,25 +1,24 @@
 """One folder for each label, as image classifiers are trained on: `photographs/dog/1.jpg`."""
 
 from pathlib import Path
+from typing import NoReturn
 
 from sigrl.model.labelled_files import LabelledFile
+from sigrl.model.photograph_files import photographs_below
 from sigrl.training.data.dataset import DataError
-from sigrl.training.data.opening import SUFFIXES
 
 
 def read_class_folders(folder: Path) -> list[LabelledFile]:
     """Every photograph below `folder`, its label the name of the sub-folder, underscores read as spaces.
 
-    What else lies there, and names that begin with a dot, is passed over. Raises DataError where there is
-    nothing, and for a photograph that lies in no sub-folder.
+    What a photograph is, and what is passed over, is said in `photographs_below`. Raises DataError where there
+    is none, for a folder that cannot be read, and for a photograph that lies in no sub-folder.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder: name the one that holds the photographs")
     rows = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(photographs_below(folder, refuse_folder)):
         inside = path.relative_to(folder)
-        if path.suffix.lower() not in SUFFIXES or any(part.startswith(".") for part in inside.parts):
-            continue
         if len(inside.parts) == 1:
             raise DataError(
                 f"{path} lies in no sub-folder that says its label: name the file that holds the labels, or "
@@ -30,3 +29,8 @@ def read_class_folders(folder: Path) -> list[LabelledFile]:
     if not rows:
         raise DataError(f"{folder} has no sub-folders with photographs: name the file that holds the labels")
     return rows
+
+
+def refuse_folder(error: OSError) -> NoReturn:
+    """Raises DataError for a folder that cannot be read."""
+    raise DataError(f"{error.filename} cannot be read ({error.strerror}): check its permissions") from error

@@ -1,6 +1,7 @@
 """Photographs, labels and captions in COCO's own layout."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,9 @@ def read_coco(root: Path, split: str) -> LabelledPhotographs:
 def read_coco_files(instances: Path, photographs: Path, captions: Path | None = None) -> LabelledPhotographs:
     """Reads an annotation file in COCO's format, with or without boxes, and a file of captions in its.
 
-    A label holds where an annotation of its category exists, and does not hold elsewhere. Photographs and
+    A label applies where an annotation of its category exists, and does not apply elsewhere. Photographs and
     categories stay in the file's order; ids are those of the file, as texts; the first caption counts.
-    `photographs` is the folder to which `file_name` is relative. Raises DataError for missing or malformed
+    `photographs` is the folder to which `file_name` is relative, or in which an absolute one lies. Raises DataError for missing or malformed
     files.
     """
     content = _read(instances)
@@ -66,7 +67,7 @@ def read_coco_files(instances: Path, photographs: Path, captions: Path | None = 
         column = {category["id"]: index for index, category in enumerate(content["categories"])}
         row = {image["id"]: index for index, image in enumerate(content["images"])}
         names = tuple(category["name"] for category in content["categories"])
-        paths = tuple(photographs / image["file_name"] for image in content["images"])
+        paths = tuple(_photograph(photographs, image["file_name"], instances) for image in content["images"])
         labels = np.full((len(paths), len(names)), -1, dtype=np.int8)
         for annotation in content["annotations"]:
             labels[row[annotation["image_id"]], column[annotation["category_id"]]] = 1
@@ -80,6 +81,20 @@ def read_coco_files(instances: Path, photographs: Path, captions: Path | None = 
     return LabelledPhotographs(
         paths, names, labels, ids, None if captions is None else _captions(captions, row)
     )
+
+
+def _photograph(folder: Path, file_name: str, instances: Path) -> Path:
+    """The path below `folder`. Raises DataError for an absolute `file_name` elsewhere, which comes from another
+    machine or belongs to another folder."""
+    if not os.path.isabs(file_name):
+        return folder / file_name
+    try:
+        return folder / Path(file_name).relative_to(folder.absolute())
+    except ValueError as error:
+        raise DataError(
+            f"{instances} has the absolute `file_name` {file_name}, which is not in {folder}: name the folder it "
+            "is in, or write each `file_name` relative to the folder of photographs"
+        ) from error
 
 
 def category_names(instances: Path) -> dict[int, str]:

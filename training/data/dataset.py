@@ -36,6 +36,7 @@ class Problem:
         "label outside the vocabulary",
         "missing labels",
         "contradictory labels",
+        "same content, other labels",
     ]
     subject: str
     """The file, the label or the photograph; equal subjects are counted together."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sigrl.model.labelled_files import LabelledFile, read_label_file
+from sigrl.model.photograph_files import ListedPhotographs
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem, as_data_error, stop
 
@@ -40,18 +41,22 @@ def label_photographs(
 
     A label may be written by its name or a synonym, in capitals or not. Without a vocabulary the labels are
     those of the rows, sorted. What no row says is unknown, or, where the labels are `complete`, negative. Ids
-    are the file names, relative to `folder`.
+    are the file names as the rows write them, relative to `folder`; how a file is found that is spelt otherwise
+    is said in `ListedPhotographs`.
 
-    A label outside the vocabulary is a problem (see `stop`), and so is one that both holds and does not: it
+    A label outside the vocabulary is a problem (see `stop`), and so is one that both applies and does not: it
     counts as unknown on that photograph. Raises DataError for a vocabulary with a word for two labels.
     """
     if vocabulary is None:
         vocabulary = vocabulary_of(rows)
     column = _columns(vocabulary)
-    index: dict[str, int] = {}
-    for row in rows:
-        index.setdefault(row.image, len(index))
-    labels = np.zeros((len(index), len(vocabulary.labels)), dtype=np.int8)
+    listed = ListedPhotographs(folder)
+    paths = {image: listed.find(image) for image in dict.fromkeys(row.image for row in rows)}
+    # Two spellings of one file are one photograph, called by the first.
+    places: dict[Path, int] = {}
+    index = {image: places.setdefault(path, len(places)) for image, path in paths.items()}
+    first = {path: image for image, path in reversed(paths.items())}
+    labels = np.zeros((len(places), len(vocabulary.labels)), dtype=np.int8)
     contradicted: set[tuple[int, int]] = set()
     for row in rows:
         for value, names in ((1, row.positive), (-1, row.negative)):
@@ -69,10 +74,10 @@ def label_photographs(
     for entry in contradicted:
         labels[entry] = 0
     return LabelledPhotographs(
-        image_paths=tuple(folder / image for image in index),
+        image_paths=tuple(places),
         label_names=vocabulary.names,
         labels=labels,
-        ids=tuple(index),
+        ids=tuple(first[path] for path in places),
     )
 
 

@@ -16,11 +16,6 @@ from sigrl.training.data.tar_index import locate
 
 pi_heif.register_heif_opener()
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
-)
-"""File suffixes that count as photographs when a folder is searched."""
-
 
 def photograph_exists(path: Path) -> bool:
     """Whether the file or member exists. Raises DataError for a shard that cannot be read."""

@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sigrl.model.labelled_files import LabelledFile, listed_labels
+from sigrl.model.photograph_files import SUFFIXES
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem, as_data_error, stop
 from sigrl.training.data.folder import label_photographs
-from sigrl.training.data.opening import SUFFIXES
 from sigrl.training.data.tar_index import Member, tar_index
 from sigrl.training.terminal import progress_bar
 

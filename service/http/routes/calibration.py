@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 
+from sigrl.service.batching.threads import in_database_thread
 from sigrl.service.http.calibration_request import Shown, read_calibration_request
 from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_TAG, NEEDS_VOCABULARY
@@ -56,7 +56,7 @@ _FORM: dict[str, Any] = {
 _OPENAPI = {"requestBody": {"content": {"multipart/form-data": {"schema": _FORM}}}}
 
 
-def _calibrating(state: Annotated[ServiceState, Depends(service_state)]) -> Calibrating:
+async def _calibrating(state: Annotated[ServiceState, Depends(service_state)]) -> Calibrating:
     return Calibrating(state.ready_tagger, state.vocabularies, state.settings)
 
 
@@ -82,7 +82,7 @@ async def calibrate(
     examples are a sample of the photographs to come, including those that show none of the labels. Answers
     name the calibration by its number.
     """
-    vocabulary = await to_thread.run_sync(state.vocabularies.get, name)
+    vocabulary = await in_database_thread(state.vocabularies.get, name)
     asked = await read_calibration_request(request, vocabulary, state.settings)
     return await calibrating.calibrate(name, asked.files, asked.goal, replace=asked.replace)
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Response
 
+from sigrl.service.batching.threads import waits_for_database
 from sigrl.service.checkpoints.bundles import BundleStore
 from sigrl.service.checkpoints.runtime import Runtime
 from sigrl.service.errors import StoreError, TaggerError
@@ -23,7 +24,7 @@ from sigrl.service.schemas.drift import DriftReport
 router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"])
 
 
-def _runtime(state: Annotated[ServiceState, Depends(service_state)]) -> Runtime:
+async def _runtime(state: Annotated[ServiceState, Depends(service_state)]) -> Runtime:
     return state.ready_tagger.runtime
 
 
@@ -31,6 +32,7 @@ Checkpoints = Annotated[Runtime, Depends(_runtime)]
 
 
 @router.get("", dependencies=[NEEDS_TAG], responses=documented(503))
+@waits_for_database
 def list_checkpoints(
     runtime: Checkpoints, state: Annotated[ServiceState, Depends(service_state)]
 ) -> CheckpointList:
@@ -69,7 +71,8 @@ def load_checkpoint(asked: LoadRequest, runtime: Checkpoints, response: Response
 
 @router.post("/rollback", dependencies=[NEEDS_ADMIN], responses=documented(409, 503))
 def roll_back(runtime: Checkpoints) -> CheckpointInfo:
-    """Brings the checkpoint back that was active before, at once."""
+    """Brings the checkpoint back that was active before, at once. Where it is not in memory, as after a restart,
+    its bundle is loaded first; the active checkpoint answers meanwhile."""
     return runtime.rollback()
 
 
@@ -82,6 +85,7 @@ def get_checkpoint(checkpoint_id: str, runtime: Checkpoints) -> CheckpointInfo:
 @router.post(
     "/{checkpoint_id}/activate", dependencies=[NEEDS_ADMIN], responses=documented(404, 409, 422, 503)
 )
+@waits_for_database
 def activate_checkpoint(
     checkpoint_id: str, runtime: Checkpoints, asked: Annotated[ActivateRequest | None, Body()] = None
 ) -> CheckpointInfo:

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 
+from sigrl.service.batching.threads import in_database_thread
 from sigrl.service.http.problems import documented
 from sigrl.service.http.routes.vocabularies import BODY, read_vocabulary
 from sigrl.service.http.scopes import NEEDS_VOCABULARY
@@ -28,7 +28,7 @@ async def try_vocabulary(
     The service remembers photographs, as features only, where SIGRL_RECENT_PHOTOGRAPHS says how many.
     """
     tagger = state.ready_tagger
-    before = await to_thread.run_sync(state.vocabularies.get, name)
+    before = await in_database_thread(state.vocabularies.get, name)
     after = await read_vocabulary(request)
     named = after.model_copy(update={"name": name, "version": None, "calibration": before.calibration})
     return await dry_run(tagger, before, named)

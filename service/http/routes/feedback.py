@@ -4,11 +4,13 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import StreamingResponse
 
+from sigrl.service.batching.threads import in_database_thread, waits_for_database
 from sigrl.service.errors import (
     FeedbackOffError,
     InvalidLabelsError,
@@ -59,7 +61,7 @@ _OPENAPI: dict[str, Any] = {
 }
 
 
-def _store(state: Annotated[ServiceState, Depends(service_state)]) -> FeedbackStore:
+async def _store(state: Annotated[ServiceState, Depends(service_state)]) -> FeedbackStore:
     return FeedbackStore(state.vocabularies.database)
 
 
@@ -88,16 +90,15 @@ async def give_feedback(
         )
     data, shown = await _read(request)
 
-    def keep() -> FeedbackAnswer:
-        given = example(data, shown, ImageLimits.of(settings))
-        known = store.add(given, settings.feedback_bytes)
-        right, wrong = (tuple(sorted(tag for tag in known if known[tag] is holds)) for holds in (True, False))
-        return FeedbackAnswer(photograph=given.digest, right=right, wrong=wrong)
-
-    return await state.ready_tagger.in_decoder(keep)
+    limits = ImageLimits.of(settings)
+    given = await state.ready_tagger.in_decoder(partial(example, data, shown, limits))
+    known = await in_database_thread(store.add, given, settings.feedback_bytes)
+    right, wrong = (tuple(sorted(tag for tag in known if known[tag] is holds)) for holds in (True, False))
+    return FeedbackAnswer(photograph=given.digest, right=right, wrong=wrong)
 
 
 @router.get("", dependencies=[NEEDS_ADMIN], responses=documented(503))
+@waits_for_database
 def summarise_feedback(
     state: Annotated[ServiceState, Depends(service_state)], store: Store
 ) -> FeedbackSummary:
@@ -123,6 +124,7 @@ def summarise_feedback(
         **documented(503, 507),
     },
 )
+@waits_for_database
 def export_feedback(store: Store) -> StreamingResponse:
     """All of it as a ZIP archive: photographs, and `labels.jsonl` for `sigrl-train init photographs`."""
     # The caller gets a whole archive or a problem: what fails fails before the first byte.
@@ -155,6 +157,7 @@ def export_feedback(store: Store) -> StreamingResponse:
     status_code=204,
     responses=documented(404, 422, 503),
 )
+@waits_for_database
 def forget_feedback(photograph: Photograph, store: Store) -> None:
     """Forgets a photograph and what was said of it."""
     store.delete(photograph)

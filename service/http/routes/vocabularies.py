@@ -6,6 +6,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from sigrl.model.vocabulary import MAX_FILE_BYTES, MAX_LABELS, Vocabulary, VocabularyError
+from sigrl.service.batching.threads import in_database_thread, waits_for_database
 from sigrl.service.errors import ContentTypeError, InvalidLabelsError, RequestTooLargeError
 from sigrl.service.http.content import JSON, media_type, read_json
 from sigrl.service.http.problems import documented
@@ -67,7 +68,7 @@ BODY: dict[str, Any] = {
 }
 
 
-def _registry(state: Annotated[ServiceState, Depends(service_state)]) -> VocabularyRegistry:
+async def _registry(state: Annotated[ServiceState, Depends(service_state)]) -> VocabularyRegistry:
     return state.vocabularies
 
 
@@ -80,6 +81,7 @@ Version = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
 
 @router.get("", dependencies=[NEEDS_TAG], responses=documented(422, 503))
+@waits_for_database
 def list_vocabularies(registry: Registry, after: After = "", limit: Limit = 100) -> VocabularyPage:
     """The vocabularies that POST /v1/tag knows by name, page by page: `next` says where the list goes on."""
     entries = registry.entries(after, limit + 1)
@@ -99,6 +101,7 @@ def list_vocabularies(registry: Registry, after: After = "", limit: Limit = 100)
         "parameters": [_header("If-None-Match", "ETag of what you have: 304 if it is that still.")]
     },
 )
+@waits_for_database
 def get_vocabulary(name: Name, registry: Registry, request: Request, version: Version = None) -> Response:
     """A vocabulary with its labels: in its newest version, or in the given one."""
     entry = registry.entry(name, version)
@@ -113,6 +116,7 @@ def get_vocabulary(name: Name, registry: Registry, request: Request, version: Ve
 
 
 @router.get("/{name}/versions", dependencies=[NEEDS_TAG], responses=documented(404, 422, 503))
+@waits_for_database
 def list_versions(name: Name, registry: Registry, before: Version = None, limit: Limit = 100) -> VersionPage:
     """The versions of a vocabulary, newest first; the last hundred are kept."""
     entries = registry.versions(name, before, limit + 1)
@@ -144,7 +148,7 @@ async def put_vocabulary(
     """
     preconditions = Preconditions.of(request.headers)
     vocabulary = await read_vocabulary(request)
-    entry, is_new = await to_thread.run_sync(registry.put, name, vocabulary, preconditions)
+    entry, is_new = await in_database_thread(registry.put, name, vocabulary, preconditions)
     response.headers["ETag"] = entry.etag
     if is_new:
         response.status_code = 201
@@ -159,6 +163,7 @@ async def put_vocabulary(
     responses=documented(403, 404, 412, 422, 503),
     openapi_extra={"parameters": _PRECONDITIONS[:1]},
 )
+@waits_for_database
 def delete_vocabulary(name: Name, registry: Registry, request: Request) -> None:
     """Forgets a vocabulary with all its versions. One that is registered under its name later goes on where
     its numbers ended: no two vocabularies have the same name and version."""

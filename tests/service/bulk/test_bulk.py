@@ -222,3 +222,13 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
     assert len(handed) + len(list(waiting)) == 2500
     assert ledger.count_waiting() == 2497
     ledger.close()
+
+
+def test_without_a_terminal_a_line_says_now_and_then_how_far_it_is(
+    sigrl, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, told = _run(sigrl, album, tmp_path / "brief.csv")
+    assert "tagging: " not in told
+    monkeypatch.setattr("sigrl.service.terminal._LINE_SECONDS", 0.0)
+    _, told = _run(sigrl, album, tmp_path / "tags.csv")
+    assert "tagging: 5 of 5, " in told

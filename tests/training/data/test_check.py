@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from sigrl.training.data.check import DataReport, check, without_bad_files, without_empty_labels
+from sigrl.training.data.class_folders import read_class_folders
 from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem
+from sigrl.training.data.folder import label_photographs
 
 LABELS = np.array(
     [[1, -1, 0], [1, 0, 0], [0, -1, 0], [-1, -1, 0], [1, 1, 0], [0, 1, 0], [1, -1, 0]], dtype=np.int8
@@ -117,3 +119,24 @@ def test_empty_labels_stop_or_are_skipped(photographs) -> None:
         assert without_empty_labels(sound, bad_data).label_names == ("dog", "cat")
     with pytest.raises(DataError, match="holds on no photograph"):
         without_empty_labels(photographs.select_labels(["unicorn"]), "skip")
+
+
+def test_the_same_bytes_under_other_labels_are_named(tmp_path: Path) -> None:
+    for name, colour in {
+        "dog/1.png": "red",
+        "cat/2.png": "red",
+        "dog/3.png": "red",
+        "cat/4.png": "blue",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), colour).save(tmp_path / name)
+    photographs = label_photographs(tmp_path, read_class_folders(tmp_path), complete=True)
+    report = check(photographs)
+    assert report.problems == []
+    assert [Path(problem.subject).relative_to(tmp_path).as_posix() for problem in report.copies] == [
+        "dog/1.png",
+        "dog/3.png",
+    ]
+    assert "has the same content as" in report.copies[0].message
+    # Training goes on.
+    assert len(without_bad_files(photographs, report, "stop")) == 4

@@ -9,6 +9,7 @@ import pytest
 
 from sigrl.training.data.coco import category_names, load_coco, read_coco, read_coco_files
 from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.photographs.data import coco_rows
 
 INSTANCES: dict[str, Any] = {
     "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 3, "file_name": "b.jpg"}],
@@ -132,4 +133,16 @@ def test_what_is_there_twice_is_told(root: Path, key: str) -> None:
     repeated = [{**INSTANCES[key][0], "id": 99 if key == "categories" else 7}]
     write(root, "instances", {**INSTANCES, key: INSTANCES[key] + repeated})
     with pytest.raises(DataError, match="two photographs of one id, or two categories of one name"):
+        read_coco(root, "val2014")
+
+
+def test_an_absolute_file_name_is_read_where_it_lies_in_the_folder(root: Path) -> None:
+    photographs = root / "val2014"
+    images = [{"id": 7, "file_name": str(photographs / "a.jpg")}, {"id": 3, "file_name": "b.jpg"}]
+    write(root, "instances", INSTANCES | {"images": images})
+    rows, _ = coco_rows(root / "annotations" / "instances_val2014.json", photographs)
+    assert [row.image for row in rows] == ["a.jpg", "b.jpg"]
+    images[0]["file_name"] = "/mnt/elsewhere/a.jpg"
+    write(root, "instances", INSTANCES | {"images": images})
+    with pytest.raises(DataError, match="absolute `file_name` /mnt/elsewhere/a.jpg.*relative to the folder"):
         read_coco(root, "val2014")

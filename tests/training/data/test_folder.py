@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sigrl.model.labelled_files import LabelledFile
 from sigrl.model.vocabulary import Label, Vocabulary
 from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem
-from sigrl.training.data.folder import read_folder, split_by_name
+from sigrl.training.data.folder import label_photographs, read_folder, split_by_name
 
 VOCABULARY = Vocabulary(
     name="pets",
@@ -117,3 +118,15 @@ def test_photographs_without_ids_cannot_be_split_by_them() -> None:
     photographs = numbered(2)
     with pytest.raises(ValueError, match="these photographs have none"):
         split_by_name(LabelledPhotographs(photographs.image_paths, ("dog",), photographs.labels), 0.5, 0)
+
+
+def test_two_spellings_of_one_file_are_one_photograph(tmp_path: Path) -> None:
+    (tmp_path / "cafe\u0301.jpg").touch()
+    rows = [
+        LabelledFile("caf\u00e9.jpg", ("dog",), (), "labels.csv:2"),
+        LabelledFile("CAF\u00c9.JPG", ("cat",), (), "labels.csv:3"),
+    ]
+    photographs = label_photographs(tmp_path, rows)
+    assert photographs.image_paths == (tmp_path / "cafe\u0301.jpg",)
+    assert photographs.ids == ("caf\u00e9.jpg",)
+    assert photographs.labels.tolist() == [[1, 1]]

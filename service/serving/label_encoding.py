@@ -1,0 +1,54 @@
+"""Labels of many requests, encoded in turns."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from sigrl.model.engine import LabelFeatures
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.batching.shared_calls import SharedCalls
+from sigrl.service.batching.threads import RequestThreads
+from sigrl.service.batching.turns import Turns
+from sigrl.service.keys.rates import charge_new_labels
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.label_cache import Key
+from sigrl.service.tagging.tagger import Tagger
+from sigrl.service.vocabularies.builtin import BUILTIN
+
+Result = TypeVar("Result")
+
+
+class LabelEncoding:
+    """Threads of their own for labels, since a long list takes as long as many photographs. At most
+    `Settings.threads` lists are encoded at once, in slices between which other requests have their turn; a list
+    that nobody waits for any more is given up at its next slice. Belongs to one event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        # One for every request that may be admitted, as those that wait for their turn have one too.
+        self._threads = RequestThreads(settings.queue_images, "sigrl-labels")
+        self._turns = Turns(settings.threads)
+        self._encoding: SharedCalls[Key, LabelFeatures] = SharedCalls(self._threads)
+
+    async def features(self, tagger: Tagger, vocabulary: Vocabulary) -> LabelFeatures:
+        """The labels as the checkpoint sees them. Raises RateError where a key's budget of new labels is spent,
+        and as `Tagger.label_features` does."""
+        ready = tagger.ready_label_features(vocabulary)
+        if ready is not None:
+            return ready
+        key = tagger.label_key(vocabulary)
+        # Registered and built-in vocabularies are not the client's own.
+        if key not in self._encoding and vocabulary.version is None and vocabulary.name not in BUILTIN:
+            charge_new_labels(len(vocabulary.labels))
+        return await self._encoding.get(
+            key, lambda abandoned: tagger.label_features(vocabulary, turn=self._turns.turn(abandoned))
+        )
+
+    async def run(
+        self, look: Callable[[Tagger, LabelFeatures], Result], tagger: Tagger, features: LabelFeatures
+    ) -> Result:
+        """What `look` makes of labels, in one of the threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, look, tagger, features)
+
+    def close(self) -> None:
+        """Begins nothing more; waits for nobody."""
+        self._threads.close()
