@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     """What is looked for when a request names no labels: a built-in vocabulary's name or a file."""
     max_request_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     """Longest request body, and longest file on the command line."""
-    max_image_pixels: int = Field(default=50_000_000, ge=1, le=170_000_000)
+    max_image_pixels: int = Field(default=70_000_000, ge=1, le=170_000_000)
     """Width times height of the largest photograph, checked in its header before it is decoded."""
     url_input: bool = False
     """Whether photographs may be named by a URL, which the service then fetches from public servers."""
