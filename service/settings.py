@@ -108,7 +108,12 @@ class Settings(BaseSettings):
     max_images: int = Field(default=64, ge=1)
     """Most photographs in one request."""
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    """Photographs decoded at once, each of which is in memory; and lists of labels encoded at once."""
+    """Photographs decoded at once, as far as `decode_bytes` allows; and lists of labels encoded at once."""
+    decode_bytes: int = Field(default=1280 * 1024 * 1024, ge=64 * 1024 * 1024)
+    """Memory for photographs while they are decoded, of all requests together. One that needs more than this
+    is refused."""
+    decode_seconds: float = Field(default=20.0, gt=0)
+    """Time to decode one photograph; a process that takes longer is ended, and the photograph refused."""
     queue_images: int = Field(default=256, ge=1)
     """Photographs between admission and answer, of all requests. A request that finds no room is refused with
     429 and told when to come again, in place of an answer that comes too late."""

@@ -61,7 +61,7 @@ _UPRIGHT = {
 }
 
 
-_COPY_SIDE = 640
+COPY_SIDE = 640
 
 
 def decode(data: bytes, limits: ImageLimits | None = None, minimum_side: int | None = None) -> Image.Image:
@@ -86,11 +86,11 @@ def decode(data: bytes, limits: ImageLimits | None = None, minimum_side: int | N
         return to_rgb(image, minimum_side)
 
 
-def small_copy(data: bytes, limits: ImageLimits | None = None) -> bytes:
-    """A photograph as a JPEG that is worth keeping: no side over 640 pixels, upright, without what cameras
+def small_copy(data: bytes, limits: ImageLimits | None = None, side: int = COPY_SIDE) -> bytes:
+    """A photograph as a JPEG that is worth keeping: no side over `side` pixels, upright, without what cameras
     write beside it. Raises as `decode` does."""
-    rgb = decode(data, limits, _COPY_SIDE)
-    rgb.thumbnail((_COPY_SIDE, _COPY_SIDE))
+    rgb = decode(data, limits, side)
+    rgb.thumbnail((side, side))
     copy = BytesIO()
     rgb.save(copy, "JPEG", quality=92)
     return copy.getvalue()

@@ -123,4 +123,5 @@ def _is_inverted(image: Image.Image) -> bool:
 def _tag(image: Image.Image, number: int, missing: int | None = None) -> int | None:
     tags = getattr(image, "tag_v2", None)
     value = missing if tags is None else tags.get(number, missing)
-    return value[0] if isinstance(value, tuple) and value else value
+    first = value[0] if isinstance(value, tuple) and value else value
+    return first if isinstance(first, int) else missing
