@@ -56,6 +56,7 @@ class AsyncTagger:
         """Closed together with this."""
         self._settings = settings
         with self.runtime.acquire() as handle:
+            self._limits = handle.tagger.limits
             self.vocabulary = handle.tagger.vocabulary
             """What is looked for when a request names nothing; the same for all checkpoints."""
         self._batcher: Batcher[BatchItem, ScoredImage] = Batcher(
@@ -239,6 +240,11 @@ class AsyncTagger:
     async def in_decoder(self, work: Callable[[], Result]) -> Result:
         """What `work` gives, in a thread that decodes or waits for a process that does."""
         return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+
+    def small_copy(self, photograph: bytes, side: int = images.COPY_SIDE) -> bytes:
+        """See `sigrl.service.images.decoding.small_copy`; waits in the caller's thread. Raises ImageError."""
+        deadline = time.monotonic() + self._settings.request_seconds
+        return self._pool.small_copy(photograph, self._limits, deadline, side)
 
     @property
     def _is_busy(self) -> bool:

@@ -1,6 +1,6 @@
 """How a vocabulary is calibrated while the service answers, with no HTTP in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from anyio import to_thread
@@ -9,8 +9,6 @@ from sigrl.model.engine import LabelFeatures
 from sigrl.model.kept_features import KeptFeatures
 from sigrl.model.manifest import sha256
 from sigrl.service.errors import ExamplesError, ImageError
-from sigrl.service.images import decoding as images
-from sigrl.service.images.files import ImageLimits
 from sigrl.service.schemas.calibration import CalibrationGoal, CalibrationReport, HygieneReport
 from sigrl.service.serving.async_tagger import AsyncTagger
 from sigrl.service.serving.recent_photographs import Keep, KeptPhotograph
@@ -29,7 +27,6 @@ class Calibrating:
     def __init__(self, tagger: AsyncTagger, registry: VocabularyRegistry, settings: Settings) -> None:
         self._tagger, self._registry = tagger, registry
         self._store = CalibrationStore(registry.database)
-        self._limits = ImageLimits(settings.max_request_bytes, settings.max_image_pixels)
         self._most = settings.calibration_examples
 
     async def calibrate(
@@ -45,7 +42,7 @@ class Calibrating:
         await to_thread.run_sync(self._store.check, name)
         if goal.kind == "false-positive-rate":
             await self._check_background(name)
-        examples = [await self._tagger.in_decoder(partial(_example, file, self._limits)) for file in files]
+        examples = [await self._tagger.in_decoder(partial(_example, file, self._tagger.small_copy)) for file in files]
         checkpoint, features = await self._see(examples)
         add = partial(self._store.add, name, examples, goal, replace=replace, limit=self._most)
         await to_thread.run_sync(add)
@@ -111,14 +108,14 @@ class Calibrating:
         return tags.checkpoint, features
 
 
-def example(data: bytes, shown: Mapping[str, bool], limits: ImageLimits) -> Example:
+def example(data: bytes, shown: Mapping[str, bool], small_copy: Callable[[bytes], bytes]) -> Example:
     """What is kept of a labelled photograph. Raises ImageError."""
-    return Example("sha256:" + sha256(data), images.small_copy(data, limits), shown)
+    return Example("sha256:" + sha256(data), small_copy(data), shown)
 
 
-def _example(file: LabelledFile, limits: ImageLimits) -> Example:
+def _example(file: LabelledFile, small_copy: Callable[[bytes], bytes]) -> Example:
     try:
-        return example(file.data, file.shown, limits)
+        return example(file.data, file.shown, small_copy)
     except ImageError as error:
         raise ExamplesError(
             f"the photograph {(file.filename or '')[:80]!a} cannot be used: {error.detail}",

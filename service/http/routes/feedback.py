@@ -17,7 +17,6 @@ from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_ADMIN, NEEDS_TAG
 from sigrl.service.http.state import ServiceState, service_state
 from sigrl.service.http.tag_request import MAX_FIELD_BYTES
-from sigrl.service.images.files import ImageLimits
 from sigrl.service.schemas.feedback import FeedbackAnswer, FeedbackSummary, TagCounts
 from sigrl.service.serving.calibration import example
 from sigrl.service.vocabularies import builtin as vocabularies
@@ -80,8 +79,7 @@ async def give_feedback(
     data, shown = await _read(request)
 
     def keep() -> FeedbackAnswer:
-        limits = ImageLimits(settings.max_request_bytes, settings.max_image_pixels)
-        given = example(data, shown, limits)
+        given = example(data, shown, state.ready_tagger.small_copy)
         known = store.add(given, settings.feedback_bytes)
         right, wrong = (tuple(sorted(tag for tag in known if known[tag] is holds)) for holds in (True, False))
         return FeedbackAnswer(photograph=given.digest, right=right, wrong=wrong)
