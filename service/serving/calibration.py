@@ -42,7 +42,9 @@ class Calibrating:
         await to_thread.run_sync(self._store.check, name)
         if goal.kind == "false-positive-rate":
             await self._check_background(name)
-        examples = [await self._tagger.in_decoder(partial(_example, file, self._tagger.small_copy)) for file in files]
+        examples = [
+            await self._tagger.in_decoder(partial(_example, file, self._tagger.small_copy)) for file in files
+        ]
         checkpoint, features = await self._see(examples)
         add = partial(self._store.add, name, examples, goal, replace=replace, limit=self._most)
         await to_thread.run_sync(add)
