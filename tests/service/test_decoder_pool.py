@@ -59,22 +59,30 @@ def test_errors_are_told_as_they_are_and_the_process_stays(pool: DecoderPool) ->
         with pytest.raises(kind) as caught:
             pool.pixel_values(bad, LIMITS, PREPROCESSING, _later())
         assert caught.value.hint
-        # What was caught inside would keep the picture in memory.
-        assert caught.value.__context__ is None or bad == b"GIF87"
     assert pool._idle == [process]
 
 
-def test_a_process_that_takes_too_long_is_ended_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = DecoderPool(1, 256 * 2**20, 3.0)
+def test_the_error_of_a_damaged_photograph_holds_no_picture(pool: DecoderPool) -> None:
+    whole = samples.encode(samples.picture().resize((400, 300)), "PNG")
+    with pytest.raises(errors.DamagedImageError) as caught:
+        pool.pixel_values(whole[: len(whole) // 2], LIMITS, PREPROCESSING, _later())
+    # Pillow's own, whose traceback leads to the decoder's frames.
+    assert caught.value.__context__ is None
+    assert caught.value.__cause__ is None
+
+
+def test_a_process_that_takes_too_long_is_ended_and_replaced(
+    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pool.check(_later())
     (process,) = pool._idle
+    monkeypatch.setattr(pool, "_seconds", 3.0)
     os.kill(process._child.pid, 19)  # SIGSTOP: it answers nothing any more.
     with pytest.raises(errors.ImageTooLargeError, match="longer than 3 s"):
         pool.check(_later())
     assert not process.is_alive
     monkeypatch.setattr(pool, "_seconds", 60.0)
     pool.check(_later())
-    pool.close()
 
 
 def test_the_deadline_of_a_request_ends_it_too(pool: DecoderPool) -> None:
