@@ -135,7 +135,7 @@ class Settings(BaseSettings):
     connections: int = Field(default=512, ge=8)
     """Connections at once. A new one beyond them takes the place of one that waits for its client; where all
     have requests in work it is refused with 429."""
-    max_image_pixels: int = Field(default=50_000_000, ge=1, le=170_000_000)
+    max_image_pixels: int = Field(default=70_000_000, ge=1, le=170_000_000)
     """Width times height of the largest photograph, checked in its header before it is decoded."""
     url_input: bool = False
     """Whether photographs may be named by a URL, which the service then fetches from public servers."""
@@ -146,8 +146,13 @@ class Settings(BaseSettings):
     max_images: int = Field(default=64, ge=1)
     """Most photographs in one request."""
     threads: int = Field(default_factory=available_processors, ge=1)
-    """Photographs decoded at once, each of which is in memory; and lists of labels encoded at once. If not
+    """Photographs decoded at once, as far as `decode_bytes` allows; and lists of labels encoded at once. If not
     set, the processors that the process may use, by its affinity and its cgroup."""
+    decode_bytes: int = Field(default=1280 * 1024 * 1024, ge=64 * 1024 * 1024)
+    """Memory for photographs while they are decoded, of all requests together. One that needs more than this
+    is refused."""
+    decode_seconds: float = Field(default=20.0, gt=0)
+    """Time to decode one photograph; a process that takes longer is ended, and the photograph refused."""
     queue_images: int = Field(default=256, ge=1)
     """Photographs between admission and answer, of all requests. A request that finds no room is refused with
     429 and told when to come again, in place of an answer that comes too late."""

@@ -43,7 +43,8 @@ class RequestThreads(Executor):
             return future
         with self._lock:
             if self._running < self._most:
-                Thread(target=self._work, name=self._name).start()
+                # A daemon: work that hangs must not keep the process from ending.
+                Thread(target=self._work, name=self._name, daemon=True).start()
                 self._running += 1
             self._jobs.append((future, partial(copy_context().run, fn, *args, **kwargs)))
         return future

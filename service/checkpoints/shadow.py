@@ -9,9 +9,8 @@ from typing import Protocol
 
 from sigrl.service.batching.threads import RequestThreads
 from sigrl.service.checkpoints.drift import Drift
-from sigrl.service.images import decoding as images
 from sigrl.service.observability import metrics
-from sigrl.service.tagging.scoring import BatchItem, Question, ScoredImage, pixel_values
+from sigrl.service.tagging.scoring import BatchItem, Question, ScoredImage
 from sigrl.service.tagging.tagger import Tagger
 
 _logger = logging.getLogger("sigrl")
@@ -91,8 +90,7 @@ def tag_as(
 ) -> tuple[tuple[Question, ...], ScoredImage]:
     """Tags a photograph with another checkpoint: (its own form of the questions, scores). Raises what the
     model raises."""
-    with images.open_image(photograph, tagger.limits) as image:
-        values = pixel_values(image, tagger.engine.preprocessing, may_shrink=True)
+    values = tagger.pixel_values(photograph)
     asked = tuple(tagger.question(each.vocabulary, each.selection) for each in questions)
     (outcome,) = tagger.score([BatchItem(values, asked)])
     if isinstance(outcome, Exception):

@@ -2,15 +2,18 @@
 
 import warnings
 from io import BytesIO
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pi_heif
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from sigrl.service.errors import DamagedImageError, ImageTooLargeError, UnsupportedImageError
+from sigrl.service.errors import DamagedImageError, ImageError, ImageTooLargeError, UnsupportedImageError
+from sigrl.service.images.camera_raw import embedded_photograph, raw_kind
+from sigrl.service.images.chunks import check_gif, without_large_texts
+from sigrl.service.images.colour import to_srgb
 from sigrl.service.images.files import ImageLimits, check_bytes
+from sigrl.service.images.flattening import flatten
+from sigrl.service.images.jpeg_markers import check_jpeg
+from sigrl.service.images.tiff_directories import is_tiff, largest_page, read_directories
 
 pi_heif.register_heif_opener()
 # Every header is checked against our own limit, which lies below the one where Pillow refuses; its warning on
@@ -32,7 +35,6 @@ _SIGNATURES = (
     (4, b"ftypavi", "an AVIF", True),
     (4, b"ftyphe", "a HEIC", True),
     (4, b"ftypmif1", "a HEIF", True),
-    (4, b"ftypcrx", "a Canon raw file", False),
     (4, b"ftyp", "a video", False),
     (0, b"\x1aE\xdf\xa3", "a video", False),
     (4, b"JXL ", "a JPEG XL", False),
@@ -59,16 +61,16 @@ _UPRIGHT = {
 }
 
 
-_COPY_SIDE = 640
+COPY_SIDE = 640
 
 
 def decode(data: bytes, limits: ImageLimits | None = None, minimum_side: int | None = None) -> Image.Image:
     """A photograph as it should be looked at: decoded to the end, upright, RGB.
 
-    JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC. Of an animation or a file of several pages the first
-    picture is taken. Transparency is laid on white. CMYK goes through its colour profile where it has one.
-    16 bits a channel are scaled to 8; 32-bit and float greys, which have no agreed range, are stretched from
-    their darkest to their brightest value.
+    JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC, and the largest JPEG in a camera's raw file. Of an
+    animation the first picture is taken, of a TIFF the largest page. Transparency is laid on white. Colours
+    are converted to sRGB by the colour profile where there is one. 16 bits a channel are scaled to 8; 32-bit
+    and float greys, which have no agreed range, are stretched from their darkest to their brightest value.
 
     Args:
         data: the file's content.
@@ -84,33 +86,54 @@ def decode(data: bytes, limits: ImageLimits | None = None, minimum_side: int | N
         return to_rgb(image, minimum_side)
 
 
-def small_copy(data: bytes, limits: ImageLimits | None = None) -> bytes:
-    """A photograph as a JPEG that is worth keeping: no side over 640 pixels, upright, without what cameras
+def small_copy(data: bytes, limits: ImageLimits | None = None, side: int = COPY_SIDE) -> bytes:
+    """A photograph as a JPEG that is worth keeping: no side over `side` pixels, upright, without what cameras
     write beside it. Raises as `decode` does."""
-    rgb = decode(data, limits, _COPY_SIDE)
-    rgb.thumbnail((_COPY_SIDE, _COPY_SIDE))
+    rgb = decode(data, limits, side)
+    rgb.thumbnail((side, side))
     copy = BytesIO()
     rgb.save(copy, "JPEG", quality=92)
     return copy.getvalue()
 
 
 def open_image(data: bytes, limits: ImageLimits | None = None) -> Image.Image:
-    """The first step of `decode`, which costs next to nothing: the header read and held against the limits,
-    no pixel decoded. Raises as `decode` does."""
+    """The first step of `decode`, which costs next to nothing: what the header says is counted and held
+    against the limits, and no pixel is decoded. Raises as `decode` does."""
     limits = limits or ImageLimits()
     check_bytes(len(data), limits)
+    data = _readable(data)
     try:
         image = Image.open(BytesIO(data), formats=_FORMATS)
+        if is_tiff(data):
+            image.seek(largest_page(read_directories(data)))
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels(limits) from error
+    except ImageError:
+        raise
     except Exception as error:
         raise _damaged(error) from error
-    if image.width * image.height > limits.max_pixels:
+    if image.width * image.height > limits.max_pixels or max(image.size) > limits.max_side:
         with image:
             raise _too_many_pixels(limits, image.size)
     return image
+
+
+def _readable(data: bytes) -> bytes:
+    """What Pillow may open at no more than the picture's own cost. Raises ImageError."""
+    kind = raw_kind(data)
+    if kind is not None:
+        data = embedded_photograph(data, kind)
+    if data.startswith(b"\xff\xd8\xff"):
+        check_jpeg(data)
+    elif data.startswith(b"\x89PNG"):
+        return without_large_texts(data)
+    elif data.startswith(b"GIF8"):
+        check_gif(data)
+    elif is_tiff(data):
+        read_directories(data)
+    return data
 
 
 def to_rgb(image: Image.Image, minimum_side: int | None = None) -> Image.Image:
@@ -120,6 +143,7 @@ def to_rgb(image: Image.Image, minimum_side: int | None = None) -> Image.Image:
         image: any mode that its file may have.
         minimum_side: when given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides
             keep this many pixels: several times faster for a telephone's photographs. It changes `image`.
+            Other large pictures are reduced after they are decoded, see `flatten`.
 
     Raises:
         DamagedImageError, UnsupportedImageError: see `decode`.
@@ -136,7 +160,7 @@ def to_rgb(image: Image.Image, minimum_side: int | None = None) -> Image.Image:
         # Decoders of untrusted bytes raise nearly anything: OSError, SyntaxError, struct.error, IndexError...
         raise _damaged(error) from error
     try:
-        rgb = _convert(image)
+        rgb = to_srgb(flatten(image, minimum_side), image.info.get("icc_profile"))
     except ValueError as error:
         hint = "save it as an ordinary RGB JPEG or PNG"
         raise UnsupportedImageError(f"the colour mode {image.mode} is not supported", hint) from error
@@ -152,49 +176,11 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _convert(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        high_bytes = np.asarray(image) >> 8
-        return Image.fromarray(high_bytes.astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        return Image.fromarray(_stretch(np.asarray(image, dtype=np.float64))).convert("RGB")
-    if image.mode == "CMYK":
-        return _convert_cmyk(image)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        canvas = Image.new("RGB", image.size, "white")
-        canvas.paste(layer, mask=layer.getchannel("A"))
-        return canvas
-    return image.convert("RGB")
-
-
-def _stretch(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    darkest, brightest = values.min(), values.max()
-    if darkest == brightest:
-        return np.full(values.shape, 128, dtype=np.uint8)
-    scaled = (values - darkest) * (255.0 / (brightest - darkest))
-    return np.asarray(scaled.round(), dtype=np.uint8)
-
-
-def _convert_cmyk(image: Image.Image) -> Image.Image:
-    profile: Any = image.info.get("icc_profile")
-    if profile:
-        try:
-            converted = ImageCms.profileToProfile(
-                image, BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
-        except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-            # An unusable profile costs some colour fidelity and must not cost the photograph.
-            converted = None
-        if converted is not None:
-            return converted
-    return image.convert("RGB")
-
-
 def _too_many_pixels(limits: ImageLimits, size: tuple[int, int] | None = None) -> ImageTooLargeError:
     found = "too many pixels" if size is None else f"{size[0]:,} x {size[1]:,} pixels"
     allowed = f"at most {limits.max_pixels / 1e6:g} megapixels are allowed"
+    if size is not None and max(size) > limits.max_side:
+        allowed = f"at most {limits.max_side:,} a side are allowed"
     return ImageTooLargeError(
         f"the photograph has {found}, {allowed}", "scale it down: 1,000 pixels a side are plenty"
     )

@@ -13,8 +13,10 @@ class ImageLimits:
 
     max_bytes: int = 64 * 1024 * 1024
     """Length of the file."""
-    max_pixels: int = 50_000_000
+    max_pixels: int = 70_000_000
     """Width times height, by the header."""
+    max_side: int = 100_000
+    """Longer side, by the header. A decoder needs memory for every row, however short it is."""
 
     @classmethod
     def of(cls, settings: Settings) -> "ImageLimits":

@@ -5,13 +5,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from anyio import to_thread
-from PIL import Image
 
-from sigrl.model.config import Preprocessing
 from sigrl.model.engine import LabelFeatures
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.batching.batcher import Batcher, BatchLimits, Place
@@ -19,6 +18,7 @@ from sigrl.service.batching.threads import RequestThreads
 from sigrl.service.checkpoints.runtime import Runtime
 from sigrl.service.errors import ImageError, NotReadyError
 from sigrl.service.images import decoding as images
+from sigrl.service.images.decoder_pool import DecoderPool, pool_of
 from sigrl.service.observability import metrics
 from sigrl.service.observability.context import SERVED
 from sigrl.service.schemas.tagging import Tagging, VocabularyInfo
@@ -26,7 +26,7 @@ from sigrl.service.serving.label_encoding import LabelEncoding
 from sigrl.service.serving.outcomes import ImageResult, Seconds, TaggingStream
 from sigrl.service.serving.recent_photographs import Keep, RecentPhotographs
 from sigrl.service.settings import Settings
-from sigrl.service.tagging.scoring import Array, BatchItem, Question, ScoredImage, pixel_values, score_batch
+from sigrl.service.tagging.scoring import Array, BatchItem, Question, ScoredImage, score_batch
 from sigrl.service.tagging.selection import Selection
 from sigrl.service.tagging.tagger import Tagger
 
@@ -44,7 +44,9 @@ class AsyncTagger:
 
     Headers are read first, so that what is no photograph is refused before anything is spent on it, and the
     others are admitted by their pixels. A request decodes at most `Settings.threads` at a time, which lets
-    another's single photograph in between. `start`, then `tag_many` in the same event loop, then `close`.
+    another's single photograph in between; a `DecoderPool` bounds in bytes what is decoded at once, of all
+    requests. Of a photograph only the model's pixel values are kept. `start`, then `tag_many` in the same
+    event loop, then `close`.
     """
 
     def __init__(self, tagger: Tagger | Runtime, settings: Settings) -> None:
@@ -53,6 +55,7 @@ class AsyncTagger:
         """Closed together with this."""
         self._settings = settings
         with self.runtime.acquire() as handle:
+            self._limits = handle.tagger.limits
             self.vocabulary = handle.tagger.vocabulary
             """What is looked for when a request names nothing; the same for all checkpoints."""
         self._batcher: Batcher[BatchItem, ScoredImage] = Batcher(
@@ -68,6 +71,7 @@ class AsyncTagger:
         """For trying vocabularies out."""
         self._decoders = RequestThreads(settings.threads, "sigrl-decode")
         self._labels = LabelEncoding(settings)
+        self._pool = pool_of(settings)
 
     @property
     def checkpoint(self) -> str:
@@ -158,12 +162,12 @@ class AsyncTagger:
     ) -> AsyncIterator[TaggingStream]:
         if (served := SERVED.get()) is not None:
             served.note(len(photographs), tagger.engine.checkpoint_id)
-        opened, infos = await to_thread.run_sync(_look, tagger, photographs, vocabularies)
+        sizes, infos = await to_thread.run_sync(_look, tagger, photographs, vocabularies)
         self.runtime.note(vocabularies)
-        readable = [(number, image) for number, image in enumerate(opened) if isinstance(image, Image.Image)]
-        refused = [_finished(n, error) for n, error in enumerate(opened) if isinstance(error, ImageError)]
-        pixels = [image.width * image.height for _, image in readable]
-        with self._batcher.admit(pixels, self._settings.request_seconds) as places:
+        readable = {number: size for number, size in enumerate(sizes) if not isinstance(size, ImageError)}
+        refused = [_finished(n, error) for n, error in enumerate(sizes) if isinstance(error, ImageError)]
+        deadline = time.monotonic() + self._settings.request_seconds
+        with self._batcher.admit(tuple(readable.values()), self._settings.request_seconds) as places:
             if kind is Question and self.recent.most:
                 kind = Keep
             questions: list[Question] = []
@@ -178,9 +182,9 @@ class AsyncTagger:
             slots = asyncio.Semaphore(self._settings.threads)
             tasks = [
                 asyncio.create_task(
-                    self._tag(number, photographs[number], image, place, tuple(questions), slots)
+                    self._tag(number, photographs[number], tagger, deadline, place, tuple(questions), slots)
                 )
-                for (number, image), place in zip(readable, places, strict=True)
+                for number, place in zip(readable, places, strict=True)
             ]
             try:
                 yield TaggingStream(tagger.engine.checkpoint_id, infos, questions, refused, tasks)
@@ -193,23 +197,26 @@ class AsyncTagger:
         self,
         number: int,
         photograph: bytes | ImageError,
-        image: Image.Image,
+        tagger: Tagger,
+        deadline: float,
         place: Place[BatchItem, ScoredImage],
         questions: tuple[Question, ...],
         slots: asyncio.Semaphore,
     ) -> ImageResult:
         admitted = time.perf_counter()
-        preprocessing = questions[0].engine.preprocessing
+        preprocessing = tagger.engine.preprocessing
         try:
+            assert isinstance(photograph, bytes)
             with place:
-                values, decode_seconds = await place.in_time(self._decode(image, preprocessing, slots))
+                decode = partial(_decode, self._pool, photograph, tagger, deadline)
+                values, decode_seconds = await place.in_time(self._decode(decode, slots))
                 waited = time.perf_counter() - admitted - decode_seconds
                 scored, waited_for_model = await place.run(
                     BatchItem(values, questions), preprocessing.image_size**2
                 )
                 taggings = await place.in_time(to_thread.run_sync(_taggings, questions, scored))
             self.recent.note(taggings)
-            if not self._is_busy and isinstance(photograph, bytes):
+            if not self._is_busy:
                 self.runtime.offer(photograph, questions, scored)
         except Exception as error:
             return _finished(number, error)
@@ -221,15 +228,19 @@ class AsyncTagger:
         return _finished(number, taggings, seconds)
 
     async def _decode(
-        self, image: Image.Image, preprocessing: Preprocessing, slots: asyncio.Semaphore
+        self, decode: Callable[[], tuple[Array, float]], slots: asyncio.Semaphore
     ) -> tuple[Array, float]:
         async with slots:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._decoders, _decode, image, preprocessing)
+            return await self.in_decoder(decode)
 
     async def in_decoder(self, work: Callable[[], Result]) -> Result:
-        """What `work` gives, in a thread that decodes: for what needs a whole photograph in memory."""
+        """What `work` gives, in a thread that decodes or waits for a process that does."""
         return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+
+    def small_copy(self, photograph: bytes, side: int = images.COPY_SIDE) -> bytes:
+        """See `sigrl.service.images.decoding.small_copy`; waits in the caller's thread. Raises ImageError."""
+        deadline = time.monotonic() + self._settings.request_seconds
+        return self._pool.small_copy(photograph, self._limits, deadline, side)
 
     @property
     def _is_busy(self) -> bool:
@@ -241,6 +252,8 @@ class AsyncTagger:
             tagger = handle.tagger
             size = tagger.engine.preprocessing.image_size
             with self._batcher.admit([size * size], seconds) as (place,):
+                check = partial(self._pool.check, time.monotonic() + seconds)
+                await place.in_time(self.in_decoder(check))
                 features = await place.in_time(self._labels.features(tagger, tagger.vocabulary))
                 question = Question(tagger.engine, tagger.vocabulary, features, Selection())
                 grey = np.zeros((3, size, size), np.float32)
@@ -249,27 +262,30 @@ class AsyncTagger:
 
 def _look(
     tagger: Tagger, photographs: Sequence[bytes | ImageError], vocabularies: Sequence[Vocabulary]
-) -> tuple[list[Image.Image | ImageError], tuple[VocabularyInfo, ...]]:
-    """What must be known before anything is admitted, and takes too long for the event loop."""
-    opened: list[Image.Image | ImageError] = []
+) -> tuple[list[int | ImageError], tuple[VocabularyInfo, ...]]:
+    """What must be known before anything is admitted, and takes too long for the event loop: the pixels of
+    each photograph, or why it is refused, and what is told of the vocabularies."""
+    sizes: list[int | ImageError] = []
     for data in photographs:
         if isinstance(data, ImageError):
-            opened.append(data)
+            sizes.append(data)
             continue
         try:
-            opened.append(images.open_image(data, tagger.limits))
+            with images.open_image(data, tagger.limits) as image:
+                sizes.append(image.width * image.height)
         except ImageError as error:
-            opened.append(error)
+            # A new one: the caught one holds what was read in its traceback.
+            sizes.append(type(error)(error.detail, error.hint))
     for vocabulary in vocabularies:
         # Kept by the vocabulary: the hash of twenty thousand labels is made here and not in the loop.
         tagger.label_key(vocabulary)
-    return opened, tuple(VocabularyInfo.of(vocabulary) for vocabulary in vocabularies)
+    return sizes, tuple(VocabularyInfo.of(vocabulary) for vocabulary in vocabularies)
 
 
-def _decode(image: Image.Image, preprocessing: Preprocessing) -> tuple[Array, float]:
+def _decode(pool: DecoderPool, photograph: bytes, tagger: Tagger, deadline: float) -> tuple[Array, float]:
     """Pixel values, and how long they took."""
     started = time.perf_counter()
-    values = pixel_values(image, preprocessing, may_shrink=True)
+    values = pool.pixel_values(photograph, tagger.limits, tagger.engine.preprocessing, deadline)
     seconds = time.perf_counter() - started
     metrics.DECODE_SECONDS.observe(seconds)
     return values, seconds

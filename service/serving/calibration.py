@@ -1,6 +1,6 @@
 """Calibrates vocabularies while the service is running. Independent of HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from sigrl.model.engine import LabelFeatures
@@ -8,8 +8,6 @@ from sigrl.model.kept_features import KeptFeatures
 from sigrl.model.manifest import sha256
 from sigrl.service.batching.threads import in_database_thread
 from sigrl.service.errors import ExamplesError, ImageError
-from sigrl.service.images import decoding as images
-from sigrl.service.images.files import ImageLimits
 from sigrl.service.schemas.calibration import CalibrationGoal, CalibrationReport, HygieneReport
 from sigrl.service.serving.async_tagger import AsyncTagger
 from sigrl.service.serving.recent_photographs import Keep, KeptPhotograph
@@ -29,7 +27,6 @@ class Calibrating:
     def __init__(self, tagger: AsyncTagger, registry: VocabularyRegistry, settings: Settings) -> None:
         self._tagger, self._registry = tagger, registry
         self._store = CalibrationStore(registry.database)
-        self._limits = ImageLimits.of(settings)
         self._most = settings.calibration_examples
 
     async def calibrate(
@@ -45,7 +42,9 @@ class Calibrating:
         await in_database_thread(self._store.check, name)
         if goal.kind == "false-positive-rate":
             await self._check_background(name)
-        examples = [await self._tagger.in_decoder(partial(_example, file, self._limits)) for file in files]
+        examples = [
+            await self._tagger.in_decoder(partial(_example, file, self._tagger.small_copy)) for file in files
+        ]
         checkpoint, features = await self._see(examples)
         add = partial(self._store.add, name, examples, goal, replace=replace, limit=self._most)
         await in_database_thread(add)
@@ -112,14 +111,14 @@ class Calibrating:
         return stream.checkpoint, features
 
 
-def example(data: bytes, shown: Mapping[str, bool], limits: ImageLimits) -> Example:
+def example(data: bytes, shown: Mapping[str, bool], small_copy: Callable[[bytes], bytes]) -> Example:
     """The example to store of a labelled photograph: a small copy. Raises ImageError."""
-    return Example("sha256:" + sha256(data), images.small_copy(data, limits), shown)
+    return Example("sha256:" + sha256(data), small_copy(data), shown)
 
 
-def _example(file: LabelledFile, limits: ImageLimits) -> Example:
+def _example(file: LabelledFile, small_copy: Callable[[bytes], bytes]) -> Example:
     try:
-        return example(file.data, file.shown, limits)
+        return example(file.data, file.shown, small_copy)
     except ImageError as error:
         raise ExamplesError(
             f"the photograph {(file.filename or '')[:80]!a} cannot be used: {error.detail}",

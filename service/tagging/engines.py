@@ -9,7 +9,9 @@ from sigrl.model.engine import Engine
 from sigrl.service.errors import CheckpointError, ParameterError
 from sigrl.service.settings import Settings
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_ARENAS = 2
+"""Each keeps what its threads have freed; by default there are eight for every core."""
 _LARGEST_KEPT, _MOST_KEPT = 32 * 2**20, 256 * 2**20
 """Bytes of one piece of memory, and at the end of an arena."""
 
@@ -60,3 +62,4 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
         mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT)
+        mallopt(_M_ARENA_MAX, _ARENAS)

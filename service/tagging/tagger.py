@@ -1,5 +1,6 @@
 """What tagging means, with no HTTP in it: photographs and labels in, tags out."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -18,8 +19,9 @@ from sigrl.model.processors import available_processors
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.batching.turns import Turn
 from sigrl.service.errors import ImageError, ModelError
-from sigrl.service.images import decoding as images
 from sigrl.service.images import files as image_files
+from sigrl.service.images.decoder_pool import DecoderPool, pool_of
+from sigrl.service.images.decoding import COPY_SIDE
 from sigrl.service.images.files import ImageLimits
 from sigrl.service.observability import metrics
 from sigrl.service.schemas.tagging import Explanation, Tagging
@@ -45,6 +47,8 @@ Labels = Sequence[str] | Vocabulary
 _BATCH = 8
 # Decoders let go of the interpreter's lock; more of them than this are seldom faster than a model.
 _DECODERS = min(4, available_processors())
+_MOST_SECONDS = 600.0
+"""For one photograph to be decoded, with those that are decoded before it."""
 
 
 class Tagger:
@@ -68,6 +72,7 @@ class Tagger:
         label_cache_bytes: int = 256 * 1024 * 1024,
         label_files: LabelFiles | None = None,
         label_calibrator: CalibrateLabels | None = None,
+        pool: DecoderPool | None = None,
     ) -> None:
         """Loads the checkpoint, which takes a second or two.
 
@@ -80,6 +85,7 @@ class Tagger:
             label_files: keeps encoded labels for the next process, too.
             label_calibrator: fits labels to the examples of a calibrated vocabulary; without it, calibrated
                 vocabularies cannot be used.
+            pool: decodes photographs; by the settings in the environment if not given.
 
         Raises:
             CheckpointError: the bundle cannot be used.
@@ -90,6 +96,7 @@ class Tagger:
         self.limits = limits or ImageLimits()
         self._cache, self._files = LabelCache(label_cache_bytes), label_files
         self.label_calibrator = label_calibrator
+        self._pool = pool or pool_of(load_settings())
         self._model = Lock()
 
     @classmethod
@@ -106,6 +113,7 @@ class Tagger:
             label_cache_bytes=settings.label_cache_bytes,
             label_files=LabelFiles.of(settings),
             label_calibrator=label_calibrator or partial(_calibrate_by_settings, settings),
+            pool=pool_of(settings),
         )
 
     def tag(
@@ -223,17 +231,23 @@ class Tagger:
 
     def keep_images(self, photographs: Sequence[bytes]) -> list[KeptFeatures]:
         """Features of photographs for labels to come, one image pass for all. Raises ImageError."""
-        values: list[Array] = []
-        for photograph in photographs:
-            found = self._pixel_values(photograph)
-            if isinstance(found, ImageError):
-                raise found
-            values.append(found)
+        values = [self.pixel_values(photograph) for photograph in photographs]
         if not values:
             return []
         with self._model:
             kept = self.engine.keep_images(self.engine.encode_images(np.stack(values)))
         return [kept.take(slice(row, row + 1)) for row in range(len(kept))]
+
+    def pixel_values(self, photograph: bytes) -> Array:
+        """A photograph as the image tower takes it, float32 [3, S, S]. Raises ImageError."""
+        found = self._pixel_values(photograph)
+        if isinstance(found, ImageError):
+            raise found
+        return found
+
+    def small_copy(self, photograph: bytes, side: int = COPY_SIDE) -> bytes:
+        """See `sigrl.service.images.decoding.small_copy`. Raises ImageError."""
+        return self._pool.small_copy(photograph, self.limits, time.monotonic() + _MOST_SECONDS, side)
 
     def score(self, works: Sequence[BatchItem]) -> list[ScoredImage | ModelError]:
         """See `sigrl.service.tagging.scoring.score_batch`; one caller after the other."""
@@ -284,8 +298,8 @@ class Tagger:
                 if isinstance(source, Image.Image):
                     return pixel_values(source, self.engine.preprocessing, may_shrink=False)
                 data = source if isinstance(source, bytes) else image_files.read(Path(source), self.limits)
-                with images.open_image(data, self.limits) as image:
-                    return pixel_values(image, self.engine.preprocessing, may_shrink=True)
+                deadline = time.monotonic() + _MOST_SECONDS
+                return self._pool.pixel_values(data, self.limits, self.engine.preprocessing, deadline)
         except ImageError as error:
             return error
 

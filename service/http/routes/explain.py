@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
 
-from sigrl.service.drawing.heat_maps import overlay_png
+from sigrl.service.drawing.heat_maps import MAX_SIDE, overlay_png
 from sigrl.service.errors import ParameterError, RequestError
 from sigrl.service.http.content import accepts
 from sigrl.service.http.problems import documented
@@ -101,7 +101,8 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
     if not wants_png:
         body = await to_thread.run_sync(explanation.model_dump_json)
         return Response(body, headers=headers, media_type="application/json")
-    draw = partial(
-        overlay_png, photograph, ImageLimits.of(state.settings), explanation.tags[0].grid, explanation.covers
-    )
+    limits = ImageLimits.of(state.settings)
+    # Decoded in a process that can be killed; drawn on the small copy.
+    copy = await tagger.in_decoder(partial(tagger.small_copy, photograph, MAX_SIDE))
+    draw = partial(overlay_png, copy, limits, explanation.tags[0].grid, explanation.covers)
     return Response(await tagger.in_decoder(draw), headers=headers, media_type=PNG)

@@ -24,7 +24,6 @@ from sigrl.service.http.forms import read_form
 from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_ADMIN, NEEDS_TAG
 from sigrl.service.http.state import ServiceState, service_state
-from sigrl.service.images.files import ImageLimits
 from sigrl.service.schemas.feedback import FeedbackAnswer, FeedbackSummary, TagCounts
 from sigrl.service.serving.calibration import example
 from sigrl.service.vocabularies import builtin as vocabularies
@@ -90,8 +89,7 @@ async def give_feedback(
         )
     data, shown = await _read(request)
 
-    limits = ImageLimits.of(settings)
-    given = await state.ready_tagger.in_decoder(partial(example, data, shown, limits))
+    given = await state.ready_tagger.in_decoder(partial(example, data, shown, state.ready_tagger.small_copy))
     known = await in_database_thread(store.add, given, settings.feedback_bytes)
     right, wrong = (tuple(sorted(tag for tag in known if known[tag] is holds)) for holds in (True, False))
     return FeedbackAnswer(photograph=given.digest, right=right, wrong=wrong)

@@ -1,0 +1,53 @@
+"""From the colours of a photograph's ICC profile to sRGB."""
+
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms
+
+_MOST_PROFILE = 4 * 2**20
+"""Bytes. The largest profiles of printing presses have about two million."""
+_MODES = ("RGB", "L", "CMYK", "LAB")
+_INVISIBLE = 2
+"""Levels of 256 by which a profile may change a colour and still counts as sRGB."""
+
+
+def to_srgb(image: Image.Image, profile: Any) -> Image.Image:
+    """An image of mode RGB, L, CMYK or LAB as RGB, by its profile where it has one that can be used: an
+    unusable profile costs some fidelity and must not cost the photograph.
+
+    Raises ValueError for a mode that can only be shown with a profile.
+    """
+    if image.mode in _MODES and isinstance(profile, bytes) and 0 < len(profile) <= _MOST_PROFILE:
+        transform = _transform(profile, image.mode)
+        if transform is not None:
+            return ImageCms.applyTransform(image, transform) or image.convert("RGB")
+    if image.mode == "LAB":
+        lab = ImageCms.buildTransform(ImageCms.createProfile("LAB"), _srgb(), "LAB", "RGB")
+        return ImageCms.applyTransform(image, lab) or image.convert("RGB")
+    return image.convert("RGB")
+
+
+@lru_cache(maxsize=16)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """None for a profile that cannot be used, or changes nothing that can be seen."""
+    try:
+        transform = ImageCms.buildTransform(BytesIO(profile), _srgb(), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return None
+    if mode == "RGB":
+        # Most photographs carry sRGB itself. Its name proves nothing, so it is tried on a cube of colours.
+        levels = np.linspace(0, 255, 9).astype(np.uint8)
+        colours = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(27, 27, 3)
+        shown = ImageCms.applyTransform(Image.fromarray(colours), transform)
+        change = np.abs(np.asarray(shown, np.int16) - colours).max()
+        if change <= _INVISIBLE:
+            return None
+    return transform
+
+
+@lru_cache(maxsize=1)
+def _srgb() -> Any:
+    return ImageCms.createProfile("sRGB")

@@ -1,0 +1,252 @@
+"""Processes that decode photographs: how many there are, how much memory their pictures take together, and
+what happens to one that does not answer in time."""
+
+import atexit
+import base64
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from functools import cache
+from threading import Condition, Timer
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sigrl.model.config import Preprocessing
+from sigrl.model.preprocess import preprocess
+from sigrl.service.errors import DamagedImageError, DeadlineError, ImageError, ImageTooLargeError
+from sigrl.service.images import decoding as images
+from sigrl.service.images.decoder_process import read_message, write_message
+from sigrl.service.images.decoding_cost import decoding_bytes, is_cheap
+from sigrl.service.images.files import ImageLimits
+from sigrl.service.settings import Settings
+
+_MOST_PROCESSES = 8
+_PROCESS_BYTES = 128 * 2**20
+"""Room for a process's own modules; they take half of it."""
+_COPIES_OF_FILE = 3
+"""As it came, without what is not read, and the decoder's own."""
+# Eight pixels square: asked of the decoders to see whether they answer.
+_SAMPLE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAEElEQVR4nGM8wQABTAwUMQA6AADYhMgK6QAAAABJRU5ErkJggg=="
+)
+# One thread, one arena, and what a picture took goes back to the system with it.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(8 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(32 * 2**20),
+}
+
+
+class DecoderPool:
+    """Decodes in processes that are started when they are needed, kept, and killed and replaced when a
+    photograph takes too long. Safe for threads; a caller waits in its own."""
+
+    def __init__(self, processes: int, most_bytes: int, seconds: float) -> None:
+        """At most so many processes; pictures take at most so many bytes together, and each so long."""
+        self._seconds = seconds
+        self._memory = Shares(most_bytes)
+        self._places = Shares(processes)
+        self._idle: list[_Process] = []
+
+    def pixel_values(
+        self, data: bytes, limits: ImageLimits, preprocessing: Preprocessing, deadline: float
+    ) -> npt.NDArray[np.float32]:
+        """A photograph as the image tower takes it, float32 [3, S, S]. Small JPEGs and PNGs are decoded here,
+        in the caller's thread: the way to another process would take longer than some of them.
+
+        Args:
+            data: the file's content.
+            limits: see `decode`.
+            preprocessing: the checkpoint's.
+            deadline: on the clock of `time.monotonic`.
+
+        Raises:
+            DeadlineError: it was not finished in time.
+            ImageError: as `decode` does; also for a picture that takes too long or too much memory.
+        """
+        cost, cheap = _look(data, limits)
+        if cheap:
+            with self._memory.taken(cost, deadline):
+                return _decode_here(data, limits, preprocessing)
+        job = {"side": None, "preprocessing": preprocessing.model_dump(mode="json")}
+        head, content = self._run(job, data, limits, cost, deadline)
+        return np.frombuffer(content, np.float32).reshape(head["shape"])
+
+    def small_copy(
+        self, data: bytes, limits: ImageLimits, deadline: float, side: int = images.COPY_SIDE
+    ) -> bytes:
+        """See `sigrl.service.images.decoding.small_copy`; raises as `pixel_values` does."""
+        cost, _ = _look(data, limits)
+        return self._run({"side": side}, data, limits, cost, deadline)[1]
+
+    def check(self, deadline: float) -> None:
+        """Raises DeadlineError unless a process decodes a small photograph in time."""
+        self.small_copy(_SAMPLE, ImageLimits(), deadline)
+
+    def close(self) -> None:
+        """Ends the processes that have nothing to do; those at work are ended at their deadline."""
+        while self._idle:
+            self._idle.pop().kill()
+
+    def _run(
+        self, job: dict[str, Any], data: bytes, limits: ImageLimits, cost: int, deadline: float
+    ) -> tuple[dict[str, Any], bytes]:
+        # A place first: who holds memory must not wait for something else.
+        with self._places.taken(1, deadline), self._memory.taken(cost, deadline) as room:
+            process = self._idle_process() or _Process()
+            seconds = max(min(self._seconds, deadline - time.monotonic()), 0.0)
+            memory = room + _PROCESS_BYTES + _COPIES_OF_FILE * len(data)
+            head = {**job, "limits": asdict(limits), "seconds": seconds, "memory": memory}
+            answer = process.ask(head, data, seconds)
+            if answer is None:
+                process.kill()
+                raise _lost(seconds, process.was_late, seconds < self._seconds)
+            self._idle.append(process)
+        if "error" in answer[0]:
+            raise _image_error(answer[0])
+        return answer
+
+    def _idle_process(self) -> "_Process | None":
+        while self._idle:
+            with suppress(IndexError):
+                process = self._idle.pop()
+                if process.is_alive:
+                    return process
+                process.kill()
+        return None
+
+
+@cache
+def shared_pool(processes: int, most_bytes: int, seconds: float) -> DecoderPool:
+    """The pool of this process: all that decode with the same bounds share it, so that they bound the
+    process. Its processes end with this one."""
+    pool = DecoderPool(processes, most_bytes, seconds)
+    atexit.register(pool.close)
+    return pool
+
+
+def pool_of(settings: Settings) -> DecoderPool:
+    """The pool of an installation."""
+    processes = min(settings.threads, _MOST_PROCESSES)
+    return shared_pool(processes, settings.decode_bytes, settings.decode_seconds)
+
+
+class Shares:
+    """So many bytes, or other units, that callers share, first come, first served. Safe for threads."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._free = most
+        self._changed = Condition()
+        self._waiting: deque[object] = deque()
+
+    @contextmanager
+    def taken(self, wanted: int, deadline: float) -> Iterator[int]:
+        """Holds what is wanted, at most all there is, for a block, and says how much that is. Raises
+        DeadlineError."""
+        wanted, turn = min(wanted, self._most), object()
+        with self._changed:
+            self._waiting.append(turn)
+            try:
+                if not self._changed.wait_for(
+                    lambda: self._waiting[0] is turn and self._free >= wanted,
+                    max(deadline - time.monotonic(), 0),
+                ):
+                    raise DeadlineError(
+                        "there was no room to decode the photograph in time", "try again, with fewer at once"
+                    )
+                self._free -= wanted
+            finally:
+                self._waiting.remove(turn)
+                self._changed.notify_all()
+        try:
+            yield wanted
+        finally:
+            with self._changed:
+                self._free += wanted
+                self._changed.notify_all()
+
+
+class _Process:
+    def __init__(self) -> None:
+        path = os.pathsep.join(each or os.getcwd() for each in sys.path)
+        self.was_late = False
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "sigrl.service.images.decoder_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": path},
+        )
+
+    def ask(self, head: dict[str, Any], data: bytes, seconds: float) -> tuple[dict[str, Any], bytes] | None:
+        """None where the process ended, or was killed because it took longer than `seconds`."""
+        jobs, answers = self._child.stdin, self._child.stdout
+        assert jobs is not None
+        assert answers is not None
+        # A pipe has no timeout of its own: the process's end wakes whoever writes to it or reads from it.
+        timer = Timer(max(seconds, 0), self._be_late)
+        timer.start()
+        try:
+            write_message(jobs, head, data)  # type: ignore[arg-type]
+            return read_message(answers)  # type: ignore[arg-type]
+        except OSError:
+            return None
+        finally:
+            timer.cancel()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended, of itself or by the system."""
+        return self._child.poll() is None
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+
+    def _be_late(self) -> None:
+        self.was_late = True
+        self._child.kill()
+
+
+def _look(data: bytes, limits: ImageLimits) -> tuple[int, bool]:
+    """(bytes that decoding takes, whether it is cheap). Raises ImageError."""
+    with images.open_image(data, limits) as image:
+        return decoding_bytes(image), is_cheap(image)
+
+
+def _decode_here(data: bytes, limits: ImageLimits, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
+    try:
+        return preprocess(images.decode(data, limits, 2 * preprocessing.image_size), preprocessing)
+    except ImageError as error:
+        failure = type(error)(error.detail, error.hint)
+    # A new error: the caught one would keep the picture in its traceback for as long as the answer waits.
+    raise failure
+
+
+def _lost(seconds: float, was_late: bool, is_request_over: bool) -> Exception:
+    if not was_late:
+        detail = "the decoder ended while it was at work on the photograph"
+        return DamagedImageError(detail, "save it as a new JPEG or PNG")
+    if is_request_over:
+        return DeadlineError("the photograph was not decoded in time", "try again, with fewer at once")
+    return ImageTooLargeError(
+        f"decoding the photograph takes longer than {seconds:g} s", "save it as a new, smaller JPEG or PNG"
+    )
+
+
+def _image_error(head: dict[str, Any]) -> ImageError:
+    kinds = {kind.code: kind for kind in ImageError.__subclasses__()}
+    return kinds[head["error"]](head["detail"], head["hint"])

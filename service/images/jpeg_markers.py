@@ -1,0 +1,117 @@
+"""What a JPEG's markers say, read without decoding a pixel."""
+
+import re
+from dataclasses import dataclass
+
+from sigrl.service.errors import DamagedImageError, ImageError, ImageTooLargeError
+
+_MOST_SEGMENTS = 4_096
+_MOST_APP_BYTES = 16 * 2**20
+_MOST_EXIF_SEGMENTS = 64
+_MOST_FILL = 65_536
+MOST_SCANS = 128
+"""Progressive encoders write about ten. Every scan passes over all pixels."""
+
+# In entropy-coded data FF is followed by 00 or by a restart marker; FF before a marker is fill.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_FILL = re.compile(rb"\xff+")
+_BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_STANDALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
+_SOS, _EOI, _APP0, _APP1, _APP15 = 0xDA, 0xD9, 0xE0, 0xE1, 0xEF
+
+
+@dataclass
+class JpegMarkers:
+    """What was counted up to the end of the first picture, or up to the first limit that is exceeded."""
+
+    width: int = 0
+    height: int = 0
+    components: int = 0
+    progressive: bool = False
+    common: bool = False
+    """Whether the picture is baseline, extended or progressive with 8 bits a channel."""
+    segments: int = 0
+    app_bytes: int = 0
+    exif_segments: int = 0
+    fill: int = 0
+    """Bytes between segments that belong to none."""
+    scans: int = 0
+    end: int | None = None
+    """Offset after the end-of-image marker; None where there is none."""
+
+    @property
+    def excess(self) -> str | None:
+        """What there is too much of, in words."""
+        if self.segments > _MOST_SEGMENTS:
+            return f"more than {_MOST_SEGMENTS:,} segments"
+        if self.app_bytes > _MOST_APP_BYTES:
+            return f"more than {_MOST_APP_BYTES >> 20} MiB of metadata"
+        if self.exif_segments > _MOST_EXIF_SEGMENTS:
+            return f"more than {_MOST_EXIF_SEGMENTS} EXIF segments"
+        if self.fill > _MOST_FILL:
+            return f"more than {_MOST_FILL:,} bytes of filling"
+        if self.scans > MOST_SCANS:
+            return f"more than {MOST_SCANS} scans"
+        return None
+
+
+def read_markers(data: bytes, start: int = 0) -> JpegMarkers:
+    """Counts the markers of the JPEG that begins at `start`. Never raises; stops at a limit, and at a frame
+    that is not common, such as a camera's lossless raw data."""
+    found = JpegMarkers()
+    position = start + 2
+    while found.excess is None:
+        fill = _FILL.search(data, position)
+        if fill is None or fill.end() >= len(data):
+            break
+        found.fill += fill.end() - position - 1
+        marker, position = data[fill.end()], fill.end() + 1
+        if marker == 0x00:
+            found.fill += 2
+            continue
+        if marker == _EOI:
+            found.end = position
+            break
+        found.segments += 1
+        if marker in _STANDALONE:
+            continue
+        length = int.from_bytes(data[position : position + 2], "big")
+        content = data[position + 2 : position + min(length, 8)]
+        position += max(length, 2)
+        if marker == _SOS:
+            found.scans += 1
+            following = _MARKER.search(data, position)
+            if following is None:
+                break
+            position = following.start()
+        elif marker in _FRAMES:
+            _read_frame(found, marker, content)
+            if not found.common:
+                break
+        elif _APP0 <= marker <= _APP15:
+            found.app_bytes += length
+            found.exif_segments += marker == _APP1 and content.startswith(b"Exif")
+    return found
+
+
+def check_jpeg(data: bytes) -> JpegMarkers:
+    """The markers of a JPEG that may be decoded. Raises ImageError for one that would cost too much."""
+    found = read_markers(data)
+    if found.excess is not None:
+        raise excessive(f"the JPEG has {found.excess}", ImageTooLargeError)
+    return found
+
+
+def excessive(detail: str, kind: type[ImageError] = DamagedImageError) -> ImageError:
+    """The error for a header that costs more than the picture."""
+    return kind(detail, "open it in an image editor and save it as a new JPEG or PNG")
+
+
+def _read_frame(found: JpegMarkers, marker: int, content: bytes) -> None:
+    if len(content) < 6:
+        return
+    found.height, found.width = int.from_bytes(content[1:3], "big"), int.from_bytes(content[3:5], "big")
+    found.components = content[5]
+    found.progressive = marker == _PROGRESSIVE
+    found.common = marker in (_BASELINE, _EXTENDED, _PROGRESSIVE) and content[0] == 8

@@ -1,0 +1,158 @@
+"""What costs more than its picture is counted in the header, and refused or left out before it is decoded."""
+
+import zlib
+
+import costly_images as costly
+import numpy as np
+import pytest
+import sample_images as samples
+from PIL import Image, PngImagePlugin
+
+from sigrl.service import errors
+from sigrl.service.images.decoding import decode, open_image
+from sigrl.service.images.jpeg_markers import read_markers
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        pytest.param(costly.jpeg_with(costly.app_segments(300, b"x" * 65_000)), "16 MiB", id="APP bytes"),
+        pytest.param(costly.jpeg_with(costly.app_segments(5_000, b"")), "4,096 segments", id="APP segments"),
+        pytest.param(costly.jpeg_with(costly.app_segments(65, b"Exif\0\0x")), "EXIF", id="EXIF segments"),
+        pytest.param(costly.jpeg_with(b"\xff" * 100_000), "filling", id="fill bytes"),
+        pytest.param(costly.jpeg_with(b"\xff\0" * 50_000), "filling", id="escaped bytes"),
+        pytest.param(costly.jpeg_with(b"\xff\xfe\0\2" + b"x" * 100_000), "filling", id="junk"),
+        pytest.param(costly.progressive_jpeg(64, 64, 200), "128 scans", id="scans"),
+        pytest.param(costly.tiff([(273, 4, 5_000_000, 8)]), "5,000,000 values", id="strips"),
+        pytest.param(costly.tiff([(324, 16, 100_000, 8)]), "100,000 values", id="tiles"),
+        pytest.param(costly.tiff([(700, 1, 2**20, 8)] * 40), "32 MiB", id="TIFF metadata"),
+        pytest.param(costly.tiff([(700, 1, 1, 8)] * 2_000), "2,000 entries", id="TIFF entries"),
+        pytest.param(
+            b"\x89PNG\r\n\x1a\n" + costly.chunk(b"tIME", b"") * 70_000, "65,536 chunks", id="PNG chunks"
+        ),
+        pytest.param(costly.blank_png(1, 100_001), "100,000 a side", id="needle"),
+        pytest.param(costly.blank_png(100_001, 1), "100,000 a side", id="needle, lying"),
+    ],
+)
+def test_too_much_is_refused_by_name(data: bytes, says: str) -> None:
+    with pytest.raises(errors.ImageTooLargeError, match=says) as caught:
+        open_image(data)
+    assert caught.value.hint
+
+
+def test_endless_comments_of_a_gif_are_refused() -> None:
+    good = samples.encode(samples.picture(), "GIF")
+    start = 13 + 3 * 2 ** ((good[10] & 7) + 1)
+    comment = b"\x21\xfe" + (b"\xff" + b"x" * 255) * 9_000 + b"\0"
+    with pytest.raises(errors.DamagedImageError, match="comments"):
+        open_image(good[:start] + comment + good[start:])
+
+
+def test_an_ordinary_progressive_jpeg_is_none_of_these() -> None:
+    found = read_markers(samples.encode(samples.picture(), "JPEG", progressive=True))
+    assert found.excess is None
+    assert (found.width, found.height, found.components) == (48, 32, 3)
+    assert 2 < found.scans < 20
+    assert found.progressive
+
+
+def test_markers_after_the_end_do_not_count() -> None:
+    data = samples.jpeg()
+    found = read_markers(data + b"\xff\xda" * 1_000)
+    assert (found.scans, found.end) == (1, len(data))
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 20, 200])
+def test_cut_jpegs_are_read_as_far_as_they_go(length: int) -> None:
+    assert read_markers(samples.jpeg()[:length]).end is None
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_large_texts_of_a_png_are_left_out(compressed: bool, after: bool) -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("parameters", "x" * 1_200_000, zip=compressed)
+    data = samples.encode(samples.picture(), "PNG", pnginfo=texts)
+    if after:
+        text = b"c\0\0" + zlib.compress(bytes(1_200_000)) if compressed else b"c\0" + b"x" * 1_200_000
+        data = samples.encode(samples.picture(), "PNG")
+        data = data[:-12] + costly.chunk(b"zTXt" if compressed else b"tEXt", text) + data[-12:]
+    np.testing.assert_array_equal(np.asarray(decode(data)), np.asarray(samples.picture()))
+
+
+def test_fifty_thousand_texts_are_not_inflated() -> None:
+    text = costly.chunk(b"zTXt", b"c\0\0" + zlib.compress(bytes(2**20)))
+    good = samples.encode(samples.picture(), "PNG")
+    assert decode(good[:33] + text * 5_000 + good[33:]).size == (48, 32)
+
+
+def test_a_large_profile_of_a_png_is_left_out() -> None:
+    data = samples.encode(samples.picture(), "PNG", icc_profile=bytes(1_300_000))
+    assert decode(data).size == (48, 32)
+
+
+def test_small_texts_of_a_png_stay() -> None:
+    turned = samples.exif_rotated("PNG", 6)
+    texts = costly.chunk(b"tEXt", b"Comment\0a cat")
+    assert decode(turned[:33] + texts + turned[33:]).size == (48, 32)
+
+
+def test_photographs_of_telephones_are_within_the_limits() -> None:
+    for size in ((8160, 6144), (8192, 6144), (9248, 6936)):
+        assert open_image(samples.png_header_of(*size) + costly.chunk(b"IDAT", b"")).size == size
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(16, 0), (16, 1), (32, 1)])
+def test_unsigned_greys_of_a_tiff(bits: int, photometric: int) -> None:
+    brightest = 2**bits - 1
+    ramp = np.array([[0, brightest // 2, brightest]], np.uint64)
+    grey = np.asarray(decode(costly.grey_tiff(ramp, bits, photometric)))[0, :, 0].astype(int)
+    expected = [0, 127, 255] if photometric == 1 else [255, 127, 0]
+    np.testing.assert_allclose(grey, expected, atol=1)
+
+
+def test_the_largest_page_of_a_tiff_is_taken() -> None:
+    small = Image.new("RGB", (160, 120), samples.RED)
+    large = Image.new("RGB", (640, 480), samples.BLUE)
+    data = samples.encode(small, "TIFF", save_all=True, append_images=[large])
+    assert decode(data).getpixel((5, 5)) == samples.BLUE
+    same = samples.encode(small, "TIFF", save_all=True, append_images=[Image.new("RGB", (160, 120))])
+    assert decode(same).getpixel((5, 5)) == samples.RED
+
+
+def test_the_largest_jpeg_of_a_raw_file_is_taken() -> None:
+    thumbnail, preview = samples.jpeg(160, 120), samples.jpeg(640, 480)
+    assert decode(costly.camera_raw([thumbnail, preview, samples.jpeg(320, 240)])).size == (640, 480)
+    assert decode(costly.camera_raw([preview], orientation=6)).size == (480, 640)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (costly.camera_raw([samples.jpeg(160, 120)]), "a camera's raw file"),
+        (b"FUJIFILMCCD-RAW " + bytes(99), "Fujifilm"),
+        (b"\0\0\0\x18ftypcrx " + bytes(99), "CR3"),
+        (b"II*\0\x10\0\0\0CR\x02\0" + bytes(99), "CR2"),
+    ],
+)
+def test_a_raw_file_without_a_photograph_is_refused_by_name(data: bytes, kind: str) -> None:
+    with pytest.raises(errors.UnsupportedImageError, match=kind) as caught:
+        decode(data)
+    assert "JPEG" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"), [("RGB", "PNG"), ("RGBA", "PNG"), ("L", "PNG"), ("P", "GIF"), ("CMYK", "TIFF")]
+)
+def test_large_pictures_are_reduced_and_look_the_same(mode: str, form: str) -> None:
+    picture = samples.picture().resize((2_400, 1_800))
+    data = samples.encode(picture.convert(mode), form)
+    reduced, whole = decode(data, minimum_side=224), decode(data)
+    assert whole.size == (2_400, 1_800)
+    assert reduced.size == (480, 450)
+    difference = np.asarray(reduced, np.int16) - np.asarray(whole.resize((480, 450)), np.int16)
+    assert np.abs(difference).mean() < 3
+
+
+def test_a_needle_is_reduced_along_its_length_only() -> None:
+    assert decode(costly.blank_png(1, 90_000), minimum_side=448).size == (1, 900)
