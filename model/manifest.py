@@ -11,7 +11,7 @@ from sigrl.model.config import BackboneConfig, Frozen, HeadConfig, Preprocessing
 
 FORMAT_VERSION = 1
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
-ONNX_TOKENIZER = "onnx/tokenizer.json"
+ONNX_TOKENIZER = "clip_tokenizer.json"
 """CLIP's tokenizer, which open_clip holds itself, for an engine without open_clip."""
 CALIBRATION = "calibration.safetensors"
 """The background set; see `sigrl.model.background`."""
@@ -68,16 +68,19 @@ class Description(Frozen):
 
     @property
     def file_names(self) -> set[str]:
-        """The files of the bundle, beside the manifest and what an ONNX export adds."""
+        """The files of the bundle, beside the manifest and what an export adds."""
         names = {WEIGHTS, TOKENIZER} if self.backbone.sentence_encoder is not None else {WEIGHTS}
         return names if self.calibration is None else names | {CALIBRATION}
 
     @property
     def onnx_file_names(self) -> set[str]:
-        """The files that an ONNX export adds, all of them or none."""
-        graphs = {"image_tower", "text_tower", "match", "explain"}
-        if self.head.form == "context":
-            graphs.add("refine")
+        """The files that an export adds, all of them or none. They lie beside the weights, because ONNX's external
+        data may not lie above the folder of a graph."""
+        graphs = {"image_tower", "text_tower"}
+        if self.head.kind != "evidence":  # which is computed in NumPy, see `sigrl.model.evidence`
+            graphs |= {"match", "explain"}
+            if self.head.form == "context":
+                graphs.add("refine")
         if self.head.kind == "biam":
             graphs.add("enrich")
         if self.head.kind == "sigrl" and self.head.svfr:
@@ -86,7 +89,7 @@ class Description(Frozen):
                 graphs.add("context")
             elif self.head.gmc:
                 graphs |= {"graph_nodes", "graph_hidden", "graph_output"}
-        names = {f"onnx/{graph}.onnx" for graph in graphs}
+        names = {f"{graph}.onnx" for graph in graphs}
         return names if self.backbone.sentence_encoder is not None else names | {ONNX_TOKENIZER}
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from engine_bundles import load_openvino
 
 from sigrl.model.bundle import TaggingModel
 from sigrl.model.bundle_files import read_files, write_files
@@ -25,7 +26,11 @@ VOCABULARY = Vocabulary(
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory, tiny_description, tokenizer_definition):
     backbone = tiny_description.backbone.model_copy(
-        update={"words": WordTowerConfig(words=3, classes=8, hidden=16), "prompts": ("{label}",)}
+        update={
+            "vision": {"timm_model_name": "tf_efficientnet_lite0", "image_size": 64},
+            "words": WordTowerConfig(words=3, classes=8, hidden=16),
+            "prompts": ("{label}",),
+        }
     )
     rng = np.random.default_rng(0)
     with torch.random.fork_rng(devices=[]):
@@ -64,19 +69,22 @@ def pixel_values():
     return np.random.default_rng(4).standard_normal((3, 3, 64, 64), dtype=np.float32)
 
 
-def test_both_engines_say_the_same(onnx_bundle, pixel_values):
-    engines = TorchEngine.load(onnx_bundle, "cpu", precision="float32"), OnnxEngine.load(onnx_bundle, "cpu")
-    scores, kept = [], []
+@pytest.mark.parametrize("load", [OnnxEngine.load, load_openvino])
+def test_all_engines_say_the_same(onnx_bundle, pixel_values, load):
+    engines = TorchEngine.load(onnx_bundle, "cpu", precision="float32"), load(onnx_bundle)
+    scores, kept, explained = [], [], []
     for engine in engines:
         labels, images = engine.encode_labels(VOCABULARY), engine.encode_images(pixel_values)
         scores.append(engine.score(images, labels))
         kept.append(engine.score_kept(engine.keep_images(images), labels))
         assert engine.thresholds(labels).tolist() == [0.5, 0.5, 0.5]
         assert engine.familiarity(labels).shape == (3,)
-        assert engine.explain(images, labels).shape == (3, 3, 4, 4)
+        explained.append(engine.explain(images, labels))
+        assert explained[-1].shape == (3, 3, 2, 2)
         probabilities = engine.probabilities(scores[-1], labels)
         np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-scores[-1])), atol=1e-5)
     np.testing.assert_allclose(*scores, atol=1e-3)
+    np.testing.assert_allclose(*explained, atol=1e-5)
     # Of the known word; to a random tower all photographs are alike, new words are measured in deviations.
     np.testing.assert_allclose(kept[0][:, 0], scores[0][:, 0], atol=0.1)
 

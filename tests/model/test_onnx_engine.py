@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from engine_bundles import NAMES, VOCABULARY
 
-from sigrl.model import onnx_engine, onnx_graphs
+from sigrl.model import graph_engine, onnx_graphs
 from sigrl.model.bundle_files import BundleError, read_files
 from sigrl.model.onnx_engine import OnnxEngine
 from sigrl.model.vocabulary import Label, Vocabulary
@@ -70,7 +70,7 @@ def test_every_graph_sees_one_block_and_the_numbers_stay(make_exported, pixels, 
         return labels.refined, engine.score(images, labels), engine.explain(images, labels)
 
     expected = answers()
-    monkeypatch.setitem(onnx_engine.BLOCK_BYTES, "cpu", 1)
+    monkeypatch.setitem(graph_engine.BLOCK_BYTES, "cpu", 1)
     widest = []
     call = onnx_graphs.Graph.__call__
 
@@ -121,13 +121,13 @@ def test_several_texts_of_a_label_are_averaged_with_unit_norm(make_exported):
 
 
 def test_a_bundle_that_was_not_exported_is_refused(make):
-    with pytest.raises(BundleError, match=r"'tiny' holds no graphs.*sigrl-train export BUNDLE"):
+    with pytest.raises(BundleError, match=r"'tiny' has no ONNX graphs.*sigrl-train export BUNDLE"):
         OnnxEngine.load(make("sigrl"))
 
 
 def test_graphs_that_are_none_are_refused(make_exported):
     files = read_files(make_exported("mkt"))
-    broken = dataclasses.replace(files, contents={**files.contents, "onnx/match.onnx": b"no graph"})
+    broken = dataclasses.replace(files, contents={**files.contents, "match.onnx": b"no graph"})
     with pytest.raises(BundleError, match=r"a graph of the bundle cannot be loaded.*export it again"):
         OnnxEngine(broken)
 
