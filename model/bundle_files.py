@@ -103,12 +103,14 @@ def bundled_path() -> Path:
     return path
 
 
-def has_graphs(directory: Path) -> bool:
-    """Whether a bundle lists ONNX graphs. Raises BundleError where its manifest cannot be used."""
+def has_graphs(directory: Path | None) -> bool:
+    """Whether a bundle lists ONNX graphs; None: the bundled one. False also for a bundle that cannot be used:
+    loading it says why."""
     try:
-        manifest, _ = read_manifest((directory / MANIFEST).read_bytes()[:MAX_MANIFEST_BYTES])
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{directory}: {error}") from error
+        path = bundled_path() if directory is None else directory
+        manifest, _ = read_manifest((path / MANIFEST).read_bytes())
+    except (OSError, ValueError, BundleError):
+        return False
     return manifest.onnx_file_names <= manifest.files.keys()
 
 

@@ -26,7 +26,7 @@ class OpenVinoEngine(GraphEngine):
         """Args:
             files: from `read_files`.
             precision: of the image tower: "float32", "bfloat16", or "auto" for what is faster here.
-            threads: the most that one call uses; by default as many as the process may use.
+            threads: the most that one call uses, and never more than the cores that the process may use.
             cache: folder for compiled models, which later loads read; None: every load compiles.
             svfr_labels: see `GraphEngine`.
 
@@ -35,9 +35,8 @@ class OpenVinoEngine(GraphEngine):
         self.precision = _choose_precision(precision)
 
         def opened(contents: Mapping[str, bytes]) -> tuple[Mapping[str, Graph], str]:
-            compiler = Compiler(
-                contents, files.contents[WEIGHTS], files.checkpoint_id, threads or _usable_cores(), cache
-            )
+            most = min(threads or _usable_cores(), _usable_cores())
+            compiler = Compiler(contents, files.contents[WEIGHTS], files.checkpoint_id, most, cache)
             return open_graphs(compiler, list(contents), self.precision), "cpu"
 
         super().__init__(files, opened, svfr_labels)

@@ -26,14 +26,20 @@ for name in ("torch", "torchvision", "open_clip", "timm", "onnx", "training"):
 
 import numpy as np
 from PIL import Image
-from sigrl.model.onnx_engine import OnnxEngine
 from sigrl.model.preprocess import preprocess
 from sigrl.model.vocabulary import Vocabulary
 
-engine = OnnxEngine.load(Path(sys.argv[1]), "cpu")
+if sys.argv[1] == "onnx":
+    from sigrl.model.onnx_engine import OnnxEngine
+
+    engine = OnnxEngine.load(Path(sys.argv[2]), "cpu")
+else:
+    from sigrl.model.openvino_engine import OpenVinoEngine
+
+    engine = OpenVinoEngine.load(Path(sys.argv[2]), precision="float32", threads=1)
 pixels = preprocess(Image.new("RGB", (90, 70), "red"), engine.preprocessing)
 images = engine.encode_images(pixels[None])
-labels = engine.encode_labels(Vocabulary.from_names(sys.argv[2:]))
+labels = engine.encode_labels(Vocabulary.from_names(sys.argv[3:]))
 logits = engine.score(images, labels)
 engine.explain(images, labels)
 print(json.dumps([logits.tolist(), engine.probabilities(logits, labels).tolist(), pixels.tolist()]))
@@ -45,10 +51,11 @@ def pixels():
     return np.random.default_rng(0).standard_normal((2, 3, 64, 64), dtype=np.float32)
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 @pytest.mark.parametrize("name", ["sigrl", "mkt-on-clip"])
-def test_it_imports_and_runs_without_torch(make_exported, name):
+def test_it_imports_and_runs_without_torch(make_exported, name, runtime):
     directory = make_exported(name)
-    command = [sys.executable, "-c", WITHOUT_TORCH, str(directory), *NAMES]
+    command = [sys.executable, "-c", WITHOUT_TORCH, runtime, str(directory), *NAMES]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     logits, probabilities, pixel_values = json.loads(process.stdout)
