@@ -60,8 +60,10 @@ class OpenVinoEngine(GraphEngine):
 def _choose_precision(choice: str) -> Precision:
     if choice == "auto":
         return "bfloat16" if multiplies_in_bfloat16() else "float32"
-    if choice == "float32" or choice == "bfloat16":
-        return choice
+    if choice == "float32":
+        return "float32"
+    if choice == "bfloat16":
+        return "bfloat16"
     raise ValueError(f"OpenVINO computes in float32 or bfloat16, not in {choice}")
 
 

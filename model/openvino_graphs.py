@@ -4,7 +4,8 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -109,33 +110,32 @@ class Graph:
     """One graph. May be called by several threads at once, which wait for one another: a call uses all
     threads. It is compiled when it is first called, or by `open`."""
 
-    def __init__(self, compiler: Compiler, name: str, precision: Precision) -> None:
-        self._compiler, self._name, self._precision = compiler, name, precision
-        self._request: openvino.InferRequest | None = None
-        self._inputs: list[str] = []
+    def __init__(self, compile_graph: Callable[[], openvino.CompiledModel]) -> None:
+        self._compile: Callable[[], openvino.CompiledModel] | None = compile_graph
         self._lock = Lock()
 
-    def open(self) -> openvino.InferRequest:
+    def open(self) -> None:
         """Raises GraphError. Called with the lock held, or before others know the graph."""
-        if self._request is None:
-            compiled = self._compiler.compile(self._name, self._precision)
+        if self._compile is not None:
+            compiled = self._compile()
             self._inputs = [each.any_name for each in compiled.inputs]
             self._request = compiled.create_infer_request()
-        return self._request
+            self._compile = None  # which keeps the bundle's weights in memory
 
     def __call__(self, **arrays: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
         """See `sigrl.model.graph_engine.Graph`."""
         with self._lock:
-            request = self.open()
-            found = request.infer({name: arrays[name] for name in self._inputs}, share_inputs=True)
-            return [found[output] for output in request.model_outputs]
+            self.open()
+            found = self._request.infer({name: arrays[name] for name in self._inputs}, share_inputs=True)
+            return [found[output] for output in self._request.model_outputs]
 
 
 def open_graphs(compiler: Compiler, names: list[str], precision: Precision) -> dict[str, Graph]:
     """The graphs by their names; the image tower in `precision`, the others in float32. The text tower is
     compiled when it is first called: known labels need none. Raises GraphError."""
     graphs = {
-        name: Graph(compiler, name, precision if name == "image_tower" else "float32") for name in names
+        name: Graph(partial(compiler.compile, name, precision if name == "image_tower" else "float32"))
+        for name in names
     }
     for name, graph in graphs.items():
         if name != "text_tower":
