@@ -5,6 +5,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -97,7 +98,8 @@ class Compiler:
         try:
             with path.open("rb") as file:
                 content = file.read()
-            os.utime(path)
+            with suppress(OSError):  # a folder that is only read
+                os.utime(path)
             return self._core.import_model(content, _DEVICE, config)
         except FileNotFoundError:
             return None
@@ -144,16 +146,20 @@ def open_graphs(compiler: Compiler, names: list[str], precision: Precision) -> d
 
 
 def _keep(compiled: openvino.CompiledModel, path: Path) -> None:
+    unfinished: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".unfinished-", delete=False) as file:
+            unfinished = Path(file.name)
             file.write(compiled.export_model().getvalue())
-        Path(file.name).replace(path)
+        unfinished.replace(path)
         files = sorted(path.parent.glob(f"*{_SUFFIX}"), key=lambda each: each.stat().st_mtime)
         for old in files[:-MOST_COMPILED]:
             old.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
         _logger.warning("a compiled model cannot be kept: %s", _reason(error))
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
 
 
 def _reason(error: Exception) -> str:
