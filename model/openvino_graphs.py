@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -20,8 +21,8 @@ from sigrl.model.manifest import WEIGHTS
 
 Precision = Literal["float32", "bfloat16"]
 
-MOST_COMPILED = 16
-"""How many compiled models a cache keeps; a checkpoint has two large ones."""
+MOST_BYTES = 2 * 2**30
+"""Room for the compiled models of a cache; those that were read last stay."""
 _SUFFIX = ".openvino"
 _DEVICE = "CPU"
 _logger = logging.getLogger("sigrl")
@@ -153,9 +154,10 @@ def _keep(compiled: openvino.CompiledModel, path: Path) -> None:
             unfinished = Path(file.name)
             file.write(compiled.export_model().getvalue())
         unfinished.replace(path)
-        files = sorted(path.parent.glob(f"*{_SUFFIX}"), key=lambda each: each.stat().st_mtime)
-        for old in files[:-MOST_COMPILED]:
-            old.unlink(missing_ok=True)
+        files = sorted(path.parent.glob(f"*{_SUFFIX}"), key=lambda each: each.stat().st_mtime, reverse=True)
+        for each, total in zip(files, accumulate(each.stat().st_size for each in files), strict=True):
+            if total > MOST_BYTES:
+                each.unlink()
     except (OSError, RuntimeError) as error:
         _logger.warning("a compiled model cannot be kept: %s", _reason(error))
         if unfinished is not None:
