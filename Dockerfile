@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # The service in a container; docs/deploy.md says how to build and run it.
 #     docker build -t sigrl-tagger .                                  PyTorch on the CPU
-#     docker build -t sigrl-tagger:onnx --build-arg TARGET=onnx .     ONNX Runtime, no PyTorch
+#     docker build -t sigrl-tagger:onnx --build-arg TARGET=onnx .     OpenVINO and ONNX Runtime, no PyTorch
 #     docker build -t sigrl-tagger:gpu --build-arg TARGET=gpu .       PyTorch with CUDA
 ARG BASE=python:3.11-slim-bookworm
 ARG TARGET=cpu
@@ -58,7 +58,7 @@ COPY deploy/locks/export.txt deploy/locks/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     /opt/build/bin/pip --python /opt/sigrl/bin/python install --require-hashes --no-deps -r deploy/locks/export.txt
 COPY --from=project /opt/app /opt/app
-RUN /opt/app/bin/sigrl-train export /opt/app/sigrl/model/bundled -o /opt/exported --onnx \
+RUN /opt/app/bin/sigrl-train export /opt/app/sigrl/model/bundled -o /opt/exported \
     && rm -r /opt/app/sigrl/model/bundled /opt/app/bin/sigrl-train \
     && mv /opt/exported /opt/app/sigrl/model/bundled
 
@@ -90,7 +90,6 @@ COPY --from=packages-gpu /opt/sigrl /opt/sigrl
 COPY --from=project /opt/app /opt/app
 
 FROM runtime AS onnx
-ENV SIGRL_ENGINE=onnx
 COPY --from=packages-onnx /opt/sigrl /opt/sigrl
 COPY --from=exported /opt/app /opt/app
 

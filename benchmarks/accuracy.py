@@ -31,16 +31,19 @@ def engines(checkpoint: Path | None, onnx: Path | None) -> dict[str, Engine]:
             paths[name] = TorchEngine.load(checkpoint, "cpu", precision=precision, compiled=compiled)
     if onnx is not None:
         from sigrl.model.onnx_engine import OnnxEngine
+        from sigrl.model.openvino_engine import OpenVinoEngine
 
         paths["ONNX Runtime, float32"] = OnnxEngine.load(onnx, "cpu")
+        for precision in ("float32", "bfloat16"):
+            paths[f"OpenVINO, {precision}"] = OpenVinoEngine.load(onnx, precision=precision)
     return paths
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Folder in COCO's layout, with val2014")],
-    photographs: Annotated[int, typer.Option(help="Number of photographs from the list's start")] = 2000,
-    checkpoint: Annotated[Path | None, typer.Option(help="Bundle; by default the bundled checkpoint")] = None,
-    onnx: Annotated[Path | None, typer.Option(help="The same bundle, exported with --onnx")] = None,
+    folder: Annotated[Path, typer.Argument(help="In COCO's layout, with val2014")],
+    photographs: Annotated[int, typer.Option(help="How many; the first of the list")] = 2000,
+    checkpoint: Annotated[Path | None, typer.Option(help="Bundle; the bundled one by default")] = None,
+    onnx: Annotated[Path | None, typer.Option(help="The same bundle, exported")] = None,
 ) -> None:
     """Compare the fast paths with float32 on real photographs."""
     split = load_coco(folder, "val2014")

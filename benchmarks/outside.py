@@ -9,15 +9,16 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from benchmarks.measuring import Function
 from benchmarks.subjects import vit_description
 from sigrl.model.bundle import TaggingModel, save_bundle
+from sigrl.model.bundle_files import write_files
 from sigrl.training.bundles.export import export
 
 
 def outside_towers(model: TaggingModel, pixel_values: torch.Tensor, scratch: Path) -> dict[str, Function]:
     """`model` is `vit_model("context")`, `pixel_values` [B, 3, 224, 224]; files are written to `scratch`."""
     save_bundle(scratch / "tower", vit_description("context"), model.state_dict())
-    graph = scratch / "tower.onnx"
-    graph.write_bytes(export(scratch / "tower", lambda *_: None).contents["onnx/image_tower.onnx"])
-    # The graph stores float16 weights behind a cast; the quantiser needs them in the type of the product.
+    write_files(scratch / "exported", export(scratch / "tower", lambda *_: None))
+    graph = scratch / "exported" / "image_tower.onnx"
+    # The graph's weights are float16 behind a cast; the quantiser wants them as they are multiplied.
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(scratch / "tower-folded.onnx")

@@ -17,7 +17,8 @@ from sigrl.model.config import BackboneConfig, HeadConfig, Preprocessing
 from sigrl.model.engine import Engine, LabelFeatures
 from sigrl.model.features import ImageFeatures
 from sigrl.model.manifest import Description
-from sigrl.model.onnx_engine import LabelArrays, OnnxEngine
+from sigrl.model.onnx_engine import OnnxEngine
+from sigrl.model.openvino_engine import OpenVinoEngine
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.bundles.export import export
@@ -95,6 +96,7 @@ class Subject:
             labels,
             label_embeddings=labels.label_embeddings[:label_count],
             refined=labels.refined[:label_count],
+            evidence=None if labels.evidence is None else labels.evidence[:label_count],
         )
         size = engine.preprocessing.image_size
         pixels = np.random.default_rng(0).standard_normal((batch, 3, size, size), dtype=np.float32)
@@ -125,5 +127,8 @@ def _subject(
     features = next(iter(engines.values())).encode_labels(vocabulary)
     labels: dict[str, LabelFeatures] = dict.fromkeys(engines, features)
     engines["ONNX Runtime, float32"] = OnnxEngine.load(exported, "cpu")
-    labels["ONNX Runtime, float32"] = LabelArrays(features.label_embeddings.numpy(), features.refined.numpy())
+    engines["OpenVINO"] = OpenVinoEngine.load(exported)
+    packed = next(iter(engines.values())).pack_labels(features)
+    for path in ("ONNX Runtime, float32", "OpenVINO"):
+        labels[path] = engines[path].unpack_labels(packed)
     return Subject(name, engines, labels)

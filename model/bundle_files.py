@@ -1,15 +1,15 @@
 """Reads, verifies and writes the files of a checkpoint bundle, for any engine. Imports without torch.
 
 A bundle is a directory with manifest.json and the files that it names: model.safetensors, tokenizer.json for
-sentence encoders, calibration.safetensors if its labels are calibrated and, after an export, the graphs below
-onnx/. Nothing pickled is ever opened.
+sentence encoders, calibration.safetensors if its labels are calibrated and, after an export, ONNX graphs that
+refer to the weights. Nothing pickled is ever opened.
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from sigrl.model.manifest import Description, Manifest, read_manifest, sha256, write_manifest
 
@@ -60,11 +60,7 @@ def read_files(directory: Path) -> BundleFiles:
         ) from error
     try:
         manifest, checkpoint_id = read_manifest(text)
-        folders = _folders(manifest.files)
-        _refuse_unlisted(present - {name.split("/")[0] for name in manifest.files} - {MANIFEST})
-        for folder in folders:
-            inside = {f"{folder}/{entry.name}" for entry in _entries(directory / folder)}
-            _refuse_unlisted(inside - manifest.files.keys())
+        _refuse_unlisted(present - manifest.files.keys() - {MANIFEST})
         contents = {name: _read_verified(directory, name, sha) for name, sha in manifest.files.items()}
     except ValueError as error:
         raise BundleError(f"{directory}: {error}") from error
@@ -85,8 +81,6 @@ def write_files(directory: Path, files: BundleFiles) -> None:
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=directory.parent) as parent:
             unfinished = Path(parent, directory.name)
             unfinished.mkdir()
-            for folder in _folders(files.contents):
-                (unfinished / folder).mkdir()
             for name, content in {**files.contents, MANIFEST: files.manifest_text}.items():
                 (unfinished / name).write_bytes(content)
             unfinished.rename(directory)
@@ -109,17 +103,15 @@ def bundled_path() -> Path:
     return path
 
 
-def _folders(names: Iterable[str]) -> set[str]:
-    return {str(PurePosixPath(name).parent) for name in names if "/" in name}
-
-
-def _entries(folder: Path) -> list[Path]:
+def has_graphs(directory: Path | None) -> bool:
+    """Whether a bundle lists ONNX graphs; None: the bundled one. False also for a bundle that cannot be used:
+    loading it says why."""
     try:
-        return list(folder.iterdir())
-    except OSError as error:
-        raise ValueError(
-            f"cannot read {folder.name} ({error.strerror or error}): copy the bundle again"
-        ) from error
+        path = bundled_path() if directory is None else directory
+        manifest, _ = read_manifest((path / MANIFEST).read_bytes())
+    except (OSError, ValueError, BundleError):
+        return False
+    return manifest.onnx_file_names <= manifest.files.keys()
 
 
 def _refuse_unlisted(unlisted: set[str]) -> None:

@@ -1,42 +1,50 @@
-"""The features that the towers and the label side pass to a head."""
+"""The features that the towers and the label side pass to a head, as tensors of PyTorch or arrays of NumPy.
+Imports without torch."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+from typing_extensions import TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ArrayT = TypeVar("ArrayT", default="Tensor")
+"""`Tensor`, or `npt.NDArray[np.float32]` in an engine without PyTorch."""
 
 
 @dataclass(frozen=True)
-class ImageFeatures:
+class ImageFeatures(Generic[ArrayT]):
     """A batch of photographs in the joint space, independent of labels."""
 
-    image_embeddings: Tensor
+    image_embeddings: ArrayT
     """[B, D]: the projected class token (or pooled feature)."""
-    patch_tokens: Tensor
+    patch_tokens: ArrayT
     """[B, P, D]: the projected patch tokens, row by row of the grid."""
     grid: tuple[int, int]
     """Height and width of the patch grid; their product is P."""
-    rebuilt_tokens: Tensor | None = None
+    rebuilt_tokens: ArrayT | None = None
     """[B, P, D]: the patch tokens as the head rebuilds them, if that depends on the photograph alone (see
     `MatchingHead.rebuilder`). Computed once, they serve every label set. None: the head computes them."""
-    word_logits: Tensor | None = None
+    word_logits: ArrayT | None = None
     """[B, K + classes]: a word tower's logits of its known words, then of its classifier's classes."""
-    region_features: Tensor | None = None
+    region_features: ArrayT | None = None
     """[B, R, 2 F]: a word tower's features of each region, row by row. A region is a square with
     `sigrl.model.evidence.POOL` positions on each side. `WordTower.read_regions` turns them into an
     explanation."""
 
 
 @dataclass(frozen=True)
-class LabelFeatures:
+class LabelFeatures(Generic[ArrayT]):
     """A label set as the input of a head: computed once per vocabulary, used for every photograph."""
 
-    label_embeddings: Tensor
+    label_embeddings: ArrayT
     """[C, D]: raw, from the text tower."""
-    refined: Tensor
+    refined: ArrayT
     """[C, D]: after GMC. In the context form these enter the final product, with unit norm."""
-    refined_context: Tensor | None = None
+    refined_context: ArrayT | None = None
     """[K, D]: the head's own context labels after GMC. They do not depend on the label set; they are included
     so that GMC need not run for every photograph. None: the head computes them if needed."""
     calibration: npt.NDArray[np.float32] | None = None

@@ -11,7 +11,7 @@ from sigrl.model.config import BackboneConfig, Frozen, HeadConfig, Preprocessing
 
 FORMAT_VERSION = 1
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
-ONNX_TOKENIZER = "onnx/tokenizer.json"
+ONNX_TOKENIZER = "clip_tokenizer.json"
 """CLIP's tokenizer, for an engine without open_clip, which otherwise provides it."""
 CALIBRATION = "calibration.safetensors"
 """The background set; see `sigrl.model.background`."""
@@ -67,17 +67,21 @@ class Description(Frozen):
 
     @property
     def file_names(self) -> set[str]:
-        """The files of the bundle, except for the manifest and those of an ONNX export."""
+        """The files of the bundle, except for the manifest and what an export adds."""
         names = {WEIGHTS, TOKENIZER} if self.backbone.sentence_encoder is not None else {WEIGHTS}
         return names if self.calibration is None else names | {CALIBRATION}
 
     @property
     def onnx_file_names(self) -> set[str]:
-        """The files of an ONNX export; a bundle has all or none of them."""
-        graphs = {"image_tower", "text_tower", "match"}
-        graphs.add("explain" if self.head.evidence is None else "read_regions")
-        if self.head.form == "context":
-            graphs.add("refine")
+        """The files that an export adds; a bundle has all or none of them. They lie beside the weights, because
+        ONNX's external data may not lie above the folder of a graph."""
+        graphs = {"image_tower", "text_tower"}
+        if self.head.evidence is not None:  # scores are computed in NumPy, see `sigrl.model.evidence`
+            graphs.add("read_regions")
+        else:
+            graphs |= {"match", "explain"}
+            if self.head.form == "context":
+                graphs.add("refine")
         if self.head.kind == "biam":
             graphs.add("enrich")
         if self.head.kind == "sigrl" and self.head.svfr:
@@ -86,7 +90,7 @@ class Description(Frozen):
                 graphs.add("context")
             elif self.head.gmc:
                 graphs |= {"graph_nodes", "graph_hidden", "graph_output"}
-        names = {f"onnx/{graph}.onnx" for graph in graphs}
+        names = {f"{graph}.onnx" for graph in graphs}
         return names if self.backbone.sentence_encoder is not None else names | {ONNX_TOKENIZER}
 
 

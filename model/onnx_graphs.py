@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from sigrl.model.graph_engine import GraphError
+from sigrl.model.manifest import WEIGHTS
+
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider",),
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
@@ -17,15 +20,12 @@ PROVIDERS = {
 """ONNX Runtime's providers for each kind of device, the preferred one first."""
 
 
-class GraphError(Exception):
-    """A graph that ONNX Runtime cannot load."""
-
-
 class Graph:
     """One graph. May be called by several threads at once."""
 
-    def __init__(self, content: bytes, device: str) -> None:
-        """Raises GraphError, and ValueError for a device that does not work here."""
+    def __init__(self, content: bytes, weights: bytes, device: str) -> None:
+        """`weights` is the content of the file that the graph refers to. Raises GraphError, and ValueError for
+        a device that does not work here."""
         kind, _, number = device.partition(":")
         options = onnxruntime.SessionOptions()
         # A graph that waits for its next call must keep neither the processor nor its largest memory from the
@@ -33,6 +33,7 @@ class Graph:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.enable_cpu_mem_arena = False
         options.log_severity_level = 4
+        options.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
         providers = [(name, _provider_options(name, number)) for name in PROVIDERS[kind]]
         try:
             self._session = onnxruntime.InferenceSession(
@@ -43,7 +44,6 @@ class Graph:
         if self._session.get_providers()[0] != PROVIDERS[kind][0]:
             raise ValueError(f"ONNX Runtime found no use for its {PROVIDERS[kind][0]} on this machine")
         self._inputs = [node.name for node in self._session.get_inputs()]
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def __call__(self, **arrays: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
         """The graph's outputs, in its order; of `arrays` it takes those that are its inputs."""
@@ -53,7 +53,9 @@ class Graph:
         return outputs
 
 
-def open_graphs(contents: Mapping[str, bytes], device: str | None) -> tuple[dict[str, Graph], str]:
+def open_graphs(
+    contents: Mapping[str, bytes], weights: bytes, device: str | None
+) -> tuple[dict[str, Graph], str]:
     """The graphs by their names, all on one device, and that device.
 
     `device` is "cpu", "cuda" or "tensorrt", with ":1" for the second GPU; by default CUDA where it works.
@@ -62,10 +64,10 @@ def open_graphs(contents: Mapping[str, bytes], device: str | None) -> tuple[dict
     if device is None:
         if PROVIDERS["cuda"][0] in onnxruntime.get_available_providers():
             try:
-                return open_graphs(contents, "cuda")
+                return open_graphs(contents, weights, "cuda")
             except ValueError:
                 pass  # The package is there, but no GPU, or not the libraries for it.
-        return open_graphs(contents, "cpu")
+        return open_graphs(contents, weights, "cpu")
     kind, _, number = device.partition(":")
     printed = io.StringIO()
     try:
@@ -79,7 +81,7 @@ def open_graphs(contents: Mapping[str, bytes], device: str | None) -> tuple[dict
             # It tells on stdout which libraries of CUDA it misses.
             with redirect_stdout(printed):
                 onnxruntime.preload_dlls()
-        return {name: Graph(content, device) for name, content in contents.items()}, kind
+        return {name: Graph(content, weights, device) for name, content in contents.items()}, kind
     except ValueError as error:
         details = "; ".join([str(error), *printed.getvalue().splitlines()[:1]])
         raise ValueError(

@@ -94,11 +94,12 @@ class Settings(BaseSettings):
     are calibrated by."""
     drift_photographs: int = Field(default=200, ge=1)
     """With any of these limits, how many photographs must have been compared."""
-    engine: Literal["torch", "onnx"] = "torch"
-    """What computes: PyTorch, or ONNX Runtime for bundles made by `sigrl-train export --onnx`."""
+    engine: Literal["auto", "openvino", "onnx", "torch"] = "auto"
+    """What computes. `auto` is PyTorch on a GPU. On a processor it is OpenVINO, or ONNX Runtime where only
+    that is installed, for a bundle that `sigrl-train export` made; a bundle without graphs needs PyTorch."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
-    """PyTorch only: bfloat16 for the image tower and SVFR where the processor or GPU multiplies in it, else
-    float32. `int8` takes SVFR's products and the linear layers of a ViT in int8, on a CPU; it is worth it
+    """`auto`: bfloat16 for the image tower (and with PyTorch for SVFR) where the processor or GPU multiplies
+    in it, else float32. ONNX Runtime always computes in float32. `int8` needs PyTorch and takes SVFR's products and the linear layers of a ViT in int8, on a CPU; it is worth it
     with `compiled`."""
     compiled: bool = False
     """PyTorch only: fuse the stages of SVFR and GMC, on a GPU compile the image tower too. Needs a C++

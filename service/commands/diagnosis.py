@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from sigrl.model.processors import available_processors
@@ -55,7 +56,14 @@ def _python() -> str:
 
 
 def _engine(settings: Settings) -> Finding:
-    if settings.engine == "onnx":
+    from sigrl.service.tagging.engines import choose_engine
+
+    chosen = choose_engine(settings.checkpoint, settings)
+    if chosen == "openvino":
+        import openvino
+
+        return Finding("engine", "ok", f"openvino {openvino.__version__} (CPU)")
+    if chosen == "onnx":
         import onnxruntime
 
         providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
@@ -77,8 +85,10 @@ def _tagging(settings: Settings) -> Finding:
     from sigrl.service.tagging.engines import load_engine
     from sigrl.service.tagging.tagger import Tagger
 
-    # Without label files: they would belong to the user who runs the check.
-    tagger = Tagger(engine=load_engine(settings.checkpoint, settings))
+    # Nothing stays in the data folder: it would belong to whoever runs the check.
+    with tempfile.TemporaryDirectory() as folder:
+        elsewhere = settings.model_copy(update={"data": Path(folder)})
+        tagger = Tagger(engine=load_engine(settings.checkpoint, elsewhere))
     photograph = Image.new("RGB", (640, 480), (128, 128, 128))
     labels = ["cat", "dog", "car"]
     tagger.tag(photograph, labels)
@@ -150,7 +160,7 @@ def _compiler(settings: Settings) -> Finding:
     found = next((name for name in names if name and shutil.which(name)), None)
     if found is not None:
         return Finding("compiler", "ok", f"{shutil.which(found)}, for SIGRL_COMPILED=1")
-    if settings.compiled and settings.engine == "torch":
+    if settings.compiled and settings.engine in ("auto", "torch"):
         raise ParameterError(
             "SIGRL_COMPILED is set, but there is no C++ compiler", "install g++, or unset SIGRL_COMPILED"
         )

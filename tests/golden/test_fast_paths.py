@@ -102,7 +102,7 @@ def _onnx_graphs(head, sizes):
     """(step, *inputs) -> outputs of the step's graph on ONNX Runtime."""
 
     def run(make_step, *inputs):
-        content = to_onnx(make_step(SimpleNamespace(head=head)), sizes, {}, {})
+        content = to_onnx(make_step(SimpleNamespace(head=head)), sizes)
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         names = [node.name for node in session.get_inputs()]
         arrays = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}

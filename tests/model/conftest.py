@@ -62,7 +62,7 @@ def make_calibrated(make, tmp_path_factory):
 def make_exported(make, make_calibrated, tmp_path_factory):
     """The same with ONNX files; "calibrated-" before a name stands for `make_calibrated`."""
     with pytest.MonkeyPatch.context() as patch:
-        share_exports(patch, export)
+        share_exports(patch)
 
         @cache
         def make_exported(name):

@@ -12,8 +12,10 @@ from sigrl.model.bundle_files import make_files, read_files, write_files
 from sigrl.model.calibration import CalibrationConfig
 from sigrl.model.config import BackboneConfig, HeadConfig
 from sigrl.model.manifest import CALIBRATION
+from sigrl.model.openvino_engine import OpenVinoEngine
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.bundles import onnx_files
 from sigrl.training.bundles.onnx_graphs import Decouple, Gate, Query
 
 NAMES = ("dog", "zebra", "red car", "a very long thing with many words", "x")
@@ -72,12 +74,12 @@ def write_calibrated(source, directory):
     write_files(directory, make_files(description, contents))
 
 
-def share_exports(patch, module):
-    """Within the patch, steps that bundles share are exported once by `module`: each takes a second."""
+def share_exports(patch):
+    """Within the patch, steps that bundles share are traced once: each takes a second."""
     seen = {}
-    to_onnx = module.to_onnx
+    trace = onnx_files.trace
 
-    def to_onnx_once(step, sizes, *others):
+    def trace_once(step, sizes):
         head = getattr(step, "head", None)
         of_svfr = isinstance(step, (Decouple, Query, Gate))
         config = None if head is None or of_svfr else (head.config.form, head.config.top_k, head.config.kind)
@@ -88,9 +90,14 @@ def share_exports(patch, module):
         )
         key = (type(step), config, sizes["P"], weights)
         if key not in seen:
-            seen[key] = to_onnx(step, sizes, *others)
+            seen[key] = trace(step, sizes)
         return seen[key]
 
-    patch.setattr(module, "to_onnx", to_onnx_once)
+    patch.setattr(onnx_files, "trace", trace_once)
     # Half of that second: the exporter parses all of its own library, each time.
     patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+
+
+def load_openvino(directory, **options):
+    """The engine on OpenVINO in float32 and in one thread."""
+    return OpenVinoEngine.load(directory, precision="float32", threads=1, **options)

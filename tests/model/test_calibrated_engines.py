@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from engine_bundles import NAMES, VOCABULARY
+from engine_bundles import NAMES, VOCABULARY, load_openvino
 
 from sigrl.model.bundle_files import BundleError
 from sigrl.model.calibration import OFFSET, SLOPE, THRESHOLD, probabilities
@@ -15,11 +15,13 @@ from sigrl.model.vocabulary import Vocabulary
 CALIBRATED = ("sigrl", "sigrl-no-svfr", "clip", "mkt", "biam", "biam-published", "mkt-on-clip")
 
 
-@pytest.fixture(params=["torch", "onnx"])
+@pytest.fixture(params=["torch", "onnx", "openvino"])
 def load(request, make_calibrated, make_exported):
     """Name of one of `CALIBRATED` -> an engine of it, on the CPU in float32."""
     if request.param == "torch":
         return lambda name: TorchEngine.load(make_calibrated(name), "cpu", precision="float32")
+    if request.param == "openvino":
+        return lambda name: load_openvino(make_exported(f"calibrated-{name}"))
     return lambda name: OnnxEngine.load(make_exported(f"calibrated-{name}"), "cpu")
 
 
@@ -117,9 +119,9 @@ def test_labels_get_probabilities_and_thresholds_of_their_own(load, photographs,
     assert ((engine.thresholds(labels) > 0) & (engine.thresholds(labels) < 1)).all()
 
 
-def test_both_engines_calibrate_alike(make_calibrated, make_exported):
+def test_all_engines_calibrate_alike(make_calibrated, load):
     ours = TorchEngine.load(make_calibrated("sigrl"), "cpu", precision="float32").encode_labels(VOCABULARY)
-    theirs = OnnxEngine.load(make_exported("calibrated-sigrl"), "cpu").encode_labels(VOCABULARY)
+    theirs = load("sigrl").encode_labels(VOCABULARY)
     np.testing.assert_allclose(ours.calibration, theirs.calibration, atol=1e-4)
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from engine_bundles import VOCABULARY
+from engine_bundles import VOCABULARY, load_openvino
 
 from sigrl.model.bundle import load_bundle
 from sigrl.model.onnx_engine import OnnxEngine
@@ -11,7 +11,12 @@ from sigrl.model.torch_engine import TorchEngine
 def test_products_of_embeddings_are_the_cosines_of_global_matching(make, make_exported, name):
     pixels = np.random.default_rng(0).standard_normal((2, 3, 64, 64), dtype=np.float32)
     form = load_bundle(make(name)).manifest.head.form
-    engines = TorchEngine.load(make(name), "cpu", precision="float32"), OnnxEngine.load(make_exported(name))
+    exported = make_exported(name)
+    engines = (
+        TorchEngine.load(make(name), "cpu", precision="float32"),
+        OnnxEngine.load(exported),
+        load_openvino(exported),
+    )
     products = []
     for engine in engines:
         image_features, label_features = engine.encode_images(pixels), engine.encode_labels(VOCABULARY)
@@ -24,4 +29,5 @@ def test_products_of_embeddings_are_the_cosines_of_global_matching(make, make_ex
             # As it begins: 10 times the cosine, less 5.
             logits = engine.score(image_features, label_features)
             np.testing.assert_allclose(products[-1], (logits + 5) / 10, atol=1e-5)
-    np.testing.assert_allclose(*products, atol=1e-5)
+    np.testing.assert_allclose(products[1], products[0], atol=1e-5)
+    np.testing.assert_allclose(products[2], products[0], atol=1e-5)

@@ -6,22 +6,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from engine_bundles import BUNDLES, NAMES, VOCABULARY
+from engine_bundles import BUNDLES, NAMES, VOCABULARY, load_openvino
 
 from sigrl.model.bundle import load_bundle
 from sigrl.model.bundle_files import BundleError
 from sigrl.model.features import LabelFeatures
+from sigrl.model.graph_engine import GraphEngine
 from sigrl.model.onnx_engine import OnnxEngine
+from sigrl.model.openvino_engine import OpenVinoEngine
 from sigrl.model.svfr import SemanticFeatureReconstruction
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Label, Vocabulary
 
 
-@pytest.fixture(params=["torch", "onnx"])
+@pytest.fixture(params=["torch", "onnx", "openvino"])
 def load(request, make, make_exported):
     """Name of one of `BUNDLES`, options -> an engine of it, on the CPU in float32."""
     if request.param == "torch":
         return lambda name, **options: TorchEngine.load(make(name), "cpu", precision="float32", **options)
+    if request.param == "openvino":
+        return lambda name, **options: load_openvino(make_exported(name), **options)
     return lambda name, **options: OnnxEngine.load(make_exported(name), "cpu", **options)
 
 
@@ -94,7 +98,7 @@ def test_svfr_may_run_over_some_of_the_labels_in_the_published_form(make, load, 
         rebuilt = model.head.reconstruct(features, ends)
         expected = model.head.score(replace(features, rebuilt_tokens=rebuilt), labels).numpy()
     counts = []
-    for owner, name in ((SemanticFeatureReconstruction, "forward"), (OnnxEngine, "_rebuild")):
+    for owner, name in ((SemanticFeatureReconstruction, "forward"), (GraphEngine, "_rebuild")):
         original = getattr(owner, name)
 
         def spy(self, tokens, labels, *rest, run=original):
@@ -162,7 +166,7 @@ def test_a_device_that_is_not_there_is_refused(make_exported, kind, device):
         kind.load(make_exported("sigrl"), device)
 
 
-@pytest.mark.parametrize("kind", [TorchEngine, OnnxEngine])
+@pytest.mark.parametrize("kind", [TorchEngine, OnnxEngine, OpenVinoEngine])
 def test_without_a_path_the_bundled_checkpoint_is_loaded(make_exported, kind, monkeypatch, tmp_path):
     monkeypatch.setattr(f"{kind.__module__}.bundled_path", lambda: make_exported("sigrl"))
     assert kind.load().manifest.name == "tiny"

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from engine_bundles import load_openvino
 
 from sigrl.model.bundle import TaggingModel
 from sigrl.model.bundle_files import read_files, write_files
@@ -70,8 +71,9 @@ def pixel_values():
     return np.random.default_rng(4).standard_normal((3, 3, SIDE, SIDE), dtype=np.float32)
 
 
-def test_both_engines_say_the_same(onnx_bundle, pixel_values):
-    engines = TorchEngine.load(onnx_bundle, "cpu", precision="float32"), OnnxEngine.load(onnx_bundle, "cpu")
+@pytest.mark.parametrize("load", [OnnxEngine.load, load_openvino])
+def test_all_engines_say_the_same(onnx_bundle, pixel_values, load):
+    engines = TorchEngine.load(onnx_bundle, "cpu", precision="float32"), load(onnx_bundle)
     scores, kept, maps = [], [], []
     for engine in engines:
         labels, images = engine.encode_labels(VOCABULARY), engine.encode_images(pixel_values)

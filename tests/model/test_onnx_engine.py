@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from engine_bundles import NAMES, VOCABULARY
 
-from sigrl.model import onnx_engine, onnx_graphs
+from sigrl.model import graph_engine, onnx_graphs
 from sigrl.model.bundle_files import BundleError, read_files
 from sigrl.model.onnx_engine import OnnxEngine
 from sigrl.model.vocabulary import Label, Vocabulary
@@ -26,14 +26,20 @@ for name in ("torch", "torchvision", "open_clip", "timm", "onnx", "training"):
 
 import numpy as np
 from PIL import Image
-from sigrl.model.onnx_engine import OnnxEngine
 from sigrl.model.preprocess import preprocess
 from sigrl.model.vocabulary import Vocabulary
 
-engine = OnnxEngine.load(Path(sys.argv[1]), "cpu")
+if sys.argv[1] == "onnx":
+    from sigrl.model.onnx_engine import OnnxEngine
+
+    engine = OnnxEngine.load(Path(sys.argv[2]), "cpu")
+else:
+    from sigrl.model.openvino_engine import OpenVinoEngine
+
+    engine = OpenVinoEngine.load(Path(sys.argv[2]), precision="float32", threads=1)
 pixels = preprocess(Image.new("RGB", (90, 70), "red"), engine.preprocessing)
 images = engine.encode_images(pixels[None])
-labels = engine.encode_labels(Vocabulary.from_names(sys.argv[2:]))
+labels = engine.encode_labels(Vocabulary.from_names(sys.argv[3:]))
 logits = engine.score(images, labels)
 engine.explain(images, labels)
 print(json.dumps([logits.tolist(), engine.probabilities(logits, labels).tolist(), pixels.tolist()]))
@@ -45,10 +51,11 @@ def pixels():
     return np.random.default_rng(0).standard_normal((2, 3, 64, 64), dtype=np.float32)
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 @pytest.mark.parametrize("name", ["sigrl", "mkt-on-clip"])
-def test_it_imports_and_runs_without_torch(make_exported, name):
+def test_it_imports_and_runs_without_torch(make_exported, name, runtime):
     directory = make_exported(name)
-    command = [sys.executable, "-c", WITHOUT_TORCH, str(directory), *NAMES]
+    command = [sys.executable, "-c", WITHOUT_TORCH, runtime, str(directory), *NAMES]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     logits, probabilities, pixel_values = json.loads(process.stdout)
@@ -70,7 +77,7 @@ def test_every_graph_sees_one_block_and_the_numbers_stay(make_exported, pixels, 
         return labels.refined, engine.score(images, labels), engine.explain(images, labels)
 
     expected = answers()
-    monkeypatch.setitem(onnx_engine.BLOCK_BYTES, "cpu", 1)
+    monkeypatch.setitem(graph_engine.BLOCK_BYTES, "cpu", 1)
     widest = []
     call = onnx_graphs.Graph.__call__
 
@@ -121,13 +128,13 @@ def test_several_texts_of_a_label_are_averaged_with_unit_norm(make_exported):
 
 
 def test_a_bundle_that_was_not_exported_is_refused(make):
-    with pytest.raises(BundleError, match=r"'tiny' holds no graphs.*sigrl-train export BUNDLE"):
+    with pytest.raises(BundleError, match=r"'tiny' has no ONNX graphs.*sigrl-train export BUNDLE"):
         OnnxEngine.load(make("sigrl"))
 
 
 def test_graphs_that_are_none_are_refused(make_exported):
     files = read_files(make_exported("mkt"))
-    broken = dataclasses.replace(files, contents={**files.contents, "onnx/match.onnx": b"no graph"})
+    broken = dataclasses.replace(files, contents={**files.contents, "match.onnx": b"no graph"})
     with pytest.raises(BundleError, match=r"a graph of the bundle cannot be loaded.*export it again"):
         OnnxEngine(broken)
 

@@ -8,7 +8,8 @@ from sigrl import Tagger
 from sigrl.model.kernels.cpu_steps import CpuSteps
 from sigrl.service.errors import CheckpointError, ParameterError
 from sigrl.service.settings import load_settings
-from sigrl.service.tagging.engines import load_engine
+from sigrl.service.tagging import engines
+from sigrl.service.tagging.engines import choose_engine, load_engine
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
@@ -38,7 +39,7 @@ def test_compiled_reaches_the_kernels(tiny_bundle, monkeypatch):
 
 def test_a_bundle_without_graphs_says_how_to_export_them(tiny_bundle):
     pytest.importorskip("onnxruntime")
-    with pytest.raises(CheckpointError, match=r"export.*--onnx"):
+    with pytest.raises(CheckpointError, match=r"sigrl-train export BUNDLE"):
         load_engine(tiny_bundle, load_settings(engine="onnx"))
 
 
@@ -46,6 +47,57 @@ def test_an_engine_that_is_not_installed_is_named(tiny_bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "sigrl.model.onnx_engine", None)
     with pytest.raises(ParameterError, match="'onnx' cannot be used"):
         load_engine(tiny_bundle, load_settings(engine="onnx"))
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """Sets what is installed, whether there is a GPU, and whether the bundle has graphs."""
+
+    def found(*packages, gpu=False, graphs=True):
+        monkeypatch.setattr(engines, "find_spec", lambda name: name if name in packages else None)
+        monkeypatch.setattr(engines, "_has_gpu", lambda: gpu)
+        monkeypatch.setattr(engines, "has_graphs", lambda _: graphs)
+
+    return found
+
+
+@pytest.mark.parametrize(
+    ("installed", "expected"),
+    [
+        (("torch", "openvino", "onnxruntime"), "openvino"),
+        (("openvino",), "openvino"),
+        (("torch", "onnxruntime"), "onnx"),
+        (("onnxruntime",), "onnx"),
+        (("torch",), "torch"),
+    ],
+)
+def test_a_processor_gets_the_fastest_engine_that_is_installed(found, installed, expected):
+    found(*installed)
+    assert choose_engine(None, load_settings()) == expected
+
+
+def test_a_gpu_gets_pytorch(found):
+    found("torch", "openvino", gpu=True)
+    assert choose_engine(None, load_settings()) == "torch"
+
+
+@pytest.mark.parametrize("settings", [{"precision": "int8"}, {"compiled": True}])
+def test_what_pytorch_alone_can_do_gets_pytorch(found, settings):
+    found("torch", "openvino")
+    assert choose_engine(None, load_settings(**settings)) == "torch"
+
+
+def test_the_engine_that_is_asked_for_is_taken(found):
+    found("torch", "openvino", gpu=True)
+    assert choose_engine(None, load_settings(engine="onnx")) == "onnx"
+
+
+def test_a_bundle_without_graphs_gets_pytorch_and_says_so_once(found, caplog):
+    found("torch", "openvino", graphs=False)
+    engines._tell_of_missing_graphs.cache_clear()
+    caplog.set_level("INFO", "sigrl")
+    assert {choose_engine(None, load_settings()) for _ in range(3)} == {"torch"}
+    assert caplog.text.count("sigrl-train export") == 1
 
 
 def test_a_precision_that_the_device_lacks_is_refused(tiny_bundle, monkeypatch):

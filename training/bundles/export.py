@@ -1,4 +1,4 @@
-"""`sigrl-train export --onnx`: a bundle that ONNX Runtime can serve too."""
+"""`sigrl-train export`: a bundle with ONNX graphs, which OpenVINO and ONNX Runtime serve."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load as load_arrays
 
 from sigrl.model.bundle import Bundle, load_bundle
 from sigrl.model.bundle_files import BundleFiles, make_files, read_files
@@ -54,13 +53,13 @@ def export(path: Path, progress: Callable[[str, int, int], None]) -> BundleFiles
     contents = {name: source.contents[name] for name in manifest.file_names}
     if bundle.tokenizer is None:
         contents[ONNX_TOKENIZER] = _clip_tokenizer(bundle)
-    stored, sizes = load_arrays(contents[WEIGHTS]), _sizes(bundle)
+    sizes = _sizes(bundle)
     names = sorted(manifest.onnx_file_names - {ONNX_TOKENIZER})
     for number, name in enumerate(names):
         progress(name, number, len(names) + 1)
         try:
             step = STEPS[Path(name).stem](bundle.model)
-            contents[name] = to_onnx(step, sizes, stored, {"grid": f"{sizes['h']},{sizes['w']}"})
+            contents[name] = to_onnx(step, sizes, contents[WEIGHTS])
         except Exception as error:  # the exporter's errors have no narrower base
             raise ExportError(f"{path}: there is no ONNX form of {name} ({_reason(error)})") from error
     progress("comparing with PyTorch", len(names), len(names) + 1)

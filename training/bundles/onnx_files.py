@@ -1,5 +1,7 @@
-"""Steps to ONNX files, with the weights as the bundle stores them."""
+"""Steps to ONNX files that refer to the weights in the bundle's model.safetensors."""
 
+import copy
+import json
 import warnings
 from collections.abc import Mapping
 
@@ -7,7 +9,9 @@ import numpy as np
 import onnx
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from safetensors.numpy import load
 
+from sigrl.model.manifest import WEIGHTS
 from sigrl.model.storage import SCALE
 from sigrl.training.backbones.towers import without_fused_transformers
 from sigrl.training.bundles.onnx_graphs import Step
@@ -17,15 +21,23 @@ DYNAMIC = {"B": "photographs", "n": "block", "C": "labels", "N": "texts", "L": "
 """What the graphs call the dimensions that have another size in every call."""
 
 
-def to_onnx(
-    step: Step, sizes: Mapping[str, int], stored: Mapping[str, np.ndarray], metadata: Mapping[str, str]
-) -> bytes:
+def to_onnx(step: Step, sizes: Mapping[str, int], weights: bytes | None = None) -> bytes:
     """The content of the step's ONNX file, float32, in opset `OPSET`.
 
-    `sizes` gives the size of each dimension that the step's inputs name, at least two of the dynamic ones. A
-    weight that `stored` holds under the same name, as the bundle's file does, is kept in that form: half or a
-    quarter of the size, and the same numbers when the graph is loaded.
+    `sizes` gives the size of each dimension that the step's inputs name, at least two of the dynamic ones.
+    `weights` is the content of a bundle's model.safetensors: the file refers to each weight that is stored
+    there under the same name, as ONNX's external data, in half precision or int8 where it is stored so. Other
+    constants are in the file itself. Raises ValueError where such a weight has other values.
     """
+    model = copy.deepcopy(trace(step, sizes))
+    if weights is not None:
+        _refer(model, weights)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def trace(step: Step, sizes: Mapping[str, int]) -> ModelProto:
+    """The step as a graph that holds its weights, in float32."""
     names, shapes = [name.split()[0] for name in step.inputs], [name.split()[1] for name in step.inputs]
     examples = [torch.ones([sizes[letter] for letter in shape]) for shape in shapes]
     if names == ["token_ids"]:
@@ -50,31 +62,33 @@ def to_onnx(
         )
     assert program is not None
     model = program.model_proto
-    _store_compactly(model, stored)
     _forget_origin(model)
-    helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model)
-    content: bytes = model.SerializeToString()
-    return content
+    return model
 
 
-def _store_compactly(model: ModelProto, stored: Mapping[str, np.ndarray]) -> None:
+def _refer(model: ModelProto, weights: bytes) -> None:
+    """Replaces the graph's weights by references into the safetensors file `weights`."""
+    stored, offsets = load(weights), _offsets(weights)
     kept: list[TensorProto] = []
     nodes: list[NodeProto] = []
     for tensor in model.graph.initializer:
         name = tensor.name
         small = stored.get(name)
-        if small is None or small.dtype == np.float32 or not small.ndim:
+        if small is None or not small.ndim:
             kept.append(tensor)
             continue
-        whole = f"{name}.float32" if small.dtype == np.int8 else name
         restored = small.astype(np.float32)
-        kept.append(numpy_helper.from_array(small, f"{name}.stored"))
-        nodes.append(helper.make_node("Cast", [f"{name}.stored"], [whole], to=TensorProto.FLOAT))
+        if small.dtype == np.float32:
+            kept.append(_reference(name, small, offsets[name]))
+        else:
+            whole = f"{name}.float32" if small.dtype == np.int8 else name
+            kept.append(_reference(f"{name}.stored", small, offsets[name]))
+            nodes.append(helper.make_node("Cast", [f"{name}.stored"], [whole], to=TensorProto.FLOAT))
         if small.dtype == np.int8:
             scale = stored[name + SCALE][:, None]
             restored = restored * scale
-            kept.append(numpy_helper.from_array(scale, f"{name}.scale"))
+            kept.append(_reference(f"{name}.scale", scale, offsets[name + SCALE]))
             nodes.append(helper.make_node("Mul", [whole, f"{name}.scale"], [name]))
         if not np.array_equal(restored, numpy_helper.to_array(tensor)):
             raise ValueError(f"the weight `{name}` is not the one that the bundle stores")
@@ -82,6 +96,25 @@ def _store_compactly(model: ModelProto, stored: Mapping[str, np.ndarray]) -> Non
     for field_, values in ((model.graph.initializer, kept), (model.graph.node, nodes)):
         del field_[:]
         field_.extend(values)
+
+
+def _offsets(weights: bytes) -> dict[str, int]:
+    """Where each tensor of a safetensors file begins, in bytes."""
+    length = int.from_bytes(weights[:8], "little")
+    header = json.loads(weights[8 : 8 + length])
+    return {
+        name: 8 + length + entry["data_offsets"][0]
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
+def _reference(name: str, array: np.ndarray, offset: int) -> TensorProto:
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+    tensor = TensorProto(name=name, data_type=kind, dims=array.shape, data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", WEIGHTS), ("offset", offset), ("length", array.nbytes)):
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
 
 
 def _forget_origin(model: ModelProto) -> None:

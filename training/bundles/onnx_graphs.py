@@ -69,16 +69,21 @@ class Match(_HeadStep):
     """One output, the scores, where they do not depend on the other labels; else the parts of the published
     score, which are normalised over all labels before they are averaged."""
 
-    inputs = ("image_embeddings BD", "patch_tokens BPD", "labels nD")
-
     def __init__(self, model: TaggingModel) -> None:
         super().__init__(model)
+        both = 1 + model.head.matches_patches
+        self.inputs = ("image_embeddings BD", "labels nD", "patch_tokens BPD")[: 1 + both]
         self.outputs = ("logits",)
         if not model.head.config.independent_scores:
-            self.outputs = ("global_scores", "local_scores")[: 1 + model.head.matches_patches]
+            self.outputs = ("global_scores", "local_scores")[:both]
 
-    def forward(self, image_embeddings: Tensor, patch_tokens: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        """[B, D], [B, P, D] (rebuilt where the head rebuilds them), [n, D] -> [B, n] each."""
+    def forward(
+        self, image_embeddings: Tensor, labels: Tensor, patch_tokens: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """[B, D], [n, D] and, where the head matches patches, [B, P, D] (rebuilt where it rebuilds them)
+        -> [B, n] each."""
+        if patch_tokens is None:
+            patch_tokens = image_embeddings[:, None]
         images = ImageFeatures(image_embeddings, patch_tokens, (0, 0), rebuilt_tokens=patch_tokens)
         features = LabelFeatures(labels, refined=labels)
         if self.head.config.independent_scores:

@@ -24,11 +24,8 @@ from sigrl.training.tasks.bundled.recipe import check_new
 def export_command(
     bundle: Annotated[Path, typer.Argument(help="Bundle to export")],
     output: NewBundle,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Graphs for ONNX Runtime, in float32")] = False,
 ) -> None:
-    """Write a copy of a bundle that also contains what a runtime without PyTorch needs."""
-    if not onnx:
-        raise DataError("name what to export: add --onnx")
+    """Write a copy of a bundle that also contains the ONNX graphs, which OpenVINO and ONNX Runtime serve."""
     check_new(output)
     try:
         from sigrl.training.bundles.export import export

@@ -12,6 +12,7 @@ from two_checkpoints import serving
 from sigrl.service.app import create_app
 from sigrl.service.database.database import FILE_NAME, Database
 from sigrl.service.settings import Settings
+from sigrl.service.tagging.engines import choose_engine
 from sigrl.service.tagging.tagger import Tagger
 
 
@@ -39,7 +40,7 @@ def doctor(sigrl, monkeypatch: pytest.MonkeyPatch):
 def test_a_fresh_installation_is_sound_and_is_left_as_it_was(doctor, data_folder: Path) -> None:
     status, checks, settings = doctor()
     assert (status, {each["status"] for each in checks.values()} - {"note"}) == (0, {"ok"})
-    assert "torch" in checks["engine"]["detail"]
+    assert choose_engine(None, Settings()) in checks["engine"]["detail"]
     assert "HEIC" in checks["formats"]["detail"]
     assert "tags in" in checks["checkpoint"]["detail"]
     assert settings["data"] == str(data_folder)

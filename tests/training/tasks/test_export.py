@@ -1,4 +1,4 @@
-"""`sigrl-train export --onnx`: what it writes, and what it refuses to write."""
+"""`sigrl-train export`: what it writes, and what it refuses to write."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto
+from safetensors.numpy import save
 
 from sigrl.model.bundle import load_bundle
 from sigrl.model.bundle_files import BundleFiles, read_files
@@ -28,7 +29,7 @@ def exported(towers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of `towers`, exported by the command."""
     directory = tmp_path_factory.mktemp("exported") / "bundle"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["sigrl-train", "export", str(towers), "-o", str(directory), "--onnx"])
+        patch.setattr(sys, "argv", ["sigrl-train", "export", str(towers), "-o", str(directory)])
         with pytest.raises(SystemExit) as caught:
             cli.main()
     assert caught.value.code == 0
@@ -40,12 +41,12 @@ def done_before(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes repeated exports fast: the graphs come from `exported`."""
     contents = read_files(exported).contents
     names = {step: name for name, step in STEPS.items()}
-    monkeypatch.setattr(task, "to_onnx", lambda step, *_: contents[f"onnx/{names[type(step)]}.onnx"])
+    monkeypatch.setattr(task, "to_onnx", lambda step, *_: contents[f"{names[type(step)]}.onnx"])
 
 
 def test_it_holds_all_of_the_old_bundle_and_the_graphs(exported: Path, towers: Path) -> None:
     old, new = read_files(towers), read_files(exported)
-    assert set(new.contents) == set(old.contents) | {f"onnx/{name}.onnx" for name in GRAPHS}
+    assert set(new.contents) == set(old.contents) | {f"{name}.onnx" for name in GRAPHS}
     assert all(new.contents[name] == content for name, content in old.contents.items())
     assert new.checkpoint_id != old.checkpoint_id
     entry = new.manifest.provenance["export"]
@@ -67,7 +68,7 @@ def test_both_engines_serve_it_with_the_same_numbers(exported: Path) -> None:
 def test_weights_stay_as_small_as_in_the_bundle(exported: Path) -> None:
     files = read_files(exported)
     for name, kinds in (("image_tower", {TensorProto.FLOAT16}), ("text_tower", {TensorProto.INT8})):
-        graph = onnx.load_from_string(files.contents[f"onnx/{name}.onnx"]).graph
+        graph = onnx.load_from_string(files.contents[f"{name}.onnx"]).graph
         matrices = [tensor for tensor in graph.initializer if len(tensor.dims) > 1 and min(tensor.dims) > 1]
         assert {tensor.data_type for tensor in matrices} <= kinds | {TensorProto.FLOAT16}
         assert kinds <= {tensor.data_type for tensor in matrices}
@@ -77,9 +78,9 @@ def test_graphs_name_what_may_vary_and_nothing_of_the_machine(exported: Path) ->
     for name, shapes in {
         "image_tower": [["photographs", 3, 64, 64]],
         "text_tower": [["texts", "tokens"]],
-        "match": [["photographs", 32], ["photographs", 4, 32], ["block", 32]],
+        "match": [["photographs", 32], ["block", 32], ["photographs", 4, 32]],
     }.items():
-        content = read_files(exported).contents[f"onnx/{name}.onnx"]
+        content = read_files(exported).contents[f"{name}.onnx"]
         graph = onnx.load_from_string(content).graph
         found = [
             [dimension.dim_param or dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
@@ -109,7 +110,7 @@ def test_other_numbers_than_pytorchs_are_not_written(
     score = OnnxEngine.score
     for wrong in (1.001, np.nan):
         monkeypatch.setattr(OnnxEngine, "score", lambda *arguments, by=wrong: by * score(*arguments))
-        status, _, err = sigrl_train("export", towers, "-o", tmp_path / "new", "--onnx")
+        status, _, err = sigrl_train("export", towers, "-o", tmp_path / "new")
         assert status == 2
         assert "scores differ by" in err
         assert len(err.splitlines()) == 1
@@ -126,9 +127,9 @@ def test_what_has_no_onnx_form_is_named(
             raise ValueError("Failed to export.\nThis is step 2/3.") from error
 
     monkeypatch.setattr(task, "to_onnx", fail)
-    status, _, err = sigrl_train("export", towers, "-o", tmp_path / "new", "--onnx")
+    status, _, err = sigrl_train("export", towers, "-o", tmp_path / "new")
     assert status == 2
-    assert "there is no ONNX form of onnx/explain.onnx (no such operator)" in err
+    assert "there is no ONNX form of explain.onnx (no such operator)" in err
     assert len(err.splitlines()) == 1
 
 
@@ -136,14 +137,13 @@ def test_usage_that_cannot_work_is_refused_before_the_work(
     sigrl_train, towers: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(task, "export", None)
-    assert "add --onnx" in sigrl_train("export", towers, "-o", tmp_path / "new")[2]
-    assert "name a new directory" in sigrl_train("export", towers, "-o", exported, "--onnx")[2]
+    assert "name a new directory" in sigrl_train("export", towers, "-o", exported)[2]
     monkeypatch.setitem(sys.modules, "sigrl.training.bundles.export", None)
-    assert "pip install" in sigrl_train("export", towers, "-o", tmp_path / "new", "--onnx")[2]
+    assert "pip install" in sigrl_train("export", towers, "-o", tmp_path / "new")[2]
 
 
 def test_a_bundle_that_is_none_is_refused(sigrl_train, tmp_path: Path) -> None:
-    status, _, err = sigrl_train("export", tmp_path, "-o", tmp_path / "new", "--onnx")
+    status, _, err = sigrl_train("export", tmp_path, "-o", tmp_path / "new")
     assert status == 2
     assert "manifest.json" in err
 
@@ -161,9 +161,9 @@ def test_a_weight_that_is_not_the_bundles_is_refused() -> None:
             return rows @ self.weight
 
     sizes = {"n": 3, "2": 2}
-    assert to_onnx(Product(), sizes, {"weight": np.eye(2, dtype=np.float16)}, {})
+    assert to_onnx(Product(), sizes, save({"weight": np.eye(2, dtype=np.float16)}))
     with pytest.raises(ValueError, match="`weight` is not the one"):
-        to_onnx(Product(), sizes, {"weight": np.ones((2, 2), np.float16)}, {})
+        to_onnx(Product(), sizes, save({"weight": np.ones((2, 2), np.float16)}))
 
 
 def test_numbers_measured_later_leave_the_graphs_in_the_bundle(

@@ -1,0 +1,243 @@
+"""What all engines share: calibration, the evidence head, and what is kept of photographs and labels. Imports
+without torch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from sigrl.model.background import Calibrator
+from sigrl.model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
+from sigrl.model.evidence import Photographs, evidence_of, pool_tokens
+from sigrl.model.features import ImageFeatures, LabelFeatures
+from sigrl.model.kept_features import KeptFeatures, keep
+from sigrl.model.label_calibration import EverydayGoal, Goal, everyday_thresholds, fit_labels
+from sigrl.model.label_texts import check_label_arrays, packed_widths
+from sigrl.model.manifest import Manifest
+from sigrl.model.region_maps import Regions, region_maps
+from sigrl.model.vocabulary import Label, Vocabulary
+
+Array = npt.NDArray[np.float32]
+ArrayT = TypeVar("ArrayT", bound=Sized)
+"""What the engine's features are made of: `Tensor` or `Array`."""
+
+
+class BundleEngine(ABC, Generic[ArrayT]):
+    """An `Engine` but for the towers and the head, which a subclass runs."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        checkpoint_id: str,
+        calibrator: Calibrator | None,
+        head: Mapping[str, Array],
+    ) -> None:
+        """`head` gives the head's tensors by their names in it; only an evidence head needs any."""
+        self.manifest = manifest
+        self.checkpoint_id = checkpoint_id
+        self.preprocessing = manifest.preprocessing
+        self.default_threshold = manifest.default_threshold
+        self._calibrator = calibrator
+        self._evidence = evidence_of(manifest.head, head)
+        self._in_context = manifest.head.form == "context"
+        self._packed = packed_widths(
+            manifest.backbone.embed_dim,
+            0 if calibrator is None else calibrator.photographs,
+            0 if self._evidence is None else self._evidence.width,
+        )
+
+    @abstractmethod
+    def _run_image_tower(self, pixel_values: Array) -> ImageFeatures[ArrayT]:
+        """Of [B, 3, S, S]."""
+
+    @abstractmethod
+    def _embed(self, labels: Sequence[Label], progress: Callable[[int], None] | None) -> ArrayT:
+        """Text features [C, D]."""
+
+    @abstractmethod
+    def _refine(self, label_embeddings: ArrayT) -> LabelFeatures[ArrayT]:
+        """Of text features [C, D]."""
+
+    @abstractmethod
+    def _match(self, images: ImageFeatures[ArrayT], labels: LabelFeatures[ArrayT]) -> Array:
+        """Logits [B, C] of every head but the evidence head."""
+
+    @abstractmethod
+    def _local_scores(self, images: ImageFeatures[ArrayT], labels: LabelFeatures[ArrayT]) -> Array:
+        """What each patch says of each label, [B, C, P], for every head but the evidence head."""
+
+    @abstractmethod
+    def _read_regions(self, images: ImageFeatures[ArrayT]) -> Regions:
+        """The tower's output for each region of the photographs; only for an evidence head."""
+
+    @property
+    @abstractmethod
+    def _rebuilds_tokens(self) -> bool:
+        """Whether `ImageFeatures.rebuilt_tokens` are there: the head makes them of the photograph alone."""
+
+    @abstractmethod
+    def _to_numpy(self, array: ArrayT) -> Array: ...
+
+    @abstractmethod
+    def _from_numpy(self, array: Array) -> ArrayT: ...
+
+    def encode_images(self, pixel_values: Array) -> ImageFeatures[ArrayT]:
+        """See `Engine`. Raises ValueError for another shape than [B, 3, S, S]."""
+        size = self.preprocessing.image_size
+        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
+            raise ValueError(f"pixel values have shape {pixel_values.shape}, expected (B, 3, {size}, {size})")
+        return self._run_image_tower(pixel_values)
+
+    def encode_labels(
+        self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
+    ) -> LabelFeatures[ArrayT]:
+        """See `Engine`."""
+        embeddings = self._embed(vocabulary.labels, progress)
+        features = self._refine(embeddings)
+        if self._calibrator is None:
+            return features
+        background = self._calibrator.background.photographs
+        if self._evidence is not None:
+            rows = self._evidence.describe(vocabulary.labels, self._to_numpy(features.refined), background)
+            features = replace(features, evidence=rows)
+        logits = self.score_kept(background, features)
+        calibration = (
+            self._calibrator.calibrate(self._to_numpy(embeddings), logits)
+            if self._evidence is None
+            else calibrated_already(len(logits.T), self.default_threshold)
+        )
+        return replace(features, calibration=calibration, background=np.ascontiguousarray(logits.T))
+
+    def pack_labels(self, label_features: LabelFeatures[ArrayT]) -> dict[str, Array]:
+        """See `Engine`."""
+        both = {name: getattr(label_features, name) for name in ("label_embeddings", "refined")}
+        # Not the refined context: an engine rebuilds the patch tokens with its own.
+        others = {name: getattr(label_features, name) for name in self._packed if name not in both}
+        return {name: self._to_numpy(array) for name, array in both.items()} | others
+
+    def unpack_labels(self, arrays: Mapping[str, Array]) -> LabelFeatures[ArrayT]:
+        """See `Engine`."""
+        check_label_arrays(arrays, self._packed)
+        return LabelFeatures(
+            self._from_numpy(arrays["label_embeddings"]),
+            self._from_numpy(arrays["refined"]),
+            calibration=arrays.get("calibration"),
+            background=arrays.get("background"),
+            evidence=arrays.get("evidence"),
+        )
+
+    def score(self, image_features: ImageFeatures[ArrayT], label_features: LabelFeatures[ArrayT]) -> Array:
+        """See `Engine`. Memory does not grow with the labels in the context form, nor with `biam`, but by the
+        scores; the published form of the others needs all labels at once."""
+        if self._evidence is None:
+            return self._match(image_features, label_features)
+        unit = self._to_numpy(label_features.refined)
+        return self._evidence.score(self._photographs(image_features), unit, label_features.evidence)
+
+    def probabilities(self, logits: Array, label_features: LabelFeatures[ArrayT]) -> Array:
+        """See `Engine` and `sigrl.model.calibration`."""
+        return probabilities(logits, self.manifest.head.form, label_features.calibration)
+
+    def thresholds(self, label_features: LabelFeatures[ArrayT]) -> Array:
+        """See `Engine`."""
+        return thresholds(label_features.calibration, len(label_features.refined), self.default_threshold)
+
+    def thresholds_for(self, label_features: LabelFeatures[ArrayT], goal: EverydayGoal) -> Array:
+        """See `Engine`."""
+        background = self.background_logits(label_features)
+        if background is None:
+            raise ValueError(NO_BACKGROUND)
+        return everyday_thresholds(self.probabilities(background, label_features), goal)
+
+    def background_logits(self, label_features: LabelFeatures[ArrayT]) -> Array | None:
+        """See `Engine`."""
+        return None if label_features.background is None else label_features.background.T
+
+    def familiarity(self, label_features: LabelFeatures[ArrayT]) -> Array | None:
+        """See `Engine`."""
+        rows = label_features.evidence
+        return None if self._evidence is None or rows is None else self._evidence.familiarity(rows)
+
+    def keep_images(self, image_features: ImageFeatures[ArrayT]) -> KeptFeatures:
+        """See `Engine`."""
+        if self._evidence is not None:
+            found = self._photographs(image_features)
+            return keep(found.embeddings, found.tokens, found.word_logits)
+        rebuilt = image_features.rebuilt_tokens
+        tokens = self._to_numpy(image_features.patch_tokens if rebuilt is None else rebuilt)
+        if self.manifest.head.kind == "clip":
+            tokens = np.zeros_like(tokens[:, :1])
+        return keep(self._to_numpy(image_features.image_embeddings), tokens)
+
+    def score_kept(self, photographs: KeptFeatures, label_features: LabelFeatures[ArrayT]) -> Array:
+        """See `Engine`."""
+        if self._evidence is not None:
+            unit = self._to_numpy(label_features.refined)
+            return self._evidence.score_kept(photographs, unit, label_features.evidence)
+
+        def score(image_embeddings: Array, patch_tokens: Array, _: Array | None) -> Array:
+            tokens = self._from_numpy(patch_tokens)
+            images = ImageFeatures(
+                self._from_numpy(image_embeddings),
+                tokens,
+                (1, patch_tokens.shape[1]),
+                rebuilt_tokens=tokens if self._rebuilds_tokens else None,
+            )
+            return self._match(images, label_features)
+
+        return photographs.logits(score)
+
+    def calibrate_by_examples(
+        self,
+        label_features: LabelFeatures[ArrayT],
+        examples: KeptFeatures | None,
+        labels: npt.NDArray[np.int8],
+        goal: Goal,
+    ) -> LabelFeatures[ArrayT]:
+        """See `Engine`."""
+        fitted = fit_labels(
+            label_features.calibration,
+            None if examples is None else self.score_kept(examples, label_features),
+            labels,
+            goal,
+            background=self.background_logits(label_features),
+            form=self.manifest.head.form,
+            default_threshold=self.default_threshold,
+        )
+        return replace(label_features, calibration=fitted)
+
+    def image_embeddings(self, image_features: ImageFeatures[ArrayT]) -> Array:
+        """See `Engine`."""
+        return unit_norm(self._to_numpy(image_features.image_embeddings))
+
+    def label_embeddings(self, label_features: LabelFeatures[ArrayT]) -> Array:
+        """See `Engine`."""
+        matched = label_features.refined if self._in_context else label_features.label_embeddings
+        return unit_norm(self._to_numpy(matched))
+
+    def explain(self, image_features: ImageFeatures[ArrayT], label_features: LabelFeatures[ArrayT]) -> Array:
+        """See `Engine`. An evidence head gives logits (`region_maps`); other heads give cosines in the context
+        form and dot products in the published form."""
+        if self._evidence is not None:
+            regions = self._read_regions(image_features)
+            labels = self._to_numpy(label_features.refined), label_features.evidence
+            return region_maps(self._evidence, regions, *labels, image_features.grid)
+        local = self._local_scores(image_features, label_features)
+        return local.reshape(*local.shape[:2], *image_features.grid)
+
+    def _photographs(self, images: ImageFeatures[ArrayT]) -> Photographs:
+        assert images.word_logits is not None
+        tokens = pool_tokens(self._to_numpy(images.patch_tokens), images.grid)
+        return Photographs(
+            self._to_numpy(images.image_embeddings), tokens, self._to_numpy(images.word_logits)
+        )
+
+
+def unit_norm(features: Array) -> Array:
+    """[..., D] brought to unit norm."""
+    norms = np.linalg.norm(features, axis=-1, keepdims=True)
+    normalized: Array = features / np.maximum(norms, np.float32(1e-12))
+    return normalized

@@ -1,0 +1,168 @@
+"""Graphs of a bundle as OpenVINO's compiled models, on the processor. Imports without torch."""
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import openvino
+
+from sigrl.model.graph_engine import GraphError
+from sigrl.model.manifest import WEIGHTS
+
+Precision = Literal["float32", "bfloat16"]
+
+MOST_BYTES = 2 * 2**30
+"""Room for the compiled models of a cache; those that were read last stay."""
+_SUFFIX = ".openvino"
+_DEVICE = "CPU"
+_logger = logging.getLogger("sigrl")
+
+
+def multiplies_in_bfloat16() -> bool:
+    """Whether this processor does: AMX or AVX512-BF16 on x86."""
+    return "BF16" in openvino.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+
+
+class Compiler:
+    """Compiles the graphs of one checkpoint, or reads what was compiled before from a folder.
+
+    A compiled model is kept under a name that is made of everything it depends on: the checkpoint, the graph,
+    the precision, OpenVINO's version and the processor. Files appear whole or not at all, so that processes
+    can share the folder. Nothing there can fail a load: what cannot be read is compiled again.
+    """
+
+    def __init__(
+        self,
+        contents: Mapping[str, bytes],
+        weights: bytes,
+        checkpoint_id: str,
+        threads: int,
+        cache: Path | None,
+    ) -> None:
+        """`contents` are the graphs by their names, `weights` is the file that they refer to. `threads` is
+        the most that one call uses. `cache` is made when it is first needed; None: nothing is kept."""
+        self._contents, self._weights, self._checkpoint_id = contents, weights, checkpoint_id
+        self._threads, self._cache = threads, cache
+        self._core = openvino.Core()
+
+    def compile(self, name: str, precision: Precision) -> openvino.CompiledModel:
+        """Raises GraphError."""
+        config = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self._threads,
+            # Threads bound to cores would wait for them beside other work.
+            "ENABLE_CPU_PINNING": False,
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+            # Or activations would be rounded to int8 wherever weights are stored in it.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+        }
+        path = self._path(name, precision)
+        if path is not None and (kept := self._read(path, config)) is not None:
+            return kept
+        try:
+            # OpenVINO reads external data from files alone.
+            with tempfile.TemporaryDirectory(prefix="sigrl-") as folder:
+                graph = Path(folder, f"{name}.onnx")
+                graph.write_bytes(self._contents[name])
+                if WEIGHTS.encode() in self._contents[name]:
+                    graph.with_name(WEIGHTS).write_bytes(self._weights)
+                # Not mapped: on Windows a mapped file cannot be removed.
+                model = self._core.read_model(graph, config={"ENABLE_MMAP": False})
+                compiled = self._core.compile_model(model, _DEVICE, config)
+        except RuntimeError as error:
+            raise GraphError(f"{name}.onnx: {_reason(error)}") from error
+        if path is not None:
+            _keep(compiled, path)
+        return compiled
+
+    def _path(self, name: str, precision: Precision) -> Path | None:
+        if self._cache is None:
+            return None
+        processor = [
+            self._core.get_property(_DEVICE, key) for key in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
+        ]
+        key = "\n".join(map(str, (self._checkpoint_id, name, precision, openvino.__version__, *processor)))
+        return self._cache / (hashlib.sha256(key.encode()).hexdigest() + _SUFFIX)
+
+    def _read(self, path: Path, config: dict[str, Any]) -> openvino.CompiledModel | None:
+        try:
+            with path.open("rb") as file:
+                content = file.read()
+            with suppress(OSError):  # a folder that is only read
+                os.utime(path)
+            return self._core.import_model(content, _DEVICE, config)
+        except FileNotFoundError:
+            return None
+        except (OSError, RuntimeError) as error:
+            _logger.warning("%s cannot be used and is compiled again: %s", path, _reason(error))
+            return None
+
+
+class Graph:
+    """One graph. May be called by several threads at once, which wait for one another: a call uses all
+    threads. It is compiled when it is first called, or by `open`."""
+
+    def __init__(self, compile_graph: Callable[[], openvino.CompiledModel]) -> None:
+        self._compile: Callable[[], openvino.CompiledModel] | None = compile_graph
+        self._lock = Lock()
+
+    def open(self) -> None:
+        """Raises GraphError. Called with the lock held, or before others know the graph."""
+        if self._compile is not None:
+            compiled = self._compile()
+            self._inputs = [each.any_name for each in compiled.inputs]
+            self._request = compiled.create_infer_request()
+            self._compile = None  # which keeps the bundle's weights in memory
+
+    def __call__(self, **arrays: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
+        """See `sigrl.model.graph_engine.Graph`."""
+        with self._lock:
+            self.open()
+            found = self._request.infer({name: arrays[name] for name in self._inputs}, share_inputs=True)
+            return [found[output] for output in self._request.model_outputs]
+
+
+def open_graphs(compiler: Compiler, names: list[str], precision: Precision) -> dict[str, Graph]:
+    """The graphs by their names; the image tower in `precision`, the others in float32. The text tower is
+    compiled when it is first called: known labels need none. Raises GraphError."""
+    graphs = {
+        name: Graph(partial(compiler.compile, name, precision if name == "image_tower" else "float32"))
+        for name in names
+    }
+    for name, graph in graphs.items():
+        if name != "text_tower":
+            graph.open()
+    return graphs
+
+
+def _keep(compiled: openvino.CompiledModel, path: Path) -> None:
+    unfinished: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".unfinished-", delete=False) as file:
+            unfinished = Path(file.name)
+            file.write(compiled.export_model().getvalue())
+        unfinished.replace(path)
+        files = sorted(path.parent.glob(f"*{_SUFFIX}"), key=lambda each: each.stat().st_mtime, reverse=True)
+        for each, total in zip(files, accumulate(each.stat().st_size for each in files), strict=True):
+            if total > MOST_BYTES:
+                each.unlink()
+    except (OSError, RuntimeError) as error:
+        _logger.warning("a compiled model cannot be kept: %s", _reason(error))
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[-1]

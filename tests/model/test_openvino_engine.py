@@ -1,0 +1,134 @@
+"""OpenVinoEngine beside what is true of every engine (test_engines.py): precision, threads, its cache."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engine_bundles import VOCABULARY, load_openvino
+
+from sigrl.model import openvino_graphs
+from sigrl.model.bundle_files import BundleError
+from sigrl.model.openvino_engine import OpenVinoEngine
+from sigrl.model.torch_engine import TorchEngine
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).standard_normal((2, 3, 64, 64), dtype=np.float32)
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """How often a graph was compiled, and not read from a folder."""
+    calls = []
+    read_model = openvino_graphs.openvino.Core.read_model
+
+    def watched(core, *arguments, **options):
+        calls.append(arguments)
+        return read_model(core, *arguments, **options)
+
+    monkeypatch.setattr(openvino_graphs.openvino.Core, "read_model", watched)
+    return calls
+
+
+def scores(engine, pixels):
+    return engine.score(engine.encode_images(pixels), engine.encode_labels(VOCABULARY))
+
+
+def test_the_second_load_compiles_nothing_and_scores_the_same(make_exported, pixels, tmp_path, compiled):
+    first = scores(load_openvino(make_exported("mkt"), cache=tmp_path), pixels)
+    assert len(compiled) == len(list(tmp_path.iterdir())) == 5
+    again = load_openvino(make_exported("mkt"), cache=tmp_path)
+    np.testing.assert_array_equal(scores(again, pixels), first)
+    assert len(compiled) == 5
+
+
+def test_a_damaged_file_is_compiled_again(make_exported, pixels, tmp_path, compiled, caplog):
+    first = scores(load_openvino(make_exported("clip"), cache=tmp_path), pixels)
+    count = len(compiled)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    np.testing.assert_allclose(
+        scores(load_openvino(make_exported("clip"), cache=tmp_path), pixels), first, atol=1e-6
+    )
+    assert len(compiled) == 2 * count
+    assert "is compiled again" in caplog.text
+
+
+def test_another_version_of_openvino_compiles_its_own(make_exported, tmp_path, monkeypatch):
+    load_openvino(make_exported("clip"), cache=tmp_path)
+    before = set(tmp_path.iterdir())
+    monkeypatch.setattr(openvino_graphs.openvino, "__version__", "another")
+    load_openvino(make_exported("clip"), cache=tmp_path)
+    assert before < set(tmp_path.iterdir())
+
+
+def test_the_oldest_files_go(make_exported, tmp_path, monkeypatch):
+    load_openvino(make_exported("clip"), cache=tmp_path)
+    old = set(tmp_path.iterdir())
+    monkeypatch.setattr(openvino_graphs, "MOST_BYTES", sum(path.stat().st_size for path in old))
+    load_openvino(make_exported("mkt"), cache=tmp_path)
+    kept = set(tmp_path.iterdir())
+    assert old - kept
+    assert kept - old
+
+
+def test_a_folder_that_cannot_be_written_fails_no_load(make_exported, pixels, tmp_path, caplog):
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    engine = load_openvino(make_exported("clip"), cache=file / "folder")
+    assert np.isfinite(scores(engine, pixels)).all()
+    assert "cannot be kept" in caplog.text
+
+
+def test_bfloat16_is_near_to_float32(make_exported, pixels):
+    exact = load_openvino(make_exported("mkt")).encode_images(pixels)
+    fast = OpenVinoEngine.load(make_exported("mkt"), precision="bfloat16").encode_images(pixels)
+    largest = np.abs(exact.image_embeddings).max()
+    np.testing.assert_allclose(
+        fast.image_embeddings / largest, exact.image_embeddings / largest, rtol=0, atol=0.05
+    )
+
+
+@pytest.mark.parametrize("precision", ["int8", "float8"])
+def test_another_precision_is_refused(make_exported, precision):
+    with pytest.raises(ValueError, match=f"not in {precision}"):
+        OpenVinoEngine.load(make_exported("clip"), precision=precision)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
+def test_it_uses_no_more_threads_than_it_may(make_exported, monkeypatch):
+    asked = []
+    compile_model = openvino_graphs.openvino.Core.compile_model
+
+    def watched(core, model, device, config):
+        asked.append(config["INFERENCE_NUM_THREADS"])
+        return compile_model(core, model, device, config)
+
+    monkeypatch.setattr(openvino_graphs.openvino.Core, "compile_model", watched)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    for threads in (None, 2, 64):
+        OpenVinoEngine.load(make_exported("clip"), threads=threads)
+    assert sorted(set(asked)) == [2, 3]
+
+
+def test_no_file_stays_beside_the_cache(make_exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    engine = load_openvino(make_exported("mkt"))
+    engine.encode_labels(VOCABULARY)
+    assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_a_bundle_that_was_not_exported_is_refused(make):
+    with pytest.raises(BundleError, match=r"'tiny' has no ONNX graphs.*sigrl-train export BUNDLE"):
+        OpenVinoEngine.load(make("sigrl"))
+
+
+@pytest.mark.parametrize("name", ["sigrl", "mkt-prompted-on-clip"])
+def test_labels_are_encoded_as_pytorch_encodes_them(make, make_exported, name):
+    ours = load_openvino(make_exported(name)).encode_labels(VOCABULARY).label_embeddings
+    expected = TorchEngine.load(make(name), "cpu", precision="float32").encode_labels(VOCABULARY)
+    expected = expected.label_embeddings.numpy()
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
