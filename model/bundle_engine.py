@@ -219,8 +219,8 @@ class BundleEngine(ABC, Generic[ArrayT]):
         return unit_norm(self._to_numpy(matched))
 
     def explain(self, image_features: ImageFeatures[ArrayT], label_features: LabelFeatures[ArrayT]) -> Array:
-        """See `Engine`. An evidence head gives logits (`region_maps`); other heads give cosines in the context
-        form and dot products in the published form."""
+        """See `Engine`. An evidence head gives logits (`region_maps`); other heads give cosines in the
+        context form and dot products in the published form."""
         if self._evidence is not None:
             regions = self._read_regions(image_features)
             labels = self._to_numpy(label_features.refined), label_features.evidence

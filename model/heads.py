@@ -34,8 +34,9 @@ class Head(Protocol):
         ...
 
     def local_scores(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
-        """How well each patch matches each label [B, P, C]. Its weight in the score is positive, so the highest
-        patches are those that raise the score; with global matching alone (`clip`) it has no part in it."""
+        """How well each patch matches each label [B, P, C]. Its weight in the score is positive, so the
+        highest patches are those that raise the score; with global matching alone (`clip`) it has no part
+        in it."""
         ...
 
 
@@ -246,7 +247,8 @@ class SigRLHead(MatchingHead):
 
 
 class EvidenceHead(MatchingHead):
-    """Holds what `sigrl.model.evidence` computes with. As a module it is the mkt head: what training matches."""
+    """Holds what `sigrl.model.evidence` computes with. As a module it is the mkt head: what training
+    matches."""
 
     def __init__(self, config: HeadConfig, embed_dim: int) -> None:
         super().__init__(config)

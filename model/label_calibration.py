@@ -204,8 +204,8 @@ def _fit(
     labels: npt.NDArray[np.int8],
     deviations: tuple[float, float],
 ) -> LabelCalibration:
-    """Fits offsets and slopes of all labels at once, by logistic regression with a normal prior around the old
-    ones. Scores are centred where the old probability is one half: there shift and slope are nearly
+    """Fits offsets and slopes of all labels at once, by logistic regression with a normal prior around the
+    old ones. Scores are centred where the old probability is one half: there shift and slope are nearly
     independent."""
     offset, slope = (calibration[:, part].astype(np.float64) for part in (OFFSET, SLOPE))
     even = -offset / slope

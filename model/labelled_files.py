@@ -43,8 +43,9 @@ def read_label_file(path: Path) -> list[LabelledFile]:
 
         {"image": "beach/1.jpg", "positive": ["dog", "wet sand"], "negative": ["cat"]}
 
-    A photograph may have several lines. A CSV whose cells are separated by semicolons, as spreadsheets write it
-    where the comma is the decimal sign, separates labels by `|`. Raises LabelledFileError, with the line, for anything else.
+    A photograph may have several lines. A CSV whose cells are separated by semicolons, as spreadsheets
+    write it where the comma is the decimal sign, separates labels by `|`. Raises LabelledFileError, with
+    the line, for anything else.
     """
     readers = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
     if path.suffix.lower() not in readers:
@@ -70,7 +71,8 @@ def _csv(path: Path, text: str) -> Iterator[LabelledFile]:
         headings = [heading.strip().lower() for heading in next(reader, [])]
         if "image" not in headings or set(headings) - set(COLUMNS) or len(set(headings)) < len(headings):
             raise LabelledFileError(
-                f"{path} begins with {delimiter.join(headings)!r}: begin it with the line `image,positive,negative`"
+                f"{path} begins with {delimiter.join(headings)!r}: "
+                "begin it with the line `image,positive,negative`"
             )
         for cells in reader:
             where = f"{path}:{reader.line_num}"
@@ -95,8 +97,8 @@ def _labels(cell: str, separator: str, where: str) -> list[str]:
     for other in ",;|":
         if other != separator and other in cell:
             raise LabelledFileError(
-                f"{where} has '{other}' in {cell.strip()!r}: put {separator!r} between labels; a label whose own "
-                f"name has '{other}' needs the .jsonl form"
+                f"{where} has '{other}' in {cell.strip()!r}: put {separator!r} between labels; a label "
+                f"whose own name has '{other}' needs the .jsonl form"
             )
     return cell.split(separator)
 

@@ -73,8 +73,8 @@ class Description(Frozen):
 
     @property
     def onnx_file_names(self) -> set[str]:
-        """The files that an export adds; a bundle has all or none of them. They lie beside the weights, because
-        ONNX's external data may not lie above the folder of a graph."""
+        """The files that an export adds; a bundle has all or none of them. They lie beside the weights,
+        because ONNX's external data may not lie above the folder of a graph."""
         graphs = {"image_tower", "text_tower"}
         if self.head.evidence is not None:  # scores are computed in NumPy, see `sigrl.model.evidence`
             graphs.add("read_regions")

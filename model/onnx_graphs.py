@@ -24,8 +24,8 @@ class Graph:
     """One graph. May be called by several threads at once."""
 
     def __init__(self, content: bytes, weights: bytes, device: str) -> None:
-        """`weights` is the content of the file that the graph refers to. Raises GraphError, and ValueError for
-        a device that does not work here."""
+        """`weights` is the content of the file that the graph refers to. Raises GraphError, and ValueError
+        for a device that does not work here."""
         kind, _, number = device.partition(":")
         options = onnxruntime.SessionOptions()
         # A graph that waits for its next call must keep neither the processor nor its largest memory from the

@@ -82,8 +82,9 @@ class ListedPhotographs:
         self._names: dict[Path, dict[str, list[str]]] = {}
 
     def find(self, name: str) -> Path:
-        """The path of the file that `name`, relative to the folder, means: just this one, or the only one whose
-        name differs in nothing but form and capitals. Where there is none, the path as it is written."""
+        """The path of the file that `name`, relative to the folder, means: just this one, or the only one
+        whose name differs in nothing but form and capitals. Where there is none, the path as it is
+        written."""
         written = self._folder / name
         if os.path.exists(written):
             return written

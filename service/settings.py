@@ -98,9 +98,9 @@ class Settings(BaseSettings):
     """What computes. `auto` is PyTorch on a GPU. On a processor it is OpenVINO, or ONNX Runtime where only
     that is installed, for a bundle that `sigrl-train export` made; a bundle without graphs needs PyTorch."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
-    """`auto`: bfloat16 for the image tower (and with PyTorch for SVFR) where the processor or GPU multiplies
-    in it, else float32. ONNX Runtime always computes in float32. `int8` needs PyTorch and takes SVFR's products and the linear layers of a ViT in int8, on a CPU; it is worth it
-    with `compiled`."""
+    """`auto`: bfloat16 for the image tower (and with PyTorch for SVFR) where the processor or GPU
+    multiplies in it, else float32. ONNX Runtime always computes in float32. `int8` needs PyTorch and takes
+    SVFR's products and the linear layers of a ViT in int8, on a CPU; it is worth it with `compiled`."""
     compiled: bool = False
     """PyTorch only: fuse the stages of SVFR and GMC, on a GPU compile the image tower too. Needs a C++
     compiler, and some seconds at the start."""
@@ -147,8 +147,8 @@ class Settings(BaseSettings):
     max_images: int = Field(default=64, ge=1)
     """Most photographs in one request."""
     threads: int = Field(default_factory=available_processors, ge=1)
-    """Photographs decoded at once, as far as `decode_bytes` allows; and lists of labels encoded at once. If not
-    set, the processors that the process may use, by its affinity and its cgroup."""
+    """Photographs decoded at once, as far as `decode_bytes` allows; and lists of labels encoded at once. If
+    not set, the processors that the process may use, by its affinity and its cgroup."""
     decode_bytes: int = Field(default=1280 * 1024 * 1024, ge=64 * 1024 * 1024)
     """Memory for photographs while they are decoded, of all requests together. One that needs more than this
     is refused."""

@@ -1,4 +1,5 @@
-"""A typed client of the service, for programs that have no model in them. It imports neither torch nor FastAPI.
+"""A typed client of the service, for programs that have no model in them. It imports neither torch nor
+FastAPI.
 
 from sigrl.client import Client
 

@@ -30,8 +30,8 @@ labeller. Written by `python -m benchmarks.everyday --page docs/photographs.md` 
 `{checkpoint}`.
 
 A plain tag is right. ✗ is wrong. ? may be right: the labeller was not sure. · is a tag that the labels do not
-judge. *Missed* are labels that apply and are neither shown nor implied; most photographs have more labels than
-a brief answer has room for.
+judge. *Missed* are labels that apply and are neither shown nor implied; most photographs have more labels
+than a brief answer has room for.
 """
     entries = [
         _entry(

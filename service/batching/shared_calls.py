@@ -19,10 +19,10 @@ class _Call(Generic[Value]):
 
 
 class SharedCalls(Generic[Key, Value]):
-    """Calls in an executor, each shared by everybody who asks for its key before it ends: it takes one thread,
-    however many wait. One caller that leaves does not end the call for the others. When all have left, a call
-    that has not begun is not made, and one that has begun is told by its event. Nothing is remembered. Belongs
-    to one event loop."""
+    """Calls in an executor, each shared by everybody who asks for its key before it ends: it takes one
+    thread, however many wait. One caller that leaves does not end the call for the others. When all have
+    left, a call that has not begun is not made, and one that has begun is told by its event. Nothing is
+    remembered. Belongs to one event loop."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor

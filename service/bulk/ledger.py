@@ -56,8 +56,8 @@ class Ledger:
         self._database.close()
 
     def check(self, made_by: dict[str, str]) -> None:
-        """Notes what tags are made by, or compares it with what was noted. Raises ParameterError where that has
-        changed: a table with tags of two checkpoints would mislead."""
+        """Notes what tags are made by, or compares it with what was noted. Raises ParameterError where that
+        has changed: a table with tags of two checkpoints would mislead."""
         known = dict(self._database.execute("SELECT what, value FROM made_by"))
         for what, value in made_by.items():
             if known.get(what, value) != value:

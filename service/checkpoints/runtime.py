@@ -155,8 +155,8 @@ class Runtime:
         return self.table.info(checkpoint)
 
     def rollback(self) -> CheckpointInfo:
-        """Brings back the one that was active before. Where it is not in memory, as after a restart, its bundle
-        is loaded first, which takes as long as `load`, at most `Settings.request_seconds`.
+        """Brings back the one that was active before. Where it is not in memory, as after a restart, its
+        bundle is loaded first, which takes as long as `load`, at most `Settings.request_seconds`.
 
         Raises CheckpointStateError where nothing was active before or it is not ready in time, what
         `BundleStore.find` raises, StoreError.

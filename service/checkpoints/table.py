@@ -43,8 +43,8 @@ class Handle:
 
 
 class CheckpointTable:
-    """Exactly one checkpoint is active at any time. Thread-safe; only `wait_for_room` and `wait_until_settled`
-    block. Methods that take an id raise CheckpointNotFoundError."""
+    """Exactly one checkpoint is active at any time. Thread-safe; only `wait_for_room` and
+    `wait_until_settled` block. Methods that take an id raise CheckpointNotFoundError."""
 
     def __init__(self, first: Checkpoint, limit: int) -> None:
         """`first` is active from the start; at most `limit` checkpoints may be in memory."""

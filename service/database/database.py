@@ -1,4 +1,5 @@
-"""What outlives the process: a SQLite file in the data folder, or PostgreSQL. Tables: `sigrl.service.database.tables`."""
+"""What outlives the process: a SQLite file in the data folder, or PostgreSQL. Tables:
+`sigrl.service.database.tables`."""
 
 import logging
 from collections.abc import Iterator
@@ -29,8 +30,9 @@ _logger = logging.getLogger("sigrl")
 class Database:
     """Transactions, each of which is one of the two `with` blocks below. Safe to share between threads.
 
-    Nobody waits for long: a statement, a lock and a free connection may take `Settings.database_seconds` each.
-    After one that ran out of time, all calls of its kind (reads or writes) fail at once for a few seconds.
+    Nobody waits for long: a statement, a lock and a free connection may take `Settings.database_seconds`
+    each. After one that ran out of time, all calls of its kind (reads or writes) fail at once for a few
+    seconds.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -137,7 +137,7 @@ OPENAPI: dict[str, Any] = {
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "TaggingStream. For `Accept: application/x-ndjson` one line per photograph, as they finish.",
+        "description": "Tags. For `Accept: application/x-ndjson` one line per photograph, as they finish.",
         "content": {NDJSON: {"schema": {"type": "string", "description": "Lines of JSON: TagLine."}}},
         "headers": {
             "Server-Timing": {

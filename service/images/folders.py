@@ -11,9 +11,9 @@ from sigrl.service.terminal import printable
 
 
 def find_photographs(arguments: Iterable[Path]) -> Iterator[Path]:
-    """Files as they are given, whatever they are; of folders all photographs below, as `photographs_below` finds
-    them. Raises ParameterError for what does not exist, and for folders without photographs or that cannot be
-    read."""
+    """Files as they are given, whatever they are; of folders all photographs below, as `photographs_below`
+    finds them. Raises ParameterError for what does not exist, and for folders without photographs or that
+    cannot be read."""
     for argument in arguments:
         # os.path and not Path: it says no to names too long or forbidden, where Path raises.
         if not os.path.exists(argument):

@@ -23,8 +23,8 @@ class Rates:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, who: str, per_minute: int, count: int = 1) -> float:
-        """Takes `count` from the bucket if at least one is left and returns 0, or returns the seconds until one
-        is. What was taken beyond the rest is owed: it has to be made up for first."""
+        """Takes `count` from the bucket if at least one is left and returns 0, or returns the seconds until
+        one is. What was taken beyond the rest is owed: it has to be made up for first."""
         now = time.monotonic()
         with self._lock:
             left, since = self._buckets.pop(who, (float(per_minute), now))
@@ -37,8 +37,8 @@ class Rates:
 
 
 def charge_new_labels(count: int) -> None:
-    """Takes labels that must be encoded out of the budget of the request that is being served. Raises RateError
-    where the budget is spent."""
+    """Takes labels that must be encoded out of the budget of the request that is being served. Raises
+    RateError where the budget is spent."""
     charge = NEW_LABELS.get()
     if charge is not None:
         charge(count)

@@ -20,8 +20,8 @@ Result = TypeVar("Result")
 
 class LabelEncoding:
     """Threads of their own for labels, since a long list takes as long as many photographs. At most
-    `Settings.threads` lists are encoded at once, in slices between which other requests have their turn; a list
-    that nobody waits for any more is given up at its next slice. Belongs to one event loop."""
+    `Settings.threads` lists are encoded at once, in slices between which other requests have their turn; a
+    list that nobody waits for any more is given up at its next slice. Belongs to one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         # One for every request that may be admitted, as those that wait for their turn have one too.
@@ -30,8 +30,8 @@ class LabelEncoding:
         self._encoding: SharedCalls[Key, LabelFeatures] = SharedCalls(self._threads)
 
     async def features(self, tagger: Tagger, vocabulary: Vocabulary) -> LabelFeatures:
-        """The labels as the checkpoint sees them. Raises RateError where a key's budget of new labels is spent,
-        and as `Tagger.label_features` does."""
+        """The labels as the checkpoint sees them. Raises RateError where a key's budget of new labels is
+        spent, and as `Tagger.label_features` does."""
         ready = tagger.ready_label_features(vocabulary)
         if ready is not None:
             return ready

@@ -58,8 +58,9 @@ class Tagger:
         tagger.tag("photo.jpg").labels                       # from the default vocabulary
         tagger.tag("photo.jpg", ["dog", "bicycle"]).tags     # only these, those present
 
-    Which labels become tags, and what `thresholds` may be, is told in `sigrl.service.tagging.selection`. Safe to share
-    between threads; the image tower works for one at a time. All errors are `sigrl.service.errors.TaggerError`s.
+    Which labels become tags, and what `thresholds` may be, is told in `sigrl.service.tagging.selection`.
+    Safe to share between threads; the image tower works for one at a time. All errors are
+    `sigrl.service.errors.TaggerError`s.
     """
 
     def __init__(
@@ -101,9 +102,9 @@ class Tagger:
 
     @classmethod
     def from_settings(cls, settings: Settings, label_calibrator: CalibrateLabels | None = None) -> "Tagger":
-        """The tagger of an installation. Without `label_calibrator` the examples of calibrated vocabularies are read
-        from the settings' database when they are needed. Raises CheckpointError, InvalidLabelsError,
-        ParameterError, StoreError."""
+        """The tagger of an installation. Without `label_calibrator` the examples of calibrated vocabularies
+        are read from the settings' database when they are needed. Raises CheckpointError,
+        InvalidLabelsError, ParameterError, StoreError."""
         # The vocabulary first: a misspelt name should not cost the time to load a model.
         vocabulary = vocabularies.find(settings.vocabulary, settings)
         return cls(
@@ -193,15 +194,17 @@ class Tagger:
         progress: Callable[[int], None] | None = None,
         turn: Turn | None = None,
     ) -> LabelFeatures:
-        """The vocabulary as the engine sees it, encoded on its first use, and fitted to its examples if it has
-        any. `progress` gets the number of labels done; in its place a `turn` lets others in between slices.
+        """The vocabulary as the engine sees it, encoded on its first use, and fitted to its examples if it
+        has any. `progress` gets the number of labels done; in its place a `turn` lets others in between
+        slices.
 
-        Raises AbandonedError where the turn is abandoned; for examples CalibrationNotFoundError, ExamplesError
-        and StoreError.
+        Raises AbandonedError where the turn is abandoned; for examples CalibrationNotFoundError,
+        ExamplesError and StoreError.
         """
 
         def encode() -> LabelFeatures:
-            # Here and not around everything: whoever waits for another's result must not keep it from working.
+            # Here and not around everything: whoever waits for another's result must not keep it from
+            # working.
             with turn or nullcontext(), metrics.ENCODE_LABELS_SECONDS.time():
                 return self.engine.encode_labels(vocabulary, progress if turn is None else turn.pause)
 

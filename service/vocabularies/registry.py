@@ -44,7 +44,8 @@ class VocabularyRegistry:
         self._newest: dict[str, Entry] = {}
         # The highest numbers seen: a restore of the database must not make them be given out again.
         self._numbers: dict[str, int] = {}
-        # By all that an entry says, its content's hash included: numbers alone may come again after a restore.
+        # By all that an entry says, its content's hash included: numbers alone may come again after a
+        # restore.
         self._parsed = lru_cache(_MAX_PARSED)(self._parse)
 
     @classmethod

@@ -129,7 +129,10 @@ def test_version_and_help_come_quickly_and_load_nothing_heavy(sigrl) -> None:
     status, out, _ = sigrl("--version")
     assert status == 0
     assert out.startswith("sigrl-tagger ")
-    code = "import sys, sigrl.service.cli; sys.exit(bool({'torch', 'numpy', 'PIL', 'fastapi'} & set(sys.modules)))"
+    code = (
+        "import sys, sigrl.service.cli;"
+        "sys.exit(bool({'torch', 'numpy', 'PIL', 'fastapi'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

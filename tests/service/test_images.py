@@ -210,7 +210,8 @@ def test_opened_images_are_loaded_and_turned() -> None:
 def test_pillows_own_warning_stays_away() -> None:
     # In a process of its own, for pytest sets the warnings' filters anew.
     code = (
-        "import sample_images\nfrom sigrl.service import errors\nfrom sigrl.service.images import decoding as images\n"
+        "import sample_images\nfrom sigrl.service import errors\n"
+        "from sigrl.service.images import decoding as images\n"
         "try: images.decode(sample_images.png_header_of(10_000, 10_000))\n"
         "except errors.ImageTooLargeError: pass"
     )

@@ -1,4 +1,5 @@
-"""The steps of a checkpoint as modules that export to ONNX, each for one block; `sigrl.model.onnx_engine` loops.
+"""The steps of a checkpoint as modules that export to ONNX, each for one block; `sigrl.model.onnx_engine`
+loops.
 
 A module holds `backbone` or `head` under that name, so that its weights are called as in the bundle.
 """

@@ -142,8 +142,8 @@ def _copies(photographs: LabelledPhotographs) -> list[Problem]:
                 earlier = first.setdefault(hashlib.file_digest(file, "sha256").digest(), row)
             if (photographs.labels[row] != photographs.labels[earlier]).any():
                 message = (
-                    f"{path} has the same content as {photographs.image_paths[earlier]} and other labels: keep "
-                    "one of them, or name both labels for it in a file of labels"
+                    f"{path} has the same content as {photographs.image_paths[earlier]} and other labels: "
+                    "keep one of them, or name both labels for it in a file of labels"
                 )
                 found.append(Problem("same content, other labels", str(path), message))
     return found

@@ -11,8 +11,8 @@ from sigrl.training.data.dataset import DataError
 def read_class_folders(folder: Path) -> list[LabelledFile]:
     """Every photograph below `folder`, its label the name of the sub-folder, underscores read as spaces.
 
-    What a photograph is, and what is passed over, is said in `photographs_below`. Raises DataError where there
-    is none, for a folder that cannot be read, and for a photograph that lies in no sub-folder.
+    What a photograph is, and what is passed over, is said in `photographs_below`. Raises DataError where
+    there is none, for a folder that cannot be read, and for a photograph that lies in no sub-folder.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder: name the one that holds the photographs")

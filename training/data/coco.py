@@ -57,10 +57,10 @@ def read_coco(root: Path, split: str) -> LabelledPhotographs:
 def read_coco_files(instances: Path, photographs: Path, captions: Path | None = None) -> LabelledPhotographs:
     """Reads an annotation file in COCO's format, with or without boxes, and a file of captions in its.
 
-    A label applies where an annotation of its category exists, and does not apply elsewhere. Photographs and
-    categories stay in the file's order; ids are those of the file, as texts; the first caption counts.
-    `photographs` is the folder to which `file_name` is relative, or in which an absolute one lies. Raises DataError for missing or malformed
-    files.
+    A label applies where an annotation of its category exists, and does not apply elsewhere. Photographs
+    and categories stay in the file's order; ids are those of the file, as texts; the first caption counts.
+    `photographs` is the folder to which `file_name` is relative, or in which an absolute one lies. Raises
+    DataError for missing or malformed files.
     """
     content = _read(instances)
     try:
@@ -84,16 +84,16 @@ def read_coco_files(instances: Path, photographs: Path, captions: Path | None = 
 
 
 def _photograph(folder: Path, file_name: str, instances: Path) -> Path:
-    """The path below `folder`. Raises DataError for an absolute `file_name` elsewhere, which comes from another
-    machine or belongs to another folder."""
+    """The path below `folder`. Raises DataError for an absolute `file_name` elsewhere, which comes from
+    another machine or belongs to another folder."""
     if not os.path.isabs(file_name):
         return folder / file_name
     try:
         return folder / Path(file_name).relative_to(folder.absolute())
     except ValueError as error:
         raise DataError(
-            f"{instances} has the absolute `file_name` {file_name}, which is not in {folder}: name the folder it "
-            "is in, or write each `file_name` relative to the folder of photographs"
+            f"{instances} has the absolute `file_name` {file_name}, which is not in {folder}: name the folder "
+            "it is in, or write each `file_name` relative to the folder of photographs"
         ) from error
 
 

@@ -40,9 +40,9 @@ def label_photographs(
     """The photographs that `rows` name, in that order, with the labels of `vocabulary`.
 
     A label may be written by its name or a synonym, in capitals or not. Without a vocabulary the labels are
-    those of the rows, sorted. What no row says is unknown, or, where the labels are `complete`, negative. Ids
-    are the file names as the rows write them, relative to `folder`; how a file is found that is spelt otherwise
-    is said in `ListedPhotographs`.
+    those of the rows, sorted. What no row says is unknown, or, where the labels are `complete`, negative.
+    Ids are the file names as the rows write them, relative to `folder`; how a file is found that is spelt
+    otherwise is said in `ListedPhotographs`.
 
     A label outside the vocabulary is a problem (see `stop`), and so is one that both applies and does not: it
     counts as unknown on that photograph. Raises DataError for a vocabulary with a word for two labels.

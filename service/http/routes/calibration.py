@@ -103,6 +103,6 @@ async def forget_calibration(name: str, calibrating: Calibrations) -> None:
 
 @router.get("/hygiene", dependencies=[NEEDS_TAG], responses=documented(404, 422, 429, 500, 503, 504))
 async def judge_labels(name: str, calibrating: Calibrations) -> HygieneReport:
-    """Labels of a vocabulary that need attention: those that never or always apply, near-duplicates, and those
-    that the active checkpoint cannot tell apart."""
+    """Labels of a vocabulary that need attention: those that never or always apply, near-duplicates, and
+    those that the active checkpoint cannot tell apart."""
     return await calibrating.judge(name)

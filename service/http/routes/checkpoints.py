@@ -71,8 +71,8 @@ def load_checkpoint(asked: LoadRequest, runtime: Checkpoints, response: Response
 
 @router.post("/rollback", dependencies=[NEEDS_ADMIN], responses=documented(409, 503))
 def roll_back(runtime: Checkpoints) -> CheckpointInfo:
-    """Brings the checkpoint back that was active before, at once. Where it is not in memory, as after a restart,
-    its bundle is loaded first; the active checkpoint answers meanwhile."""
+    """Brings the checkpoint back that was active before, at once. Where it is not in memory, as after a
+    restart, its bundle is loaded first; the active checkpoint answers meanwhile."""
     return runtime.rollback()
 
 
