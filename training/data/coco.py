@@ -92,8 +92,8 @@ def _photograph(folder: Path, file_name: str, instances: Path) -> Path:
         return folder / Path(file_name).relative_to(folder.absolute())
     except ValueError as error:
         raise DataError(
-            f"{instances} has the absolute `file_name` {file_name}, which is not in {folder}: name the folder "
-            "it is in, or write each `file_name` relative to the folder of photographs"
+            f"{instances} has the absolute `file_name` {file_name}, which is not in {folder}: name the "
+            "folder it is in, or write each `file_name` relative to the folder of photographs"
         ) from error
 
 

@@ -144,5 +144,5 @@ def test_an_absolute_file_name_is_read_where_it_lies_in_the_folder(root: Path) -
     assert [row.image for row in rows] == ["a.jpg", "b.jpg"]
     images[0]["file_name"] = "/mnt/elsewhere/a.jpg"
     write(root, "instances", INSTANCES | {"images": images})
-    with pytest.raises(DataError, match="absolute `file_name` /mnt/elsewhere/a.jpg.*relative to the folder"):
+    with pytest.raises(DataError, match=r"absolute `file_name` /mnt/elsewhere/a.jpg.*relative to the folder"):
         read_coco(root, "val2014")
