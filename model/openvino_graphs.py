@@ -121,7 +121,8 @@ class Graph:
         """Raises GraphError. Called with the lock held, or before others know the graph."""
         if self._compile is not None:
             compiled = self._compile()
-            self._inputs = [each.any_name for each in compiled.inputs]
+            # An input that is also an output has the names of both.
+            self._inputs = [each.names for each in compiled.inputs]
             self._request = compiled.create_infer_request()
             self._compile = None  # which keeps the bundle's weights in memory
 
@@ -129,7 +130,8 @@ class Graph:
         """See `sigrl.model.graph_engine.Graph`."""
         with self._lock:
             self.open()
-            found = self._request.infer({name: arrays[name] for name in self._inputs}, share_inputs=True)
+            given = [next(arrays[name] for name in names if name in arrays) for names in self._inputs]
+            found = self._request.infer(dict(enumerate(given)), share_inputs=True)
             return [found[output] for output in self._request.model_outputs]
 
 
