@@ -43,6 +43,8 @@ class Watch:
         """`probe`: a path that costs nothing to answer. `photograph`: what honest clients send."""
         self._victim, self._pid, self._photograph = victim, pid, photograph
         self._probe = victim.url + probe
+        # Kept, because a new client makes a TLS context, which takes longer than an answer.
+        self._client = httpx.Client(timeout=30)
         self._seen, self._over = Seen(), threading.Event()
         looks: tuple[tuple[Callable[[], None], float], ...] = (
             (self._ask_probe, _PROBE_SECONDS),
@@ -60,6 +62,7 @@ class Watch:
         self._over.set()
         for thread in self._threads:
             thread.join()
+        self._client.close()
 
     def take(self) -> Seen:
         """What was seen; what follows is counted anew."""
@@ -73,7 +76,7 @@ class Watch:
     def _ask_probe(self) -> None:
         start = time.monotonic()
         try:
-            is_well = httpx.get(self._probe, timeout=30).is_success
+            is_well = self._client.get(self._probe).is_success
         except httpx.HTTPError:
             is_well = False
         seen = self._seen
