@@ -19,5 +19,5 @@ def test_short_texts_fill_a_batch_and_long_ones_make_smaller_ones() -> None:
 
 def test_a_text_of_any_length_is_in_a_batch() -> None:
     # A prompt may contain the label as often as it likes.
-    label = Label(name=200 * "x", prompts=(100 * "{label} ",) * 2)
+    label = Label(name=200 * "x", prompts=(100 * "{label} ", 101 * "{label} "))
     assert [len(batch.texts) for batch in text_batches([label], [])] == [1, 1]
