@@ -10,6 +10,9 @@ import numpy.typing as npt
 from sigrl.model.vocabulary import Label
 
 TEXT_BATCH = 128
+_BATCH_CHARACTERS = 6144
+"""At most, with padding. Other requests' labels have their turn between two batches, and would wait too
+long for one of 128 long texts."""
 
 
 def packed_widths(embed_dim: int, background: int, evidence: int) -> dict[str, int]:
@@ -56,9 +59,10 @@ def text_batches(labels: Sequence[Label], templates: Sequence[str]) -> Iterator[
     texts.sort(key=lambda pair: len(pair[0]))
     counts = Counter(row for _, row in texts)
     left = counts.copy()
-    done = 0
-    for start in range(0, len(texts), TEXT_BATCH):
-        batch = texts[start : start + TEXT_BATCH]
+    done = start = 0
+    while start < len(texts):
+        batch = _batch(texts[start : start + TEXT_BATCH])
+        start += len(batch)
         rows = [row for _, row in batch]
         for row in rows:
             left[row] -= 1
@@ -66,3 +70,9 @@ def text_batches(labels: Sequence[Label], templates: Sequence[str]) -> Iterator[
         yield TextBatch(
             [text for text, _ in batch], np.array(rows), np.array([counts[row] for row in rows]), done
         )
+
+
+def _batch(texts: Sequence[tuple[str, int]]) -> Sequence[tuple[str, int]]:
+    """The first of these texts, sorted by length, as many as a batch may have; at least one."""
+    fitting = (count for count, (text, _) in enumerate(texts, 1) if count * len(text) <= _BATCH_CHARACTERS)
+    return texts[: max(fitting, default=1)]

@@ -10,7 +10,7 @@ from sigrl import version
 from sigrl.model.processors import bound_native_threads
 from sigrl.service.commands import checkpoint, doctor, feedback, key, vocab
 from sigrl.service.commands.tag import CheckpointOption, tag_command
-from sigrl.service.ending import end_at_signals
+from sigrl.service.ending import end_at_signals, end_process, threads_at_work
 from sigrl.service.errors import TaggerError
 from sigrl.service.terminal import complain
 
@@ -83,4 +83,8 @@ def serve(
     if needs_keys(settings) and not KeyStore(registry.database).all():
         print("requests need an API key, and there is none yet: sigrl key create NAME", file=sys.stderr)
     runtime = open_runtime(settings, registry)
-    Server(create_app(settings, registry=registry, runtime=runtime), settings).run()
+    server = Server(create_app(settings, registry=registry, runtime=runtime), settings)
+    server.run()
+    if server.started:
+        # A thread that still computes in C++ aborts the process when Python takes itself apart.
+        end_process(f"it was told to stop; {threads_at_work()}")

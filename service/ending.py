@@ -9,11 +9,14 @@ from types import FrameType
 
 _logger = logging.getLogger("sigrl")
 
+_END = "sigrl-end"
+
 
 def end_process(why: str) -> None:
     """Ends the process with status 0: one that was told to stop has not failed. Python itself would wait for
     every thread that is no daemon."""
     _logger.warning("the process ends: %s", why)
+    logging.shutdown()
     os._exit(0)
 
 
@@ -33,8 +36,14 @@ def end_after(seconds: float) -> None:
 
     def end() -> None:
         time.sleep(seconds)
-        others = [each for each in threading.enumerate() if each is not threading.main_thread()]
-        stuck = ", ".join(sorted(each.name for each in others if not each.daemon)) or "none"
-        end_process(f"the shutdown did not finish in time; threads that still work: {stuck}")
+        end_process(f"the shutdown did not finish in time; {threads_at_work()}")
 
-    threading.Thread(target=end, name="sigrl-end", daemon=True).start()
+    threading.Thread(target=end, name=_END, daemon=True).start()
+
+
+def threads_at_work() -> str:
+    """In words, the threads that keep Python from ending, and those of ours, which end when they have nothing
+    to do."""
+    others = [each for each in threading.enumerate() if each is not threading.main_thread()]
+    working = {each.name for each in others if not each.daemon or each.name.startswith("sigrl-")} - {_END}
+    return f"threads that still work: {', '.join(sorted(working)) or 'none'}"

@@ -20,7 +20,13 @@ import numpy.typing as npt
 
 from sigrl.model.config import Preprocessing
 from sigrl.model.preprocess import preprocess
-from sigrl.service.errors import DamagedImageError, DeadlineError, ImageError, ImageTooLargeError
+from sigrl.service.errors import (
+    DamagedImageError,
+    DeadlineError,
+    ImageError,
+    ImageTooLargeError,
+    NotReadyError,
+)
 from sigrl.service.images import decoding as images
 from sigrl.service.images.decoder_process import read_message, write_message
 from sigrl.service.images.decoding_cost import decoding_bytes, is_cheap
@@ -102,7 +108,7 @@ class DecoderPool:
     ) -> tuple[dict[str, Any], bytes]:
         # A place first: who holds memory must not wait for something else.
         with self._places.taken(1, deadline), self._memory.taken(cost, deadline) as room:
-            process = self._idle_process() or _Process()
+            process = self._idle_process() or _started(deadline)
             seconds = max(min(self._seconds, deadline - time.monotonic()), 0.0)
             memory = room + _PROCESS_BYTES + _COPIES_OF_FILE * len(data)
             head = {**job, "limits": asdict(limits), "seconds": seconds, "memory": memory}
@@ -186,19 +192,29 @@ class _Process:
             env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": path},
         )
 
+    def starts(self, seconds: float) -> bool:
+        """Waits until it is ready for its first photograph. False where it ended, or was killed because that
+        took longer than `seconds`."""
+        with self._killed_after(seconds):
+            return read_message(self._child.stdout) is not None  # type: ignore[arg-type]
+        return False
+
     def ask(self, head: dict[str, Any], data: bytes, seconds: float) -> tuple[dict[str, Any], bytes] | None:
         """None where the process ended, or was killed because it took longer than `seconds`."""
-        jobs, answers = self._child.stdin, self._child.stdout
-        assert jobs is not None
-        assert answers is not None
-        # A pipe has no timeout of its own: the process's end wakes whoever writes to it or reads from it.
+        with self._killed_after(seconds):
+            write_message(self._child.stdin, head, data)  # type: ignore[arg-type]
+            return read_message(self._child.stdout)  # type: ignore[arg-type]
+        return None
+
+    @contextmanager
+    def _killed_after(self, seconds: float) -> Iterator[None]:
+        """For a block that writes to the process or reads from it; ends the block when the process is gone. A
+        pipe has no timeout of its own, but the process's end wakes whoever waits at it."""
         timer = Timer(max(seconds, 0), self._be_late)
         timer.start()
         try:
-            write_message(jobs, head, data)  # type: ignore[arg-type]
-            return read_message(answers)  # type: ignore[arg-type]
-        except OSError:
-            return None
+            with suppress(OSError):
+                yield
         finally:
             timer.cancel()
 
@@ -219,6 +235,18 @@ class _Process:
     def _be_late(self) -> None:
         self.was_late = True
         self._child.kill()
+
+
+def _started(deadline: float) -> _Process:
+    """A new process, ready for a photograph: its start, which takes seconds on a busy machine, does not count
+    as time of the photograph. Raises DeadlineError, NotReadyError."""
+    process = _Process()
+    if process.starts(deadline - time.monotonic()):
+        return process
+    process.kill()
+    if process.was_late:
+        raise DeadlineError("no decoder process started in time", "try again, with fewer at once")
+    raise NotReadyError("a decoder process ended while it started", "see the service's log for the reason")
 
 
 def _look(data: bytes, limits: ImageLimits) -> tuple[int, bool]:

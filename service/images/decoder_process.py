@@ -40,13 +40,14 @@ def read_message(pipe: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
 
 
 def main() -> None:
-    """Answers until the other side closes the pipe."""
+    """Says with an empty message that it is ready, and answers until the other side closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     jobs = sys.stdin.buffer
     # Some decoders print; the answers go through a descriptor that they do not know.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with suppress(BrokenPipeError):
+        write_message(answers, {})
         while (job := read_message(jobs)) is not None:
             head, data = job
             signal.alarm(int(head["seconds"]) + _SECONDS_AFTER_DEADLINE)
