@@ -39,7 +39,7 @@ def save_other_bundle(directory: Path, description: Description, tokenizer: byte
 @contextmanager
 def serving(app: FastAPI) -> Iterator[httpx.Client]:
     """The application on a port of its own."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=30))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -146,9 +146,9 @@ def test_pieces_hold_all_patches_with_little_to_spare(patch_count):
 @pytest.mark.parametrize("shape", [(1, 1025, 2, 16), (1, 0, 2, 16), (1, 4, 2, 24)], ids=str)
 def test_shapes_that_the_kernels_do_not_take_are_refused(shape):
     tokens, labels, queries, weight = draw(*shape)
-    with pytest.raises(ValueError, match="use sigrl.model"):
+    with pytest.raises(ValueError, match=r"use sigrl\.model"):
         TritonSteps().decouple(tokens, labels, weight)
-    with pytest.raises(ValueError, match="use sigrl.model"):
+    with pytest.raises(ValueError, match=r"use sigrl\.model"):
         TritonSteps().gate(tokens, queries, weight)
 
 

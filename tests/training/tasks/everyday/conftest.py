@@ -111,7 +111,11 @@ def everyday(folders: Path) -> Callable[..., EverydayConfig]:
         "preprocessing": Preprocessing(image_size=64, resize="squash"),
         "teacher": TeacherConfig(members=2, steps=3, batch_size=2, hidden=8),
         "training": TrainingSettings(
-            steps=4, batch=Batch(dense=2, others=4, words=3, random_words=2), hidden=8, save_every=2
+            tuned_blocks=1,
+            steps=4,
+            batch=Batch(dense=2, others=4, words=3, random_words=2),
+            hidden=8,
+            save_every=2,
         ),
         "known_words": KnownWordsConfig(dense=1, others=1),
         "graph": GraphConfig(rank=4, teacher_steps=3, steps=3),
