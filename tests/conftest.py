@@ -2,6 +2,8 @@
 
 import os
 import string
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,12 @@ def pytest_configure() -> None:
     """One thread, in processes that tests start too: threads that wait for one another gain nothing on
     tensors this small, and cost minutes where the machine is busy."""
     torch.set_num_threads(1)
+    # TensorBoard's logging, which OpenVINO imports if it is there, closes its stream when logging is
+    # configured anew. That must not be the stream that pytest captures.
+    with suppress(ModuleNotFoundError):
+        from absl import logging as absl_logging
+
+        absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
     os.environ["OMP_NUM_THREADS"] = "1"
 
 

@@ -206,7 +206,9 @@ class Runtime:
     def _load_previous(self) -> Checkpoint:
         previous = self._history.before(self.table.active.id)
         if previous is None:
-            raise CheckpointStateError("none was active before this one", "load a bundle and activate it")
+            raise CheckpointStateError(
+                "there is no checkpoint that was active before this one", "load a bundle and activate it"
+            )
         checkpoint = self._admit(find_bundle(previous, self.bundles))
         self.table.wait_until_settled(checkpoint, self.settings.request_seconds * 0.9)
         self.table.check_usable(checkpoint)

@@ -1,3 +1,4 @@
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,8 @@ def client(tagger: Tagger) -> Iterator[TestClient]:
 @pytest.fixture
 def sigrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """`sigrl(*arguments)` runs the command in this process and gives (status, stdout, stderr)."""
+    # `sigrl serve` sets handlers that end the process, which here would be pytest's.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["sigrl", *map(str, arguments)])
@@ -80,4 +83,6 @@ def sigrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
         assert "Traceback" not in err
         return int(caught.value.code or 0), out, err
 
-    return call
+    yield call
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

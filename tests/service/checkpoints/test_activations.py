@@ -63,7 +63,7 @@ def test_a_rollback_after_a_restart_says_why_it_cannot_be(stored: Settings) -> N
     database = Database.open(stored)
     history = Activations(database)
     runtime = _restarted("second", database)
-    with pytest.raises(CheckpointStateError, match="none was active before"):
+    with pytest.raises(CheckpointStateError, match="no checkpoint that was active before"):
         runtime.rollback()
     history.record("sha256:odd", "odd", None, by_settings=False)
     with pytest.raises(CheckpointStateError, match="tensors are missing"):
