@@ -104,7 +104,9 @@ def test_marked_tags_calibrate_a_vocabulary(
     page.click("[aria-label='cat is right']")
     page.click("[aria-label='person is wrong']")
     page.click("#calibration button")
-    expect(page.locator("#calibration-status")).to_contain_text("Calibration 1, from 1 photograph, is in effect now.")
+    expect(page.locator("#calibration-status")).to_contain_text(
+        "Calibration 1, from 1 photograph, is in effect now."
+    )
     rows = page.locator("#calibration-report tbody tr")
     assert "cat" in [row.split("\t")[0] for row in rows.all_inner_texts()]
     expect(page.locator("#made-by")).to_contain_text("calibration 1")
