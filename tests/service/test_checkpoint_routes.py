@@ -153,7 +153,7 @@ def test_limits_of_drift_hold_until_forced() -> None:
         _compared(client, timid, 2)
         problem = _problem(client.post(f"/v1/checkpoints/{timid}/activate"), 409, "drift-exceeded")
         assert problem["drift"]["changed_tags"] == 1.0
-        assert "limit 0.5" in problem["detail"]
+        assert "limit of 0.5" in problem["detail"]
 
         client.post(f"/v1/checkpoints/{same}/shadow", json={"share": 1})
         assert _compared(client, same, 2)["changed_tags"] == 0.0

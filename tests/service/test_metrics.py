@@ -94,7 +94,7 @@ def test_what_is_counted(tmp_path: Path) -> None:
         ("sigrl_generation",): 1,
         ("sigrl_checkpoint_info", "sha256:fake"): 1,
         ("sigrl_checkpoint_state", "active", "sha256:fake"): 1,
-        ("sigrl_build_info", *sorted((version(), "torch"))): 1,
+        ("sigrl_build_info", *sorted((version(), "auto"))): 1,
     }
     assert {key: samples_of.get(key) for key in expected} == expected
     # Each batch took the model a second.

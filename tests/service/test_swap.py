@@ -153,7 +153,7 @@ def _recomputed(
     for bundle in ("one", "two"):
         tagger = Tagger(store / bundle, label_calibrator=LabelCalibrator(CalibrationStore(registry.database)))
         for number in calibrations:
-            vocabulary = newest.model_copy(update={"calibration": number})
+            vocabulary = newest.model_copy(update={"calibration": number, "calibrated": None})
             found[tagger.engine.checkpoint_id, number] = [
                 {
                     tag.label: (tag.probability, tag.threshold)
