@@ -1,4 +1,4 @@
-"""What all engines share: calibration, the evidence head, and what is kept of photographs and labels. Imports
+"""What all engines share: calibration, the evidence head, and how photographs and labels are kept. Imports
 without torch."""
 
 from abc import ABC, abstractmethod
@@ -22,11 +22,11 @@ from sigrl.model.vocabulary import Label, Vocabulary
 
 Array = npt.NDArray[np.float32]
 ArrayT = TypeVar("ArrayT", bound=Sized)
-"""What the engine's features are made of: `Tensor` or `Array`."""
+"""The type of the engine's features: `Tensor` or `Array`."""
 
 
 class BundleEngine(ABC, Generic[ArrayT]):
-    """An `Engine` but for the towers and the head, which a subclass runs."""
+    """An `Engine` without the towers and the head, which a subclass runs."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class BundleEngine(ABC, Generic[ArrayT]):
         calibrator: Calibrator | None,
         head: Mapping[str, Array],
     ) -> None:
-        """`head` gives the head's tensors by their names in it; only an evidence head needs any."""
+        """`head` maps the names of the head's tensors to the tensors; only an evidence head needs any."""
         self.manifest = manifest
         self.checkpoint_id = checkpoint_id
         self.preprocessing = manifest.preprocessing
@@ -51,23 +51,23 @@ class BundleEngine(ABC, Generic[ArrayT]):
 
     @abstractmethod
     def _run_image_tower(self, pixel_values: Array) -> ImageFeatures[ArrayT]:
-        """Of [B, 3, S, S]."""
+        """Image features from pixel values [B, 3, S, S]."""
 
     @abstractmethod
     def _embed(self, labels: Sequence[Label], progress: Callable[[int], None] | None) -> ArrayT:
-        """Text features [C, D]."""
+        """Returns text features [C, D]."""
 
     @abstractmethod
     def _refine(self, label_embeddings: ArrayT) -> LabelFeatures[ArrayT]:
-        """Of text features [C, D]."""
+        """Label features from text features [C, D]."""
 
     @abstractmethod
     def _match(self, images: ImageFeatures[ArrayT], labels: LabelFeatures[ArrayT]) -> Array:
-        """Logits [B, C] of every head but the evidence head."""
+        """Logits [B, C], for every head except the evidence head."""
 
     @abstractmethod
     def _local_scores(self, images: ImageFeatures[ArrayT], labels: LabelFeatures[ArrayT]) -> Array:
-        """What each patch says of each label, [B, C, P], for every head but the evidence head."""
+        """How well each patch matches each label [B, C, P], for every head except the evidence head."""
 
     @abstractmethod
     def _read_regions(self, images: ImageFeatures[ArrayT]) -> Regions:
@@ -76,7 +76,7 @@ class BundleEngine(ABC, Generic[ArrayT]):
     @property
     @abstractmethod
     def _rebuilds_tokens(self) -> bool:
-        """Whether `ImageFeatures.rebuilt_tokens` are there: the head makes them of the photograph alone."""
+        """Whether `ImageFeatures.rebuilt_tokens` is set: the head computes it from the photograph alone."""
 
     @abstractmethod
     def _to_numpy(self, array: ArrayT) -> Array: ...
@@ -85,7 +85,7 @@ class BundleEngine(ABC, Generic[ArrayT]):
     def _from_numpy(self, array: Array) -> ArrayT: ...
 
     def encode_images(self, pixel_values: Array) -> ImageFeatures[ArrayT]:
-        """See `Engine`. Raises ValueError for another shape than [B, 3, S, S]."""
+        """See `Engine`. Raises ValueError if the shape is not [B, 3, S, S]."""
         size = self.preprocessing.image_size
         if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
             raise ValueError(f"pixel values have shape {pixel_values.shape}, expected (B, 3, {size}, {size})")
@@ -114,7 +114,7 @@ class BundleEngine(ABC, Generic[ArrayT]):
     def pack_labels(self, label_features: LabelFeatures[ArrayT]) -> dict[str, Array]:
         """See `Engine`."""
         both = {name: getattr(label_features, name) for name in ("label_embeddings", "refined")}
-        # Not the refined context: an engine rebuilds the patch tokens with its own.
+        # The refined context is left out: each engine rebuilds patch tokens with its own.
         others = {name: getattr(label_features, name) for name in self._packed if name not in both}
         return {name: self._to_numpy(array) for name, array in both.items()} | others
 
@@ -130,8 +130,8 @@ class BundleEngine(ABC, Generic[ArrayT]):
         )
 
     def score(self, image_features: ImageFeatures[ArrayT], label_features: LabelFeatures[ArrayT]) -> Array:
-        """See `Engine`. Memory does not grow with the labels in the context form, nor with `biam`, but by the
-        scores; the published form of the others needs all labels at once."""
+        """See `Engine`. In the context form and with `biam`, only the scores need more memory for more
+        labels; the published form of the other heads needs all labels at once."""
         if self._evidence is None:
             return self._match(image_features, label_features)
         unit = self._to_numpy(label_features.refined)
@@ -237,7 +237,7 @@ class BundleEngine(ABC, Generic[ArrayT]):
 
 
 def unit_norm(features: Array) -> Array:
-    """[..., D] brought to unit norm."""
+    """Scales [..., D] to unit norm."""
     norms = np.linalg.norm(features, axis=-1, keepdims=True)
     normalized: Array = features / np.maximum(norms, np.float32(1e-12))
     return normalized

@@ -1,4 +1,4 @@
-"""What the service needs of a checkpoint, whatever computes it. Imports without torch."""
+"""What the service needs from a checkpoint, on any runtime. Imports without torch."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
@@ -13,21 +13,21 @@ from sigrl.model.label_calibration import EverydayGoal, Goal
 from sigrl.model.vocabulary import Vocabulary
 
 ImageFeatures: TypeAlias = Any
-"""What an engine knows of a batch of photographs. Only the engine that made it can read it."""
+"""An engine's features of a batch of photographs. Only the engine that made them can read them."""
 LabelFeatures: TypeAlias = Any
-"""What an engine knows of a vocabulary: a dataclass whose fields are arrays or None, so that its size can be
-told. Only the engine that made it can read it."""
+"""An engine's features of a vocabulary: a dataclass whose fields are arrays or None, so that its size can be
+computed. Only the engine that made them can read them."""
 
 ImagesT = TypeVar("ImagesT", default=ImageFeatures)
 LabelsT = TypeVar("LabelsT", default=LabelFeatures)
 
 
 class Engine(Protocol[ImagesT, LabelsT]):
-    """One checkpoint, ready to tag. Implementations may be called by several threads at once."""
+    """One checkpoint, ready to tag. Several threads may call it at once."""
 
     @property
     def checkpoint_id(self) -> str:
-        """Names the bundle; goes into every answer."""
+        """Identifies the bundle; every answer contains it."""
         ...
 
     @property
@@ -37,25 +37,25 @@ class Engine(Protocol[ImagesT, LabelsT]):
 
     @property
     def default_threshold(self) -> float:
-        """Probability from which on a label counts as present, where nobody sets another and nothing is known
-        of the label itself."""
+        """A label counts as present at or above this probability, if the caller sets no threshold and the
+        label has none of its own."""
         ...
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> ImagesT:
-        """[B, 3, S, S] -> what `score` needs of the photographs, for any number of vocabularies."""
+        """[B, 3, S, S] -> features for `score`, which fit every vocabulary."""
         ...
 
     def encode_labels(self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None) -> LabelsT:
-        """Once per vocabulary. `progress` gets the number of labels done."""
+        """Called once per vocabulary. `progress` gets the number of labels done."""
         ...
 
     def pack_labels(self, label_features: LabelsT) -> dict[str, npt.NDArray[np.float32]]:
-        """What `encode_labels` gave, as arrays that can be kept."""
+        """The result of `encode_labels` as arrays that can be stored."""
         ...
 
     def unpack_labels(self, arrays: Mapping[str, npt.NDArray[np.float32]]) -> LabelsT:
-        """What `pack_labels` packed, in this process or another with the same checkpoint and the same kind of
-        engine: scores are the same to the last bit. Raises ValueError for arrays of another kind."""
+        """Reverses `pack_labels`. The arrays may come from another process with the same checkpoint and the
+        same kind of engine; scores are then bit-identical. Raises ValueError for any other arrays."""
         ...
 
     def score(self, image_features: ImagesT, label_features: LabelsT) -> npt.NDArray[np.float32]:
@@ -65,37 +65,37 @@ class Engine(Protocol[ImagesT, LabelsT]):
     def probabilities(
         self, logits: npt.NDArray[np.float32], label_features: LabelsT
     ) -> npt.NDArray[np.float32]:
-        """Of the logits [B, C] of these labels: [B, C], in 0..1, of each label increasing with the logit."""
+        """Logits [B, C] of these labels -> probabilities [B, C] in 0..1, increasing in each label's logit."""
         ...
 
     def thresholds(self, label_features: LabelsT) -> npt.NDArray[np.float32]:
-        """Probabilities from which on each label counts as present [C], where nobody sets another: the
-        labels' own where the checkpoint has a background set, else `default_threshold`."""
+        """Each label's threshold [C], used if the caller sets none: the label's own if the checkpoint has a
+        background set, else `default_threshold`. A label counts as present at or above it."""
         ...
 
     def thresholds_for(self, label_features: LabelsT, goal: EverydayGoal) -> npt.NDArray[np.float32]:
-        """Probabilities [C] from which on everyday photographs that get a label keep the goal: see
-        `sigrl.model.label_calibration.everyday_thresholds`. Raises ValueError where the checkpoint has no
+        """Thresholds [C] that meet the goal on everyday photographs: see
+        `sigrl.model.label_calibration.everyday_thresholds`. Raises ValueError if the checkpoint has no
         background set."""
         ...
 
     def familiarity(self, label_features: LabelsT) -> npt.NDArray[np.float32] | None:
-        """How well the checkpoint knows each label, in 0..1 [C]: 0 where its scores say nothing of the label;
-        None where it cannot tell."""
+        """How well the checkpoint knows each label [C], in 0..1; at 0 its scores carry no information on the
+        label. None if the checkpoint cannot tell."""
         ...
 
     def background_logits(self, label_features: LabelsT) -> npt.NDArray[np.float32] | None:
-        """Logits [N, C] on the checkpoint's background set, for judging a list of labels; None: it has
-        none."""
+        """Logits [N, C] on the checkpoint's background set, for judging a list of labels; None if it has no
+        such set."""
         ...
 
     def keep_images(self, image_features: ImagesT) -> KeptFeatures:
-        """What is worth keeping of photographs, so that labels can be looked for on them later."""
+        """Features of photographs to store, so that other labels can be scored on them later."""
         ...
 
     def score_kept(self, photographs: KeptFeatures, label_features: LabelsT) -> npt.NDArray[np.float32]:
-        """Logits [N, C] of what this checkpoint's `keep_images` gave, or several of them joined: nearly those
-        of `score`."""
+        """Logits [N, C] from one result of this checkpoint's `keep_images`, or from several joined; they are
+        nearly those of `score`."""
         ...
 
     def calibrate_by_examples(
@@ -105,9 +105,9 @@ class Engine(Protocol[ImagesT, LabelsT]):
         labels: npt.NDArray[np.int8],
         goal: Goal,
     ) -> LabelsT:
-        """The same labels with probabilities and thresholds fitted to N examples, of which `labels` [N, C]
-        tells what they show: +1, -1, or 0 where nobody knows; there may be no examples at all. See
-        `sigrl.model.label_calibration.refine`. For a false-positive rate it raises as
+        """The same labels with probabilities and thresholds fitted to N examples, or to none. `labels` [N, C]
+        is +1 where the label applies, -1 where it does not, and 0 where that is unknown. See
+        `sigrl.model.label_calibration.calibrate_by_examples`. For a false-positive rate it raises as
         `thresholds_for` does."""
         ...
 
@@ -121,6 +121,6 @@ class Engine(Protocol[ImagesT, LabelsT]):
         ...
 
     def explain(self, image_features: ImagesT, label_features: LabelsT) -> npt.NDArray[np.float32]:
-        """How much each place on a grid of the photograph speaks for each label, [B, C, h, w]: the higher,
-        the more. The grid may be coarser than that of the patch tokens."""
+        """How strongly each cell of a grid over the photograph supports each label [B, C, h, w]; higher is
+        stronger. The grid may be coarser than that of the patch tokens."""
         ...

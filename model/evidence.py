@@ -1,17 +1,17 @@
-"""The evidence head: what a word tower's logits, the joint space and the graph over scores say of any label.
+"""The evidence head: scores any label from a word tower's logits, the joint space and the graph over scores.
 
-All of it after the towers is here, in NumPy, so that every engine gives the same scores. With a photograph's
-embedding e, patch tokens, logits k of the known words and class probabilities q, the score of a label c is a
-calibrated logit:
+Everything after the towers is computed here, in NumPy, so that every engine gives the same scores. With a
+photograph's embedding e, patch tokens, logits k of the known words and class probabilities q, the score of a
+label c is a calibrated logit:
 
     s_c = a_c z_c + b_c + g_c logit(q . M_c) + sum_j w_cj k_j
           + m_c sum_j <Q v_c, K v_j> (sigmoid(k_j) - p_j)
 
-z is global and local matching, e and tokens against the label's embedding v. M_c spreads the label over the
-classifier's classes by their names; g_c is 0 for a known word. w_c names the label's own known word, or words
-near to it. The last sum is GMC on scores: what a photograph shows of all known words speaks for or against c.
+z is global and local matching: e and the tokens against the label's embedding v. M_c spreads the label over
+the classifier's classes by their names; g_c is 0 for a known word. w_c weights the label's own known word, or
+the words near it. The last sum is GMC on scores: all known words on the photograph count for or against c.
 a_c, b_c, g_c, w_c and m_c make up the label's row (`describe`). They depend on the label and the checkpoint
-alone, so that no score depends on the other labels asked for. docs/method.md has the whole of it.
+alone, so no score depends on the other labels in the request. docs/method.md describes the head in full.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,9 +43,9 @@ from sigrl.model.vocabulary import Label
 Array = npt.NDArray[np.float32]
 
 POOL = 2
-"""Positions along each side of the patch grid that make one token of local matching."""
+"""Local matching averages squares of `POOL` x `POOL` patch tokens into one."""
 _FLOOR = 0.001
-"""A class probability below it, or as near to one, says no more than that."""
+"""Class probabilities are clipped to `_FLOOR` .. 1 - `_FLOOR` before their log odds are taken."""
 _BLOCK = 2048
 
 _SCALE, _OFFSET, _CLASS_GAIN, _GRAPH_GATE, _FAMILIARITY = range(5)
@@ -56,32 +56,32 @@ _WORD_SHARES = slice(_WORD_ROWS.stop, _WORD_ROWS.stop + NEAR_WORDS)
 _QUERY = _WORD_SHARES.stop
 
 GAINS = (
-    "known_word",  # of a known word: its own logit, matching, and a constant
+    "known_word",  # known words: the word's own logit, matching, and a constant
     "known_open",
     "known_offset",
-    "new_class",  # of a new word: the log odds of the classes that are like it
-    "class_cut",  # cosine of the nearest class from which on these count
-    "own_class",  # of a new word that is a class: the log odds of that class, matching, and a constant
+    "new_class",  # new words: the log odds of similar classes
+    "class_cut",  # the classes count above this cosine of the nearest one
+    "own_class",  # new words that are a class: the log odds of that class, matching, and a constant
     "own_open",
     "own_offset",
-    "own_cut",  # cosine of the nearest class from which on a label is that class
-    "near_words",  # of a new word: the logits of known words near to it
-    "near_cut",  # cosine of the nearest known word from which on these count
-    "graph",  # of both: what a photograph shows of all known words
+    "own_cut",  # a label is the nearest class above this cosine
+    "near_words",  # new words: the logits of nearby known words
+    "near_cut",  # the known words count above this cosine of the nearest one
+    "graph",  # known and new words: GMC over all known words on the photograph
 )
-"""How much each piece of evidence counts in a calibrated logit."""
+"""The weights of the pieces of evidence in a calibrated logit, and the cuts that switch some of them on."""
 
 
 def shapes(config: EvidenceConfig, embed_dim: int) -> dict[str, tuple[int, ...]]:
-    """The arrays of an evidence head, by name; a bundle holds them as `head.<name>`."""
+    """The shapes of an evidence head's arrays, by name; a bundle stores them as `head.<name>`."""
     words = len(config.known_words)
     return {
         "known_labels": (words, embed_dim),  # unit norm
-        "known_prior": (words,),  # mean probability on photographs as people take them
+        "known_prior": (words,),  # mean probability on everyday photographs
         "class_labels": (config.class_texts, embed_dim),  # unit norm
-        "class_rows": (config.class_texts,),  # the class that each name is of
+        "class_rows": (config.class_texts,),  # the class that each name belongs to
         "lexicon": (config.lexicon, embed_dim),  # unit norm
-        "lexicon_counts": (config.lexicon,),  # log(1 + photographs whose caption has the word)
+        "lexicon_counts": (config.lexicon,),  # log(1 + number of photographs whose caption has the word)
         "graph_query": (embed_dim, config.rank),
         "graph_key": (embed_dim, config.rank),
         "feature_mean": (len(FEATURES),),
@@ -94,7 +94,7 @@ def shapes(config: EvidenceConfig, embed_dim: int) -> dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Photographs:
-    """What the image tower made of B photographs."""
+    """The image tower's output for B photographs."""
 
     embeddings: Array
     """[B, D]"""
@@ -105,23 +105,23 @@ class Photographs:
 
 
 class Pieces(NamedTuple):
-    """What B photographs say of C labels, [B, C] each, piece by piece."""
+    """The pieces of evidence from B photographs for C labels, [B, C] each."""
 
     matching: Array
     """Global and local matching, not calibrated."""
     classes: Array
     """Log odds of the label's classes."""
     words: Array
-    """Logits of its known words, by their shares."""
+    """Logits of the label's known words, weighted by their shares."""
     graph: Array
-    """What the photograph shows of all known words, for or against it."""
+    """GMC on scores: the evidence of all known words for or against the label."""
 
 
 class Evidence:
     """The head of one checkpoint."""
 
     def __init__(self, head: HeadConfig, arrays: Mapping[str, Array]) -> None:
-        """`arrays` as in `shapes`, and the three scales that every head in the context form has."""
+        """`arrays` are those of `shapes` and the three scales that every head in the context form has."""
         assert head.evidence is not None
         self._rows = rows_of_names(head.evidence.known_words)
         self._arrays = arrays
@@ -154,7 +154,7 @@ class Evidence:
         return calibrated
 
     def score_kept(self, photographs: KeptFeatures, unit: Array, rows: Array | None) -> Array:
-        """The same [N, C] of photographs that an engine kept."""
+        """Like `score`, for N photographs that an engine kept: [N, C]."""
         return photographs.logits(
             lambda embeddings, tokens, words: self.score(_photographs(embeddings, tokens, words), unit, rows)
         )
@@ -165,8 +165,8 @@ class Evidence:
         return known
 
     def pieces(self, photographs: Photographs, unit: Array, rows: Array) -> Pieces:
-        """What `score` adds up, for labels with embeddings `unit` [C, D] and `rows` [C, width]. It reads
-        only the shares and the query of these rows."""
+        """The terms that `score` adds up, for labels with embeddings `unit` [C, D] and `rows` [C, width].
+        It reads only the shares and the query of these rows."""
         known = photographs.word_logits[:, : len(self._keys)]
         of_words = known[:, rows[:, _WORD_ROWS].astype(np.int64)]
         messages = (sigmoid(known) - self._arrays["known_prior"]) @ self._keys
@@ -178,7 +178,7 @@ class Evidence:
         )
 
     def pieces_of_kept(self, photographs: KeptFeatures, unit: Array, rows: Array) -> Pieces:
-        """The same of photographs that an engine kept."""
+        """Like `pieces`, for photographs that an engine kept."""
 
         def stacked(embeddings: Array, tokens: Array, words: Array | None) -> Array:
             return np.stack(self.pieces(_photographs(embeddings, tokens, words), unit, rows), axis=2)
@@ -186,8 +186,8 @@ class Evidence:
         return Pieces(*np.moveaxis(photographs.logits(stacked), 2, 0))
 
     def facts(self, labels: Sequence[Label], unit: Array, background: KeptFeatures) -> LabelFacts:
-        """What is known of labels with embeddings `unit` [C, D] of unit norm. It depends on the arrays of
-        texts and of the graph, not on slope, offset, features' scale and gains."""
+        """The facts about labels with embeddings `unit` [C, D] of unit norm. They depend on the arrays of
+        texts and of the graph, not on the slope, the offset, the scale of the features or the gains."""
         arrays = self._arrays
         rows = np.zeros((len(labels), self.width), np.float32)
         to_known = unit @ arrays["known_labels"].T
@@ -225,7 +225,7 @@ class Evidence:
         )
 
     def _weighed(self, facts: LabelFacts) -> Array:
-        """The rows [C, width] of labels: facts with all weights."""
+        """The labels' rows [C, width]: the facts and all weights."""
         arrays, gains = self._arrays, self._gains
         rows, known = facts.rows.copy(), facts.known
         features = standardised(facts.features, arrays["feature_mean"], arrays["feature_deviation"])
@@ -257,7 +257,7 @@ class Evidence:
         return matched
 
     def _class_log_odds(self, word_logits: Array, rows: Array) -> Array:
-        """Log odds of each label's classes [B, C]."""
+        """Log odds [B, C] of each label's classes together."""
         logits = word_logits[:, len(self._keys) :]
         exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
         classes = exponents / exponents.sum(axis=1, keepdims=True)
@@ -268,13 +268,13 @@ class Evidence:
 
 
 def evidence_of(head: HeadConfig, arrays: Mapping[str, Array]) -> Evidence | None:
-    """Of a bundle's head and its tensors without the prefix `head.`; None for every other kind of head."""
+    """Builds an evidence head from its tensors, named without the prefix `head.`; None for other heads."""
     return None if head.evidence is None else Evidence(head, arrays)
 
 
 def pool_tokens(tokens: Array, grid: tuple[int, int]) -> Array:
-    """Tokens [B, P, D] of a grid, averaged by squares of `POOL`: [B, P', D]. What is left over at the right
-    and at the bottom is not used."""
+    """Averages the tokens [B, P, D] of a grid over squares of `POOL` x `POOL`: [B, P', D]. Tokens left over
+    at the right and at the bottom are not used."""
     height, width = grid[0] // POOL, grid[1] // POOL
     maps = tokens.reshape(len(tokens), *grid, tokens.shape[2])[:, : height * POOL, : width * POOL]
     squares = maps.reshape(len(tokens), height, POOL, width, POOL, tokens.shape[2])
@@ -287,7 +287,7 @@ def _photographs(embeddings: Array, tokens: Array, words: Array | None) -> Photo
 
 
 def _some(array: Array | None) -> Array:
-    """What comes of the same checkpoint has it. Raises ValueError where it comes of another."""
+    """The array, which all features of this checkpoint have. Raises ValueError if it is None."""
     if array is None:
         raise ValueError("these features were made by another checkpoint")
     return array

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from sigrl.model.calibration import THRESHOLD, Array, LabelCalibration, probabilities
 
 _ROOM = 0.1
-"""Logits between a threshold and the nearest examples, where they lie far enough apart."""
+"""Distance in logits between a threshold and the nearest examples, if these lie far enough apart."""
 _LEAST_PROBABILITY = 1e-7
 
 
@@ -21,9 +21,10 @@ def keep_marks(
     """The thresholds [C] of a calibration, moved as little as possible so that they agree with the marks of M
     examples: one marked wrong is below the threshold of its label, and one marked right is not.
 
-    An example is exempt when an opposite one contradicts it: a right one that is no more probable than a
-    wrong one, and that wrong one. No threshold agrees with both, so the calibration's own threshold decides.
-    With `rejects_right` it then decides over all right examples: a goal of recall says how many to reject.
+    Two examples are exempt when they contradict each other: one is marked right but no more probable than
+    the other, which is marked wrong. No threshold agrees with both, so the calibration's own threshold
+    decides. With `rejects_right` it then decides over all examples marked right, because a goal of recall
+    determines how many of them to reject.
 
     `logits` and `labels` are [M, C], labels +1 for right, -1 for wrong and 0 for not marked.
     """
@@ -35,9 +36,9 @@ def keep_marks(
 
 
 def overruled(found: Array, labels: npt.NDArray[np.int8], thresholds: Array) -> npt.NDArray[np.int64]:
-    """How many of M examples each label's threshold decides against their mark [C]: marked right and below
-    it, or marked wrong and not below it. `found` are their probabilities [M, C]; labels [M, C] are as in
-    `keep_marks`."""
+    """How many of M examples each label's threshold contradicts [C]: an example is marked right and below the
+    threshold, or marked wrong and not below it. `found` are the examples' probabilities [M, C]; `labels`
+    [M, C] are as in `keep_marks`."""
     accepted = found >= thresholds
     against: npt.NDArray[np.int64] = ((labels != 0) & (accepted != (labels > 0))).sum(axis=0)
     return against
@@ -57,13 +58,13 @@ def _between(threshold: float, right: Array, wrong: Array, *, rejects_right: boo
     least = _moved(low, min(_ROOM, (_logit(next_above) - _logit(low)) / 3))
     most = _moved(high, -min(_ROOM, (_logit(high) - _logit(next_below)) / 3))
     placed = np.float32(np.clip(threshold, least, most))
-    # Near 0 and 1 such a distance rounds to nothing.
+    # Near 0 and 1 this distance rounds to zero.
     kept: np.float32 = np.clip(placed, np.nextafter(np.float32(low), np.float32(np.inf)), np.float32(high))
     return kept
 
 
 def _logit(probability: float) -> float:
-    """Infinities stand for an example that does not exist, and stay."""
+    """An infinity stands for a missing example and is returned unchanged."""
     if np.isinf(probability):
         return probability
     within = np.clip(probability, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
@@ -71,5 +72,5 @@ def _logit(probability: float) -> float:
 
 
 def _moved(probability: float, logits: float) -> float:
-    """The probability after a change of its logit; infinities stay."""
+    """The probability after adding `logits` to its logit; infinities stay unchanged."""
     return probability if np.isinf(probability) else float(1 / (1 + np.exp(-_logit(probability) - logits)))

@@ -1,7 +1,7 @@
-"""The engine on a bundle's ONNX graphs, whatever runs them. Imports and runs without torch.
+"""The engine on a bundle's ONNX graphs, for any runtime. Imports and runs without torch.
 
-Graphs do what is heavy, each for one block of labels or rows, and this engine loops over the blocks: no
-[B, P, C, D] tensor ever exists. What is cheap is done here in NumPy.
+The graphs do the heavy work, each for one block of labels or rows, and this engine loops over the blocks, so
+no [B, P, C, D] tensor ever exists. The cheap steps run here in NumPy.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,14 +28,14 @@ from sigrl.model.vocabulary import Label
 BLOCK_BYTES = {"cpu": 16 * 2**20}
 """Bytes of a block's largest tensor, by kind of device."""
 ACCELERATOR_BLOCK_BYTES = 256 * 2**20
-"""The same for every other device."""
+"""Bytes of a block's largest tensor on every other device."""
 
 
 class Graph(Protocol):
-    """One graph, ready to run. It may be called by several threads at once."""
+    """One graph, ready to run. Several threads may call it at once."""
 
     def __call__(self, **arrays: npt.NDArray[Any]) -> list[Array]:
-        """The graph's outputs, in its order; of `arrays` it takes those that are its inputs."""
+        """Returns the graph's outputs in their order. Arrays that are not inputs of the graph are ignored."""
         ...
 
 
@@ -44,7 +44,7 @@ class GraphError(Exception):
 
 
 class GraphEngine(BundleEngine[Array]):
-    """A bundle with graphs. A subclass says what runs them, on which kind of device."""
+    """A bundle with graphs. A subclass chooses the runtime and the kind of device."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class GraphEngine(BundleEngine[Array]):
         open_graphs: Callable[[Mapping[str, bytes]], tuple[Mapping[str, Graph], str]],
         svfr_labels: int | None,
     ) -> None:
-        """`open_graphs` gets the graphs' contents by their names and gives the graphs and their kind of
-        device; it raises GraphError. `svfr_labels`: in the published form SVFR runs over at most so many
-        labels, evenly spaced, in place of all. Raises BundleError when the bundle has no graphs, or none that
-        can be loaded."""
+        """`open_graphs` gets the graphs' contents by name and returns the graphs and their kind of device, or
+        raises GraphError. `svfr_labels` is the largest number of labels, evenly spaced, over which SVFR runs
+        in the published form; None means all. Raises BundleError if the bundle has no graphs, or if one of
+        them cannot be loaded."""
         self._svfr_labels = svfr_labels
         contents = {
             PurePath(name).stem: content for name, content in files.contents.items() if name.endswith(".onnx")
@@ -83,7 +83,7 @@ class GraphEngine(BundleEngine[Array]):
         embeddings, tokens, *words = self._graphs["image_tower"](
             pixel_values=np.asarray(pixel_values, np.float32)
         )
-        side = isqrt(tokens.shape[1])  # of a square photograph, so the grid is square
+        side = isqrt(tokens.shape[1])  # the photograph is square, and so is the grid
         rebuilt = None
         if self._context is not None:
             labels, refined = self._context
@@ -135,11 +135,11 @@ class GraphEngine(BundleEngine[Array]):
         return array
 
     def _compare(self, graph: str, images: ImageFeatures[Array], labels: LabelFeatures[Array]) -> list[Array]:
-        """Outputs of `match` or `explain` [B, C, ...], made block by block."""
+        """Outputs of `match` or `explain` [B, C, ...], computed block by block."""
         tokens = images.patch_tokens if images.rebuilt_tokens is None else images.rebuilt_tokens
         if not self._in_context and "decouple" in self._graphs:
             count = len(labels.refined)
-            # All rows, where there is no limit.
+            # Without a limit, all rows.
             rows = np.linspace(0, count - 1, min(count, self._svfr_labels or count)).astype(int)
             rebuilt = self._rebuild(tokens, labels.label_embeddings[rows], labels.refined[rows])
             tokens = rebuilt * np.float32(count / len(rows))
@@ -153,7 +153,7 @@ class GraphEngine(BundleEngine[Array]):
         return [np.concatenate(outputs, axis=1) for outputs in zip(*blocks, strict=True)]
 
     def _rebuild(self, tokens: Array, labels: Array, refined: Array) -> Array:
-        """SVFR: `tokens` [B, P, D], labels of both kinds [C, D] -> [B, P, D]; see `sigrl.model.svfr`."""
+        """SVFR: `tokens` [B, P, D], raw and refined labels [C, D] -> [B, P, D]; see `sigrl.model.svfr`."""
         blocks = list(self._blocks(len(labels), tokens.size))
         decouple, query, gate = (self._graphs[name] for name in ("decouple", "query", "gate"))
         decoupled = np.concatenate(
@@ -166,7 +166,7 @@ class GraphEngine(BundleEngine[Array]):
         return tokens * gates
 
     def _refined(self, embeddings: Array) -> Array:
-        """What the graph over the labels makes of them: [C, D] -> [C, D]; see `sigrl.model.gmc`."""
+        """Refines labels by the graph over them: [C, D] -> [C, D]; see `sigrl.model.gmc`."""
         if self._evidence is not None:
             return unit_norm(embeddings)
         if "refine" in self._graphs:
@@ -179,25 +179,25 @@ class GraphEngine(BundleEngine[Array]):
         return self._by_rows("graph_output", nodes, nodes.size, sources=nodes)
 
     def _by_rows(self, graph: str, rows: Array, size: int, **others: Array) -> Array:
-        """The graph of all rows, each of which needs a tensor of `size` numbers."""
+        """Runs the graph on all rows, block by block; each row needs a tensor of `size` numbers."""
         blocks = self._blocks(len(rows), size)
         return np.concatenate([self._graphs[graph](rows=rows[block], **others)[0] for block in blocks])
 
     def _blocks(self, length: int, size: int) -> Iterator[slice]:
-        """Cuts `range(length)`; each item needs a tensor of `size` numbers."""
+        """Cuts `range(length)` into blocks; each item needs a tensor of `size` numbers."""
         step = max(1, self._block_bytes // (4 * max(1, size)))
         return (slice(start, start + step) for start in range(0, length, step))
 
 
 def _checked_head_arrays(files: BundleFiles) -> dict[str, Array]:
     """The head's tensors by their names within it; only an evidence head needs them here. Raises ValueError
-    where a weight of the bundle is not finite."""
+    if a weight of the bundle is not finite."""
     try:
         stored = load(files.contents[WEIGHTS])
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"{WEIGHTS} is not in the safetensors format: {error}") from error
     for name, array in stored.items():
-        # An int8 is always finite.
+        # int8 values are always finite.
         if array.dtype != np.int8 and not np.isfinite(array).all():
             raise ValueError(f"`{name}` holds values that are not finite")
     if files.manifest.head.evidence is None:

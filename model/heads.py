@@ -1,8 +1,9 @@
 """Heads: scores of photographs against labels, in the published form and in the context form.
 
 The published form is the paper's: dot products, each kind of score L2-normalised over the label set. The
-context form is ours: cosines with learned scales, and everything that ran over the label set runs over the
-checkpoint's own context labels, so that a label's score does not depend on the other labels asked for.
+context form is ours: cosines with learned scales. Every step that runs over the label set in the published
+form runs over the checkpoint's own context labels instead, so that a label's score does not depend on the
+other labels in the request.
 """
 
 import math
@@ -23,10 +24,10 @@ from sigrl.model.svfr import SemanticFeatureReconstruction
 
 
 class Head(Protocol):
-    """What an engine needs of a head."""
+    """What an engine needs from a head."""
 
     def label_features(self, label_embeddings: Tensor) -> LabelFeatures:
-        """Text features [C, D] -> all that scoring needs of a label set; once per vocabulary."""
+        """Text features [C, D] -> the label features for scoring. Called once per vocabulary."""
         ...
 
     def score(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
@@ -34,19 +35,19 @@ class Head(Protocol):
         ...
 
     def local_scores(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
-        """How well each patch matches each label [B, P, C]. Its weight in the score is positive, so the
-        highest patches are those that raise the score; with global matching alone (`clip`) it has no part
-        in it."""
+        """How well each patch matches each label [B, P, C]. Local matching has a positive weight in the
+        score, so the patches with the highest values raise the score; a head with global matching alone
+        (`clip`) does not use them."""
         ...
 
 
 def top_k_mean(scores: Tensor, k: int) -> Tensor:
-    """Mean of the `k` largest over the patches: [B, P, C] -> [B, C]."""
+    """Mean of the `k` largest scores over the patches: [B, P, C] -> [B, C]."""
     return scores.topk(k, dim=1).values.mean(dim=1)
 
 
 class MatchingHead(nn.Module):
-    """What the heads share: global matching, local matching of the best patches, and how both combine."""
+    """What all heads share: global matching, local matching of the best patches, and their combination."""
 
     matches_patches = True
 
@@ -67,22 +68,22 @@ class MatchingHead(nn.Module):
         return LabelFeatures(label_embeddings, refined=functional.normalize(label_embeddings, dim=-1))
 
     def reconstruct(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:  # noqa: ARG002
-        """The patch tokens [B, P, D] of the local scores: as they come, unless a head rebuilds them."""
+        """The patch tokens [B, P, D] for the local scores: the tower's own, unless a head rebuilds them."""
         return image_features.patch_tokens
 
     def rebuilder(self) -> Callable[[ImageFeatures], Tensor] | None:
-        """What gives `reconstruct`'s tokens of photographs alone, to be kept for all label sets; None where
-        tokens stay as they come, or need the labels at hand."""
+        """A function that computes the tokens of `reconstruct` from image features alone, so that they can be
+        kept for all label sets. None if the head does not rebuild tokens, or needs the labels for it."""
         return None
 
     def local_scores(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
-        """See `Head`. They are dot products with raw labels in the published form, and cosines with refined
-        labels in the context form, of the tokens that `reconstruct` returns."""
+        """See `Head`. The tokens that `reconstruct` returns are matched by dot products with raw labels in
+        the published form, and by cosines with refined labels in the context form."""
         tokens = self.reconstruct(image_features, label_features)
         return self._match(tokens, label_features)
 
     def global_scores(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
-        """What the image embedding says of each label [B, C], in the same measure as `local_scores`."""
+        """How well the image embedding matches each label [B, C], by the same measure as `local_scores`."""
         return self._match(image_features.image_embeddings, label_features)
 
     def pool_patches(self, local_scores: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ class MatchingHead(nn.Module):
         return self._combine(scores)
 
     def _match(self, features: Tensor, label_features: LabelFeatures) -> Tensor:
-        # The patches of a label lie side by side: they are what is compared next.
+        # A label's patches are contiguous in memory, because the next step compares them.
         if self.config.form == "published":
             return (label_features.label_embeddings @ features.mT).mT
         return (label_features.refined @ functional.normalize(features, dim=-1).mT).mT
@@ -119,15 +120,15 @@ class ClipHead(MatchingHead):
 
 
 class MktHead(MatchingHead):
-    """Global matching and local matching of the patch tokens as they come (MKT, He et al. 2023)."""
+    """Global matching, and local matching of the tower's own patch tokens (MKT, He et al. 2023)."""
 
 
 class BiamHead(MatchingHead):
-    """Local matching of patch tokens that bi-level attention enriched (BiAM, Narayan et al. 2021).
+    """Local matching of patch tokens enriched by bi-level attention (BiAM, Narayan et al. 2021).
 
     The published form is BiAM's: the score of a label is the mean of its best regions' dot products. The
-    context form is ours: the mkt head with such tokens, which it is until it has learned something. Neither
-    looks at other labels, so that neither needs context labels.
+    context form is ours: the mkt head on the enriched tokens. At initialisation it equals the mkt head.
+    Neither form looks at other labels, so neither needs context labels.
     """
 
     def __init__(self, config: HeadConfig, embed_dim: int) -> None:
@@ -135,13 +136,13 @@ class BiamHead(MatchingHead):
         self.attention = BiLevelAttention(embed_dim)
 
     def reconstruct(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:  # noqa: ARG002
-        """Patch tokens [B, P, D], enriched. They depend on the photograph alone."""
+        """The enriched patch tokens [B, P, D]. They depend on the photograph alone."""
         if image_features.rebuilt_tokens is not None:
             return image_features.rebuilt_tokens
         return self._enrich(image_features)
 
     def rebuilder(self) -> Callable[[ImageFeatures], Tensor]:
-        """See `MatchingHead`: in both forms."""
+        """See `MatchingHead`. Both forms have one."""
         return self._enrich
 
     def score(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
@@ -164,15 +165,16 @@ class SigRLHead(MatchingHead):
     context_label_embeddings: Tensor
 
     def __init__(self, config: HeadConfig, embed_dim: int, dropout: float = 0.3) -> None:
-        """Raises ValueError for a context form without context labels."""
+        """Raises ValueError for the context form without context labels."""
         super().__init__(config)
         in_context = config.form == "context"
         if in_context and not config.context_labels:
             raise ValueError("the sigrl head in its context form needs `context_labels` in its configuration")
         self.svfr = SemanticFeatureReconstruction(embed_dim) if config.svfr else None
         self.svfr_labels: int | None = None
-        """Published form: SVFR runs over at most so many labels, evenly spaced, in place of all. Its sum over
-        labels is then estimated; every label is still matched with what it gives. None: exact."""
+        """The largest number of labels, evenly spaced, over which SVFR runs in the published form. Its sum
+        over all labels is then estimated; every label is still matched with the result. None means all
+        labels, which is exact."""
         # In the published form the graph acts through SVFR alone.
         self.graph = (
             LabelGraph(embed_dim, dropout=dropout) if config.gmc and (in_context or config.svfr) else None
@@ -185,9 +187,9 @@ class SigRLHead(MatchingHead):
                 self.gamma = nn.Parameter(torch.tensor(0.1))
 
     def set_context(self, label_embeddings: Tensor) -> None:
-        """Takes the raw text features [K, D] of the configuration's context labels, in their order.
+        """Sets the raw text features [K, D] of the configuration's context labels, in their order.
 
-        Raises ValueError when the shape is another, or the head is in its published form.
+        Raises ValueError if the shape is different, or if the head is in its published form.
         """
         if self.config.form != "context":
             raise ValueError("the published form of the head has no context")
@@ -216,7 +218,7 @@ class SigRLHead(MatchingHead):
         return labels if self.graph is None else labels + self.gamma * self.graph(labels, context)
 
     def reconstruct(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
-        """Patch tokens [B, P, D] under SVFR; in the context form they depend on the photograph alone."""
+        """Patch tokens [B, P, D] rebuilt by SVFR; in the context form they depend on the photograph alone."""
         if image_features.rebuilt_tokens is not None:
             return image_features.rebuilt_tokens
         tokens = image_features.patch_tokens
@@ -239,7 +241,7 @@ class SigRLHead(MatchingHead):
         return rebuilt
 
     def rebuilder(self) -> Callable[[ImageFeatures], Tensor] | None:
-        """See `MatchingHead`: in the context form, whose graph runs here, once."""
+        """See `MatchingHead`. Only the context form has one; its label graph runs once, in this call."""
         if self.svfr is None or self.config.form == "published":
             return None
         context = self.label_features(self.context_label_embeddings)
@@ -247,8 +249,8 @@ class SigRLHead(MatchingHead):
 
 
 class EvidenceHead(MatchingHead):
-    """Holds what `sigrl.model.evidence` computes with. As a module it is the mkt head: what training
-    matches."""
+    """Holds the arrays that `sigrl.model.evidence` uses. As a module it is the mkt head, which is the part
+    that training runs."""
 
     def __init__(self, config: HeadConfig, embed_dim: int) -> None:
         super().__init__(config)
@@ -258,12 +260,12 @@ class EvidenceHead(MatchingHead):
 
 
 def unit_rms(features: Tensor) -> Tensor:
-    """[..., D] scaled to a root-mean-square of one: towers differ in the norms of their features."""
+    """Scales [..., D] to a root mean square of one, because towers differ in the norms of their features."""
     return functional.normalize(features, dim=-1) * math.sqrt(features.shape[-1])
 
 
 def create_head(config: HeadConfig, embed_dim: int, dropout: float = 0.3) -> MatchingHead:
-    """The head of a configuration, freshly initialised; D = `embed_dim`, `dropout` of the label graph."""
+    """The head of a configuration, newly initialised; `embed_dim` is D, `dropout` that of the label graph."""
     if config.kind == "clip":
         return ClipHead(config)
     if config.kind == "mkt":

@@ -66,7 +66,7 @@ class FalsePositiveRate:
 
 
 EverydayGoal: TypeAlias = TargetPrecision | TargetRecall | FalsePositiveRate
-"""The goals that can be met without examples, as far as the probabilities are right."""
+"""The goals that can be met without examples, to the extent that the probabilities are right."""
 Goal: TypeAlias = BestF1 | EverydayGoal
 
 
@@ -89,9 +89,9 @@ def fit_labels(
     form: Literal["published", "context"],
     default_threshold: float,
 ) -> LabelCalibration:
-    """`calibrate_by_examples` for any checkpoint: `calibration` is None where its labels have none,
-    `background` is None where it has no background set, and `logits` is None where there are no examples.
-    Raises ValueError for a false-positive rate without a background set."""
+    """`calibrate_by_examples` for any checkpoint: `calibration` is None if its labels have none, `background`
+    is None if it has no background set, and `logits` is None if there are no examples. Raises ValueError for
+    a false-positive rate without a background set."""
     if logits is None:
         logits = np.zeros(labels.shape, np.float32)
     if calibration is None:

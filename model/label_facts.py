@@ -38,10 +38,10 @@ FEATURES = (
     "words",
 )
 """The features of a new word: its scores on the background set, and the position of its text among the texts
-that training met."""
+seen in training."""
 
 FAMILIAR = (0.38, 0.68)
-"""Cosines to the nearest text met in training at which a label is unknown and at which it is well known."""
+"""Familiarity rises from 0 to 1 between these cosines to the nearest text seen in training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class LabelFacts:
     nearest_class: Array
     """[C]: cosine of the nearest class."""
     nearest_lexicon: Array
-    """[C]: cosine of the nearest word that training met."""
+    """[C]: cosine of the nearest word seen in training."""
     mean: Array
     """[C]: mean of the matching on the background."""
     deviation: Array
@@ -96,10 +96,10 @@ def own_row(label: Label, rows: Mapping[str, int]) -> int:
 
 
 def near_classes(unit: Array, class_labels: Array, class_rows: Array) -> tuple[Array, Array, Array]:
-    """The classes nearest to each label [C, n], its share in each [C, n], and the cosine of the nearest [C].
+    """The classes nearest to each label [C, n], its share in each [C, n], and the nearest one's cosine [C].
 
-    `unit` [C, D] are the labels' embeddings, `class_labels` [T, D] those of the classes' names, with unit
-    norm; `class_rows` [T] is the class of each name.
+    `unit` [C, D] are the labels' embeddings and `class_labels` [T, D] those of the classes' names, all of
+    unit norm; `class_rows` [T] is the class of each name.
     """
     of_names = unit @ class_labels.T
     rows = class_rows.astype(np.int64)
@@ -141,7 +141,7 @@ def label_features(
     lexicon_counts: Array,
 ) -> Array:
     """The `FEATURES` of labels [C, F], from matching on the background [N, C], cosines [C], and cosines to
-    the words that training met [C, W]."""
+    the words seen in training [C, W]."""
     mean, deviation = spread(matching)
     standard = (matching - mean) / deviation
     nearest = to_lexicon.max(axis=1)

@@ -1,4 +1,4 @@
-"""Labels of one's own photographs as people write them: a CSV or JSONL file. Imports without torch."""
+"""Reads the labels of a user's own photographs from a CSV or JSONL file. Imports without torch."""
 
 import csv
 import io
@@ -17,12 +17,12 @@ class LabelledFileError(ValueError):
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """What one line says of one photograph."""
+    """The labels that one line gives one photograph."""
 
     image: str
     """Path relative to the folder of photographs, with forward slashes."""
     positive: tuple[str, ...]
-    """Labels that apply, in the file's words."""
+    """Labels that apply, as the file spells them."""
     negative: tuple[str, ...]
     """Labels that do not apply."""
     where: str
@@ -32,20 +32,20 @@ class LabelledFile:
 def read_label_file(path: Path) -> list[LabelledFile]:
     """Reads `.csv` or `.jsonl`, in UTF-8.
 
-    CSV has a line of headings, `image,positive,negative`; the last one may be left out. Labels of a cell are
-    separated by semicolons:
+    A CSV file starts with the headings `image,positive,negative`; the last one may be left out. Semicolons
+    separate the labels in a cell:
 
         image,positive,negative
         beach/1.jpg,dog;wet sand,cat
         beach/2.jpg,,dog
 
-    JSONL has an object a line; `positive` and `negative` may be left out:
+    A JSONL file has one object per line; `positive` and `negative` may be left out:
 
         {"image": "beach/1.jpg", "positive": ["dog", "wet sand"], "negative": ["cat"]}
 
-    A photograph may have several lines. A CSV whose cells are separated by semicolons, as spreadsheets
-    write it where the comma is the decimal sign, separates labels by `|`. Raises LabelledFileError, with
-    the line, for anything else.
+    A photograph may have several lines. If semicolons separate the cells of a CSV file, as spreadsheets write
+    it in countries with a decimal comma, `|` separates the labels. Raises LabelledFileError, with the line,
+    for anything else.
     """
     readers = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
     if path.suffix.lower() not in readers:
@@ -64,7 +64,7 @@ def read_label_file(path: Path) -> list[LabelledFile]:
 
 def _csv(path: Path, text: str) -> Iterator[LabelledFile]:
     first, _, rest = text.partition("\n")
-    # Spreadsheets write this where the comma is the decimal sign.
+    # Spreadsheets separate cells by semicolons in countries with a decimal comma.
     delimiter, separator = (";", "|") if ";" in first and "," not in first and rest.strip() else (",", ";")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
@@ -92,8 +92,8 @@ def _csv(path: Path, text: str) -> Iterator[LabelledFile]:
 
 
 def _labels(cell: str, separator: str, where: str) -> list[str]:
-    """The labels of a cell. Raises LabelledFileError where another sign seems to separate them: they would be
-    one label that nobody meant."""
+    """The labels of a cell. Raises LabelledFileError if another character seems to separate them, because
+    they would be read as a single label."""
     for other in ",;|":
         if other != separator and other in cell:
             raise LabelledFileError(
@@ -104,7 +104,7 @@ def _labels(cell: str, separator: str, where: str) -> list[str]:
 
 
 def _jsonl(path: Path, text: str) -> Iterator[LabelledFile]:
-    # Not splitlines(), which also cuts at separators that JSON allows within a text.
+    # Not splitlines(), which also splits at separators that JSON allows within a string.
     for number, line in enumerate(text.split("\n"), 1):
         where = f"{path}:{number}"
         if not line.strip():
@@ -121,7 +121,7 @@ def _jsonl(path: Path, text: str) -> Iterator[LabelledFile]:
 
 
 def listed_labels(content: Mapping[str, Any], where: str) -> tuple[list[str], list[str]]:
-    """`positive` and `negative` of an object, as `read_label_file` tells. Raises LabelledFileError."""
+    """`positive` and `negative` of an object, see `read_label_file`. Raises LabelledFileError."""
     labels = [content.get(column, []) for column in COLUMNS[1:]]
     if not all(isinstance(names, list) and all(isinstance(one, str) for one in names) for names in labels):
         raise LabelledFileError(f'{where} has labels that are no list of texts: write ["dog", "cat"]')

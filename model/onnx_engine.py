@@ -14,8 +14,9 @@ class OnnxEngine(GraphEngine):
     def __init__(
         self, files: BundleFiles, device: str | None = None, *, svfr_labels: int | None = None
     ) -> None:
-        """`device` is "cpu", "cuda" or "tensorrt", with ":1" for the second GPU; by default CUDA where it
-        works. Raises as `GraphEngine` does, and ValueError for a device that cannot be used here."""
+        """`device` is "cpu", "cuda" or "tensorrt", with ":1" for the second GPU; the default is CUDA if it
+        works, else the CPU. Raises as `GraphEngine` does, and ValueError for a device that cannot be used
+        here."""
         weights = files.contents[WEIGHTS]
         super().__init__(files, lambda contents: open_graphs(contents, weights, device), svfr_labels)
 
@@ -23,6 +24,6 @@ class OnnxEngine(GraphEngine):
     def load(
         cls, path: Path | None = None, device: str | None = None, *, svfr_labels: int | None = None
     ) -> "OnnxEngine":
-        """The engine of the bundle in directory `path`; None: the bundled one. Raises BundleError and
-        ValueError (device)."""
+        """The engine of the bundle in directory `path`; None means the bundled one. Raises BundleError, and
+        ValueError for the device."""
         return cls(read_files(bundled_path() if path is None else path), device, svfr_labels=svfr_labels)

@@ -1,4 +1,4 @@
-"""Graphs of a bundle as sessions of ONNX Runtime, on the processor or the GPU. Imports without torch."""
+"""Runs a bundle's graphs in ONNX Runtime sessions, on the CPU or the GPU. Imports without torch."""
 
 import io
 from collections.abc import Mapping
@@ -21,15 +21,14 @@ PROVIDERS = {
 
 
 class Graph:
-    """One graph. May be called by several threads at once."""
+    """One graph. Several threads may call it at once."""
 
     def __init__(self, content: bytes, weights: bytes, device: str) -> None:
         """`weights` is the content of the file that the graph refers to. Raises GraphError, and ValueError
         for a device that does not work here."""
         kind, _, number = device.partition(":")
         options = onnxruntime.SessionOptions()
-        # A graph that waits for its next call must keep neither the processor nor its largest memory from the
-        # graph that runs.
+        # An idle graph must not use the processor or keep its peak memory while another graph runs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.enable_cpu_mem_arena = False
         options.log_severity_level = 4
@@ -46,7 +45,7 @@ class Graph:
         self._inputs = [node.name for node in self._session.get_inputs()]
 
     def __call__(self, **arrays: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
-        """The graph's outputs, in its order; of `arrays` it takes those that are its inputs."""
+        """See `sigrl.model.graph_engine.Graph`."""
         outputs: list[npt.NDArray[np.float32]] = self._session.run(
             None, {name: arrays[name] for name in self._inputs}
         )
@@ -56,17 +55,17 @@ class Graph:
 def open_graphs(
     contents: Mapping[str, bytes], weights: bytes, device: str | None
 ) -> tuple[dict[str, Graph], str]:
-    """The graphs by their names, all on one device, and that device.
+    """The graphs by name, all on one device, and the kind of that device.
 
-    `device` is "cpu", "cuda" or "tensorrt", with ":1" for the second GPU; by default CUDA where it works.
-    Raises GraphError, and ValueError for a device that cannot be used.
+    `device` is "cpu", "cuda" or "tensorrt", with ":1" for the second GPU; the default is CUDA if it works,
+    else the CPU. Raises GraphError, and ValueError for a device that cannot be used.
     """
     if device is None:
         if PROVIDERS["cuda"][0] in onnxruntime.get_available_providers():
             try:
                 return open_graphs(contents, weights, "cuda")
             except ValueError:
-                pass  # The package is there, but no GPU, or not the libraries for it.
+                pass  # The package is installed, but the GPU or its libraries are missing.
         return open_graphs(contents, weights, "cpu")
     kind, _, number = device.partition(":")
     printed = io.StringIO()
@@ -78,7 +77,7 @@ def open_graphs(
                 f"the installed onnxruntime has no {PROVIDERS[kind][0]}: install onnxruntime-gpu"
             )
         if kind != "cpu":
-            # It tells on stdout which libraries of CUDA it misses.
+            # It prints the missing CUDA libraries to stdout.
             with redirect_stdout(printed):
                 onnxruntime.preload_dlls()
         return {name: Graph(content, weights, device) for name, content in contents.items()}, kind
@@ -92,7 +91,7 @@ def open_graphs(
 def _provider_options(provider: str, number: str) -> dict[str, str]:
     if provider == "CPUExecutionProvider":
         return {}
-    # TensorFloat-32 keeps ten bits of a factor: scores would be off by more than a thousandth.
+    # TensorFloat-32 keeps ten bits of each factor: scores would be off by more than a thousandth.
     exact = {"use_tf32": "0"} if provider == "CUDAExecutionProvider" else {}
     return {"device_id": number or "0"} | exact
 

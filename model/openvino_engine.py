@@ -1,4 +1,4 @@
-"""The engine on OpenVINO, for processors. Imports and runs without torch."""
+"""The engine on OpenVINO, for CPUs. Imports and runs without torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +11,8 @@ from sigrl.model.processors import available_processors
 
 
 class OpenVinoEngine(GraphEngine):
-    """A bundle with graphs on OpenVINO: the image tower in bfloat16 where the processor multiplies in it, all
-    else in float32."""
+    """A bundle with graphs on OpenVINO. The image tower runs in bfloat16 if the CPU multiplies in it,
+    everything else in float32."""
 
     def __init__(
         self,
@@ -25,12 +25,12 @@ class OpenVinoEngine(GraphEngine):
     ) -> None:
         """Args:
             files: from `read_files`.
-            precision: of the image tower: "float32", "bfloat16", or "auto" for what is faster here.
-            threads: the most that one call uses, and never more than the cores that the process may use.
-            cache: folder for compiled models, which later loads read; None: every load compiles.
+            precision: precision of the image tower: "float32", "bfloat16", or "auto" for the faster one here.
+            threads: maximum for one call; it is capped at the number of cores that the process may use.
+            cache: folder for compiled models, which later loads read; with None every load compiles.
             svfr_labels: see `GraphEngine`.
 
-        Raises BundleError as `GraphEngine` does, and ValueError for another precision.
+        Raises BundleError as `GraphEngine` does, and ValueError for an unknown precision.
         """
         self.precision = _choose_precision(precision)
 
@@ -51,7 +51,7 @@ class OpenVinoEngine(GraphEngine):
         cache: Path | None = None,
         svfr_labels: int | None = None,
     ) -> "OpenVinoEngine":
-        """The engine of the bundle in directory `path`; None: the bundled one. Raises as the constructor
+        """The engine of the bundle in directory `path`; None means the bundled one. Raises as the constructor
         does."""
         files = read_files(bundled_path() if path is None else path)
         return cls(files, precision=precision, threads=threads, cache=cache, svfr_labels=svfr_labels)

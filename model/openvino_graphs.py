@@ -1,4 +1,4 @@
-"""Graphs of a bundle as OpenVINO's compiled models, on the processor. Imports without torch."""
+"""Runs a bundle's graphs as compiled OpenVINO models, on the CPU. Imports without torch."""
 
 import hashlib
 import logging
@@ -22,23 +22,23 @@ from sigrl.model.manifest import WEIGHTS
 Precision = Literal["float32", "bfloat16"]
 
 MOST_BYTES = 2 * 2**30
-"""Room for the compiled models of a cache; those that were read last stay."""
+"""Size limit of a cache of compiled models, in bytes; the most recently read ones stay."""
 _SUFFIX = ".openvino"
 _DEVICE = "CPU"
 _logger = logging.getLogger("sigrl")
 
 
 def multiplies_in_bfloat16() -> bool:
-    """Whether this processor does: AMX or AVX512-BF16 on x86."""
+    """Whether this CPU multiplies in bfloat16: AMX or AVX512-BF16 on x86."""
     return "BF16" in openvino.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
 
 
 class Compiler:
-    """Compiles the graphs of one checkpoint, or reads what was compiled before from a folder.
+    """Compiles the graphs of one checkpoint, or reads models compiled earlier from a folder.
 
-    A compiled model is kept under a name that is made of everything it depends on: the checkpoint, the graph,
-    the precision, OpenVINO's version and the processor. Files appear whole or not at all, so that processes
-    can share the folder. Nothing there can fail a load: what cannot be read is compiled again.
+    The file name of a compiled model is a hash of everything the model depends on: the checkpoint, the graph,
+    the precision, OpenVINO's version and the CPU. Files appear whole or not at all, so that processes can
+    share the folder. A bad file cannot fail a load: a model that cannot be read is compiled again.
     """
 
     def __init__(
@@ -49,35 +49,36 @@ class Compiler:
         threads: int,
         cache: Path | None,
     ) -> None:
-        """`contents` are the graphs by their names, `weights` is the file that they refer to. `threads` is
-        the most that one call uses. `cache` is made when it is first needed; None: nothing is kept."""
+        """`contents` are the graphs by name, and `weights` is the content of the file that they refer to.
+        `threads` is the maximum for one call. The folder `cache` is made when it is first needed; with None
+        nothing is kept."""
         self._contents, self._weights, self._checkpoint_id = contents, weights, checkpoint_id
         self._threads, self._cache = threads, cache
         self._core = openvino.Core()
 
     def compile(self, name: str, precision: Precision) -> openvino.CompiledModel:
-        """Raises GraphError."""
+        """The compiled model of one graph. Raises GraphError."""
         config = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": self._threads,
-            # Threads bound to cores would wait for them beside other work.
+            # Pinned threads would wait for their cores whenever other work runs on them.
             "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
-            # Or activations would be rounded to int8 wherever weights are stored in it.
+            # Otherwise activations would be rounded to int8 wherever weights are stored as int8.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         }
         path = self._path(name, precision)
         if path is not None and (kept := self._read(path, config)) is not None:
             return kept
         try:
-            # OpenVINO reads external data from files alone.
+            # OpenVINO reads external data only from files.
             with tempfile.TemporaryDirectory(prefix="sigrl-") as folder:
                 graph = Path(folder, f"{name}.onnx")
                 graph.write_bytes(self._contents[name])
                 if WEIGHTS.encode() in self._contents[name]:
                     graph.with_name(WEIGHTS).write_bytes(self._weights)
-                # Not mapped: on Windows a mapped file cannot be removed.
+                # No memory mapping: on Windows a mapped file cannot be removed.
                 model = self._core.read_model(graph, config={"ENABLE_MMAP": False})
                 compiled = self._core.compile_model(model, _DEVICE, config)
         except RuntimeError as error:
@@ -99,7 +100,7 @@ class Compiler:
         try:
             with path.open("rb") as file:
                 content = file.read()
-            with suppress(OSError):  # a folder that is only read
+            with suppress(OSError):  # the folder may be read-only
                 os.utime(path)
             return self._core.import_model(content, _DEVICE, config)
         except FileNotFoundError:
@@ -110,21 +111,21 @@ class Compiler:
 
 
 class Graph:
-    """One graph. May be called by several threads at once, which wait for one another: a call uses all
-    threads. It is compiled when it is first called, or by `open`."""
+    """One graph. Several threads may call it at once; they wait for one another, because each call uses all
+    of OpenVINO's threads. The graph is compiled by its first call, or by `open`."""
 
     def __init__(self, compile_graph: Callable[[], openvino.CompiledModel]) -> None:
         self._compile: Callable[[], openvino.CompiledModel] | None = compile_graph
         self._lock = Lock()
 
     def open(self) -> None:
-        """Raises GraphError. Called with the lock held, or before others know the graph."""
+        """Compiles the graph. The caller holds the lock or has not yet shared it. Raises GraphError."""
         if self._compile is not None:
             compiled = self._compile()
-            # An input that is also an output has the names of both.
+            # An input that is also an output carries the names of both.
             self._inputs = [each.names for each in compiled.inputs]
             self._request = compiled.create_infer_request()
-            self._compile = None  # which keeps the bundle's weights in memory
+            self._compile = None  # it would keep the bundle's weights in memory
 
     def __call__(self, **arrays: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
         """See `sigrl.model.graph_engine.Graph`."""
@@ -136,8 +137,8 @@ class Graph:
 
 
 def open_graphs(compiler: Compiler, names: list[str], precision: Precision) -> dict[str, Graph]:
-    """The graphs by their names; the image tower in `precision`, the others in float32. The text tower is
-    compiled when it is first called: known labels need none. Raises GraphError."""
+    """The graphs by name: the image tower in `precision`, the others in float32. The text tower is compiled
+    by its first call, because labels encoded earlier do not need it. Raises GraphError."""
     graphs = {
         name: Graph(partial(compiler.compile, name, precision if name == "image_tower" else "float32"))
         for name in names

@@ -1,4 +1,4 @@
-"""Which files in a folder are photographs, and which file a list means. Imports without torch and Pillow."""
+"""Finds the photographs in a folder, and the files that a list names. Imports without torch and Pillow."""
 
 import os
 import unicodedata
@@ -12,11 +12,11 @@ SUFFIXES = frozenset(
         *(".tif", ".tiff", ".avif", ".heic", ".heif", ".hif"),
     }
 )
-"""Of the files that are taken for photographs where nobody names them, in lower case."""
+"""Suffixes, in lower case, of the files in a folder that count as photographs when no list names them."""
 
 _NEVER = frozenset(
     {
-        # Thumbnails and waste bins of Synology, QNAP, Windows and macOS.
+        # Thumbnails and recycle bins of Synology, QNAP, Windows and macOS.
         *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot"),
         *("$recycle.bin", "recycler", "system volume information", "__macosx", "lost+found"),
     }
@@ -29,12 +29,12 @@ _BRANDS = frozenset(
 
 
 def photographs_below(folder: Path, refuse: Callable[[OSError], NoReturn]) -> Iterator[Path]:
-    """All photographs below `folder`, by name within each folder; folders are read as needed.
+    """All photographs below `folder`, sorted by name within each folder; folders are read lazily.
 
-    A photograph is a file with a suffix of `SUFFIXES`, or one without any suffix whose first bytes are those
-    of such a format. Hidden files and folders, thumbnails and waste bins are passed over. Folders that links
-    lead to come last, each folder once: links that go round in circles end. `refuse` gets the error of a
-    folder that cannot be read, and raises its own: left out in silence, its photographs would seem done.
+    A photograph is a file with one of the `SUFFIXES`, or a file without a suffix whose first bytes are those
+    of such a format. Hidden files and folders, thumbnails and recycle bins are skipped. Linked folders come
+    last, and each folder is read once, so cycles of links end. `refuse` gets the error of a folder that
+    cannot be read and raises its own, because photographs skipped in silence would seem done.
     """
     starts = [folder]
     visited: set[tuple[int, int]] = set()
@@ -46,7 +46,7 @@ def photographs_below(folder: Path, refuse: Callable[[OSError], NoReturn]) -> It
                 continue
             visited.add((status.st_dev, status.st_ino))
             folders[:] = sorted(name for name in folders if _may_be_looked_at(name))
-            # os.walk names linked folders and does not enter them.
+            # os.walk lists linked folders but does not enter them.
             linked = (Path(parent, name) for name in folders if os.path.islink(os.path.join(parent, name)))
             starts += [link for link in linked if not _leads_above(link, folder)]
             for name in sorted(names):
@@ -56,7 +56,7 @@ def photographs_below(folder: Path, refuse: Callable[[OSError], NoReturn]) -> It
 
 
 def is_photograph(path: Path) -> bool:
-    """By its suffix, or by its first bytes where it has none."""
+    """Whether a file is a photograph, by its suffix, or by its first bytes if it has no suffix."""
     suffix = path.suffix.lower()
     if suffix:
         return suffix in SUFFIXES
@@ -74,17 +74,17 @@ def is_photograph(path: Path) -> bool:
 
 
 class ListedPhotographs:
-    """Finds the files that a list names in a folder, also where the list writes a name otherwise: in another
-    Unicode form (macOS writes `é` as two characters), or in other capitals. Reads each folder once."""
+    """Finds the files that a list names in a folder, even if the list spells a name in another Unicode form
+    (macOS writes `é` as two characters) or in different case. Reads each folder once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._names: dict[Path, dict[str, list[str]]] = {}
 
     def find(self, name: str) -> Path:
-        """The path of the file that `name`, relative to the folder, means: just this one, or the only one
-        whose name differs in nothing but form and capitals. Where there is none, the path as it is
-        written."""
+        """The path of the file that `name` means, relative to the folder: the file with exactly this name, or
+        else the only one whose name differs in nothing but Unicode form and case. If there is none, the
+        path as written."""
         written = self._folder / name
         if os.path.exists(written):
             return written
@@ -105,7 +105,7 @@ class ListedPhotographs:
                 for found in os.listdir(folder):
                     names.setdefault(_folded(found), []).append(found)
             except OSError:
-                # No folder: a shard, or nothing at all.
+                # Not a folder: it is a shard, or does not exist.
                 names = {}
             self._names[folder] = names
         return self._names[folder].get(_folded(name), [])
@@ -120,5 +120,5 @@ def _may_be_looked_at(name: str) -> bool:
 
 
 def _leads_above(link: Path, folder: Path) -> bool:
-    """Whether a link leads to a folder that `folder` itself lies in: all of it would be searched."""
+    """Whether a link leads to `folder` or a folder above it, which would then be searched as a whole."""
     return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(link))

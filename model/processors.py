@@ -1,4 +1,4 @@
-"""How many processors this process may use: often fewer than the machine has."""
+"""How many processors this process may use, which is often fewer than the machine has."""
 
 import math
 import os
@@ -10,25 +10,26 @@ _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def available_processors() -> int:
-    """The smallest of the processors that the machine has, those that this process may run on (affinity), and
-    the time that its cgroups grant (v1 and v2), rounded up; at least 1."""
+    """The number of processors that this process may use, at least 1: the smallest of the machine's
+    processors, the process's affinity, and the quotas of its cgroups (v1 and v2), rounded up."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([affinity, *map(math.ceil, cgroup_quotas())]))
 
 
 def bound_native_threads() -> None:
-    """Lets OpenMP, and with it PyTorch, begin no more threads than the cgroup grants processors, unless
-    OMP_NUM_THREADS says otherwise. By itself it looks at affinity alone. Has to be called before PyTorch is
+    """Limits the threads of OpenMP, and so of PyTorch, to the processors that the cgroup grants, unless
+    OMP_NUM_THREADS is set. OpenMP by itself respects only the affinity. Call this before PyTorch is
     imported."""
     if min(cgroup_quotas(), default=math.inf) < (os.cpu_count() or 1):
         os.environ.setdefault("OMP_NUM_THREADS", str(available_processors()))
 
 
 def cgroup_quotas(own: Path = _OWN_CGROUPS, mounted: Path = _CGROUPS) -> Iterator[float]:
-    """Processors that each cgroup of this process grants, from its own up to the root; none without a limit.
+    """Processors that each cgroup of this process grants, from its own up to the root. Cgroups without a
+    limit are skipped.
 
     Args:
-        own: the file that names the cgroups of this process, see cgroups(7).
+        own: the file that lists the cgroups of this process, see cgroups(7).
         mounted: where cgroups are mounted.
     """
     try:
@@ -44,7 +45,7 @@ def cgroup_quotas(own: Path = _OWN_CGROUPS, mounted: Path = _CGROUPS) -> Iterato
         else:
             continue
         within = PurePosixPath(path.lstrip("/"))
-        # In a container the path may be the host's, which does not exist there; the root then does.
+        # In a container the path may be the host's and not exist here; the root always does.
         for each in (within, *within.parents):
             quota = read(folder / each)
             if quota is not None:
@@ -56,7 +57,7 @@ def _quota_v2(folder: Path) -> float | None:
         quota, period = (folder / "cpu.max").read_text().split()
         return int(quota) / int(period)
     except (OSError, ValueError):
-        # "max" is no number: there is no limit.
+        # "max" is not a number and means no limit.
         return None
 
 

@@ -1,4 +1,4 @@
-"""Which regions of a photograph raise or lower the score of an evidence head. Imports without torch."""
+"""Shows which regions of a photograph raise or lower an evidence head's score. Imports without torch."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,8 @@ from sigrl.model.evidence import POOL, Array, Evidence, Photographs
 
 
 class Regions(NamedTuple):
-    """The image tower's output for each of the R regions of B photographs, as if the region filled a whole
-    photograph. Regions are squares with `POOL` positions on each side, row by row."""
+    """The image tower's output for each of the R regions of B photographs, as if the region were a whole
+    photograph. Regions are squares of `POOL` x `POOL` patches, row by row."""
 
     embeddings: Array
     """[B, R, D]"""
@@ -25,9 +25,9 @@ def region_maps(
     """The score that each region would have as a photograph of its own: calibrated logits [B, C, h', w'] of
     labels with embeddings `unit` [C, D] and `rows` [C, width]; `grid` is the patch grid (height, width).
 
-    All terms of the score count, each with its sign: a region with a positive logit speaks for the label, one
-    with a negative logit against it. Cosines of the patch tokens do not show that, because most of the score
-    of a known word is a logit of its own, which does not come from the tokens.
+    All terms of the score count, each with its sign: a region with a positive logit supports the label, and
+    one with a negative logit opposes it. Cosines of the patch tokens do not show this, because most of a
+    known word's score is the word's own logit, which does not come from the tokens.
     """
     height, width = grid[0] // POOL, grid[1] // POOL
     alone = Photographs(

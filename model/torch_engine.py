@@ -21,7 +21,7 @@ from sigrl.model.vocabulary import Label
 
 
 class TorchEngine(BundleEngine[Tensor]):
-    """A bundle on PyTorch. Features stay on the device, scores come back as NumPy arrays."""
+    """A bundle on PyTorch. Features stay on the device; scores are returned as NumPy arrays."""
 
     def __init__(
         self,
@@ -32,17 +32,17 @@ class TorchEngine(BundleEngine[Tensor]):
         compiled: bool = False,
         svfr_labels: int | None = None,
     ) -> None:
-        """Takes the bundle's model over, and changes it.
+        """Takes over the bundle's model and changes it.
 
         Args:
             bundle: from `load_bundle`.
-            device: "cpu", "cuda" or "cuda:1"; by default CUDA where there is any.
+            device: "cpu", "cuda" or "cuda:1"; the default is CUDA if there is a GPU.
             precision: see `PrecisionChoice`.
             compiled: see `accelerate`.
             svfr_labels: see `SigRLHead.svfr_labels`.
 
         Raises:
-            ValueError: this machine does not have the device, or the device not the precision.
+            ValueError: this machine does not have the device, or the device lacks the precision.
         """
         head = {name: self._to_numpy(tensor) for name, tensor in bundle.model.head.state_dict().items()}
         super().__init__(bundle.manifest, bundle.checkpoint_id, bundle.calibrator, head)
@@ -67,7 +67,7 @@ class TorchEngine(BundleEngine[Tensor]):
         compiled: bool = False,
         svfr_labels: int | None = None,
     ) -> "TorchEngine":
-        """The engine of the bundle in directory `path`; None: the bundled one. Raises BundleError, and
+        """The engine of the bundle in directory `path`; None means the bundled one. Raises BundleError, and
         ValueError as the constructor does."""
         bundle = load_bundle(bundled_path() if path is None else path)
         return cls(bundle, device, precision=precision, compiled=compiled, svfr_labels=svfr_labels)

@@ -76,10 +76,11 @@ def create_app(
     """Builds the service.
 
     Args:
-        settings: from the environment if not given.
-        tagger: active from the start, in place of what the settings describe or was activated last.
-        registry: used in place of one on the database that the settings name; closed at the end.
-        runtime: used in place of one of tagger, settings and database; closed at the end.
+        settings: read from the environment if not given.
+        tagger: active from the start, in place of the checkpoint that the settings name or that was
+            activated last.
+        registry: replaces the registry on the database that the settings name; closed at shutdown.
+        runtime: replaces the runtime built from tagger, settings and database; closed at shutdown.
     """
     state = ServiceState(settings or Settings(), registry, runtime)
     tracing = _tracing()
@@ -97,7 +98,7 @@ def create_app(
         version=version(),
         summary="Photographs and labels in your own words in, tags with probabilities out.",
         lifespan=lifespan,
-        # Both load scripts from elsewhere; `page` has /docs.
+        # FastAPI's own pages load scripts from a CDN; the `page` router serves /docs instead.
         docs_url=None,
         redoc_url=None,
     )
@@ -133,7 +134,10 @@ def create_app(
 
 
 def _tracing() -> "TracerProvider | None":
-    """Where spans go; None unless OpenTelemetry's own variables say where. Raises ParameterError."""
+    """The provider that exports spans, or None if no OpenTelemetry endpoint variable is set.
+
+    Raises ParameterError if one is set and OpenTelemetry is not installed.
+    """
     wanted = next((name for name in _TRACES_ENDPOINTS if os.environ.get(name)), None)
     if wanted is None:
         return None

@@ -1,4 +1,4 @@
-"""The command `sigrl`. Nothing heavy is imported before it is needed: the help answers at once."""
+"""The command `sigrl`. Heavy modules are imported only when needed, so that `--help` answers at once."""
 
 import sys
 import warnings
@@ -32,7 +32,7 @@ app.command("tag")(tag_command)
 
 
 def main() -> None:
-    """Entry point: errors with a reason a user can act on are told in one line, without a traceback."""
+    """Entry point. Errors that a user can act on are reported in one line, without a traceback."""
     warnings.filterwarnings("ignore", module="PIL")
     bound_native_threads()
     try:
@@ -64,7 +64,7 @@ def serve(
     checkpoint: CheckpointOption = None,
 ) -> None:
     """Serves tagging over HTTP; the documentation is at /docs. Settings are environment variables SIGRL_*."""
-    # Before the imports, which take seconds.
+    # Installed before the imports, which take seconds.
     end_at_signals()
 
     from sigrl.service.app import create_app
@@ -78,7 +78,7 @@ def serve(
 
     settings = load_settings(host=host, port=port, checkpoint=checkpoint)
     logs.configure(settings)
-    # Here and not in the application's start, where a bad checkpoint would end in a traceback.
+    # Opened here rather than at application startup, where a bad checkpoint would end in a traceback.
     registry = VocabularyRegistry.open(settings)
     if needs_keys(settings) and not KeyStore(registry.database).all():
         print("requests need an API key, and there is none yet: sigrl key create NAME", file=sys.stderr)
@@ -86,5 +86,5 @@ def serve(
     server = Server(create_app(settings, registry=registry, runtime=runtime), settings)
     server.run()
     if server.started:
-        # A thread that still computes in C++ aborts the process when Python takes itself apart.
+        # A thread still running C++ code would abort the process while the interpreter shuts down.
         end_process(f"it was told to stop; {threads_at_work()}")

@@ -1,4 +1,4 @@
-"""Ends of the process that wait for nothing. Imports nothing heavy: it is needed before anything else is."""
+"""Ends the process without waiting. Imports nothing heavy, because it is needed before anything else."""
 
 import logging
 import os
@@ -13,15 +13,15 @@ _END = "sigrl-end"
 
 
 def end_process(why: str) -> None:
-    """Ends the process with status 0: one that was told to stop has not failed. Python itself would wait for
-    every thread that is no daemon."""
+    """Ends the process with status 0, because a requested stop is not a failure. A normal interpreter exit
+    would wait for every non-daemon thread."""
     _logger.warning("the process ends: %s", why)
     logging.shutdown()
     os._exit(0)
 
 
 def end_at_signals() -> None:
-    """Lets SIGTERM and SIGINT end the process, for as long as no server runs that has its own handlers."""
+    """Makes SIGTERM and SIGINT end the process until the server installs its own handlers."""
 
     def end(sig: int, _: FrameType | None) -> None:
         end_process(f"{signal.Signals(sig).name} during the start")
@@ -31,8 +31,8 @@ def end_at_signals() -> None:
 
 
 def end_after(seconds: float) -> None:
-    """Ends the process in so many seconds if it has not ended by itself, and says which threads still
-    work."""
+    """Ends the process after `seconds` if it has not ended by itself, and logs which threads are still
+    running."""
 
     def end() -> None:
         time.sleep(seconds)
@@ -42,8 +42,8 @@ def end_after(seconds: float) -> None:
 
 
 def threads_at_work() -> str:
-    """In words, the threads that keep Python from ending, and those of ours, which end when they have nothing
-    to do."""
+    """Describes the threads that keep the interpreter from exiting: non-daemon threads, and the service's own
+    threads, which end by themselves when they are idle."""
     others = [each for each in threading.enumerate() if each is not threading.main_thread()]
     working = {each.name for each in others if not each.daemon or each.name.startswith("sigrl-")} - {_END}
     return f"threads that still work: {', '.join(sorted(working)) or 'none'}"

@@ -1,4 +1,4 @@
-"""Who may come in: how many items, and how many pixels, are in the house at once."""
+"""Admission control: limits how many items and pixels are in progress at once."""
 
 import asyncio
 import math
@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from sigrl.service.errors import OverloadedError, RequestTooLargeError
 
 _LONGEST_WAIT = 60
-# What was answered a hundred items ago counts a third in the estimate of the throughput.
+# In the throughput estimate, an item answered a hundred items ago has about a third of the weight.
 _MEMORY = 0.99
 
 
 class Permits:
-    """Items and pixels between admission and answer. Beyond the limits a request is refused at once, because
-    a queue without an end makes everybody wait for answers that come too late. Belongs to one event loop."""
+    """Counts the items and pixels between admission and answer. A request that exceeds the limits is refused
+    at once, because in an unbounded queue everybody waits for answers that come too late. Belongs to one
+    event loop."""
 
     def __init__(self, max_items: int, max_pixels: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_items, self._max_pixels, self._clock = max_items, max_pixels, clock
@@ -26,15 +27,15 @@ class Permits:
 
     @property
     def taken(self) -> tuple[int, int]:
-        """(items, pixels) in the house."""
+        """(items, pixels) now in progress."""
         return self._items, self._pixels
 
     def take(self, pixels: Sequence[int]) -> None:
-        """Lets a request's items in, all or none; `pixels` holds the size of each.
+        """Admits all of a request's items, or none. `pixels` holds the size of each item.
 
         Raises:
             OverloadedError: there is no room now.
-            RequestTooLargeError: there would be none in an empty house either.
+            RequestTooLargeError: the request exceeds the limits even when nothing else is in progress.
         """
         size = sum(pixels)
         if len(pixels) > self._max_items or size > self._max_pixels:
@@ -53,12 +54,12 @@ class Permits:
             self._empty.clear()
 
     def check(self) -> None:
-        """Tells before a body is read that not even one item would find room. Raises OverloadedError."""
+        """Raises OverloadedError if there is no room for even one item. Called before a body is read."""
         if self._items >= self._max_items or self._pixels >= self._max_pixels:
             raise self._overloaded()
 
     def give_back(self, pixels: int, *, answered: bool) -> None:
-        """One item leaves; `answered` ones count for the throughput."""
+        """Releases the permit of one item. Only `answered` items count towards the throughput."""
         self._items -= 1
         self._pixels -= pixels
         if answered:
@@ -70,12 +71,12 @@ class Permits:
             self._empty.set()
 
     async def all_back(self) -> None:
-        """Waits until nobody is in the house."""
+        """Waits until no item is in progress."""
         await self._empty.wait()
 
     @property
     def retry_after(self) -> int:
-        """Seconds until all in the house are answered, by the recent throughput; 1 to 60."""
+        """Seconds until all items in progress are answered at the recent throughput; 1 to 60."""
         each = self._busy_seconds / self._answered if self._answered else 0.0
         return min(max(math.ceil(self._items * each), 1), _LONGEST_WAIT)
 

@@ -1,4 +1,4 @@
-"""One call for everybody who asks for the same thing."""
+"""Concurrent requests for the same key share one call."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,22 +19,22 @@ class _Call(Generic[Value]):
 
 
 class SharedCalls(Generic[Key, Value]):
-    """Calls in an executor, each shared by everybody who asks for its key before it ends: it takes one
-    thread, however many wait. One caller that leaves does not end the call for the others. When all have
-    left, a call that has not begun is not made, and one that has begun is told by its event. Nothing is
-    remembered. Belongs to one event loop."""
+    """Calls in an executor. All callers that ask for the same key before a call ends share it, so that it
+    takes one thread however many wait. A caller that leaves does not end the call for the others. When all
+    have left, a call that has not begun is not made, and one that has begun is notified by its event. Results
+    are not kept. Belongs to one event loop."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._calls: dict[Key, _Call[Value]] = {}
 
     def __contains__(self, key: Key) -> bool:
-        """Whether a call is on its way under `key`."""
+        """Whether a call for `key` is in progress."""
         return key in self._calls
 
     async def get(self, key: Key, call: Callable[[Event], Value]) -> Value:
-        """What `call` gives or raises, or the call that is on its way under `key`. The event that `call` gets
-        is set when nobody waits for it any more."""
+        """Returns or raises what `call` does, or what the call in progress for `key` does. The event passed
+        to `call` is set when nobody waits for the result any more."""
         shared = self._calls.get(key)
         if shared is None:
             abandoned = Event()

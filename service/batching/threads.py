@@ -1,4 +1,4 @@
-"""Threads for the slow parts of requests."""
+"""Runs the slow parts of requests in threads."""
 
 import asyncio
 from collections import deque
@@ -16,17 +16,18 @@ Result = TypeVar("Result")
 
 
 class RequestThreads(Executor):
-    """Threads that know for which request they work, as asyncio's and anyio's own do. Closed, they finish
-    what they have begun, and fail all else with NotReadyError: a future that is cancelled would end a request
-    as if its client had left.
+    """Threads that run each job in the context of its request, as those of asyncio and anyio do. After
+    `close`, jobs that have begun are finished, and all others fail with NotReadyError. They are not
+    cancelled, because a cancelled future would end a request as if its client had left.
 
-    A thread ends when there is nothing to do. PyTorch gives every thread that computes a team of helpers for
-    as long as it lives, and with more of them than cores the model's own team sleeps where it would wait for
-    a microsecond: a photograph then takes some hundredths longer, after a pause more.
+    A thread ends when there is nothing to do. PyTorch gives every thread that computes a team of helper
+    threads for as long as that thread lives. With more helpers than cores, the model's own team goes to
+    sleep where it would otherwise wait for a microsecond: a photograph then takes a few per cent longer, and
+    more than that after a pause.
     """
 
     def __init__(self, most: int, name: str = "sigrl") -> None:
-        """At most so many at once."""
+        """`most`: the largest number of threads at once."""
         self._most, self._name = most, name
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._running = 0
@@ -43,14 +44,14 @@ class RequestThreads(Executor):
             return future
         with self._lock:
             if self._running < self._most:
-                # A daemon: work that hangs must not keep the process from ending.
+                # A daemon thread, because a job that hangs must not keep the process from ending.
                 Thread(target=self._work, name=self._name, daemon=True).start()
                 self._running += 1
             self._jobs.append((future, partial(copy_context().run, fn, *args, **kwargs)))
         return future
 
     def close(self) -> None:
-        """Begins nothing more; waits for nobody."""
+        """Starts no more jobs. Does not wait for those in progress."""
         self._closed = True
 
     def _work(self) -> None:
@@ -65,22 +66,23 @@ class RequestThreads(Executor):
             _settle(future, call)
 
 
-# One more than the pool has connections: whoever finds none waits here.
+# One more than the connection pool has connections: a call that finds none free waits in its thread.
 _DATABASE = RequestThreads(16, "sigrl-database")
 
 
 async def in_database_thread(
     call: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
-    """What `call` gives or raises, in one of the threads for calls that wait for the database. While the
-    database hangs, only these threads hang with it."""
+    """Runs `call` in one of the threads for calls that wait for the database, and returns or raises what it
+    does. If the database hangs, only these threads hang with it."""
     return await asyncio.get_running_loop().run_in_executor(_DATABASE, partial(call, *args, **kwargs))
 
 
 def waits_for_database(
     call: Callable[Arguments, Result],
 ) -> Callable[Arguments, Coroutine[None, None, Result]]:
-    """The same function as a coroutine that runs in such a thread; a route's signature stays as it is."""
+    """Decorates a function so that it becomes a coroutine that runs in such a thread. The signature of a
+    route stays the same."""
 
     @wraps(call)
     async def waiting(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -96,7 +98,8 @@ def _settle(future: Future[Any], call: Callable[[], Any]) -> None:
         result = call()
     except BaseException as error:
         future.set_exception(error)
-        # The error holds this frame: by the future it would hold itself, and all that the call was given.
+        # The error refers to this frame. Without the `del`, it would refer through the future to the error
+        # itself, and to all arguments of the call.
         del future, call
     else:
         future.set_result(result)

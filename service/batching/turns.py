@@ -1,4 +1,4 @@
-"""Turns between threads whose work can pause."""
+"""Threads whose work can pause take turns."""
 
 from collections import deque
 from threading import Event, Lock
@@ -7,21 +7,21 @@ from typing import Self
 
 
 class AbandonedError(Exception):
-    """Nobody waits for the work any more, so it stopped half-way."""
+    """The work was stopped half-way because nobody waits for its result any more."""
 
 
 class Turns:
-    """Lets so many threads work at once. The others wait, and those that work let them in between slices of
-    their work, whoever has waited longest first. Safe for threads."""
+    """Limits how many threads work at once. The others wait. Between slices of its work, a working thread
+    gives its turn to the one that has waited longest. Thread-safe."""
 
     def __init__(self, most: int) -> None:
-        """`most`: how many work at once."""
+        """`most`: how many threads may work at once."""
         self._lock = Lock()
         self._free = most
         self._waiting: deque[Event] = deque()
 
     def turn(self, abandoned: Event) -> "Turn":
-        """For one piece of work; `abandoned` is set when nobody waits for it any more."""
+        """The turn of one piece of work. `abandoned` is set when nobody waits for the result any more."""
         return Turn(self, abandoned)
 
     def take(self) -> None:
@@ -35,7 +35,7 @@ class Turns:
         mine.wait()
 
     def give(self) -> None:
-        """The caller works no more."""
+        """Ends the caller's turn."""
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().set()
@@ -43,7 +43,7 @@ class Turns:
                 self._free += 1
 
     def pass_on(self) -> None:
-        """Lets the next one work, if any waits, and waits for its own next turn."""
+        """If another thread waits, lets it work and waits for the caller's next turn."""
         with self._lock:
             if not self._waiting:
                 return
@@ -54,7 +54,7 @@ class Turns:
 
 
 class Turn:
-    """A piece of work in slices, as a context manager."""
+    """The turn of one piece of work that is done in slices, as a context manager."""
 
     def __init__(self, turns: Turns, abandoned: Event) -> None:
         self._turns, self._abandoned = turns, abandoned
@@ -69,7 +69,7 @@ class Turn:
         self._turns.give()
 
     def pause(self, _done: int) -> None:
-        """Called between slices. Raises AbandonedError."""
+        """Lets others work between two slices. Raises AbandonedError."""
         if self._abandoned.is_set():
             raise AbandonedError
         self._turns.pass_on()

@@ -1,1 +1,1 @@
-"""Tagging folders of any size: what is done stays done, and memory does not grow."""
+"""Tags folders of any size in bounded memory; a stopped run continues where it stopped."""

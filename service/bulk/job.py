@@ -1,4 +1,4 @@
-"""A bulk run from its beginning or from where it was stopped to its end."""
+"""Runs a bulk job to its end, from the beginning or from where it was stopped."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from sigrl.service.errors import ImageError, SidecarError, StoreError
 from sigrl.service.schemas.tagging import VocabularyInfo
 from sigrl.service.terminal import Renderer
 
-# So many may have to be tagged again after a kill.
+# If the process is killed, at most this many photographs are tagged again.
 _AT_ONCE = 8
 
 
@@ -24,9 +24,9 @@ class Summary:
     tagged: int
     """Photographs in the output."""
     failed: int
-    """Photographs without tags or sidecar."""
+    """Photographs without tags or without a sidecar."""
     failures: Path
-    """Where the failed ones are listed."""
+    """The CSV file that lists the failed photographs."""
 
 
 def tag_in_bulk(
@@ -37,18 +37,19 @@ def tag_in_bulk(
     sidecar: str | None,
     renderer: Renderer,
 ) -> Summary:
-    """Tags what is not done yet, and writes everything to `out`. A photograph that fails does not stop it.
+    """Tags the photographs that are not done yet, and writes all tags to `out`. A photograph that fails does
+    not stop the run.
 
     Args:
-        source: of one vocabulary.
-        photographs: read once, not held.
-        out: see `sigrl.service.bulk.writing.writer`; a ledger of what is done lies beside it.
-        selection: which labels become tags, in words; tags that were chosen otherwise are not mixed in.
-        sidecar: `xmp` or `json`, if there shall be any.
-        renderer: shows how far it is.
+        source: tags with one vocabulary.
+        photographs: read once, and not kept in memory.
+        out: see `sigrl.service.bulk.writing.writer`; the ledger of finished photographs lies beside it.
+        selection: a description of which labels become tags; the ledger refuses a different one.
+        sidecar: `xmp` or `json`; None writes no sidecars.
+        renderer: shows the progress.
 
     Raises:
-        ParameterError: what is done was done otherwise, or `out` cannot be written.
+        ParameterError: earlier photographs were tagged differently, or `out` cannot be written.
         StoreError: the ledger cannot be written.
     """
     write = writer(out)
@@ -71,7 +72,7 @@ def tag_in_bulk(
                 else:
                     renderer.warn(result)
                     (tagging,) = result
-                    # A server may have swapped its checkpoint meanwhile.
+                    # A server may have activated another checkpoint in the meantime.
                     ledger.check(_made_by(tagging.checkpoint, tagging.vocabulary))
                     content = tagging.model_dump_json()
                     done.append((path, content, _beside(ledger, sidecar, path, content)))
@@ -94,7 +95,7 @@ def tag_in_bulk(
 
 
 def _beside(ledger: Ledger, kind: str | None, path: Path, content: str) -> str | None:
-    """The kind of the sidecar that was written; None if there shall be none, or could not be."""
+    """Writes the sidecar and returns its kind; None if no sidecar is wanted or it could not be written."""
     if kind is None:
         return None
     try:

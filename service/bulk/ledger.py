@@ -1,4 +1,5 @@
-"""What a bulk run has found and done: a SQLite file beside its output, true after a kill at any moment."""
+"""Records what a bulk run has found and done, in a SQLite file beside its output. The file stays correct if
+the process is killed at any moment."""
 
 import json
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from sigrl.service.errors import ParameterError, TaggerError
 
 _AT_ONCE = 1000
-# The file is opened by one run at a time: two would do the same work.
+# Only one run at a time may open the file: two would do the same work.
 _SCHEMA = """
 PRAGMA locking_mode = EXCLUSIVE;
 BEGIN EXCLUSIVE;
@@ -26,7 +27,7 @@ COMMIT;
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a photograph has no tags, or no sidecar."""
+    """The reason why a photograph has no tags or no sidecar."""
 
     path: Path
     code: str
@@ -35,10 +36,10 @@ class Failure:
 
 
 class Ledger:
-    """Photographs of a run by path, size and time of change, with their tags as JSON."""
+    """The photographs of a run by path, size and modification time, with their tags as JSON."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the file. Raises ParameterError where that cannot be, or another run has it."""
+        """Opens or creates the file. Raises ParameterError if that fails or another run is using the file."""
         self._path = path
         try:
             self._database = sqlite3.connect(path, timeout=0.2)
@@ -52,12 +53,12 @@ class Ledger:
         self._run = (row[0] or 0) + 1
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         self._database.close()
 
     def check(self, made_by: dict[str, str]) -> None:
-        """Notes what tags are made by, or compares it with what was noted. Raises ParameterError where that
-        has changed: a table with tags of two checkpoints would mislead."""
+        """Records what makes the tags, or compares it with the record. Raises ParameterError if they differ:
+        a table with tags of two checkpoints would mislead."""
         known = dict(self._database.execute("SELECT what, value FROM made_by"))
         for what, value in made_by.items():
             if known.get(what, value) != value:
@@ -69,7 +70,7 @@ class Ledger:
             self._database.executemany("INSERT OR IGNORE INTO made_by VALUES (?, ?)", made_by.items())
 
     def find(self, paths: Iterable[Path]) -> int:
-        """Notes the photographs of this run, those that have changed as not done; how many there are."""
+        """Records the photographs of this run and returns their number. Changed ones count as not done."""
         paths = iter(paths)
         while batch := list(islice(paths, _AT_ONCE)):
             with self._database:
@@ -83,20 +84,20 @@ class Ledger:
         return int(self._one("SELECT count(*) FROM photographs WHERE run = ?", self._run))
 
     def waiting(self) -> Iterator[Path]:
-        """Photographs of this run without tags."""
+        """The photographs of this run without tags."""
         yield from self._paths("content IS NULL")
 
     def count_waiting(self) -> int:
-        """How many of them there are."""
+        """The number of photographs of this run without tags."""
         return int(self._one("SELECT count(*) FROM photographs WHERE run = ? AND content IS NULL", self._run))
 
     def without_sidecar(self, kind: str) -> Iterator[tuple[Path, str]]:
-        """(photograph, its tags) of those that have no sidecar of this kind."""
+        """(photograph, its tags) for each tagged photograph of this run without a sidecar of this kind."""
         for path in self._paths(f"content IS NOT NULL AND sidecar IS NOT '{kind}'"):
             yield path, str(self._one("SELECT content FROM photographs WHERE path = ?", os.fsencode(path)))
 
     def done(self, photographs: Iterable[tuple[Path, str, str | None]]) -> None:
-        """Notes (photograph, its tags, kind of the sidecar that was written) for good."""
+        """Commits (photograph, its tags, kind of the sidecar that was written) for each photograph."""
         with self._database:
             self._database.executemany(
                 "UPDATE photographs SET content = ?, sidecar = ? WHERE path = ?",
@@ -104,7 +105,7 @@ class Ledger:
             )
 
     def failed(self, path: Path, error: TaggerError) -> None:
-        """Notes why; the next run tries again."""
+        """Records why a photograph failed; the next run tries it again."""
         told = json.dumps([error.code, error.detail, error.hint])
         with self._database:
             self._database.execute(
@@ -112,19 +113,19 @@ class Ledger:
             )
 
     def tagged(self) -> Iterator[tuple[Path, str]]:
-        """(photograph, its tags) of this run, by path."""
+        """(photograph, its tags) for each tagged photograph of this run, by path."""
         query = "SELECT path, content FROM photographs WHERE run = ? AND content IS NOT NULL ORDER BY path"
         for path, content in self._database.execute(query, (self._run,)):
             yield Path(os.fsdecode(path)), content
 
     def failures(self) -> Iterator[Failure]:
-        """Of this run, by path."""
+        """The failures of this run, by path."""
         query = "SELECT path, error FROM photographs WHERE run = ? AND error IS NOT NULL ORDER BY path"
         for path, told in self._database.execute(query, (self._run,)):
             yield Failure(Path(os.fsdecode(path)), *json.loads(told))
 
     def _paths(self, condition: str) -> Iterator[Path]:
-        # Page by page: a cursor over rows that change meanwhile may show them twice.
+        # Page by page, because a cursor may return a row twice if the row changes in the meantime.
         query = (
             f"SELECT path FROM photographs WHERE run = ? AND path > ? AND {condition} ORDER BY path LIMIT ?"
         )
@@ -142,6 +143,6 @@ def _stamp(path: Path) -> tuple[int | None, int | None]:
     try:
         status = path.stat()
     except OSError:
-        # Gone since it was found: tagging says so.
+        # The file has disappeared since it was found; tagging will report it.
         return None, None
     return status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""Tags by many processes on many machines: a `TagSource` on Ray Data."""
+"""A `TagSource` on Ray Data, which tags in many processes on many machines."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-# Before Ray is loaded, or it writes between the lines of our progress.
+# Set before Ray is imported; otherwise its log breaks up our progress display.
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
 import ray
@@ -29,9 +29,10 @@ from sigrl.service.tagging.selection import Selection
 from sigrl.service.tagging.tagger import Tagger
 from sigrl.service.vocabularies import builtin as vocabularies
 
-# So many come back at a time, and are tagged again if their machine is lost.
+# This many photographs are returned at a time, and are tagged again if their machine is lost.
 _BLOCK = 32
-# Workers load the model anew after so many of each, which would otherwise all have to be known at once.
+# A run is split after this many blocks per worker, so that not all paths are in memory at once. Workers load
+# the model again for each part.
 _BLOCKS_OF_WORKER = 512
 _REACH_SECONDS = 10
 Rows = dict[str, Any]
@@ -39,7 +40,7 @@ Rows = dict[str, Any]
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What every worker is given; it loads its files from its own machine."""
+    """The configuration of every worker; each worker loads its files from its own machine."""
 
     settings: Settings
     asked: tuple[Vocabulary, ...]
@@ -47,22 +48,22 @@ class WorkerConfig:
 
 
 class RaySource:
-    """A model in every worker: one on each GPU of the cluster, or where there is none on each core."""
+    """Tags with one worker for each GPU of the cluster, or for each CPU core if there is no GPU."""
 
     def __init__(
         self, cluster: str, settings: Settings, asked: Sequence[Vocabulary], selection: Selection
     ) -> None:
-        """Joins a cluster, which is left by `close`.
+        """Joins a cluster; `close` leaves it.
 
         Args:
-            cluster: `local` for one of this machine's cores, `auto` or an address for one that runs.
-            settings: of the workers; paths in it must be right on every machine.
-            asked: what is looked for; the settings' vocabulary if empty.
-            selection: see there.
+            cluster: `local` starts one on this machine; `auto` or an address joins a running one.
+            settings: used by the workers; its paths must be valid on every machine.
+            asked: the vocabularies to tag with; if empty, the one in the settings.
+            selection: which labels become tags.
 
         Raises:
-            ParameterError: there is no such cluster.
-            CheckpointNotFoundError: nor such a checkpoint here.
+            ParameterError: the cluster does not answer.
+            CheckpointNotFoundError: this machine does not have the checkpoint.
         """
         self._checkpoint = BundleStore.of(settings).find(configured(settings), trusted=True).checkpoint_id
         self._asked = tuple(asked) or (vocabularies.find(settings.vocabulary, settings),)
@@ -74,14 +75,14 @@ class RaySource:
             raise ParameterError(
                 f"no Ray cluster answers at '{cluster}'", "`ray start --head` starts one; or use local"
             ) from error
-        # The command line has a bar of its own.
+        # The command line has its own progress bar.
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
 
     def close(self) -> None:
-        """Leaves the cluster; a local one ends."""
+        """Leaves the cluster; a local cluster is shut down."""
         ray.shutdown()
 
     def made_by(self) -> tuple[str, tuple[VocabularyInfo, ...]]:
@@ -89,7 +90,7 @@ class RaySource:
         return self._checkpoint, tuple(map(VocabularyInfo.of, self._asked))
 
     def tag(self, paths: Iterable[Path]) -> Iterator[Tagged]:
-        """See `TagSource`; a machine that is lost has its photographs tagged by another one."""
+        """See `TagSource`. If a machine is lost, another one tags its photographs."""
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         on_gpu = resources.get("GPU", 0) >= 1
         workers = max(1, int(resources.get("GPU" if on_gpu else "CPU", 1)))
@@ -110,7 +111,7 @@ class RaySource:
 
 
 class _Worker:
-    """One model, in an actor of Ray Data."""
+    """A Ray Data actor with one model."""
 
     def __init__(self, config: WorkerConfig) -> None:
         self._config = config
@@ -123,7 +124,7 @@ class _Worker:
 
 
 def _reach(cluster: str) -> None:
-    """Raises OSError where nothing listens at an address, for which Ray would wait some minutes."""
+    """Raises OSError if nothing listens at an address; Ray itself would wait for minutes."""
     host, colon, port = cluster.removeprefix("ray://").rpartition(":")
     if colon:
         socket.create_connection((host, int(port)), timeout=_REACH_SECONDS).close()

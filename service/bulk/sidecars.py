@@ -1,4 +1,5 @@
-"""Tags in a file beside each photograph, as other programs read them. What others wrote there stays."""
+"""Writes tags to a file beside each photograph, where other programs can read them. What other programs wrote
+to that file stays."""
 
 import json
 import os
@@ -27,8 +28,8 @@ _EMPTY = (
 
 
 def write_sidecar(kind: str, photograph: Path, content: str) -> None:
-    """Writes a photograph's tags, JSON, into its sidecar of the kind `xmp` or `json`. Raises SidecarError
-    where that cannot be, and then the sidecar is as it was."""
+    """Writes a photograph's tags, given as JSON, to its `xmp` or `json` sidecar. Raises SidecarError if that
+    fails; the sidecar is then unchanged."""
     {"xmp": _write_xmp, "json": _write_json}[kind](photograph, content)
 
 
@@ -45,15 +46,15 @@ def _write_json(photograph: Path, content: str) -> None:
 
 
 def _write_xmp(photograph: Path, content: str) -> None:
-    """Labels that apply become keywords, dc:subject. Those of others stay; which are ours is noted, so that
-    they go when they no longer apply."""
+    """Writes the labels that apply as keywords (dc:subject). Keywords of other programs stay. The file
+    records which keywords are ours, so that they are removed when they no longer apply."""
     path = photograph.with_name(photograph.name + ".xmp")
     root = _parse(path, _read(path) or _EMPTY.encode())
     description = root.find(f".//{{{_RDF}}}RDF/{{{_RDF}}}Description")
     if description is None:
         raise SidecarError(f"'{path.name}' is no XMP that can be added to", "move it away")
     labels = [tag["label"] for tag in json.loads(content)["tags"] if tag["accepted"]]
-    # A packet may have several descriptions, and keywords in any of them.
+    # A packet may have several descriptions, and any of them may have the keywords.
     subjects = [_Bag(each, f"{{{_DC}}}subject") for each in root.iter(f"{{{_RDF}}}Description")]
     keywords = next((bag for bag in subjects if bag.items()), subjects[0])
     ours = _Bag(description, f"{{{_OURS}}}keywords")
@@ -66,7 +67,7 @@ def _write_xmp(photograph: Path, content: str) -> None:
 
 
 class _Bag:
-    """A list of texts in a description."""
+    """An rdf:Bag of strings in a description."""
 
     def __init__(self, description: ElementTree.Element, name: str) -> None:
         self._description, self._name = description, name
@@ -91,7 +92,7 @@ class _Bag:
 
 
 def _parse(path: Path, content: bytes) -> ElementTree.Element:
-    # XMP has no document type, and what expands entities beyond all bounds has one.
+    # XMP never has a document type declaration, and entity-expansion attacks need one.
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
         raise SidecarError(f"'{path.name}' has a document type, which no XMP has", "move it away")
     if b"\0" in content:
@@ -102,7 +103,7 @@ def _parse(path: Path, content: bytes) -> ElementTree.Element:
             if event == "end":
                 root = found
             elif found[0] and not re.fullmatch(r"ns\d+", found[0]):
-                # Written again, others' elements keep the prefixes that they know.
+                # Elements of other programs keep their prefixes when the file is written again.
                 ElementTree.register_namespace(*found)
     except ElementTree.ParseError as error:
         raise SidecarError(f"'{path.name}' is no XMP: {error}", "move it away") from error

@@ -1,4 +1,4 @@
-"""Where the command line has tags from: a model of its own, or a server."""
+"""The sources of tags for the command line: a model in its own process, or a server."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     from sigrl.service.tagging.tagger import Tagger
 
 Tagged: TypeAlias = tuple[Path, tuple[Tagging, ...] | ImageError]
-"""A photograph with its tags by each vocabulary, or why there are none."""
+"""A photograph with its tags from each vocabulary, or with the error that prevented tagging."""
 
 
 class TagSource(Protocol):
-    """Tags photographs that lie here."""
+    """Tags photographs on this machine."""
 
     def made_by(self) -> tuple[str, tuple[VocabularyInfo, ...]]:
-        """(id of the checkpoint, the labels that are looked for) as far as can be told without a photograph:
-        of a server's own vocabulary, nothing."""
+        """(checkpoint id, vocabularies to tag with), as far as they are known before the first photograph: a
+        server's own vocabulary is unknown until then."""
         ...
 
     def tag(self, paths: Iterable[Path]) -> Iterator[Tagged]:
-        """In their order; `paths` is read as needed. Raises TaggerError for what is not one photograph's
-        fault."""
+        """Yields results in the order of `paths`, which is read as needed. Raises TaggerError for an error
+        that does not concern a single photograph."""
         ...
 
 
 class ExplainingSource(TagSource, Protocol):
-    """Says where on a photograph it sees labels, too."""
+    """A tag source that can also show where on a photograph the labels are."""
 
     def explain(self, path: Path, top_k: int) -> Explanation:
-        """Of the first vocabulary, the most probable `top_k` labels. Raises TaggerError."""
+        """Explains the `top_k` most probable labels of the first vocabulary. Raises TaggerError."""
         ...
 
 
@@ -62,12 +62,12 @@ class LocalSource:
 
 
 class RemoteSource:
-    """A server; `labels` are looked for, or registered vocabularies by their `names`, or the server's own."""
+    """A server, which uses `labels`, the registered vocabularies `names`, or its own vocabulary."""
 
     def __init__(
         self, client: "Client", labels: "Vocabulary | None", names: Sequence[str], selection: "Selection"
     ) -> None:
-        """Raises ParameterError for a vocabulary that is no name."""
+        """Raises ParameterError if one of `names` cannot be the name of a vocabulary."""
         from sigrl.service.vocabularies.builtin import NAME
 
         for name in names:

@@ -1,4 +1,4 @@
-"""The tags of a bulk run as a file: JSON lines, CSV or Parquet. It appears whole or not at all."""
+"""Writes the tags of a bulk run to a JSON Lines, CSV or Parquet file. An incomplete file never appears."""
 
 import csv
 import json
@@ -19,8 +19,8 @@ _ROW_GROUP = 10_000
 
 
 def writer(out: Path) -> Callable[[Path, Rows], None]:
-    """What writes a file of that name. Raises ParameterError for a suffix that is not known, and where what
-    writes Parquet is not installed."""
+    """The function that writes a file of that name. Raises ParameterError for an unknown suffix, and for
+    Parquet if pyarrow is not installed."""
     writers = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
     found = writers.get(out.suffix.lower())
     if found is None:
@@ -35,7 +35,7 @@ def writer(out: Path) -> Callable[[Path, Rows], None]:
 
 
 def write_failures(path: Path, failures: Iterable[Failure]) -> int:
-    """Writes what went wrong as CSV, how much of it; where nothing did, there is no file."""
+    """Writes the failures as CSV and returns their number. Without failures, there is no file."""
     count = 0
     with _whole(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
@@ -49,14 +49,14 @@ def write_failures(path: Path, failures: Iterable[Failure]) -> int:
 
 
 def _write_jsonl(path: Path, rows: Rows) -> None:
-    """As `sigrl tag --json` prints it."""
+    """Writes the lines that `sigrl tag --json` prints."""
     with _whole(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         for photograph, content in rows:
             print(json.dumps({"path": str(photograph), **json.loads(content)}), file=file)
 
 
 def _write_csv(path: Path, rows: Rows) -> None:
-    """A line for every tag; of a photograph without any, one with its path alone."""
+    """Writes a line for every tag. A photograph without tags gets one line with only its path."""
     with _whole(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["path", "label", "probability", "threshold", "accepted"])
@@ -70,7 +70,7 @@ def _write_csv(path: Path, rows: Rows) -> None:
 
 
 def _write_parquet(path: Path, rows: Rows) -> None:
-    """A row for every photograph, its tags as a list."""
+    """Writes a row for every photograph, with its tags as a list."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -111,7 +111,7 @@ def _row(photograph: Path, content: str) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    # A name may have bytes that are no text, which neither CSV nor Parquet takes.
+    # A file name may contain bytes that are not UTF-8, which neither CSV nor Parquet accepts.
     return os.fsencode(path).decode(errors="replace")
 
 

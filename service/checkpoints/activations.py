@@ -1,4 +1,4 @@
-"""The history of activations, which outlives the process."""
+"""The history of activations, which is kept when the process ends."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,21 +14,21 @@ from sigrl.service.errors import UnusableBundleError
 
 @dataclass(frozen=True)
 class Activation:
-    """One change of the checkpoint that answers."""
+    """One change of the active checkpoint."""
 
     generation: int
     checkpoint: str
     bundle: str | None
     """As `Bundle.name`."""
     configured: str | None
-    """What the settings asked for at that time."""
+    """The bundle that the settings named at that time."""
     by_settings: bool
-    """Whether the settings asked for it, and not somebody at run time."""
+    """Whether it came from the settings, and not from a request at run time."""
 
 
 def find_bundle(activation: Activation, bundles: BundleStore) -> Bundle:
-    """The bundle that was activated. Raises as `BundleStore.find` does, and UnusableBundleError where another
-    one lies in its place."""
+    """The bundle that was activated. Raises as `BundleStore.find` does, and UnusableBundleError if another
+    bundle has taken its place."""
     found = bundles.find(activation.bundle, trusted=True)
     if found.checkpoint_id != activation.checkpoint:
         raise UnusableBundleError(
@@ -38,25 +38,25 @@ def find_bundle(activation: Activation, bundles: BundleStore) -> Bundle:
 
 
 class History(Protocol):
-    """Where activations are written down."""
+    """Records activations."""
 
     def last(self) -> Activation | None:
-        """The latest one."""
+        """The latest activation, if any."""
         ...
 
     def before(self, checkpoint: str) -> Activation | None:
-        """The latest one of another checkpoint."""
+        """The latest activation of any other checkpoint, if any."""
         ...
 
     def record(
         self, checkpoint: str, bundle: str | None, configured: str | None, *, by_settings: bool
     ) -> int:
-        """Writes one down; its generation, greater than all before."""
+        """Records an activation and returns its generation, which is greater than all earlier ones."""
         ...
 
 
 class Unwritten:
-    """A history that ends with the process."""
+    """A history in memory, which is lost when the process ends."""
 
     def __init__(self) -> None:
         self._last: Activation | None = None
@@ -66,7 +66,7 @@ class Unwritten:
         return self._last
 
     def before(self, checkpoint: str) -> Activation | None:  # noqa: ARG002
-        """None: what was active before is in memory, or was unloaded on purpose."""
+        """Always None: the previously active checkpoint is in memory, or was unloaded on purpose."""
         return None
 
     def record(

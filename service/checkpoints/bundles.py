@@ -1,4 +1,4 @@
-"""The folder of bundles: which there are, and what a name means."""
+"""The folder of bundles: lists them, and finds one by its name."""
 
 import re
 from contextlib import suppress
@@ -11,7 +11,7 @@ from sigrl.service.errors import CheckpointNotFoundError, UnusableBundleError
 from sigrl.service.settings import Settings, make_private_folder
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-"""A folder's name: no separators, and nothing hidden."""
+"""The name of a bundle's folder: no path separators, and no hidden folders."""
 
 _KIND = "sha256:"
 _ID = re.compile(r"(sha256:)?[0-9a-f]{6,64}")
@@ -22,7 +22,7 @@ class Bundle:
     """A folder whose manifest can be read; its other files are verified when it is loaded."""
 
     name: str | None
-    """As `BundleStore.find` takes it; None for the one that ships with the package."""
+    """As `BundleStore.find` accepts it; None for the bundle that ships with the package."""
     path: Path
     checkpoint_id: str
 
@@ -34,37 +34,38 @@ def is_beginning(text: str, checkpoint_id: str) -> bool:
 
 
 def configured(settings: Settings) -> str | None:
-    """The bundle that the settings name, as `BundleStore.find` takes it from an operator: absolute, for a
-    bare name is one in the folder of bundles."""
+    """The bundle that the settings name, if any. The path is absolute, because `BundleStore.find` looks for a
+    bare name in the folder of bundles."""
     return None if settings.checkpoint is None else str(settings.checkpoint.absolute())
 
 
 class BundleStore:
-    """Bundles lie in folders of `directory`, each under any name."""
+    """The bundles in `directory`. Each one is a folder, whose name is arbitrary."""
 
     def __init__(self, directory: Path, *, allow_paths: bool = False) -> None:
-        """`allow_paths`: also take paths outside; whoever may load then may probe the file system."""
+        """`allow_paths`: also accept paths outside `directory`. Every client that may load a bundle can then
+        probe the file system."""
         self.directory, self._allow_paths = directory, allow_paths
 
     @classmethod
     def of(cls, settings: Settings) -> "BundleStore":
-        """The one that the settings name."""
+        """The store that the settings describe."""
         return cls(
             settings.checkpoints or settings.data / "checkpoints", allow_paths=settings.checkpoint_paths
         )
 
     def make(self) -> None:
-        """Makes the folder, so that there is a place to copy bundles to; not where nobody may write."""
+        """Creates the folder, so that there is a place to copy bundles to, unless that is not permitted."""
         with suppress(OSError):
             make_private_folder(self.directory)
 
     def find(self, name: str | None, *, trusted: bool = False) -> Bundle:
-        """The bundle of that name, or path where paths are allowed or the operator wrote it (`trusted`);
-        None: the one in the package. Where there is no such name, the only bundle in the folder whose
-        checkpoint id begins so, with at least six characters.
+        """Finds a bundle by its name, or by its path if paths are allowed or the operator gave it
+        (`trusted`). None means the bundle in the package. If no folder has that name, it may be the beginning
+        of a checkpoint id, at least six characters long, that only one bundle in the folder has.
 
-        Raises CheckpointNotFoundError where there is none of that name, UnusableBundleError when its manifest
-        cannot be read.
+        Raises CheckpointNotFoundError if there is no such bundle, UnusableBundleError if its manifest cannot
+        be read.
         """
         path = self._with_id(name) if name is not None else None
         if path is None:
@@ -88,7 +89,7 @@ class BundleStore:
         return Bundle(name, path, checkpoint_id)
 
     def names(self) -> list[str]:
-        """Of all folders with a manifest, sorted; none where the folder itself is not there."""
+        """The names of all folders with a manifest, sorted; empty if `directory` cannot be read."""
         try:
             folders = sorted(self.directory.iterdir())
         except OSError:
@@ -96,7 +97,8 @@ class BundleStore:
         return [path.name for path in folders if NAME.fullmatch(path.name) and (path / MANIFEST).is_file()]
 
     def _with_id(self, text: str) -> Path | None:
-        """The folder of the only bundle whose id begins so; None where a folder has that name."""
+        """The folder of the only bundle whose id begins with `text`; None if a folder is named `text`, or if
+        no bundle or several of them match."""
         if not _ID.fullmatch(text) or (self.directory / text).exists():
             return None
         found = []

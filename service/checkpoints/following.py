@@ -1,4 +1,5 @@
-"""What is activated on one replica is activated on all: each looks for the newest activation, and follows."""
+"""Activates on all replicas what was activated on one: each replica looks for the newest activation and
+follows it."""
 
 import logging
 import time
@@ -12,16 +13,16 @@ from sigrl.service.errors import CheckpointStateError, StoreError, TaggerError
 from sigrl.service.schemas.checkpoints import ON_THE_WAY, State
 
 TELL_SECONDS = 5.0
-"""How often a replica says that it is there, where nothing changes."""
+"""How often a replica reports that it is running if nothing changes."""
 RETRY_SECONDS = 60.0
-"""When what could not be loaded is tried again."""
+"""A checkpoint that could not be loaded is tried again after this time."""
 
 _logger = logging.getLogger("sigrl")
 
 
 class Follower:
-    """Looks at the database every so often, in a thread of its own. While that does not answer, everything
-    stays as it is. What settings activate is not followed: each replica has its own."""
+    """Polls the database in a thread of its own. While the database does not answer, nothing changes.
+    A replica does not follow activations by another replica's settings, because it has its own settings."""
 
     def __init__(self, runtime: Runtime, replicas: Replicas) -> None:
         self._runtime, self._replicas = runtime, replicas
@@ -34,21 +35,21 @@ class Follower:
         self._answers = True
 
     def start(self) -> None:
-        """Begins to look."""
+        """Starts the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Looks no more, and says so."""
+        """Stops the thread, and removes this replica from the table of replicas."""
         self._stop.set()
         self._thread.join()
         try:
             self._replicas.leave()
         except StoreError:
-            # Others find out by its silence.
+            # Other replicas notice when it no longer reports.
             return
 
     def look(self) -> None:
-        """Once: a step on towards the newest activation, and a word to the others. Raises StoreError."""
+        """Takes a step towards the newest activation, and reports this replica's state. Raises StoreError."""
         before = self._runtime.generation
         newest = self._runtime.newest_activation()
         if self._runtime.forget_generation(before, newest):
@@ -63,7 +64,7 @@ class Follower:
     def _concerns(self, newest: Activation) -> bool:
         if newest.generation <= self._runtime.generation:
             return False
-        # Replicas that begin together each write down what their settings say.
+        # Replicas that start together each record the checkpoint of their own settings.
         return not newest.by_settings or newest.checkpoint == self._runtime.table.active.id
 
     def _follow(self) -> None:
@@ -86,7 +87,7 @@ class Follower:
         try:
             state = self._runtime.follow(newest)
         except CheckpointStateError as error:
-            # There may be room later.
+            # Memory may have room for it later.
             self._runtime.problem = f"generation {newest.generation} waits: {error.detail}"
         except TaggerError as error:
             self._give_up(newest, reason(error))
@@ -95,7 +96,7 @@ class Follower:
                 checkpoint = self._runtime.table.get(newest.checkpoint)
                 self._give_up(newest, checkpoint.reason or "it was unloaded")
             elif state in ON_THE_WAY and self._runtime.problem is None:
-                # What the process said at its start is worth more.
+                # A problem from the start of the process is more important.
                 self._runtime.problem = f"generation {newest.generation} is being loaded"
 
     def _give_up(self, newest: Activation, why: str) -> None:

@@ -1,4 +1,4 @@
-"""With which checkpoint a process begins."""
+"""Chooses the checkpoint that is active when a process starts."""
 
 import logging
 from collections.abc import Iterable
@@ -21,9 +21,9 @@ _logger = logging.getLogger("sigrl")
 def open_runtime(settings: Settings, registry: VocabularyRegistry, tagger: Tagger | None = None) -> Runtime:
     """The runtime of an installation, with `tagger` active if one is given.
 
-    Otherwise with what was activated last, unless SIGRL_CHECKPOINT has been changed since, which is the newer
-    word; and with the checkpoint that the settings name when nothing was activated, or what was cannot be
-    loaded any more.
+    Otherwise the checkpoint that was activated last becomes active, unless SIGRL_CHECKPOINT has changed since
+    then. If it has, or nothing was activated, or that checkpoint can no longer be loaded, the checkpoint that
+    the settings name becomes active.
 
     Raises as `Tagger.from_settings` does, and StoreError.
     """
@@ -67,7 +67,7 @@ def open_runtime(settings: Settings, registry: VocabularyRegistry, tagger: Tagge
 def _calibration_error(
     label_calibrator: LabelCalibrator, tagger: Tagger, vocabularies: Iterable[Vocabulary]
 ) -> float | None:
-    """Mean over those that are calibrated; None: none is."""
+    """The mean over the calibrated vocabularies that have examples; None if there are none."""
     calibrated = [each for each in vocabularies if each.calibration is not None]
     errors = [label_calibrator.error(tagger, each, tagger.label_features(each)) for each in calibrated]
     known = [error for error in errors if error is not None]
@@ -78,6 +78,6 @@ def _restore(
     last: Activation, bundles: BundleStore, settings: Settings, label_calibrator: CalibrateLabels
 ) -> Tagger:
     tagger = load_tagger(settings, find_bundle(last, bundles).path, label_calibrator)
-    # A model that loads and does not work would keep the service from starting.
+    # A model that loads but does not work would otherwise keep the service from starting.
     warm_up(tagger, (), 1, lambda _done, _total: None)
     return tagger

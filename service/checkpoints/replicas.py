@@ -1,4 +1,4 @@
-"""Which processes share a database, and by which activation each of them answers."""
+"""Which processes share a database, and which activation each of them uses."""
 
 import os
 import secrets
@@ -12,12 +12,12 @@ from sigrl.service.database.tables import ReplicaRow
 from sigrl.service.schemas.checkpoints import ReplicaInfo
 
 LIVE_SECONDS = 15.0
-"""A replica that has said nothing for so long counts as gone."""
+"""A replica that has not reported for this long counts as gone."""
 _FORGOTTEN = timedelta(hours=1)
 
 
 def new_id() -> str:
-    """The name of this process among the others: host, process, and four random digits."""
+    """A unique name for this process: host, process id, and four random hex digits."""
     return f"{socket.gethostname()[:80]}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
@@ -25,11 +25,11 @@ class Replicas:
     """The table of replicas. All methods raise StoreError."""
 
     def __init__(self, database: Database, replica: str) -> None:
-        """`replica`: the name of this one."""
+        """`replica`: the name of this replica."""
         self._database, self.replica = database, replica
 
     def tell(self, generation: int, checkpoint: str, problem: str | None) -> None:
-        """Notes that this replica is up, and by what it answers."""
+        """Records that this replica is running, and which activation and checkpoint it uses."""
         rows, now = ReplicaRow, datetime.now(UTC)
         values = {"generation": generation, "checkpoint": checkpoint, "problem": problem, "seen": now}
         with self._database.write() as connection:
@@ -39,12 +39,12 @@ class Replicas:
             connection.execute(delete(rows).where(rows.seen < now - _FORGOTTEN))
 
     def leave(self) -> None:
-        """Notes that this replica is gone."""
+        """Records that this replica is gone."""
         with self._database.write() as connection:
             connection.execute(delete(ReplicaRow).where(ReplicaRow.id == self.replica))
 
     def live(self) -> list[ReplicaInfo]:
-        """All that are up, by name."""
+        """All running replicas, by name."""
         rows = ReplicaRow
         since = datetime.now(UTC) - timedelta(seconds=LIVE_SECONDS)
         query = select(rows.id, rows.generation, rows.checkpoint, rows.problem, rows.seen)

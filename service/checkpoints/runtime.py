@@ -1,9 +1,9 @@
-"""The checkpoints of one process, and which of them answers.
+"""The checkpoints of one process, and which of them is active.
 
 A request keeps one handle from its beginning to its end, and everything that it uses belongs to the handle's
-tagger, so no answer mixes two checkpoints. Activation changes one reference; requests that have begun finish
-with the checkpoint they began with. The replaced checkpoint stays in memory for a rollback until it is
-unloaded, and is freed with its last handle.
+tagger, so no answer mixes two checkpoints. Activation changes one reference; running requests finish with the
+checkpoint they began with. The replaced checkpoint stays in memory for a rollback until it is unloaded, and
+is freed with its last handle.
 """
 
 import logging
@@ -36,9 +36,9 @@ _logger = logging.getLogger("sigrl")
 
 
 class Runtime:
-    """Loads, compares, activates and lets go. Safe for threads; only `activate` and `rollback` wait, for the
-    database, and `rollback` for a bundle that must be loaded. `acquire` never waits. Methods that take an id
-    raise CheckpointNotFoundError."""
+    """Loads, compares, activates and unloads checkpoints. Thread-safe. Only `activate` and `rollback` block:
+    both wait for the database, and `rollback` may also wait for a bundle to load. `acquire` never blocks.
+    Methods that take an id raise CheckpointNotFoundError."""
 
     def __init__(
         self,
@@ -54,19 +54,19 @@ class Runtime:
         registered: Callable[[], Iterable[Vocabulary]] = tuple,
         calibration_error: Callable[[Tagger], float | None] = lambda _: None,
     ) -> None:
-        """What is not given comes from the settings, and is written down nowhere.
+        """Defaults come from the settings. Without `history`, activations are kept in memory only.
 
         Args:
-            first: active from the start.
-            settings: limits.
-            bundle: where `first` comes from; see `Bundle.name`.
-            bundles: what can be loaded.
-            load: makes a tagger of a bundle's folder; raises what it likes.
-            history: where activations are written down.
-            generation: of the activation by which `first` answers; 0 for none.
-            problem: why `first` is not what was activated last.
-            registered: vocabularies that a checkpoint must know before it answers.
-            calibration_error: of a checkpoint on the examples of these.
+            first: the tagger that is active from the start.
+            settings: the limits.
+            bundle: the bundle of `first`; see `Bundle.name`.
+            bundles: the bundles that can be loaded.
+            load: makes a tagger from a bundle's folder; may raise any exception.
+            history: records activations.
+            generation: the generation of the activation of `first`; 0 if there is none.
+            problem: why `first` is not the checkpoint that was activated last.
+            registered: the vocabularies that a checkpoint must encode before it is ready.
+            calibration_error: computes a checkpoint's calibration error on their examples.
         """
         self.settings = settings
         self.bundles = bundles or BundleStore.of(settings)
@@ -82,46 +82,50 @@ class Runtime:
         self._shadower = Shadower()
         self._shadow: Shadow | None = None
         self._shadowing: Checkpoint | None = None
-        # Held while the active checkpoint changes and is written down, but not by those who take handles.
+        # Held while the active checkpoint changes and is recorded. Taking a handle does not need this lock.
         self._changing = Lock()
         metrics.GENERATION.set(generation)
 
     def acquire(self, checkpoint_id: str | None = None) -> Handle:
-        """The checkpoint that answers, or as `CheckpointTable.acquire_named`; to be given back."""
+        """A handle on the active checkpoint, or on the named one as `CheckpointTable.acquire_named` finds it.
+        The caller must release it."""
         return self.table.acquire_named(checkpoint_id) if checkpoint_id else self.table.acquire_active()
 
     def note(self, vocabularies: Sequence[Vocabulary]) -> None:
-        """They were asked for, so the next checkpoint should know them before it answers."""
+        """Records that requests used these vocabularies, so that a new checkpoint encodes them before it is
+        ready."""
         self._recent.note(vocabularies)
 
     def prepare(self, vocabulary: Vocabulary) -> None:
-        """Lets all checkpoints in memory know a vocabulary before they are asked for it; does not wait."""
+        """Starts to encode a vocabulary for all checkpoints in memory, before a request needs it. Does not
+        block."""
         for info in self.table.infos():
             handle = self.table.acquire(self.table.get(info.id))
             if handle is not None:
                 self._loader.submit(encode_ahead, handle, vocabulary)
 
     def offer(self, photograph: bytes, questions: Sequence[Question], scored: ScoredImage) -> None:
-        """Shows the shadow, if there is one, what was answered; never waits and never fails."""
+        """Passes an answered photograph to the shadow, if there is one. Never blocks and never fails."""
         shadow = self._shadow
         if shadow is not None and questions[0].engine.checkpoint_id == self.table.active.id:
             self._shadower.offer(shadow, photograph, questions, scored)
 
     def load(self, bundle: str) -> CheckpointInfo:
-        """Begins to load a bundle, and gives back how it stands; one that is in memory already stays.
+        """Starts to load a bundle, and returns the state of its checkpoint. A checkpoint that is in memory is
+        not loaded again.
 
-        Raises CheckpointStateError when too many are in memory, and what `BundleStore.find` raises.
+        Raises CheckpointStateError if too many checkpoints are in memory, and what `BundleStore.find` raises.
         """
         return self.table.info(self._admit(self.bundles.find(bundle)))
 
     def newest_activation(self) -> Activation | None:
-        """The last one of all replicas. Raises StoreError."""
+        """The newest activation by any replica. Raises StoreError."""
         return self._history.last()
 
     def forget_generation(self, generation: int, newest: Activation | None) -> bool:
-        """Forgets by which activation this process answers if the database, whose newest activation was read
-        after `generation`, does not know it any more; whether that is so. Whatever is activated next then
-        counts as newer, though its number may be lower."""
+        """Resets this process's generation to 0 if the database no longer has it, and returns whether that
+        happened. `newest` is the database's newest activation, and must be read after `generation`. After the
+        reset, the next activation counts as newer even if its number is lower."""
         with self._changing:
             same = newest is not None and newest.checkpoint == self.table.active.id
             last = 0 if newest is None else newest.generation
@@ -131,8 +135,8 @@ class Runtime:
         return generation > 0
 
     def follow(self, newest: Activation) -> State:
-        """One step towards what another replica has activated: loads it, or makes it active if it is ready.
-        Gives the state in which it is. Raises as `load` does."""
+        """Takes one step towards another replica's activation: loads the checkpoint, or activates it if it is
+        ready. Returns the checkpoint's state. Raises as `load` does."""
         checkpoint = self._admit(find_bundle(newest, self.bundles))
         with self._changing:
             if newest.generation > self.generation and checkpoint.state in {State.ACTIVE, *USABLE}:
@@ -140,10 +144,10 @@ class Runtime:
             return checkpoint.state
 
     def activate(self, checkpoint_id: str, *, force: bool = False) -> CheckpointInfo:
-        """Makes a checkpoint the one that answers; the active one stays so.
+        """Activates a checkpoint; does nothing if it is already active.
 
-        Raises CheckpointStateError unless it is ready, DriftError unless it keeps the settings' limits or
-        `force` is given, StoreError, and nothing changes then.
+        Raises CheckpointStateError if it is not ready, DriftError if it exceeds the settings' drift limits
+        and `force` is not set, and StoreError. Nothing changes if an error is raised.
         """
         checkpoint = self.table.get(checkpoint_id)
         with self._changing:
@@ -155,11 +159,11 @@ class Runtime:
         return self.table.info(checkpoint)
 
     def rollback(self) -> CheckpointInfo:
-        """Brings back the one that was active before. Where it is not in memory, as after a restart, its
-        bundle is loaded first, which takes as long as `load`, at most `Settings.request_seconds`.
+        """Activates the previously active checkpoint. If it is not in memory, for example after a restart,
+        its bundle is loaded first, which takes as long as `load`, at most `Settings.request_seconds`.
 
-        Raises CheckpointStateError where nothing was active before or it is not ready in time, what
-        `BundleStore.find` raises, StoreError.
+        Raises CheckpointStateError if there is no such checkpoint or it is not ready in time, what
+        `BundleStore.find` raises, and StoreError.
         """
         checkpoint = self.table.previous or self._load_previous()
         with self._changing:
@@ -167,8 +171,8 @@ class Runtime:
         return self.table.info(checkpoint)
 
     def unload(self, checkpoint_id: str) -> CheckpointInfo:
-        """Lets a checkpoint go as soon as its requests are answered. Raises CheckpointStateError for the
-        active one."""
+        """Removes a checkpoint from memory as soon as its requests are answered. Raises CheckpointStateError
+        for the active checkpoint."""
         checkpoint = self.table.get(checkpoint_id)
         with self._changing:
             if checkpoint is self._shadowing:
@@ -177,9 +181,9 @@ class Runtime:
         return self.table.info(checkpoint)
 
     def shadow(self, checkpoint_id: str, share: float | None = None) -> CheckpointInfo:
-        """Lets a checkpoint see a share of the photographs, the settings' if none is given, and counts anew;
-        0 ends it. Another that was the shadow is ready again. Raises CheckpointStateError unless it is
-        ready."""
+        """Makes a checkpoint the shadow, which also tags a share of the photographs, by default the share in
+        the settings. Its counts restart; a share of 0 ends the shadow. A previous shadow becomes ready again.
+        Raises CheckpointStateError if the checkpoint is not ready."""
         checkpoint = self.table.get(checkpoint_id)
         share = self.settings.shadow_share if share is None else share
         with self._changing:
@@ -190,12 +194,12 @@ class Runtime:
         return self.table.info(checkpoint)
 
     def drift(self, checkpoint_id: str) -> DriftReport:
-        """How a checkpoint differs from the active one, as far as it has been its shadow."""
+        """How the checkpoint's tags differed from those of the active one while it was the shadow."""
         checkpoint = self.table.get(checkpoint_id)
         return (checkpoint.drift or Drift()).report(checkpoint.id, self.settings)
 
     def close(self) -> None:
-        """Ends what goes on in the background; what is being loaded stops at its next step."""
+        """Ends the background work; a checkpoint that is being loaded stops at its next step."""
         for info in self.table.infos():
             if info.state is not State.ACTIVE:
                 self.table.unload(self.table.get(info.id))
@@ -216,7 +220,7 @@ class Runtime:
 
     def _admit(self, found: Bundle) -> Checkpoint:
         """The checkpoint of a bundle, which is loaded in the background unless it is in memory."""
-        # What makes room must not be what is being activated.
+        # The checkpoint that is unloaded to make room must not be the one that is being activated.
         with self._changing:
             checkpoint, is_new = self.table.admit(found)
         if is_new:
@@ -224,8 +228,8 @@ class Runtime:
         return checkpoint
 
     def _bring_in(self, checkpoint: Checkpoint, bundle: Bundle) -> None:
-        """From candidate to ready, in the loader's thread; whatever goes wrong leaves the others as they
-        are."""
+        """Takes a checkpoint from candidate to ready, in the loader's thread. A failure leaves the other
+        checkpoints as they are."""
         table = self.table
         try:
             table.wait_for_room(checkpoint)
@@ -276,7 +280,7 @@ class Runtime:
             share = self._shadow.share
             self._end_shadow()
             if shadowing is not checkpoint:
-                # Compared with another one from now on.
+                # From now on it is compared with the new active checkpoint.
                 self._begin_shadow(shadowing, share)
 
     def _begin_shadow(self, checkpoint: Checkpoint, share: float) -> None:
@@ -287,7 +291,7 @@ class Runtime:
         self._loader.submit(self._measure, checkpoint, checkpoint.drift)
 
     def _measure(self, checkpoint: Checkpoint, drift: Drift) -> None:
-        """Calibration errors, in the loader's thread: the examples may be many."""
+        """Computes calibration errors, in the loader's thread because there may be many examples."""
         errors: list[float | None] = []
         for each in (self.table.active, checkpoint):
             handle = self.table.acquire(each)
@@ -308,5 +312,6 @@ class Runtime:
 
 
 def load_tagger(settings: Settings, path: Path, label_calibrator: CalibrateLabels | None = None) -> Tagger:
-    """The tagger that the settings describe, of another bundle. Raises as `Tagger.from_settings` does."""
+    """The tagger that the settings describe, but with the bundle in `path`. Raises as `Tagger.from_settings`
+    does."""
     return Tagger.from_settings(settings.model_copy(update={"checkpoint": path}), label_calibrator)

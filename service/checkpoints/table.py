@@ -83,8 +83,8 @@ class CheckpointTable:
         return handle
 
     def acquire_named(self, checkpoint_id: str) -> Handle:
-        """A handle on what a request names by its id or the id's beginning. Raises CheckpointStateError
-        unless it is in memory, CheckpointNotFoundError where several are meant."""
+        """A handle on the checkpoint whose id, or the beginning of whose id, a request names. Raises
+        CheckpointStateError if it is not in memory, CheckpointNotFoundError if several ids match."""
         checkpoint = self._named(checkpoint_id)
         handle = None if checkpoint is None else self.acquire(checkpoint)
         if handle is None:
@@ -95,14 +95,14 @@ class CheckpointTable:
         return handle
 
     def give_back(self, checkpoint: Checkpoint) -> None:
-        """Counts one handle less; the last one removes a draining checkpoint from memory."""
+        """Counts one handle less; the last release removes a draining checkpoint from memory."""
         with self._changed:
             checkpoint.handles -= 1
             if checkpoint.state is State.DRAINING and not checkpoint.handles:
                 self._let_go(checkpoint)
 
     def get(self, checkpoint_id: str) -> Checkpoint:
-        """The checkpoint of that id, or the only one whose id begins so; `sha256:` may be left out."""
+        """The checkpoint with that id, or the only one whose id begins with it; `sha256:` may be left out."""
         checkpoint = self._named(checkpoint_id)
         if checkpoint is None:
             raise CheckpointNotFoundError(
@@ -112,7 +112,7 @@ class CheckpointTable:
         return checkpoint
 
     def _named(self, text: str) -> Checkpoint | None:
-        """By its id or an unambiguous beginning of it, if possible among those in memory."""
+        """Finds a checkpoint by its id or an unambiguous beginning of it; those in memory take precedence."""
         with self._changed:
             known = dict(self._checkpoints)
         if text in known:
@@ -131,7 +131,7 @@ class CheckpointTable:
             return [each.info(previous=each is self._previous) for each in self._checkpoints.values()]
 
     def info(self, checkpoint: Checkpoint) -> CheckpointInfo:
-        """One checkpoint as it is reported."""
+        """The report on one checkpoint."""
         with self._changed:
             return checkpoint.info(previous=checkpoint is self._previous)
 
@@ -161,7 +161,7 @@ class CheckpointTable:
             self._check_wanted(checkpoint)
 
     def wait_until_settled(self, checkpoint: Checkpoint, seconds: float) -> None:
-        """Returns when it is no longer on the way, or after so many seconds."""
+        """Waits until the checkpoint is no longer being loaded, for at most `seconds`."""
         with self._changed:
             self._changed.wait_for(lambda: checkpoint.state not in ON_THE_WAY, seconds)
 

@@ -1,1 +1,1 @@
-"""What outlives the process: SQLite or PostgreSQL, its tables and their migrations."""
+"""The SQLite or PostgreSQL database: connections, tables and migrations."""

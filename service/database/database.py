@@ -1,5 +1,5 @@
-"""What outlives the process: a SQLite file in the data folder, or PostgreSQL. Tables:
-`sigrl.service.database.tables`."""
+"""The database: a SQLite file in the data folder, or PostgreSQL. `sigrl.service.database.tables` defines its
+tables."""
 
 import logging
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FILE_NAME = "sigrl.db"
 
 _MIGRATION_LOCK = 0x51624C
-"""Any number: replicas that start together migrate one after the other."""
+"""The key of a lock, an arbitrary number: replicas that start together migrate one after the other."""
 _MIGRATION_SECONDS = 600.0
 _CONNECT_SECONDS = 2
 _NEWER = ("it was written by a newer release", "update sigrl-tagger, or name another database")
@@ -28,26 +28,26 @@ _logger = logging.getLogger("sigrl")
 
 
 class Database:
-    """Transactions, each of which is one of the two `with` blocks below. Safe to share between threads.
+    """Runs transactions: each is a `with` block of `read` or `write`. Thread-safe.
 
-    Nobody waits for long: a statement, a lock and a free connection may take `Settings.database_seconds`
-    each. After one that ran out of time, all calls of its kind (reads or writes) fail at once for a few
-    seconds.
+    A statement, a lock and a free connection may each take `Settings.database_seconds`. After a call that
+    timed out, all calls of its kind (reads or writes) fail at once for a few seconds.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        # A SQLite file that is locked can often still be read.
+        # Separate, because a locked SQLite file can often still be read.
         self._reads, self._writes = Outage(), Outage()
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """The database that the settings name, made where there is none and brought to the newest form.
+        """Opens the database that the settings name, creates it if necessary, and migrates it to the newest
+        schema.
 
         Raises ParameterError for a URL or a data folder that cannot be used, StoreError for a database that
         does not answer or that a newer release wrote.
         """
-        # A migration of a large table takes its time, and so does one that another replica has begun.
+        # Migrating a large table takes time, and so does waiting for another replica's migration.
         migrating = cls(_create_engine(settings, _MIGRATION_SECONDS))
         try:
             with migrating.write() as connection:
@@ -68,19 +68,20 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that is committed at the end, or undone when an exception leaves the block. Raises
-        StoreError; IntegrityError passes, as it may be no fault but another writer who was quicker."""
+        """A transaction that is committed at the end, or rolled back if an exception leaves the block. Raises
+        StoreError, and IntegrityError, which may only mean that another writer was faster."""
         with _translated(self._writes), self._engine.execution_options(writes=True).begin() as connection:
             yield connection
 
     def close(self) -> None:
-        """Gives back its connections."""
+        """Closes the connections."""
         self._engine.dispose()
 
 
 def schema_revisions(settings: Settings) -> tuple[str | None, str]:
-    """The revision that the settings' database is at, None where it has no tables yet, and the one that this
-    release brings it to. Changes nothing in it. Raises ParameterError and StoreError as `Database.open` does.
+    """(the revision of the settings' database, or None if it has no tables yet; the revision to which this
+    release migrates it). Does not change the database. Raises ParameterError and StoreError as
+    `Database.open` does.
     """
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
@@ -100,7 +101,7 @@ def schema_revisions(settings: Settings) -> tuple[str | None, str]:
 
 
 def _seconds(settings: Settings) -> float:
-    """What fails by the database should still be told in time."""
+    """The database timeout, short enough that a request can still report the failure in time."""
     return min(settings.database_seconds, settings.request_seconds / 3)
 
 
@@ -121,7 +122,7 @@ def _translated(outage: Outage) -> Iterator[None]:
 
 
 def _told_to_operator(error: StoreError) -> StoreError:
-    """With the database's own reason, which clients are not told."""
+    """The error for the operator. It includes the database's own message, which clients do not see."""
     cause = error.__cause__
     reason, hint = error.detail, error.hint
     if isinstance(cause, DBAPIError):
@@ -130,11 +131,11 @@ def _told_to_operator(error: StoreError) -> StoreError:
 
 
 def _create_engine(settings: Settings, seconds: float) -> Engine:
-    """`seconds`: for a statement, for a lock, and for a free connection."""
+    """`seconds`: the timeout for a statement, for a lock, and for a free connection."""
     if settings.database_url is None:
         try:
             make_private_folder(settings.data)
-            # Made here and not by SQLite, which would let everybody read it; its journals get the same mode.
+            # Created here, because SQLite would let everybody read the file. Journals get the same mode.
             if not (settings.data / FILE_NAME).exists():
                 (settings.data / FILE_NAME).touch(mode=0o600)
         except OSError as error:
@@ -151,12 +152,12 @@ def _create_engine(settings: Settings, seconds: float) -> Engine:
     try:
         url = make_url(settings.database_url.get_secret_value())
     except ArgumentError as error:
-        # Its text is not told: a mistyped URL may hold a password all the same.
+        # The URL is not reported, because even a mistyped URL may contain a password.
         raise ParameterError("SIGRL_DATABASE_URL is no URL", hint) from error
     if url.get_backend_name() not in ("postgresql", "postgres"):
         raise ParameterError(f"SIGRL_DATABASE_URL asks for {url.get_backend_name()}", hint)
     try:
-        # A connection that died in the pool is found out before it is used.
+        # The ping detects a dead connection in the pool before it is used.
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
@@ -175,14 +176,14 @@ def _create_engine(settings: Settings, seconds: float) -> Engine:
 def _prepare_sqlite(engine: Engine, seconds: float) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _: Any) -> None:
-        # Python's driver begins transactions too late, and none for a change of tables: `begin` does.
+        # Python's driver begins transactions too late, and none for DDL statements, so `begin` does it.
         connection.isolation_level = None
         for pragma in (f"busy_timeout = {int(seconds * 1000)}", "journal_mode = WAL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # A writer that begins as a reader fails where another writes meanwhile, instead of waiting.
+        # A writer that begins as a reader does not wait for another writer, but fails.
         writes = connection.get_execution_options().get("writes")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

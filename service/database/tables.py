@@ -7,38 +7,38 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A time in UTC, which SQLite would give back without its zone."""
+    """A time in UTC. SQLite alone would return it without a time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """With its zone."""
+        """The value with its time zone."""
         return None if value is None else value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
 
 
 class Base(DeclarativeBase):
-    """All tables. Whoever changes them adds a migration to `service/database/migrations/versions`."""
+    """The base of all tables. A change needs a migration in `service/database/migrations/versions`."""
 
 
 class VocabularyRow(Base):
-    """A vocabulary's name, and where its history stands."""
+    """A vocabulary's name, and the numbers of its current version and calibration."""
 
     __tablename__ = "vocabularies"
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     version: Mapped[int]
-    """The latest number given out. No number is given twice, not even after a deletion: answers name them."""
+    """The last number assigned. Responses refer to numbers, so none is used twice, even after a deletion."""
     deleted: Mapped[bool]
-    """Nothing but the number is left of it."""
+    """Whether it was deleted; only its numbers are kept."""
     calibrations: Mapped[int]
-    """The same for its calibrations."""
+    """The last number assigned to a calibration; none is used twice."""
     calibration: Mapped[int | None]
-    """The one in force; None: it has none."""
+    """The number of the current calibration; None if there is none."""
 
 
 class VocabularyVersionRow(Base):
-    """What a vocabulary was from one change to the next."""
+    """One version of a vocabulary."""
 
     __tablename__ = "vocabulary_versions"
 
@@ -47,12 +47,12 @@ class VocabularyVersionRow(Base):
     content_hash: Mapped[str] = mapped_column(String(71))
     size: Mapped[int]
     labels: Mapped[str] = mapped_column(Text)
-    """JSON: a list of them, or an object of these and of what the vocabulary says of all of them."""
+    """JSON: a list of the labels, or an object with `labels` and the vocabulary's settings."""
     created: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class CalibrationRow(Base):
-    """What a vocabulary's examples were fitted to, from one calibration to the next."""
+    """One calibration of a vocabulary."""
 
     __tablename__ = "calibrations"
 
@@ -64,7 +64,7 @@ class CalibrationRow(Base):
 
 
 class ExampleRow(Base):
-    """What a photograph shows, for the calibrations from `added` on and before `removed`."""
+    """What an example shows, in the calibrations from number `added` to before number `removed`."""
 
     __tablename__ = "calibration_examples"
 
@@ -73,11 +73,11 @@ class ExampleRow(Base):
     added: Mapped[int] = mapped_column(primary_key=True)
     removed: Mapped[int | None]
     shown: Mapped[str] = mapped_column(Text)
-    """JSON: by the label's name whether it applies."""
+    """JSON: an object that maps label names to whether the label applies."""
 
 
 class ExamplePhotographRow(Base):
-    """A small copy of an example, for checkpoints to come."""
+    """A small copy of an example, from which later checkpoints compute their features."""
 
     __tablename__ = "example_photographs"
 
@@ -87,7 +87,7 @@ class ExamplePhotographRow(Base):
 
 
 class ExampleFeaturesRow(Base):
-    """An example as a checkpoint sees it, so that it is put through the image tower once."""
+    """A checkpoint's features of an example, kept so that the image tower encodes it only once."""
 
     __tablename__ = "example_features"
 
@@ -98,18 +98,18 @@ class ExampleFeaturesRow(Base):
 
 
 class FeedbackRow(Base):
-    """What users say of a photograph's tags."""
+    """Users' feedback on a photograph's tags."""
 
     __tablename__ = "feedback"
 
     photograph: Mapped[str] = mapped_column(String(71), primary_key=True)
     """SHA-256 of the file that was sent."""
     content: Mapped[bytes]
-    """A small copy of it."""
+    """A small copy of the photograph."""
     size: Mapped[int]
-    """Of the copy, in bytes."""
+    """The size of the copy, in bytes."""
     shown: Mapped[str] = mapped_column(Text)
-    """JSON: by the tag whether it is right."""
+    """JSON: an object that maps tags to whether the tag is right."""
     created: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
@@ -141,16 +141,16 @@ class ReplicaRow(Base):
 
 
 class ActivationRow(Base):
-    """A change of the checkpoint that answers; the last one is what a restart begins with."""
+    """A change of the active checkpoint. A restart begins with the last one."""
 
     __tablename__ = "activations"
 
     generation: Mapped[int] = mapped_column(primary_key=True)
-    """Given by the database, greater each time."""
+    """Assigned by the database; it increases with each activation."""
     checkpoint: Mapped[str] = mapped_column(String(71))
     bundle: Mapped[str | None] = mapped_column(Text)
-    """Where it was loaded from, as `sigrl.service.checkpoints.bundles` names it."""
+    """The bundle it was loaded from, as `sigrl.service.checkpoints.bundles` names it."""
     configured: Mapped[str | None] = mapped_column(Text)
-    """SIGRL_CHECKPOINT at that time: who changes it later wants the new one."""
+    """SIGRL_CHECKPOINT at that time. If it is changed later, the new value counts."""
     by_settings: Mapped[bool]
     created: Mapped[datetime] = mapped_column(UtcDateTime)

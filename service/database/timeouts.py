@@ -1,4 +1,4 @@
-"""Bounds on how long the database may keep anybody waiting."""
+"""Limits how long callers wait for the database."""
 
 import time
 from collections.abc import Callable, Generator
@@ -8,17 +8,17 @@ from typing import Any
 from sigrl.service.errors import StoreError
 
 RETRY_SECONDS = 5.0
-"""After a call that ran out of time, all others fail at once for this long; then one of them tries again."""
+"""After a call that timed out, all others fail at once for this long; then one of them tries again."""
 
 _SLOW_SECONDS = 1.0
 
 
 def connect_postgresql(seconds: float) -> Callable[..., Any]:
-    """A function with psycopg's own `connect` signature. Its connections give up a statement after `seconds`.
+    """A function with psycopg's `connect` signature. Its connections abandon a statement after `seconds`.
 
-    PostgreSQL's `statement_timeout` does not help where the server itself hangs, or the network: this is the
-    client's clock. A connection that gave up is closed, because its answer may still come. Raises ImportError
-    where psycopg is not installed.
+    PostgreSQL's `statement_timeout` does not help if the server or the network hangs, so the client measures
+    the time. The connection is then closed, because the answer may still arrive. Raises ImportError if
+    psycopg is not installed.
     """
     import psycopg
 
@@ -34,7 +34,7 @@ def connect_postgresql(seconds: float) -> Callable[..., Any]:
 
 
 def _until(steps: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
-    """The same steps of a psycopg wait, which come several times a second; TimeoutError at the deadline."""
+    """Passes on the steps of a psycopg wait, several per second. Raises TimeoutError at the deadline."""
     ready = None
     while True:
         try:
@@ -42,14 +42,13 @@ def _until(steps: Generator[Any, Any, Any], deadline: float) -> Generator[Any, A
         except StopIteration as end:
             return end.value
         ready = yield wanted
-        # What has arrived is still taken.
+        # Data that has already arrived is still accepted.
         if not ready and time.monotonic() >= deadline:
             raise TimeoutError
 
 
 class Outage:
-    """Remembers that the database lets its callers wait in vain, so that not each of them waits. Safe for
-    threads."""
+    """Remembers that the database does not answer, so that not every caller waits for it. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -57,7 +56,7 @@ class Outage:
         self._until: float | None = None
 
     def begin(self) -> float:
-        """The time at which a call begins. Raises StoreError while the database is not to be asked."""
+        """Returns the time at which a call begins. Raises StoreError if calls must fail at once."""
         now = self._clock()
         with self._lock:
             if self._until is not None:
@@ -65,18 +64,18 @@ class Outage:
                     raise StoreError(
                         "the database does not answer", "try again in a few seconds; the log says more"
                     )
-                # This call tries, and the others go on without.
+                # This call tries the database, and the others still fail at once.
                 self._until = now + RETRY_SECONDS
         return now
 
     def failed(self, began: float) -> None:
-        """A call failed. Quick failures cost nothing and change nothing."""
+        """Records a failed call. Quick failures are ignored, because nobody waits for them."""
         if self._clock() - began >= _SLOW_SECONDS:
             with self._lock:
                 self._until = self._clock() + RETRY_SECONDS
 
     def answered(self) -> None:
-        """A call succeeded."""
+        """Records a successful call."""
         if self._until is not None:
             with self._lock:
                 self._until = None

@@ -1,4 +1,4 @@
-"""Everything that can go wrong for a reason a user can act on: a class for each cause."""
+"""All errors that a user can act on, with one class per cause."""
 
 from sigrl.service.errors.access import (
     FeedbackOffError,

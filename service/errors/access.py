@@ -1,10 +1,10 @@
-"""Somebody may not do what he asks for."""
+"""Errors for requests that the caller is not allowed to make."""
 
 from sigrl.service.errors.base import TaggerError
 
 
 class UrlInputOffError(TaggerError):
-    """A URL is sent to a service that fetches none."""
+    """The request names a photograph by URL, and this service does not fetch URLs."""
 
     code = "url-input-off"
     title = "URLs are not fetched here"
@@ -12,7 +12,7 @@ class UrlInputOffError(TaggerError):
 
 
 class FeedbackOffError(TaggerError):
-    """Feedback is sent to a service that keeps none."""
+    """The request sends feedback, and this service does not store feedback."""
 
     code = "feedback-off"
     title = "Feedback is not kept here"
@@ -20,7 +20,7 @@ class FeedbackOffError(TaggerError):
 
 
 class MissingKeyError(TaggerError):
-    """A request without an API key where one is needed."""
+    """The request needs an API key and has none."""
 
     code = "missing-key"
     title = "An API key is needed"
@@ -28,7 +28,7 @@ class MissingKeyError(TaggerError):
 
 
 class InvalidKeyError(TaggerError):
-    """A key that is none, or no more."""
+    """The API key is malformed, unknown, revoked or expired."""
 
     code = "invalid-key"
     title = "The API key is not good"
@@ -36,7 +36,7 @@ class InvalidKeyError(TaggerError):
 
 
 class ScopeError(TaggerError):
-    """A key that is good, but not for that."""
+    """The API key is valid, but its scope does not cover this request."""
 
     code = "missing-scope"
     title = "The API key is not for that"
@@ -44,7 +44,7 @@ class ScopeError(TaggerError):
 
 
 class RateError(TaggerError):
-    """Somebody asks more often than he may."""
+    """The client exceeded its rate limit."""
 
     code = "rate-exceeded"
     title = "There are too many requests"
@@ -52,7 +52,7 @@ class RateError(TaggerError):
 
 
 class KeyNotFoundError(TaggerError):
-    """No key of that id."""
+    """There is no key with that id."""
 
     code = "key-not-found"
     title = "There is no such key"
@@ -60,7 +60,7 @@ class KeyNotFoundError(TaggerError):
 
 
 class ForeignOriginError(TaggerError):
-    """A page of another site asks a visitor's browser to change something here."""
+    """A page of another site made a visitor's browser send a request that could change state here."""
 
     code = "foreign-origin"
     title = "The request comes from another site's page"

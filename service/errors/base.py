@@ -1,4 +1,4 @@
-"""What every error is, and its one mapping to RFC 9457 problems."""
+"""The base class of all errors, and the mapping from errors to RFC 9457 problems."""
 
 from typing import ClassVar
 
@@ -6,14 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Problem(BaseModel):
-    """An RFC 9457 problem, with a hint that says what to do."""
+    """An RFC 9457 problem with a hint that says what to do."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     type: str = Field(examples=["urn:sigrl:problem:damaged-image"])
-    """One URN per cause: what programs should look at."""
+    """One URN per cause. Programs should compare this field."""
     title: str
-    """The cause in words; the same for every occurrence."""
+    """The cause in words. It is the same for every occurrence."""
     status: int
     """HTTP status."""
     detail: str
@@ -34,10 +34,10 @@ class TaggerError(Exception):
         self.detail = detail
         self.hint = hint
         self.retry_after = retry_after
-        """Seconds after which the same request may succeed, where that can be told."""
+        """Seconds after which the same request may succeed; None if unknown."""
 
     def problem(self) -> Problem:
-        """The error as it goes over the wire."""
+        """The error in the form in which it is sent to the client."""
         return Problem(
             type=f"urn:sigrl:problem:{self.code}",
             title=self.title,

@@ -1,4 +1,4 @@
-"""Checkpoints that cannot do what is asked."""
+"""Errors that concern checkpoints."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class CheckpointError(TaggerError):
 
 
 class UnusableBundleError(TaggerError):
-    """A bundle that somebody asks to load, and that cannot be."""
+    """A client asked to load a bundle that cannot be loaded."""
 
     code = "unusable-bundle"
     title = "The bundle cannot be used"
@@ -22,7 +22,7 @@ class UnusableBundleError(TaggerError):
 
 
 class CheckpointNotFoundError(TaggerError):
-    """No checkpoint of that id, or no bundle of that name."""
+    """There is no checkpoint with that id, or no bundle with that name."""
 
     code = "checkpoint-not-found"
     title = "There is no such checkpoint"
@@ -30,7 +30,7 @@ class CheckpointNotFoundError(TaggerError):
 
 
 class CheckpointStateError(TaggerError):
-    """What is asked for does not go with the state in which the checkpoint is."""
+    """The checkpoint's current state does not allow the requested operation."""
 
     code = "checkpoint-state"
     title = "The checkpoint is not in a state for that"
@@ -38,10 +38,10 @@ class CheckpointStateError(TaggerError):
 
 
 class DriftProblem(Problem):
-    """A problem with the report that tells why."""
+    """A problem that includes the drift report."""
 
     drift: dict[str, Any]
-    """As GET /v1/checkpoints/{id}/drift gives it."""
+    """The report, as GET /v1/checkpoints/{id}/drift returns it."""
 
 
 class DriftError(TaggerError):
@@ -56,12 +56,12 @@ class DriftError(TaggerError):
         self.drift = drift
 
     def problem(self) -> DriftProblem:
-        """With the report."""
+        """The problem, including the drift report."""
         return DriftProblem(**super().problem().model_dump(), drift=self.drift)
 
 
 class ModelError(TaggerError):
-    """The model gave no usable answer: a fault on our side."""
+    """The model gave no usable answer. This is a server fault."""
 
     code = "model-failed"
     title = "The model failed"

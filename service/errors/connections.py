@@ -1,10 +1,10 @@
-"""What a connection may not do, whatever it asks for."""
+"""Errors that concern the connection, whatever the request asks for."""
 
 from sigrl.service.errors.base import TaggerError
 
 
 class MalformedRequestError(TaggerError):
-    """Bytes that are not HTTP/1.1."""
+    """The client sent bytes that are not HTTP/1.1."""
 
     code = "malformed-request"
     title = "The request is not valid HTTP"
@@ -12,7 +12,7 @@ class MalformedRequestError(TaggerError):
 
 
 class SlowRequestError(TaggerError):
-    """A request whose headers or body did not arrive in time."""
+    """The request's headers or body did not arrive in time."""
 
     code = "request-timeout"
     title = "The request took too long to arrive"
@@ -20,7 +20,7 @@ class SlowRequestError(TaggerError):
 
 
 class HeadersTooLargeError(TaggerError):
-    """More bytes of headers than are read."""
+    """The request's headers are larger than the limit."""
 
     code = "headers-too-large"
     title = "The request's headers are too large"
@@ -28,7 +28,7 @@ class HeadersTooLargeError(TaggerError):
 
 
 class StorageFullError(TaggerError):
-    """A file that the service needs cannot be written, because the disk or the quota is full."""
+    """The service cannot write a file that it needs, because the disk or the quota is full."""
 
     code = "storage-full"
     title = "There is no room left on the service's disk"

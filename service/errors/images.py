@@ -1,4 +1,4 @@
-"""One photograph cannot be tagged."""
+"""Errors that concern one photograph."""
 
 from sigrl.service.errors.base import TaggerError
 
@@ -8,7 +8,7 @@ class ImageError(TaggerError):
 
 
 class ImageNotFoundError(ImageError):
-    """A path that leads to no readable file."""
+    """The path does not lead to a readable file."""
 
     code = "image-not-found"
     title = "The photograph cannot be read"
@@ -16,7 +16,7 @@ class ImageNotFoundError(ImageError):
 
 
 class UnsupportedImageError(ImageError):
-    """The bytes are no image, or one of a kind that is not decoded."""
+    """The bytes are not an image, or the image format is not supported."""
 
     code = "unsupported-image"
     title = "The format is not supported"
@@ -24,7 +24,7 @@ class UnsupportedImageError(ImageError):
 
 
 class DamagedImageError(ImageError):
-    """The bytes begin like a supported image and cannot be decoded to the end."""
+    """The bytes begin like a supported image but cannot be decoded to the end."""
 
     code = "damaged-image"
     title = "The photograph is damaged"
@@ -32,7 +32,7 @@ class DamagedImageError(ImageError):
 
 
 class ImageTooLargeError(ImageError):
-    """More bytes or more pixels than allowed."""
+    """The photograph has more bytes or more pixels than allowed."""
 
     code = "image-too-large"
     title = "The photograph is too large"
@@ -40,7 +40,7 @@ class ImageTooLargeError(ImageError):
 
 
 class UrlRefusedError(ImageError):
-    """An address that the service does not ask, whoever names it."""
+    """The service refuses to fetch this address, regardless of the client."""
 
     code = "url-refused"
     title = "The photograph's URL is not allowed"
@@ -48,7 +48,7 @@ class UrlRefusedError(ImageError):
 
 
 class UrlFailedError(ImageError):
-    """An address at which there is no photograph to be had."""
+    """No photograph could be fetched from the address."""
 
     code = "url-failed"
     title = "The photograph's URL cannot be fetched"
@@ -56,7 +56,7 @@ class UrlFailedError(ImageError):
 
 
 class SidecarError(TaggerError):
-    """A file beside a photograph that is another program's, or cannot be written."""
+    """The sidecar file next to a photograph belongs to another program or cannot be written."""
 
     code = "sidecar-refused"
     title = "The sidecar is left as it is"

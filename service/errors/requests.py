@@ -1,10 +1,10 @@
-"""Requests that cannot be answered, or not now."""
+"""Errors for requests that cannot be answered, or cannot be answered now."""
 
 from sigrl.service.errors.base import TaggerError
 
 
 class PreconditionError(TaggerError):
-    """If-Match or If-None-Match does not hold: somebody else was quicker."""
+    """The If-Match or If-None-Match condition failed, because the resource changed in the meantime."""
 
     code = "precondition-failed"
     title = "It has changed meanwhile"
@@ -12,7 +12,7 @@ class PreconditionError(TaggerError):
 
 
 class ParameterError(TaggerError):
-    """A parameter that is unknown, given twice, or out of range."""
+    """A parameter is unknown, given twice or out of range."""
 
     code = "invalid-parameter"
     title = "A parameter cannot be used"
@@ -20,7 +20,7 @@ class ParameterError(TaggerError):
 
 
 class RequestError(TaggerError):
-    """A body without an image, or one that cannot be parsed."""
+    """The body has no image or cannot be parsed."""
 
     code = "invalid-request"
     title = "The request cannot be understood"
@@ -28,7 +28,7 @@ class RequestError(TaggerError):
 
 
 class ContentTypeError(TaggerError):
-    """A body of a kind that is not read."""
+    """The body has a content type that the route does not read."""
 
     code = "unsupported-content-type"
     title = "The body is of a kind that is not read here"
@@ -36,7 +36,7 @@ class ContentTypeError(TaggerError):
 
 
 class RequestTooLargeError(TaggerError):
-    """A body over the limit."""
+    """The body is larger than the limit."""
 
     code = "request-too-large"
     title = "The request is too large"
@@ -44,7 +44,7 @@ class RequestTooLargeError(TaggerError):
 
 
 class OverloadedError(TaggerError):
-    """More is waiting already than can be answered in good time."""
+    """More requests are already queued than the service can answer in time."""
 
     code = "overloaded"
     title = "The service has more to do than it can"
@@ -52,7 +52,7 @@ class OverloadedError(TaggerError):
 
 
 class IdempotencyKeyError(TaggerError):
-    """An Idempotency-Key that cannot be used, or was used for something else."""
+    """The Idempotency-Key is unusable, or was used for a different request."""
 
     code = "invalid-idempotency-key"
     title = "The Idempotency-Key cannot be used"
@@ -60,7 +60,7 @@ class IdempotencyKeyError(TaggerError):
 
 
 class DeadlineError(TaggerError):
-    """There was no answer in the time that a request may take."""
+    """The request was not answered before its deadline."""
 
     code = "deadline-exceeded"
     title = "The answer took too long"
@@ -68,7 +68,7 @@ class DeadlineError(TaggerError):
 
 
 class NotReadyError(TaggerError):
-    """The model has not yet given an answer in this process, gives none any more, or the process ends."""
+    """The model has not answered yet or has stopped answering, or the process is shutting down."""
 
     code = "not-ready"
     title = "The service is not ready"
@@ -76,12 +76,12 @@ class NotReadyError(TaggerError):
 
     @classmethod
     def leaving(cls) -> "NotReadyError":
-        """The process ends."""
+        """The error for a process that is shutting down."""
         return cls("the service is shutting down", "try again in a few seconds")
 
 
 class StoreError(TaggerError):
-    """The database does not answer, or not as it should."""
+    """The database does not answer or cannot be used."""
 
     code = "store-unavailable"
     title = "The database cannot be used"
@@ -89,7 +89,7 @@ class StoreError(TaggerError):
 
 
 class ServerError(TaggerError):
-    """A server that the command line speaks to does not do what it is asked."""
+    """The server that the command line talks to did not carry out the request."""
 
     code = "server-failed"
     title = "The server does not do it"
@@ -97,7 +97,7 @@ class ServerError(TaggerError):
 
 
 class InternalError(TaggerError):
-    """Anything not foreseen; what it was goes to the log and not to the client."""
+    """An unexpected failure. Its cause is written to the log and not sent to the client."""
 
     code = "internal-error"
     title = "Something failed on our side"

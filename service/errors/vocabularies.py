@@ -1,10 +1,10 @@
-"""Labels, vocabularies, and what is told of photographs."""
+"""Errors that concern labels, vocabularies, calibrations and feedback."""
 
 from sigrl.service.errors.base import TaggerError
 
 
 class InvalidLabelsError(TaggerError):
-    """Labels or a vocabulary that cannot be used."""
+    """The labels or the vocabulary cannot be used."""
 
     code = "invalid-labels"
     title = "The labels cannot be used"
@@ -12,7 +12,7 @@ class InvalidLabelsError(TaggerError):
 
 
 class VocabularyNotFoundError(TaggerError):
-    """No vocabulary of that name, or not in that version."""
+    """There is no vocabulary with that name, or it does not have that version."""
 
     code = "vocabulary-not-found"
     title = "There is no such vocabulary"
@@ -20,7 +20,7 @@ class VocabularyNotFoundError(TaggerError):
 
 
 class ExamplesError(TaggerError):
-    """Examples from which nothing can be learned."""
+    """The examples cannot be used for a calibration."""
 
     code = "invalid-examples"
     title = "The examples cannot be used"
@@ -28,7 +28,7 @@ class ExamplesError(TaggerError):
 
 
 class CalibrationNotFoundError(TaggerError):
-    """A vocabulary that was never calibrated, or is not any more."""
+    """The vocabulary was never calibrated, or its calibration was deleted."""
 
     code = "calibration-not-found"
     title = "There is no such calibration"
@@ -36,7 +36,7 @@ class CalibrationNotFoundError(TaggerError):
 
 
 class NoRecentPhotographsError(TaggerError):
-    """Something is to be tried on photographs tagged lately, and none are remembered."""
+    """A dry run needs recently tagged photographs, and none are remembered."""
 
     code = "no-recent-photographs"
     title = "There are no photographs to try it on"
@@ -52,7 +52,7 @@ class FeedbackFullError(TaggerError):
 
 
 class FeedbackNotFoundError(TaggerError):
-    """No feedback on that photograph."""
+    """There is no feedback on that photograph."""
 
     code = "feedback-not-found"
     title = "There is no such feedback"
@@ -60,7 +60,7 @@ class FeedbackNotFoundError(TaggerError):
 
 
 class ReadOnlyVocabularyError(TaggerError):
-    """A change of a vocabulary that ships with the package."""
+    """The request would change a vocabulary that ships with the package."""
 
     code = "read-only-vocabulary"
     title = "The vocabulary cannot be changed"

@@ -1,4 +1,4 @@
-"""Limits on request bodies: bytes of one, bytes of all in memory, and the time until one is there."""
+"""Limits on request bodies: size of each, total size of all in memory, and time to arrive."""
 
 import asyncio
 
@@ -10,14 +10,14 @@ from sigrl.service.settings import Settings
 
 
 class BodyLimits:
-    """Stops reading a body at the first limit that it exceeds; before its first byte where the declared
-    length tells that it is too large. Errors are raised from within the route's own read, so that they leave
-    like every other error."""
+    """Stops reading a body as soon as it exceeds a limit, or before the first byte if its declared length is
+    too large. Errors are raised inside the route's own read of the body, so that they are handled like every
+    other error."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self._max_bytes = settings.max_request_bytes
-        # One body of the largest size must always fit.
+        # A body of the largest allowed size must always fit.
         self._max_held = max(settings.body_bytes, settings.max_request_bytes)
         self._seconds = settings.receive_seconds
         self._held = 0

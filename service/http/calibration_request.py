@@ -1,4 +1,4 @@
-"""A request for a calibration, read from a form."""
+"""Reads a calibration request from a form."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -22,24 +22,24 @@ _HINT = (
 
 
 class Shown(BaseModel):
-    """What a photograph shows."""
+    """The labels that apply and do not apply to one photograph."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     positive: Annotated[tuple[Name, ...], Field(max_length=MAX_LABELS)] = ()
     """Labels that apply."""
     negative: Annotated[tuple[Name, ...], Field(max_length=MAX_LABELS)] | Literal["others"] = ()
-    """Labels that do not apply; `"others"`: all other labels of the vocabulary."""
+    """Labels that do not apply; `"others"` means all other labels of the vocabulary."""
 
 
 @dataclass(frozen=True)
 class CalibrationRequest:
-    """What a client asks for."""
+    """A parsed calibration request."""
 
     files: tuple[LabelledFile, ...]
     goal: CalibrationGoal
     replace: bool
-    """Whether the examples that there are go."""
+    """Whether the new examples replace the stored ones."""
 
 
 async def read_calibration_request(

@@ -1,4 +1,4 @@
-"""One client's connection, with limits on what it may cost before a request is understood."""
+"""A client's connection, with limits on what it can cost before a request is parsed."""
 
 import asyncio
 import http
@@ -23,25 +23,28 @@ from sigrl.service.observability import metrics
 from sigrl.service.settings import Settings
 
 MAX_HEADER_BYTES = 64 * 1024
-"""Of a request line with its headers, of the trailers of a chunked body, and of one chunk's extensions."""
+"""Limit for a request line with its headers, for the trailers of a chunked body, and for one chunk's
+extensions."""
 
 Awaited: TypeAlias = Literal["headers", "body"]
 
-# The application refuses a body that is late; its answer needs a moment before the connection is cut.
+# The application refuses a late body. Its answer needs a moment before the connection is cut.
 _BODY_GRACE_SECONDS = 5.0
-# For a client that is still sending: closed at once, its kernel would throw the refusal away.
+# The connection stays open for a client that is still sending. If it were closed at once, the client's kernel
+# would discard the refusal.
 _LINGER_SECONDS = 2.0
 
 
 class Connection(H11Protocol):
-    """uvicorn's own connection, and beyond it:
+    """uvicorn's connection with additional limits:
 
-    - headers have to arrive within `Settings.receive_seconds`, a body within the same time and a grace;
-    - a client that sends nothing, or that does not read its answer, is cut off after `Settings.idle_seconds`;
-    - at most `Settings.connections` are open: a new one takes the place of one that waits for its client;
-    - refusals are problems as everywhere else, and are counted.
+    - Headers must arrive within `Settings.receive_seconds`, and a body within the same time plus a grace
+      period.
+    - A client that sends nothing or does not read its answer is cut off after `Settings.idle_seconds`.
+    - At most `Settings.connections` are open. A new connection replaces one that is waiting for its client.
+    - Refusals are RFC 9457 problems, as everywhere else, and are counted.
 
-    It is made of h11 and not of httptools, which has no limit of header bytes.
+    It is based on h11, because httptools does not limit the size of headers.
     """
 
     def __init__(
@@ -107,11 +110,11 @@ class Connection(H11Protocol):
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
-        # Closing alone would wait for ever for a client that does not read the end of its answer.
+        # close() alone would wait forever for a client that does not read the end of its answer.
         self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn where h11 cannot go on."""
+        """Refuses the request. uvicorn calls this when h11 cannot parse it."""
         error = sys.exception()
         if getattr(error, "error_status_hint", 400) == 431:
             self._refuse(
@@ -124,7 +127,7 @@ class Connection(H11Protocol):
             self._refuse(MalformedRequestError(msg, "send HTTP/1.1"))
 
     def _note_what_is_awaited(self) -> None:
-        """What the client still has to send of a request that it has begun: headers, its body, or nothing."""
+        """Records which part of a started request the client still has to send: headers, body or nothing."""
         state = self.conn.their_state
         if self._is_refused or self.transport.is_closing():
             self._await(None)
@@ -152,7 +155,7 @@ class Connection(H11Protocol):
         if awaited == "body":
             self.transport.abort()
         elif self.cycle is not None and not self.cycle.response_complete:
-            # The beginning of a next request while this one is served: the client waits for us.
+            # The client has begun its next request while it waits for the answer to this one: it is not late.
             self._note_what_is_awaited()
         else:
             self._refuse(
@@ -163,8 +166,8 @@ class Connection(H11Protocol):
             )
 
     def _take_place_of_another(self) -> bool:
-        """Cuts off the connection that has waited longest for its client; one without a request, if there is
-        any. False: all have requests that are being answered."""
+        """Cuts off the connection that has waited longest for its client, and prefers connections without a
+        request. Returns False if every connection has a request that is being answered."""
         waiting = [
             each
             for each in self.connections
@@ -178,21 +181,21 @@ class Connection(H11Protocol):
 
     @property
     def waits_for_client(self) -> bool:
-        """Whether the client has to send something before anything can be done for it."""
+        """Whether the server cannot proceed until the client sends more."""
         is_served = self.cycle is not None and not self.cycle.response_complete
         return not self.transport.is_closing() and (not is_served or self._awaited == "body")
 
     def _refuse(self, error: TaggerError) -> None:
-        """Answers and closes; what the client goes on sending is thrown away for a moment."""
+        """Answers with the error and closes. Whatever the client sends in the next moments is discarded."""
         self._is_refused = True
         self._await(None)
         metrics.REQUESTS_REFUSED.labels(error.code).inc()
         if self.cycle is not None and not self.cycle.response_complete:
-            # The application is told that nobody waits for its answer.
+            # Notifies the application that the client no longer waits for its answer.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            # Within an answer that has begun there is no room for another one.
+            # An answer has already begun, so no other can be sent.
             self.transport.abort()
             return
         body = error.problem().model_dump_json().encode()

@@ -1,4 +1,4 @@
-"""What a request says of its content, and what it accepts."""
+"""Reads a request's content type, Accept header and JSON body."""
 
 from starlette.requests import Request
 
@@ -7,18 +7,18 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def media_type(request: Request) -> str:
-    """The body's type in lower case, without parameters; empty where the request does not say."""
+    """The body's media type in lower case, without parameters; empty if the request has no Content-Type."""
     return _without_parameters(request.headers.get("content-type", ""))
 
 
 def accepts(request: Request, kind: str) -> bool:
-    """Whether the request names this very type in Accept; `*/*` does not count."""
+    """Whether Accept names exactly this media type; `*/*` does not count."""
     accepted = ",".join(request.headers.getlist("accept"))
     return kind in map(_without_parameters, accepted.split(","))
 
 
 async def read_json(request: Request) -> bytes:
-    """The body without a byte-order mark, which editors on Windows write and JSON does not know."""
+    """The body without a byte-order mark, which Windows editors write and JSON does not allow."""
     return (await request.body()).removeprefix(_BYTE_ORDER_MARK)
 
 

@@ -1,4 +1,4 @@
-"""Forms: photographs and fields, bounded by their number and size."""
+"""Reads forms with photographs and fields, and limits their number and size."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -14,19 +14,19 @@ from sigrl.service.http.content import media_type
 
 FORM = "multipart/form-data"
 _FORM_WITHOUT_FILES = "application/x-www-form-urlencoded"
-# 20,000 labels in one field come to less than half of this.
+# 20,000 labels in one field take less than half of this.
 _MAX_FIELD_BYTES = 8 * 1024 * 1024
 _MEMORY_BYTES = 64 * 1024 * 1024
-"""A file up to this size never needs the disk. How much all requests hold is bounded: SIGRL_BODY_BYTES."""
+"""Files up to this size stay in memory. SIGRL_BODY_BYTES limits the total over all requests."""
 
 
 @asynccontextmanager
 async def read_form(
     request: Request, max_files: int, max_fields: int, hint: str
 ) -> AsyncIterator[Sequence[tuple[str, str | UploadFile]]]:
-    """Fields and files in their order; files are closed at the end of the block.
+    """Yields fields and files in the order sent. Files are closed when the block ends.
 
-    Raises ContentTypeError, RequestError and StorageFullError, and what reading the body raises.
+    Raises ContentTypeError, RequestError, StorageFullError, and any error from reading the body.
     """
     kind = media_type(request)
     if kind not in (FORM, _FORM_WITHOUT_FILES):
@@ -72,7 +72,7 @@ class _Parser(MultiPartParser):
 
 
 def _extended_filename(disposition: bytes) -> str | None:
-    """The file's name where it is given as `filename*` alone (RFC 5987), which the parser does not know."""
+    """The file name if only `filename*` (RFC 5987) is given, which the parser does not support; else None."""
     given = disposition.lower()
     if b"filename*" not in given or b"filename=" in given:
         return None

@@ -1,4 +1,4 @@
-"""Keys and rates, before anything of a request's body is read."""
+"""Checks API keys and rate limits before any of the request body is read."""
 
 import ipaddress
 import math
@@ -26,12 +26,12 @@ GUARDED = "/v1/"
 
 
 class Guard:
-    """Lets requests to /v1 through to whom the settings and the route let."""
+    """Lets a request to /v1 through if its key, its scope and its rate are allowed."""
 
     def __init__(
         self, app: ASGIApp, settings: Settings, state: ServiceState, routers: Sequence[APIRouter]
     ) -> None:
-        """`routers`: all that have routes below /v1."""
+        """`routers`: all routers with routes below /v1."""
         self.app = app
         self._settings, self._state = settings, state
         self._routes = [route for router in routers for route in router.routes]
@@ -49,7 +49,8 @@ class Guard:
         await self.app(scope, receive, send)
 
     def _is_guarded(self, scope: Scope) -> bool:
-        """By its path, where the application is mounted below another one too, or by its route."""
+        """Whether the path is below /v1, even if the application is mounted under another one, or matches a
+        guarded route."""
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         return path.startswith(GUARDED) or any(
             route.matches(scope)[0] is not Match.NONE for route in self._routes
@@ -86,14 +87,14 @@ class Guard:
         return await in_database_thread(self._ring.check, text.strip())
 
     def _needed(self, scope: Scope) -> KeyScope:
-        """What the route needs; the most where it does not say, and where there is none that is known."""
+        """The scope that the route declares, or ADMIN if it declares none or the route is unknown."""
         for route in self._routes:
             if route.matches(scope)[0] is Match.FULL:
                 return declared(route) or KeyScope.ADMIN
         return KeyScope.ADMIN
 
     def _charge_labels(self, key_id: str, count: int) -> None:
-        """Raises RateError."""
+        """Counts `count` new labels for the key. Raises RateError if that is too many."""
         per_minute = self._settings.new_labels_per_minute
         if wait := self._new_labels.take(key_id, per_minute, count):
             raise RateError(
@@ -118,14 +119,17 @@ class Guard:
 
 
 def needs_keys(settings: Settings) -> bool:
-    """Whether requests from other machines could come, and so need keys."""
+    """Whether every request needs a key, by setting or because the service listens beyond loopback."""
     return settings.keys == "required" or (settings.keys == "auto" and not _is_loopback(settings.host))
 
 
 def _needs_key(settings: Settings, scope: Scope, headers: Headers) -> bool:
-    """Whether this request needs a key. Where a service listens on a loopback address it does unless it comes
-    from there, and asks by a name of this machine: a page of another site can have its own name lead to
-    127.0.0.1."""
+    """Whether this request needs a key.
+
+    If the service listens on a loopback address, a request needs no key only if it comes from a loopback
+    address and its Host header names one. The Host header is checked because another site can make its own
+    domain name resolve to 127.0.0.1 (DNS rebinding).
+    """
     if settings.keys == "off" or needs_keys(settings):
         return settings.keys != "off"
     client = scope.get("client")
@@ -137,7 +141,7 @@ def _needs_key(settings: Settings, scope: Scope, headers: Headers) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether a name or address is this machine for itself."""
+    """Whether a host name or address is a loopback address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""The header Idempotency-Key: a request that is sent again gets the answer that was made the first time."""
+"""The header Idempotency-Key: a repeated request gets the answer to the first one."""
 
 import asyncio
 import time
@@ -16,18 +16,18 @@ _LONGEST_KEY = 255
 
 @dataclass(eq=False)
 class Attempt:
-    """One of the requests under a key."""
+    """One request with a given key."""
 
     fingerprint: str
     answer: bytes | None = None
-    """Set at the beginning of a repetition; the first request sets it at its end, if it succeeds."""
+    """Already set for a repeated request. The first request sets it when it succeeds."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     expires: float = 0.0
 
 
 class Answers:
-    """Answers by key, for ten minutes, bounded by bytes: the oldest go first. Only answers that were set are
-    kept, so that what failed is tried anew. Belongs to one event loop."""
+    """Keeps answers by key for ten minutes. If they exceed `max_bytes`, the oldest are dropped. A failed
+    request leaves no answer, so a repeated request is processed again. Belongs to one event loop."""
 
     def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_bytes, self._clock = max_bytes, clock
@@ -37,12 +37,12 @@ class Answers:
 
     @asynccontextmanager
     async def once(self, key: str | None, fingerprint: str) -> AsyncIterator[Attempt]:
-        """The attempt to answer under `key`: its `answer` is there already, or may be set within the block.
+        """Yields the attempt for `key`. Its `answer` is either already set or may be set within the block.
 
-        While another request works under the same key this one waits for it; should that fail, or its client
-        leave, it is this one's turn. Without a key nothing is remembered.
+        If another request with the same key is running, this one waits for it, and takes over if the other
+        fails or its client disconnects. Without a key, nothing is remembered.
 
-        Raises IdempotencyKeyError: the key is unusable, or was used for another request.
+        Raises IdempotencyKeyError if the key is unusable or was used for a different request.
         """
         if key is None:
             yield Attempt(fingerprint)

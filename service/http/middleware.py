@@ -1,4 +1,4 @@
-"""Pure ASGI middleware: BaseHTTPMiddleware would hide a client's disconnection from the routes."""
+"""Pure ASGI middleware, because BaseHTTPMiddleware would hide client disconnects from the routes."""
 
 import asyncio
 import logging
@@ -25,8 +25,7 @@ _USABLE_ID = re.compile(r"[\w.:-]{1,64}")
 
 
 class RequestContext:
-    """Gives every request an id, counts it, writes it into the log, and is the last to catch what nobody
-    foresaw."""
+    """Gives every request an id, counts it, logs it, and catches every unexpected exception."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -36,7 +35,7 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
-        # Taken over only if harmless: it goes into logs.
+        # The client's id is used only if it is safe to write into logs.
         request_id = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
@@ -58,10 +57,10 @@ class RequestContext:
         try:
             await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
-            # Nobody is left to answer; 499 is what proxies write for it.
+            # The client has gone. Proxies log this as 499.
             status = status or 499
         except asyncio.CancelledError:
-            # By the server, whose time for a shutdown is over.
+            # The server cancels requests that outlast the time for a shutdown.
             if status:
                 raise
             await refusal(NotReadyError.leaving())(scope, receive, send_with_id)
@@ -71,7 +70,7 @@ class RequestContext:
                 raise
             await refusal(told)(scope, receive, send_with_id)
         finally:
-            # The template and not the path, or anybody could fill the memory with time series.
+            # The metric uses the route template: with raw paths, clients could create unlimited time series.
             route = getattr(scope.get("route"), "path", "unmatched")
             seconds = time.perf_counter() - started
             metrics.REQUESTS.labels(route, str(status)).inc()
@@ -106,14 +105,15 @@ def _log(scope: Scope, route: str, status: int, seconds: float, served: Served) 
 
 
 class SameOrigin:
-    """Refuses what a page of another site sends through a visitor's browser.
+    """Refuses requests that a page of another site sends through a visitor's browser.
 
-    A browser on this machine reaches a loopback address, and lets any page post a form or plain text to it
-    without asking. It says where the page is from, though; programs say nothing, and pass.
+    A browser on this machine can reach a loopback address, and lets any page post a form or plain text to it
+    without a preflight request. It does send the page's origin in the header Origin. Programs send no such
+    header and are let through.
     """
 
     def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
-        """`allowed`: origins of other sites that may."""
+        """`allowed`: origins of other sites whose requests are accepted."""
         self.app = app
         self._allowed = frozenset(allowed)
 
@@ -134,7 +134,7 @@ class SameOrigin:
 
 
 def _is_own(origin: str, host: str | None) -> bool:
-    """Whether a page's origin is the host that it asks."""
+    """Whether a page's origin is the host that the request is sent to."""
     try:
         return host is not None and urlsplit(origin).netloc == host
     except ValueError:
@@ -142,7 +142,7 @@ def _is_own(origin: str, host: str | None) -> bool:
 
 
 class CancelOnDisconnect:
-    """Cancels the work for a client that has gone: neither FastAPI nor the server does."""
+    """Cancels the work for a client that has disconnected, which neither FastAPI nor the server does."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -156,7 +156,7 @@ class CancelOnDisconnect:
 
         async def receive_body() -> Message:
             if body_read.is_set():
-                # The channel is watched below; whoever asks here wants to know of the end.
+                # `watch` reads the channel from here on. Further callers wait for the disconnect.
                 await gone.wait()
                 return {"type": "http.disconnect"}
             message = await receive()
@@ -166,7 +166,7 @@ class CancelOnDisconnect:
 
         async def send_and_note(message: Message) -> None:
             nonlocal answered
-            # Before it is sent: after it the server says "disconnected" of its own accord.
+            # Noted before the last message is sent, because the server reports a disconnect after it anyway.
             answered = answered or (
                 message["type"] == "http.response.body" and not message.get("more_body", False)
             )
@@ -178,7 +178,7 @@ class CancelOnDisconnect:
                 pass
             gone.set()
 
-        # A task of its own, so that a cancellation that comes too late ends with it.
+        # The work runs in its own task, so that a cancellation that comes too late affects only that task.
         work = asyncio.ensure_future(self.app(scope, receive_body, send_and_note))
         watcher = asyncio.create_task(watch())
         try:

@@ -1,4 +1,4 @@
-"""No parameter is passed over in silence: misspelt, it would get an answer to another question."""
+"""Refuses unknown parameters: ignoring a misspelt one would answer a different question."""
 
 from fastapi import Request
 
@@ -6,7 +6,7 @@ from sigrl.service.errors import ParameterError
 
 
 async def refuse_unknown_parameters(request: Request) -> None:
-    """Raises ParameterError for one in the query that the route's OpenAPI does not know."""
+    """Raises ParameterError if the query has a parameter that the route's OpenAPI document does not list."""
     if not request.query_params:
         return
     operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]

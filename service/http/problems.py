@@ -1,4 +1,4 @@
-"""Errors on their way out of HTTP: every one leaves as application/problem+json."""
+"""Converts errors to HTTP responses, all of them application/problem+json."""
 
 import errno
 import logging
@@ -29,7 +29,7 @@ _HINTS = {404: "the paths are listed at /docs", 405: "the methods of each path a
 
 
 def refusal(error: TaggerError) -> JSONResponse:
-    """The answer for an error of ours, which is counted, and logged with the request, by its cause."""
+    """The response for an error. Its cause is counted and logged with the request."""
     if (served := SERVED.get()) is not None:
         served.problem = error.code
     metrics.REQUESTS_REFUSED.labels(error.code).inc()
@@ -40,7 +40,7 @@ def refusal(error: TaggerError) -> JSONResponse:
 
 
 def unforeseen(error: Exception, request_id: str) -> TaggerError:
-    """Writes what nobody foresaw into the log, and gives what the client is told of it."""
+    """Logs an unexpected exception and returns the error that is sent to the client."""
     _logger.error("request %s failed", request_id, exc_info=error)
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return StorageFullError(
@@ -51,13 +51,13 @@ def unforeseen(error: Exception, request_id: str) -> TaggerError:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """What a route's OpenAPI says about its errors."""
+    """The error responses of a route's OpenAPI document, by status."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
-    """Registers the handlers of our own errors and of the framework's."""
+    """Registers the handlers for this package's errors and for the framework's."""
 
     @app.exception_handler(TaggerError)
     async def own(_: Request, error: TaggerError) -> JSONResponse:
@@ -73,10 +73,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> JSONResponse:
         if isinstance(error.__cause__, TaggerError):
-            # Raised while the framework itself read the body, and wrapped by it.
+            # The framework wraps errors that are raised while it reads the body.
             return refusal(error.__cause__)
         if error.status_code == 400:
-            # The framework's word for a body that is not even text.
+            # The framework answers 400 if the body is not even text.
             return refusal(RequestError("the body cannot be read as JSON", "send JSON in UTF-8"))
         phrase = HTTPStatus(error.status_code).phrase
         problem = Problem(
@@ -88,7 +88,7 @@ def install(app: FastAPI) -> None:
         )
         headers = dict(error.headers or {})
         if error.status_code == 405:
-            # The framework tells the methods of the path's first route only.
+            # The framework lists only the methods of the path's first route.
             path = getattr(request.scope.get("route"), "path", None)
             methods = ", ".join(request.app.openapi()["paths"].get(path, {})).upper()
             headers["Allow"] = methods or headers["Allow"]

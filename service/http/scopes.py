@@ -1,5 +1,5 @@
-"""What a route needs, said at the route: `dependencies=[NEEDS_TAG]`. The OpenAPI document shows it, and
-`sigrl.service.http.guard` sees to it."""
+"""The key scope that a route needs, declared at the route as `dependencies=[NEEDS_TAG]`. The OpenAPI document
+shows it, and `sigrl.service.http.guard` enforces it."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ NEEDS_ADMIN: Any = Security(_BEARER, scopes=[KeyScope.ADMIN])
 
 
 def declared(route: BaseRoute) -> KeyScope | None:
-    """What a route says that it needs; None: it says nothing."""
+    """The scope that a route declares, or None if it declares none."""
     for dependency in getattr(route, "dependencies", ()):
         if isinstance(dependency, Declared) and dependency.scopes:
             return KeyScope(dependency.scopes[0])

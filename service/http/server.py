@@ -1,4 +1,4 @@
-"""The HTTP server as `sigrl serve` runs it: told to stop, it finishes what it has accepted."""
+"""The HTTP server of `sigrl serve`. On shutdown it finishes the requests it has accepted."""
 
 import asyncio
 import signal
@@ -17,21 +17,24 @@ from sigrl.service.http.connection import MAX_HEADER_BYTES, Connection
 from sigrl.service.http.state import ServiceState
 from sigrl.service.settings import Settings
 
-# After the last answers of a shutdown, for their way out; then connections are cut.
+# Time to send the last answers of a shutdown before connections are cut.
 _FAREWELL_SECONDS = 3
-# After the time for draining and the shutdown, for threads that do not end; less than the ten seconds that
-# supervisors are told to wait.
+# Extra time after draining and shutdown for threads that do not end. It is less than the ten seconds that
+# supervisors are configured to wait.
 _STUCK_SECONDS = 8
 
 
 class Server(uvicorn.Server):
-    """On SIGTERM or SIGINT: readiness says no; after `Settings.drain_seconds` the port closes; what was
-    accepted is finished within `Settings.shutdown_seconds`, what was not is answered with 503; and the
-    process ends with status 0, whatever is stuck in it. A second signal ends it at once."""
+    """uvicorn's server with a graceful shutdown.
+
+    On SIGTERM or SIGINT, readiness turns false, and the port closes after `Settings.drain_seconds`. Accepted
+    requests have `Settings.shutdown_seconds` to finish, and the rest are answered with 503. The process then
+    ends with status 0, even if threads are stuck. A second signal ends it at once.
+    """
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         """`app`: made by `create_app` with the same settings."""
-        # uvicorn calls it as it calls its own protocol classes.
+        # uvicorn calls this partial as it would call one of its own protocol classes.
         connection = cast("type[asyncio.Protocol]", partial(Connection, settings=settings))
         super().__init__(
             uvicorn.Config(
@@ -42,7 +45,7 @@ class Server(uvicorn.Server):
                 ws="none",
                 h11_max_incomplete_event_size=MAX_HEADER_BYTES,
                 timeout_keep_alive=settings.idle_seconds,
-                # Logs are configured already; a line for every request is RequestContext's.
+                # Logging is already configured, and RequestContext logs each request.
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=settings.shutdown_seconds + _FAREWELL_SECONDS,
@@ -53,12 +56,12 @@ class Server(uvicorn.Server):
         self._leave_at: float | None = None
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
-        """The handler of both signals. Unlike uvicorn's it does not have the process killed by the signal in
-        the end, which would look like a failure."""
+        """Handles both signals. uvicorn's handler would raise the signal again after the shutdown, and the
+        process would appear to have failed."""
         if not self.started:
             end_process(f"{signal.Signals(sig).name} during the start")
         if self._leave_at is not None:
-            # Not by an exception: threads that decode would be waited for.
+            # An exception would make the process wait for threads that are decoding.
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
         self._state.leaving = True
@@ -67,12 +70,12 @@ class Server(uvicorn.Server):
         end_after(most)
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to stop now; asked ten times a second."""
+        """Whether to stop now. uvicorn calls this ten times a second."""
         is_over = self._leave_at is not None and time.monotonic() >= self._leave_at
         return await super().on_tick(counter) or is_over
 
     async def shutdown(self, sockets: Sequence[socket] | None = None) -> None:
-        """Waits for the connections, and ends what takes too long with an answer."""
+        """Waits for the connections, and answers requests that take too long with an error."""
         refusing = asyncio.create_task(self._refuse_in_the_end())
         await super().shutdown(list(sockets) if sockets is not None else None)
         refusing.cancel()

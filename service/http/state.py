@@ -1,4 +1,4 @@
-"""What the routes of one application share."""
+"""State that the routes of one application share."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 
 class ServiceState:
-    """One per application, in `app.state.service`."""
+    """The state of one application, stored in `app.state.service`."""
 
     def __init__(
         self,
@@ -36,23 +36,23 @@ class ServiceState:
         self.replica = settings.replica or new_id()
         """The name of this process among those that share the database."""
         self.tagger: AsyncTagger | None = None
-        """None until it has tagged something in this process."""
+        """None until the model has tagged something in this process."""
         self.registry = registry
         """None until the database is open."""
         self.answers = Answers(settings.idempotency_bytes)
         self.fetcher = UrlFetcher(settings) if settings.url_input else None
-        """None where no URLs are fetched."""
+        """None if the service does not fetch URLs."""
         self.leaving = False
-        """Whether the process was told to stop: it still answers, but nobody should come any more."""
+        """Whether the process is shutting down. It still answers, but should receive no new requests."""
 
     async def start(self, tagger: Tagger | None) -> None:
-        """Opens the database, unless a registry is there; loads a checkpoint, unless there is a runtime or a
-        tagger is given, and makes it tag: readiness means that the model answers."""
+        """Opens the database unless a registry was given, and loads a checkpoint unless a runtime or
+        tagger was given. It then tags a test image, because readiness means that the model answers."""
         if self.registry is None:
             self.registry = await to_thread.run_sync(VocabularyRegistry.open, self.settings)
         runtime = self._runtime
         if runtime is None:
-            # In a thread that ends, and with it PyTorch's helpers in it.
+            # The checkpoint is loaded in a temporary thread, so that PyTorch's helper threads end with it.
             threads, loop = RequestThreads(1, "sigrl-start"), asyncio.get_running_loop()
             runtime = await loop.run_in_executor(threads, open_runtime, self.settings, self.registry, tagger)
         starting = AsyncTagger(runtime, self.settings)
@@ -64,30 +64,30 @@ class ServiceState:
 
     @property
     def ready_tagger(self) -> AsyncTagger:
-        """The tagger. Raises NotReadyError."""
+        """The tagger. Raises NotReadyError until the model has answered."""
         if self.tagger is None:
             raise NotReadyError("the model has not answered yet", "try again in a few seconds")
         return self.tagger
 
     @property
     def vocabularies(self) -> VocabularyRegistry:
-        """The registry. Raises NotReadyError."""
+        """The registry. Raises NotReadyError until the database is open."""
         if self.registry is None:
             raise NotReadyError("the database is not open yet", "try again in a few seconds")
         return self.registry
 
     async def refuse(self) -> None:
-        """Answers what is not done yet with NotReadyError, as there is no more time."""
+        """Answers unfinished requests with NotReadyError, because the time for the shutdown is over."""
         if self.tagger is not None:
             await self.tagger.close(0)
 
     @property
     def replicas(self) -> Replicas:
-        """The table of all that share the database. Raises NotReadyError."""
+        """The replicas that share the database. Raises NotReadyError until the database is open."""
         return Replicas(self.vocabularies.database, self.replica)
 
     async def stop(self) -> None:
-        """Takes no more requests, finishes those begun, and lets the database go."""
+        """Stops accepting requests, finishes those already begun, and closes the database."""
         if self._watcher is not None:
             self._watcher.stop()
         if self._follower is not None:
@@ -100,6 +100,6 @@ class ServiceState:
 
 
 async def service_state(request: Request) -> ServiceState:
-    """The state of the application that a request came to."""
+    """The state of the application that received the request."""
     state: ServiceState = request.app.state.service
     return state

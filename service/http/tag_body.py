@@ -1,4 +1,4 @@
-"""The body of POST /v1/tag as JSON."""
+"""The JSON body of POST /v1/tag."""
 
 import base64
 import json
@@ -19,16 +19,16 @@ _NOT_DIGITS = b" \t\r\n="
 
 
 class JsonImage(BaseModel):
-    """One photograph: its file in base64, or where it is."""
+    """One photograph, as base64 data or a URL."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     data: str | None = Field(default=None, min_length=1)
-    """The file in base64, of either alphabet, with or without line breaks and padding; or a `data:` URL."""
+    """The file in standard or URL-safe base64, with or without line breaks and padding; or a `data:` URL."""
     url: str | None = Field(default=None, min_length=1)
-    """A `data:` URL, or an address, where SIGRL_URL_INPUT lets the service fetch."""
+    """A `data:` URL, or an address to fetch if SIGRL_URL_INPUT allows it."""
     filename: str | None = Field(default=None, max_length=1000)
-    """What the answer calls it."""
+    """The photograph's name in the answer."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -38,11 +38,11 @@ class JsonImage(BaseModel):
 
     @property
     def address(self) -> str | None:
-        """Where the file is to be fetched from; None where it is in the body."""
+        """The URL to fetch the file from; None if the file is in the body."""
         return None if self.url is None or _is_data_url(self.url) else self.url
 
     def content(self) -> bytes:
-        """The file; empty for one that is to be fetched. Raises RequestError."""
+        """The file's bytes, or empty bytes if it has to be fetched. Raises RequestError."""
         if self.address is not None:
             return b""
         text = self.data or self.url or ""
@@ -53,26 +53,26 @@ class JsonImage(BaseModel):
 
 
 class TagBody(BaseModel):
-    """Photographs and parameters, as in a form."""
+    """Photographs and parameters, with the same fields as a form."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     images: Annotated[list[JsonImage], Field(min_length=1)]
     """Photographs."""
     labels: Annotated[list[str], Field(min_length=1, max_length=MAX_LABELS)] | None = None
-    """What to look for."""
+    """The labels to look for."""
     vocabulary: str | Annotated[list[str], Field(min_length=1)] | None = None
-    """In place of labels: a vocabulary's name, or several."""
+    """The names of one or more vocabularies, in place of labels."""
     top_k: int | None = None
     threshold: float | None = None
     false_positive_rate: float | None = None
     precision: float | None = None
     recall: float | None = None
     checkpoint: str | None = None
-    """Id of a checkpoint in memory that shall answer in place of the active one."""
+    """Id of a loaded checkpoint that answers in place of the active one."""
 
     def parameters(self) -> list[tuple[str, str]]:
-        """As a form's fields have them."""
+        """The parameters as (name, value) pairs, as in a form."""
         names = [self.vocabulary] if isinstance(self.vocabulary, str) else self.vocabulary or []
         others = ("top_k", *THRESHOLDS, "checkpoint")
         given = [(name, getattr(self, name)) for name in others]
@@ -88,7 +88,7 @@ def _is_data_url(text: str) -> bool:
 
 
 def _decode_base64(text: str) -> bytes:
-    """Either alphabet of RFC 4648, wrapped or not, with its padding or without it."""
+    """Decodes either alphabet of RFC 4648, with or without line breaks and padding. Raises RequestError."""
     try:
         digits = text.encode("ascii").translate(_STANDARD_ALPHABET, _NOT_DIGITS)
         return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
@@ -97,7 +97,7 @@ def _decode_base64(text: str) -> bytes:
 
 
 def parse_tag_body(body: bytes) -> TagBody:
-    """Raises RequestError."""
+    """Parses and validates the body. Raises RequestError."""
     try:
         return TagBody.model_validate_json(body)
     except ValidationError as error:

@@ -1,5 +1,5 @@
-"""What the OpenAPI document says of POST /v1/tag. Written out because the route reads the body by hand: it
-may be a form or an image, and its size is bounded."""
+"""The OpenAPI description of POST /v1/tag. It is written by hand because the route reads the body itself: the
+body may be a form, JSON or an image, and its size is limited."""
 
 from typing import Any
 

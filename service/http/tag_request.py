@@ -1,4 +1,4 @@
-"""A request for tags, read from a form or a raw body and from the query."""
+"""Reads a tag request from a form, a JSON body or raw image bytes, and from the query."""
 
 import asyncio
 import hashlib
@@ -36,42 +36,43 @@ Number = TypeVar("Number", int, float)
 NDJSON = "application/x-ndjson"
 PARAMETERS = ("url", "labels", "vocabulary", "top_k", *THRESHOLDS, "checkpoint")
 MAX_VOCABULARIES = 16
-"""Of one request."""
+"""Maximum number of vocabularies in one request."""
 
 _CURL = "send it as `curl -F image=@photo.jpg`, or raw with `-H 'Content-Type: image/jpeg' --data-binary`"
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A photograph as it came."""
+    """A photograph as the client sent it."""
 
     data: bytes | ImageError
-    """The file; or why there is none."""
+    """The file, or the error that explains why it could not be fetched."""
     filename: str | None = None
     url: str | None = None
-    """Where it was fetched from."""
+    """The URL it is fetched from; None if the client sent the file."""
 
 
 @dataclass(frozen=True)
 class TagRequest:
-    """What a client asks for."""
+    """A parsed tag request."""
 
     uploads: tuple[Upload, ...]
     vocabularies: tuple[Vocabulary, ...]
-    """What to look for, each for itself; empty: the service's own vocabulary."""
+    """The vocabularies to look for, each scored independently; empty for the service's own vocabulary."""
     selection: Selection
     checkpoint: str | None = None
-    """Id, or the beginning of the id, of the checkpoint that answers; None: the active one."""
+    """Id, or a prefix of the id, of the checkpoint that answers; None for the active one."""
     idempotency_key: str | None = None
-    """As the client gave it."""
+    """The header Idempotency-Key, as sent."""
     ndjson: bool = False
-    """Whether the answer shall come line by line."""
+    """Whether the answer is sent as NDJSON, one line per photograph."""
 
     def fingerprint(self) -> str:
-        """Equal for requests that ask the same. A form's own bytes are not: its boundary is random."""
+        """A hash that is equal for requests with the same content. A form's bytes cannot be hashed
+        directly, because its boundary is random."""
         digest = hashlib.sha256()
         for upload in self.uploads:
-            # Of one that was not to be had the address.
+            # A photograph that could not be fetched is identified by its URL.
             data = upload.data if isinstance(upload.data, bytes) else (upload.url or "").encode()
             digest.update(hashlib.sha256(data).digest())
         labels = [(each.name, each.content_hash, each.calibration) for each in self.vocabularies]
@@ -84,8 +85,8 @@ class TagRequest:
 async def read_tag_request(
     request: Request, settings: Settings, registry: VocabularyRegistry, fetcher: UrlFetcher | None
 ) -> TagRequest:
-    """Reads the body and the parameters; these may stand in the form or in the query. Photographs named by
-    URL are fetched, if there is a fetcher.
+    """Reads the body and the parameters. Parameters may be in the body or in the query. Photographs given by
+    URL are fetched with `fetcher`.
 
     Raises ContentTypeError, InvalidLabelsError, ParameterError, RequestError, RequestTooLargeError,
     StorageFullError, StoreError and UrlInputOffError.
@@ -103,7 +104,7 @@ async def read_tag_request(
         parameters += body.parameters()
     elif content_type.startswith("image/") or content_type in ("application/octet-stream", ""):
         content = await request.body()
-        # Nothing beside a URL is no photograph.
+        # An empty body next to a URL is not a photograph.
         is_empty = not content and any(name == "url" for name, _ in parameters)
         uploads = [] if is_empty else [Upload(content)]
     else:
@@ -114,8 +115,8 @@ async def read_tag_request(
         raise RequestError("there is no photograph in the form", _CURL)
     if len(uploads) > settings.max_images:
         raise RequestError(f"there are {len(uploads)} photographs", f"send at most {settings.max_images}")
-    # In a thread, because checking twenty thousand labels would hold up every other request; only a named
-    # vocabulary waits for the database.
+    # Runs in a thread, because validating 20,000 labels would block every other request. Only a named
+    # vocabulary needs a database thread.
     run = in_database_thread if any(name == "vocabulary" for name, _ in parameters) else to_thread.run_sync
     asked = await run(_tag_request, uploads, parameters, registry)
     uploads = await _fetched(uploads, fetcher, settings.max_request_bytes)
@@ -178,7 +179,7 @@ def _tag_request(
     values: dict[str, list[str]] = {}
     for name, value in parameters:
         if name not in PARAMETERS:
-            # Silently ignored, a misspelt `labels` would answer something that was not asked.
+            # If a misspelt `labels` were ignored, the answer would be for other labels.
             raise ParameterError(f"there is no parameter `{name[:40]}`", f"use {', '.join(PARAMETERS)}")
         values.setdefault(name, []).append(value)
     asked = _vocabularies(values, registry)
@@ -205,7 +206,7 @@ def _vocabularies(values: dict[str, list[str]], registry: VocabularyRegistry) ->
     try:
         found = tuple(map(registry.get, names))
     except VocabularyNotFoundError as error:
-        # Not 404: the path was right.
+        # The status is not 404, because the request's path exists.
         raise InvalidLabelsError(error.detail, error.hint) from error
     return found or ((vocabularies.parse_labels(values["labels"]),) if "labels" in values else ())
 

@@ -1,4 +1,4 @@
-"""An answer with tags: as one JSON object, or line by line as photographs finish."""
+"""Writes tag answers as one JSON object, or as one line per photograph."""
 
 import math
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ from sigrl.service.serving.outcomes import ImageResult, Seconds, TaggingStream
 
 
 def fault(finished: Sequence[ImageResult]) -> Exception | None:
-    """What makes a whole request fail: the error of its only photograph, or a fault of ours where none was
-    tagged."""
+    """The error that makes the whole request fail, if no photograph was tagged: a server fault, or the error
+    of the only photograph. Otherwise None."""
     errors = [each.outcome for each in finished if isinstance(each.outcome, Exception)]
     if len(errors) < len(finished):
         return None
@@ -31,14 +31,14 @@ def fault(finished: Sequence[ImageResult]) -> Exception | None:
 
 
 def ours(error: object) -> bool:
-    """Whether the same request may well succeed when it is sent again."""
+    """Whether the error is a server fault (status 500 or above), so that a retry may succeed."""
     return isinstance(error, Exception) and (not isinstance(error, TaggerError) or error.status >= 500)
 
 
 def json_body(
     asked: TagRequest, tags: TaggingStream, finished: Sequence[ImageResult], request_id: str
 ) -> bytes:
-    """The whole answer."""
+    """The whole answer as JSON."""
     images = tuple(_image(asked, each, request_id) for each in finished)
     kind = TagAnswerBySeveral if len(tags.vocabularies) > 1 else TagAnswer
     answer = kind.model_validate({**_made_by(tags), "images": images})
@@ -46,7 +46,7 @@ def json_body(
 
 
 def json_line(asked: TagRequest, tags: TaggingStream, finished: ImageResult, request_id: str) -> bytes:
-    """One photograph's line, with its end."""
+    """One photograph's line of NDJSON, including the newline."""
     kind = TagLineBySeveral if len(tags.vocabularies) > 1 else TagLine
     image = _image(asked, finished, request_id)
     line = kind.model_validate({"index": finished.number, **_made_by(tags), "image": image})
@@ -61,13 +61,13 @@ def _made_by(tags: TaggingStream) -> dict[str, object]:
 
 
 def failed_image(filename: str | None, error: Exception, request_id: str) -> FailedImage:
-    """What is told of a photograph that could not be answered."""
+    """The entry in the answer for a photograph that could not be processed."""
     told = error if isinstance(error, TaggerError) else unforeseen(error, request_id)
     return FailedImage(filename=filename, status=told.status, error=told.problem())
 
 
 def server_timing(finished: Sequence[ImageResult]) -> str:
-    """The header Server-Timing, in milliseconds; of several photographs the longest that any took."""
+    """The header Server-Timing in milliseconds: for each stage, the longest time over all photographs."""
     longest = {
         field.name: max(getattr(each.seconds, field.name) for each in finished) for field in fields(Seconds)
     }

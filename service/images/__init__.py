@@ -1,1 +1,1 @@
-"""Photographs: where they come from, and how their bytes become pixels."""
+"""Photographs: reading them from files and URLs, and decoding them."""

@@ -1,4 +1,4 @@
-"""Cameras' raw files: the photograph is the largest JPEG that the camera put into the file."""
+"""Camera raw files. The largest JPEG embedded in one is used as the photograph."""
 
 import re
 
@@ -12,9 +12,9 @@ _START = re.compile(rb"\xff\xd8\xff[\xc0-\xfe]")
 _SMALLEST_SIDE = 224
 _MOST_STARTS = 4_096
 _MOST_READ = 32
-"""Pictures whose scans are read to their end."""
+"""The largest number of embedded pictures whose scans are read to their end."""
 
-# (offset, magic bytes, name) of those that are no TIFF.
+# (offset, magic bytes, name) of the raw formats that are not TIFF.
 _OTHERS = (
     (4, b"ftypcrx", "a Canon raw file (CR3)"),
     (0, b"FUJIFILMCCD-RAW", "a Fujifilm raw file (RAF)"),
@@ -27,7 +27,7 @@ _OTHERS = (
 
 
 def raw_kind(data: bytes) -> str | None:
-    """What raw file this is, in words; None for everything else. Raises ImageTooLargeError as
+    """The kind of raw file in words, or None if the data is not a raw file. Raises ImageTooLargeError as
     `read_directories` does."""
     for offset, magic, name in _OTHERS:
         if data.startswith(magic, offset):
@@ -40,8 +40,8 @@ def raw_kind(data: bytes) -> str | None:
 
 
 def embedded_photograph(data: bytes, kind: str) -> bytes:
-    """The largest JPEG in a raw file, upright as the raw file says where the JPEG itself says nothing.
-    `kind` is what `raw_kind` said. Raises UnsupportedImageError where there is none worth looking at."""
+    """The largest JPEG in a raw file. If the JPEG has no EXIF data, it gets the raw file's orientation.
+    `kind` is the result of `raw_kind`. Raises UnsupportedImageError if the file has no usable JPEG."""
     found = _largest_jpeg(data)
     if found is None:
         raise UnsupportedImageError(
@@ -70,7 +70,7 @@ def _largest_jpeg(data: bytes) -> tuple[int, JpegMarkers] | None:
             break
         markers = read_markers(data, hit.start())
         read += markers.scans > 0
-        # Thumbnails lie within the EXIF data of larger pictures.
+        # A whole picture is skipped, with the thumbnail that lies within its EXIF data.
         position = markers.end if markers.scans and markers.end else hit.start() + 2
         if not markers.common or not markers.scans or markers.end is None:
             continue

@@ -1,4 +1,4 @@
-"""What PNG and GIF files carry beside their pixels, read without decoding one."""
+"""Checks the metadata of PNG and GIF files without decoding a pixel."""
 
 import zlib
 
@@ -7,17 +7,17 @@ from sigrl.service.images.jpeg_markers import excessive
 
 _MOST_CHUNKS = 65_536
 _MOST_TEXT = 256 * 2**10
-"""Bytes of a text that is kept, uncompressed: an orientation may be in it."""
+"""The largest text that is kept, in bytes after decompression. A text may contain the orientation."""
 _MOST_TEXTS = 2**20
 MOST_PROFILE = 2**20
-"""Bytes of an ICC profile that is applied."""
+"""The largest ICC profile that is applied, in bytes."""
 _MOST_EXTENSION_BLOCKS = 8_192
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def without_large_texts(data: bytes) -> bytes:
-    """A PNG without the texts and the profile that are too large to be read; the same bytes where there are
-    none. Raises ImageError for more chunks than a picture has."""
+    """Removes the texts and the profile that are too large to be read from a PNG. Returns the same bytes if
+    there are none. Raises ImageTooLargeError for a PNG with too many chunks."""
     position, begin, room, has_profile = len(_PNG), 0, _MOST_TEXTS, False
     kept: list[bytes] = []
     for _ in range(_MOST_CHUNKS):
@@ -30,7 +30,7 @@ def without_large_texts(data: bytes) -> bytes:
             is_large = has_profile or _inflated(kind, content) > MOST_PROFILE
             has_profile = True
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
-            # Without room left nothing is inflated: fifty thousand chunks of a kilobyte may hold gigabytes.
+            # When no room is left, nothing more is inflated: 50,000 chunks of 1 kB may inflate to gigabytes.
             size = _inflated(kind, content) if room > 0 else _MOST_TEXT + 1
             room -= size
             is_large = size > _MOST_TEXT
@@ -46,8 +46,8 @@ def without_large_texts(data: bytes) -> bytes:
 
 
 def check_gif(data: bytes) -> None:
-    """Raises ImageError for a GIF with more comments before its first picture than anybody writes: Pillow's
-    time for them grows with the square."""
+    """Raises DamagedImageError for a GIF with too many comments before its first picture: the time that
+    Pillow takes for them grows with the square of their number."""
     position = 13 + _table_bytes(data[10]) if len(data) > 10 else len(data)
     blocks = 0
     while position + 1 < len(data) and data[position] == 0x21:
@@ -65,10 +65,10 @@ def _table_bytes(flags: int) -> int:
 
 
 def _inflated(kind: bytes, content: memoryview) -> int:
-    """Bytes of a chunk's content once it is uncompressed, or one more than may be kept."""
+    """Bytes of a chunk's content after decompression, which stops at `MOST_PROFILE` + 1."""
     if kind == b"tEXt":
         return len(content)
-    # Both have a keyword of at most 79 bytes and some fields before what is compressed.
+    # The compressed part comes after a keyword of at most 79 bytes and some other fields.
     start = bytes(content[:80]).find(b"\0")
     if start < 0 or (kind == b"iTXt" and bytes(content[start + 1 : start + 2]) != b"\x01"):
         return len(content)

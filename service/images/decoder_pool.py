@@ -1,5 +1,5 @@
-"""Processes that decode photographs: how many there are, how much memory their pictures take together, and
-what happens to one that does not answer in time."""
+"""Processes that decode photographs. Limits their number and the memory of all pictures together, and
+replaces a process that does not answer in time."""
 
 import atexit
 import base64
@@ -35,14 +35,14 @@ from sigrl.service.settings import Settings
 
 _MOST_PROCESSES = 8
 _PROCESS_BYTES = 128 * 2**20
-"""Room for a process's own modules; they take half of it."""
+"""Memory for a process's own modules, which take half of it."""
 _COPIES_OF_FILE = 3
-"""As it came, without what is not read, and the decoder's own."""
-# Eight pixels square: asked of the decoders to see whether they answer.
+"""The file as received, the file without the parts that are not read, and the decoder's own copy."""
+# A PNG of 8 x 8 pixels, used to check that the decoders answer.
 _SAMPLE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAEElEQVR4nGM8wQABTAwUMQA6AADYhMgK6QAAAABJRU5ErkJggg=="
 )
-# One thread, one arena, and what a picture took goes back to the system with it.
+# One thread and one arena. The memory of a picture is returned to the system when it is freed.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -53,11 +53,12 @@ _ENVIRONMENT = {
 
 
 class DecoderPool:
-    """Decodes in processes that are started when they are needed, kept, and killed and replaced when a
-    photograph takes too long. Safe for threads; a caller waits in its own."""
+    """Decodes photographs in processes. They are started when needed and reused. A process whose photograph
+    takes too long is killed and replaced. Thread-safe: each caller waits in its own thread."""
 
     def __init__(self, processes: int, most_bytes: int, seconds: float) -> None:
-        """At most so many processes; pictures take at most so many bytes together, and each so long."""
+        """`processes`: the largest number of processes. `most_bytes`: the memory for all pictures together.
+        `seconds`: the time limit of one picture."""
         self._seconds = seconds
         self._memory = Shares(most_bytes)
         self._places = Shares(processes)
@@ -66,18 +67,18 @@ class DecoderPool:
     def pixel_values(
         self, data: bytes, limits: ImageLimits, preprocessing: Preprocessing, deadline: float
     ) -> npt.NDArray[np.float32]:
-        """A photograph as the image tower takes it, float32 [3, S, S]. Small JPEGs and PNGs are decoded here,
-        in the caller's thread: the way to another process would take longer than some of them.
+        """The image tower's input for a photograph, float32 [3, S, S]. Small JPEGs and PNGs are decoded in
+        the caller's thread, because sending them to another process can take longer than decoding them.
 
         Args:
             data: the file's content.
             limits: see `decode`.
-            preprocessing: the checkpoint's.
-            deadline: on the clock of `time.monotonic`.
+            preprocessing: that of the checkpoint.
+            deadline: a time of `time.monotonic`.
 
         Raises:
-            DeadlineError: it was not finished in time.
-            ImageError: as `decode` does; also for a picture that takes too long or too much memory.
+            DeadlineError: the photograph was not decoded by the deadline.
+            ImageError: see `decode`; also for a picture that takes too long or too much memory.
         """
         cost, cheap = _look(data, limits)
         if cheap:
@@ -99,14 +100,14 @@ class DecoderPool:
         self.small_copy(_SAMPLE, ImageLimits(), deadline)
 
     def close(self) -> None:
-        """Ends the processes that have nothing to do; those at work are ended at their deadline."""
+        """Ends the idle processes. Busy ones are ended at their deadline."""
         while self._idle:
             self._idle.pop().kill()
 
     def _run(
         self, job: dict[str, Any], data: bytes, limits: ImageLimits, cost: int, deadline: float
     ) -> tuple[dict[str, Any], bytes]:
-        # A place first: who holds memory must not wait for something else.
+        # A place is taken first, because a caller that holds memory must not wait for anything else.
         with self._places.taken(1, deadline), self._memory.taken(cost, deadline) as room:
             process = self._idle_process() or _started(deadline)
             seconds = max(min(self._seconds, deadline - time.monotonic()), 0.0)
@@ -133,21 +134,21 @@ class DecoderPool:
 
 @cache
 def shared_pool(processes: int, most_bytes: int, seconds: float) -> DecoderPool:
-    """The pool of this process: all that decode with the same bounds share it, so that they bound the
-    process. Its processes end with this one."""
+    """The pool of this process. All callers with the same limits share it, so that the limits apply to the
+    whole process. The pool's processes end with this one."""
     pool = DecoderPool(processes, most_bytes, seconds)
     atexit.register(pool.close)
     return pool
 
 
 def pool_of(settings: Settings) -> DecoderPool:
-    """The pool of an installation."""
+    """The pool that the settings describe."""
     processes = min(settings.threads, _MOST_PROCESSES)
     return shared_pool(processes, settings.decode_bytes, settings.decode_seconds)
 
 
 class Shares:
-    """So many bytes, or other units, that callers share, first come, first served. Safe for threads."""
+    """A number of bytes, or of other units, that callers share, first come, first served. Thread-safe."""
 
     def __init__(self, most: int) -> None:
         self._most = self._free = most
@@ -156,8 +157,8 @@ class Shares:
 
     @contextmanager
     def taken(self, wanted: int, deadline: float) -> Iterator[int]:
-        """Holds what is wanted, at most all there is, for a block, and says how much that is. Raises
-        DeadlineError."""
+        """Holds `wanted` units, or all units if `wanted` is more, for the duration of a block. Yields the
+        number held. Raises DeadlineError."""
         wanted, turn = min(wanted, self._most), object()
         with self._changed:
             self._waiting.append(turn)
@@ -193,14 +194,14 @@ class _Process:
         )
 
     def starts(self, seconds: float) -> bool:
-        """Waits until it is ready for its first photograph. False where it ended, or was killed because that
-        took longer than `seconds`."""
+        """Waits until the process is ready for its first photograph. False if it ended, or was killed because
+        it took longer than `seconds`."""
         with self._killed_after(seconds):
             return read_message(self._child.stdout) is not None  # type: ignore[arg-type]
         return False
 
     def ask(self, head: dict[str, Any], data: bytes, seconds: float) -> tuple[dict[str, Any], bytes] | None:
-        """None where the process ended, or was killed because it took longer than `seconds`."""
+        """The answer, or None if the process ended or was killed because it took longer than `seconds`."""
         with self._killed_after(seconds):
             write_message(self._child.stdin, head, data)  # type: ignore[arg-type]
             return read_message(self._child.stdout)  # type: ignore[arg-type]
@@ -208,8 +209,9 @@ class _Process:
 
     @contextmanager
     def _killed_after(self, seconds: float) -> Iterator[None]:
-        """For a block that writes to the process or reads from it; ends the block when the process is gone. A
-        pipe has no timeout of its own, but the process's end wakes whoever waits at it."""
+        """Kills the process if the block, which writes to it or reads from it, takes longer than `seconds`.
+        The block ends when the process does. A pipe has no timeout of its own, but a thread that waits for a
+        pipe wakes up when the process ends."""
         timer = Timer(max(seconds, 0), self._be_late)
         timer.start()
         try:
@@ -220,11 +222,11 @@ class _Process:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has not ended, of itself or by the system."""
+        """Whether the process is still running."""
         return self._child.poll() is None
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """Ends the process at once."""
         self._child.kill()
         self._child.wait()
         for pipe in (self._child.stdin, self._child.stdout):
@@ -238,8 +240,8 @@ class _Process:
 
 
 def _started(deadline: float) -> _Process:
-    """A new process, ready for a photograph: its start, which takes seconds on a busy machine, does not count
-    as time of the photograph. Raises DeadlineError, NotReadyError."""
+    """A new process that is ready for a photograph. The start, which takes seconds on a busy machine, does
+    not count towards the photograph's time limit. Raises DeadlineError, NotReadyError."""
     process = _Process()
     if process.starts(deadline - time.monotonic()):
         return process
@@ -250,7 +252,7 @@ def _started(deadline: float) -> _Process:
 
 
 def _look(data: bytes, limits: ImageLimits) -> tuple[int, bool]:
-    """(bytes that decoding takes, whether it is cheap). Raises ImageError."""
+    """(bytes of memory that decoding takes, whether decoding is cheap). Raises ImageError."""
     with images.open_image(data, limits) as image:
         return decoding_bytes(image), is_cheap(image)
 
@@ -260,7 +262,8 @@ def _decode_here(data: bytes, limits: ImageLimits, preprocessing: Preprocessing)
         return preprocess(images.decode(data, limits, 2 * preprocessing.image_size), preprocessing)
     except ImageError as error:
         failure = type(error)(error.detail, error.hint)
-    # A new error: the caught one would keep the picture in its traceback for as long as the answer waits.
+    # A new error is raised, because the traceback of the caught one would keep the picture in memory until
+    # the request is answered.
     raise failure
 
 

@@ -1,8 +1,8 @@
 """A process that decodes photographs, one after the other, for the process that started it.
 
-It can be killed at any moment, has a limit of its own for memory and one for the time of a photograph, and
-imports neither torch nor the service. What goes through the pipes is JSON and plain bytes, never a pickle:
-a line of JSON that says how many bytes follow, and the bytes.
+It can be killed at any moment. It has its own limits for memory and for the time of a photograph, and imports
+neither torch nor the service. A message in the pipes is never a pickle: it is a line of JSON, which says how
+many bytes follow, and those bytes.
 """
 
 import json
@@ -19,18 +19,18 @@ from sigrl.service.images.decoding import decode, small_copy
 from sigrl.service.images.files import ImageLimits
 
 _SECONDS_AFTER_DEADLINE = 5
-"""The parent kills in time; this is for a process whose parent is gone."""
+"""The parent kills a late process itself. This limit is for a process whose parent is gone."""
 
 
 def write_message(pipe: BinaryIO, head: dict[str, Any], content: bytes | memoryview = b"") -> None:
-    """Raises OSError where nobody reads."""
+    """Writes one message. Raises OSError if the other side is gone."""
     pipe.write(json.dumps({**head, "bytes": len(content)}).encode() + b"\n")
     pipe.write(content)
     pipe.flush()
 
 
 def read_message(pipe: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
-    """None where the other side is gone."""
+    """Reads one message. None if the other side is gone."""
     line = pipe.readline()
     if not line.endswith(b"\n"):
         return None
@@ -40,10 +40,10 @@ def read_message(pipe: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
 
 
 def main() -> None:
-    """Says with an empty message that it is ready, and answers until the other side closes the pipe."""
+    """Sends an empty message to say that it is ready, then answers until the other side closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     jobs = sys.stdin.buffer
-    # Some decoders print; the answers go through a descriptor that they do not know.
+    # Some decoders print to stdout, so the answers go through another descriptor.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with suppress(BrokenPipeError):
@@ -64,7 +64,7 @@ def _answer(head: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes | 
         if head["side"] is not None:
             return {}, small_copy(data, limits, head["side"])
         preprocessing = Preprocessing(**head["preprocessing"])
-        # Twice the tower's input leaves the resize's own filter the last word on every pixel.
+        # At twice the tower's input size, the filter of the final resize still determines every pixel.
         rgb = decode(data, limits, 2 * preprocessing.image_size)
         values = preprocess(rgb, preprocessing)
         return {"shape": values.shape}, values.data.cast("B")
@@ -76,7 +76,7 @@ def _answer(head: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes | 
 
 
 def _limit_memory(most: int) -> None:
-    """Bytes that this process may have in all. Linux counts them so that the limit holds."""
+    """Limits the memory of this process to `most` bytes; only on Linux, where the limit is reliable."""
     if sys.platform == "linux":
         import resource
 

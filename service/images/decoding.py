@@ -1,4 +1,4 @@
-"""Bytes to RGB at the edge: nothing undecoded, oversized or turned on its side gets past this module."""
+"""Decodes the bytes of a file to an upright RGB image within the limits, or refuses them."""
 
 import warnings
 from io import BytesIO
@@ -16,15 +16,16 @@ from sigrl.service.images.jpeg_markers import check_jpeg
 from sigrl.service.images.tiff_directories import is_tiff, largest_page, read_directories
 
 pi_heif.register_heif_opener()
-# Every header is checked against our own limit, which lies below the one where Pillow refuses; its warning on
-# the way there would only surprise users.
+# Every header is checked against our own limit, which is below the size that Pillow refuses. Pillow's warning
+# about smaller sizes would only surprise users.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-# Pillow knows some forty formats; these are the ones that photographs come in and that are fuzzed in earnest.
+# Pillow supports about forty formats. These are used for photographs, and their decoders are fuzzed
+# thoroughly.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 FORMATS_IN_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
 
-# (offset, magic bytes, name, decoded here). Only to say what a refused file is, never to accept one.
+# (offset, magic bytes, name, decoded here). Used to name the format of a refused file, never to accept one.
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "a JPEG", True),
     (0, b"\x89PNG", "a PNG", True),
@@ -65,12 +66,13 @@ COPY_SIDE = 640
 
 
 def decode(data: bytes, limits: ImageLimits | None = None, minimum_side: int | None = None) -> Image.Image:
-    """A photograph as it should be looked at: decoded to the end, upright, RGB.
+    """Decodes a photograph completely, to an upright RGB image.
 
-    JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC, and the largest JPEG in a camera's raw file. Of an
-    animation the first picture is taken, of a TIFF the largest page. Transparency is laid on white. Colours
-    are converted to sRGB by the colour profile where there is one. 16 bits a channel are scaled to 8; 32-bit
-    and float greys, which have no agreed range, are stretched from their darkest to their brightest value.
+    Supports JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC, and uses the largest JPEG in a camera raw file.
+    Decodes the first picture of an animation and the largest page of a TIFF. A transparent picture is put on
+    white. Colours are converted to sRGB if the file has a colour profile. 16 bits per channel are scaled to
+    8. 32-bit and float greys, which have no agreed range, are stretched from their darkest to their brightest
+    value.
 
     Args:
         data: the file's content.
@@ -78,17 +80,17 @@ def decode(data: bytes, limits: ImageLimits | None = None, minimum_side: int | N
         minimum_side: see `to_rgb`.
 
     Raises:
-        UnsupportedImageError: not an image, or not one of these formats.
-        DamagedImageError: empty, truncated or otherwise not decodable.
-        ImageTooLargeError: over a limit.
+        UnsupportedImageError: the file is not an image, or not in one of these formats.
+        DamagedImageError: the file is empty, truncated or cannot be decoded for another reason.
+        ImageTooLargeError: the file exceeds a limit.
     """
     with open_image(data, limits) as image:
         return to_rgb(image, minimum_side)
 
 
 def small_copy(data: bytes, limits: ImageLimits | None = None, side: int = COPY_SIDE) -> bytes:
-    """A photograph as a JPEG that is worth keeping: no side over `side` pixels, upright, without what cameras
-    write beside it. Raises as `decode` does."""
+    """A small copy of a photograph to keep, as a JPEG: upright, with no side over `side` pixels, and without
+    the camera's metadata. Raises as `decode` does."""
     rgb = decode(data, limits, side)
     rgb.thumbnail((side, side))
     copy = BytesIO()
@@ -97,8 +99,8 @@ def small_copy(data: bytes, limits: ImageLimits | None = None, side: int = COPY_
 
 
 def open_image(data: bytes, limits: ImageLimits | None = None) -> Image.Image:
-    """The first step of `decode`, which costs next to nothing: what the header says is counted and held
-    against the limits, and no pixel is decoded. Raises as `decode` does."""
+    """The first step of `decode`. It costs next to nothing: the header is read and checked against the
+    limits, and no pixel is decoded. Raises as `decode` does."""
     limits = limits or ImageLimits()
     check_bytes(len(data), limits)
     data = _readable(data)
@@ -121,7 +123,7 @@ def open_image(data: bytes, limits: ImageLimits | None = None) -> Image.Image:
 
 
 def _readable(data: bytes) -> bytes:
-    """What Pillow may open at no more than the picture's own cost. Raises ImageError."""
+    """Data that Pillow can open without a cost beyond that of the picture itself. Raises ImageError."""
     kind = raw_kind(data)
     if kind is not None:
         data = embedded_photograph(data, kind)
@@ -137,27 +139,27 @@ def _readable(data: bytes) -> bytes:
 
 
 def to_rgb(image: Image.Image, minimum_side: int | None = None) -> Image.Image:
-    """An opened image as `decode` gives it.
+    """The second step of `decode`: converts an opened image to upright RGB.
 
     Args:
         image: any mode that its file may have.
         minimum_side: when given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides
-            keep this many pixels: several times faster for a telephone's photographs. It changes `image`.
-            Other large pictures are reduced after they are decoded, see `flatten`.
+            keep this many pixels. This is several times faster for a telephone's photographs. It changes
+            `image`. Other large pictures are reduced after they are decoded; see `flatten`.
 
     Raises:
         DamagedImageError, UnsupportedImageError: see `decode`.
     """
     if minimum_side is not None:
-        # Does nothing for other formats than JPEG.
+        # Only has an effect on JPEG.
         image.draft(None, (minimum_side, minimum_side))
     try:
-        # Pillow opens lazily: without this a truncated file fails later, in the middle of somebody's batch.
+        # Pillow opens files lazily. Without this, a truncated file would fail later, within a batch.
         image.load()
     except MemoryError:
         raise
     except Exception as error:
-        # Decoders of untrusted bytes raise nearly anything: OSError, SyntaxError, struct.error, IndexError...
+        # Decoders may raise nearly anything for untrusted bytes, such as SyntaxError or struct.error.
         raise _damaged(error) from error
     try:
         rgb = to_srgb(flatten(image, minimum_side), image.info.get("icc_profile"))
@@ -172,7 +174,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
-        # Broken EXIF is common and no reason to refuse good pixels.
+        # Broken EXIF data is common and no reason to refuse good pixels.
         return 1
 
 

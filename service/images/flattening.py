@@ -1,5 +1,5 @@
-"""From any mode of Pillow to one with 8 bits a channel and no transparency, smaller on the way where the
-picture is large. Works in bands, so that memory for the picture itself is nearly all that it needs."""
+"""Converts an image of any Pillow mode to one with 8 bits per channel and no transparency, and reduces large
+pictures. Works in bands, so that it needs little memory beyond the picture itself."""
 
 import math
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ _MIN_IS_WHITE, _UNSIGNED = 0, 1
 
 
 def flatten(image: Image.Image, minimum_side: int | None = None) -> Image.Image:
-    """A loaded image as RGB, L, CMYK or LAB. Transparency is laid on white.
+    """Converts a loaded image to RGB, L, CMYK or LAB. A transparent picture is put on white.
 
     Args:
         image: any mode that its file may have.
         minimum_side: when given, a picture of more than 4 megapixels, or with a side over 8,192 pixels, is
-            reduced by whole factors, one for each side, to at least twice this many pixels.
+            reduced by integer factors, one for each side, to sides of at least twice this many pixels.
 
     Raises:
-        ValueError: a mode that cannot be converted.
+        ValueError: the mode cannot be converted.
     """
     factors = reduction(image.size, minimum_side)
     values = _Greys.of(image)
@@ -44,7 +44,7 @@ def flatten(image: Image.Image, minimum_side: int | None = None) -> Image.Image:
 
 
 def reduction(size: tuple[int, int], minimum_side: int | None) -> tuple[int, int]:
-    """By what width and height are divided."""
+    """The integer factors by which width and height are divided; see `flatten`."""
     if minimum_side is None or (size[0] * size[1] <= _PIXELS_KEPT and max(size) <= _SIDE_KEPT):
         return 1, 1
     return max(size[0] // (2 * minimum_side), 1), max(size[1] // (2 * minimum_side), 1)
@@ -67,8 +67,8 @@ def _flat(image: Image.Image, greys: "_Greys | None") -> Image.Image:
 
 @dataclass(frozen=True)
 class _Greys:
-    """How greys of more than 8 bits become levels of 256: 16 bits are scaled, all others, which have no
-    agreed range, are stretched from the darkest to the brightest."""
+    """Converts greys of more than 8 bits to 256 levels. 16-bit greys are scaled. All others, which have no
+    agreed range, are stretched from the darkest value to the brightest."""
 
     is_unsigned: bool
     is_inverted: bool
@@ -91,7 +91,7 @@ class _Greys:
         return None
 
     def levels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """uint8 [H, W]."""
+        """The levels of an image or a band of it, uint8 [H, W]."""
         if image.mode.startswith("I;16"):
             found = (np.asarray(image) >> 8).astype(np.uint8)
         elif self.darkest == self.brightest:
@@ -111,12 +111,12 @@ def _numbers(image: Image.Image, is_unsigned: bool) -> npt.NDArray[np.float64]:
 
 
 def _is_unsigned(image: Image.Image) -> bool:
-    """Pillow reads unsigned numbers of 32 bits as signed ones."""
+    """Whether the file has unsigned 32-bit values, which Pillow reads as signed ones."""
     return _tag(image, _BITS_PER_SAMPLE) == 32 and _tag(image, _SAMPLE_FORMAT, _UNSIGNED) == _UNSIGNED
 
 
 def _is_inverted(image: Image.Image) -> bool:
-    """Pillow heeds min-is-white up to 8 bits only."""
+    """Whether 0 is white in the file (min-is-white), which Pillow respects only up to 8 bits."""
     return _tag(image, _PHOTOMETRIC) == _MIN_IS_WHITE
 
 

@@ -1,4 +1,4 @@
-"""Photographs among files and folders."""
+"""Finds photographs in files and folders."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -11,11 +11,11 @@ from sigrl.service.terminal import printable
 
 
 def find_photographs(arguments: Iterable[Path]) -> Iterator[Path]:
-    """Files as they are given, whatever they are; of folders all photographs below, as `photographs_below`
-    finds them. Raises ParameterError for what does not exist, and for folders without photographs or that
-    cannot be read."""
+    """Yields each file as given, whatever its type, and all photographs that `photographs_below` finds in
+    each folder. Raises ParameterError for a path that does not exist, a folder without photographs, and a
+    folder that cannot be read."""
     for argument in arguments:
-        # os.path and not Path: it says no to names too long or forbidden, where Path raises.
+        # os.path instead of Path: for names that are too long or forbidden it returns False, and Path raises.
         if not os.path.exists(argument):
             raise ParameterError(f"there is no file '{printable(argument)}'", "check the path")
         found = False

@@ -1,4 +1,4 @@
-"""What a JPEG's markers say, read without decoding a pixel."""
+"""Reads a JPEG's markers without decoding a pixel."""
 
 import re
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ _MOST_APP_BYTES = 16 * 2**20
 _MOST_EXIF_SEGMENTS = 64
 _MOST_FILL = 65_536
 MOST_SCANS = 128
-"""Progressive encoders write about ten. Every scan passes over all pixels."""
+"""Progressive encoders write about ten scans. Each scan costs a pass over all pixels."""
 
-# In entropy-coded data FF is followed by 00 or by a restart marker; FF before a marker is fill.
+# In entropy-coded data, FF is followed by 00 or by a restart marker. Additional FFs before a marker are fill
+# bytes.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _FILL = re.compile(rb"\xff+")
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
@@ -23,26 +24,26 @@ _SOS, _EOI, _APP0, _APP1, _APP15 = 0xDA, 0xD9, 0xE0, 0xE1, 0xEF
 
 @dataclass
 class JpegMarkers:
-    """What was counted up to the end of the first picture, or up to the first limit that is exceeded."""
+    """The counts up to the end of the first picture, or up to the first limit that is exceeded."""
 
     width: int = 0
     height: int = 0
     components: int = 0
     progressive: bool = False
     common: bool = False
-    """Whether the picture is baseline, extended or progressive with 8 bits a channel."""
+    """Whether the picture is baseline, extended or progressive, with 8 bits per channel."""
     segments: int = 0
     app_bytes: int = 0
     exif_segments: int = 0
     fill: int = 0
-    """Bytes between segments that belong to none."""
+    """Number of bytes that belong to no segment."""
     scans: int = 0
     end: int | None = None
-    """Offset after the end-of-image marker; None where there is none."""
+    """Offset after the end-of-image marker, or None if there is no such marker."""
 
     @property
     def excess(self) -> str | None:
-        """What there is too much of, in words."""
+        """The first limit that is exceeded, in words, or None."""
         if self.segments > _MOST_SEGMENTS:
             return f"more than {_MOST_SEGMENTS:,} segments"
         if self.app_bytes > _MOST_APP_BYTES:
@@ -96,7 +97,7 @@ def read_markers(data: bytes, start: int = 0) -> JpegMarkers:
 
 
 def check_jpeg(data: bytes) -> JpegMarkers:
-    """The markers of a JPEG that may be decoded. Raises ImageError for one that would cost too much."""
+    """Reads a JPEG's markers. Raises ImageTooLargeError if the JPEG would cost too much to decode."""
     found = read_markers(data)
     if found.excess is not None:
         raise excessive(f"the JPEG has {found.excess}", ImageTooLargeError)
@@ -104,7 +105,7 @@ def check_jpeg(data: bytes) -> JpegMarkers:
 
 
 def excessive(detail: str, kind: type[ImageError] = DamagedImageError) -> ImageError:
-    """The error for a header that costs more than the picture."""
+    """The error for a file whose header would cost more than its picture."""
     return kind(detail, "open it in an image editor and save it as a new JPEG or PNG")
 
 

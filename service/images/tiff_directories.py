@@ -1,4 +1,4 @@
-"""What a TIFF's directories say, read without decoding a pixel."""
+"""Reads a TIFF's directories without decoding a pixel."""
 
 import struct
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from sigrl.service.images.jpeg_markers import excessive
 _MOST_DIRECTORIES = 64
 _MOST_ENTRIES = 1_024
 _MOST_VALUES = 65_536
-"""Of one entry, such as the offsets of strips or tiles."""
+"""The largest number of values in one entry, such as the offsets of strips or tiles."""
 _MOST_VALUE_BYTES = 32 * 2**20
 
-# Bytes of one value, by the type's number in TIFF 6.0 and BigTIFF.
+# Bytes per value, by the number of the type in TIFF 6.0 and BigTIFF.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}
 _WIDTH, _LENGTH, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 256, 257, 259, 262, 274
 _SUB_DIRECTORIES, _DNG_VERSION = 330, 50706
 _COLOUR_FILTER_ARRAY, _LINEAR_RAW = 32803, 34892
 _RAW_COMPRESSIONS = frozenset({32767, 34713, 65535})
-"""Sony's, Nikon's and Pentax's."""
+"""Those of Sony, Nikon and Pentax."""
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,21 @@ class _Entry:
     kind: int
     count: int
     field: int
-    """Where its value is, or the value's offset."""
+    """Position of the value or, if it does not fit there, of the value's offset."""
     size: int
 
 
 @dataclass(frozen=True)
 class TiffDirectory:
-    """One page, or one picture that belongs to a page."""
+    """The directory of a page, or of another picture that belongs to a page."""
 
     width: int
     height: int
     orientation: int
     is_page: bool
-    """Whether it is in the chain that starts in the header, and not below a page."""
+    """Whether the directory is in the chain that starts in the header, and not a sub-directory."""
     is_raw: bool
-    """Whether its pixels are a camera sensor's."""
+    """Whether the pixels are raw data of a camera sensor."""
 
 
 def is_tiff(data: bytes) -> bool:
@@ -51,14 +51,14 @@ def is_tiff(data: bytes) -> bool:
 
 
 def read_directories(data: bytes) -> tuple[TiffDirectory, ...]:
-    """The directories of a TIFF: as far as they can be read, the first 64. Raises ImageTooLargeError where
-    they would cost more than the picture."""
+    """The readable directories of a TIFF, at most 64. Raises ImageTooLargeError if they would cost more than
+    the picture."""
     return tuple(_Reader(data).directories())
 
 
 def largest_page(directories: tuple[TiffDirectory, ...]) -> int:
-    """Number of the page with the most pixels, the first among equals: some programs put a small copy
-    first."""
+    """Index of the page with the most pixels, the first one if several are equal. Some programs write a small
+    copy as the first page."""
     areas = [each.width * each.height for each in directories if each.is_page]
     return areas.index(max(areas)) if areas else 0
 
@@ -93,7 +93,7 @@ class _Reader:
             )
 
     def _entries(self, offset: int) -> tuple[dict[int, _Entry], int]:
-        """(entries by tag, offset of the following directory)."""
+        """(entries by tag, offset of the next directory)."""
         head, length, pointer = (8, 20, 8) if self._big else (2, 12, 4)
         count = self._number(offset, head)
         if count > _MOST_ENTRIES:
@@ -126,7 +126,7 @@ class _Reader:
         return next(iter(self._values(entries, tag)), 0)
 
     def _number(self, position: int, size: int) -> int:
-        """0 beyond the end of the file."""
+        """An unsigned integer of `size` bytes; 0 beyond the end of the file."""
         form = self._order + {2: "H", 4: "I", 8: "Q"}[size]
         if position + size > len(self._data):
             return 0

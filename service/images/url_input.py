@@ -1,4 +1,4 @@
-"""Photographs from addresses that clients name: whatever they name, only public servers are asked."""
+"""Fetches photographs from URLs that clients send, and only from public servers."""
 
 import asyncio
 import ipaddress
@@ -12,28 +12,29 @@ from sigrl.service.errors import ImageError, ImageTooLargeError, UrlFailedError,
 from sigrl.service.settings import Settings
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""(host, port) -> its addresses; raises OSError."""
+"""(host, port) -> the host's IP addresses; raises OSError."""
 
 MAX_REDIRECTS = 3
 MAX_URL_LENGTH = 2048
 _AT_ONCE = 16
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# What ipaddress takes for global: IPv4 in two more guises, the NAT64 of a private network, site-local.
+# Networks that `ipaddress` wrongly considers global: two more notations of IPv4, NAT64 in private networks,
+# and site-local addresses.
 _NOT_PUBLIC = [
     ipaddress.ip_network(each) for each in ("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "fec0::/10")
 ]
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """By the system's resolver. Raises OSError."""
+    """Looks up a host's IP addresses with the system's resolver. Raises OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet, also by what it stands for: IPv6 knows several ways
-    to write an IPv4 address of a private network."""
+    """Whether an IP address belongs to the public internet. IPv4 addresses embedded in an IPv6 address are
+    checked too, because IPv6 has several notations for an IPv4 address of a private network."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -52,13 +53,13 @@ def is_public(address: str) -> bool:
 
 
 class Budget:
-    """Bytes that the photographs of one request may still take together."""
+    """The number of bytes that the photographs of one request may still have in total."""
 
     def __init__(self, left: int) -> None:
         self.left = left
 
     def spend(self, count: int) -> None:
-        """Raises ImageTooLargeError when there are not so many."""
+        """Subtracts `count` bytes. Raises ImageTooLargeError if fewer than that are left."""
         self.left -= count
         if self.left < 0:
             raise ImageTooLargeError(
@@ -67,9 +68,9 @@ class Budget:
 
 
 class UrlFetcher:
-    """Fetches photographs. A host's addresses are looked up once for each hop, all of them must be public,
-    and it is one of these that the connection goes to: a name that means another address a moment later gains
-    nothing."""
+    """Fetches photographs. For each hop, the host's addresses are looked up once, and all of them must be
+    public. The connection then uses one of these addresses, so a host name that resolves to a private address
+    a moment later is no use to an attacker."""
 
     def __init__(
         self,
@@ -78,14 +79,14 @@ class UrlFetcher:
         resolve: Resolve = resolve,
         is_allowed: Callable[[str], bool] = is_public,
     ) -> None:
-        """`resolve` and `is_allowed` are replaced by tests, which have no public server."""
+        """Tests, which have no public server, pass their own `resolve` and `is_allowed`."""
         self._seconds = settings.url_seconds
         self._ports = settings.url_ports
         self._resolve, self._is_allowed = resolve, is_allowed
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def fetch(self, url: str, budget: Budget) -> bytes | ImageError:
-        """A photograph's file, or why there is none. Waiting for others counts as time, too."""
+        """A photograph's file, or the error. The time limit includes the wait for other fetches."""
         try:
             async with asyncio.timeout(self._seconds), self._slots:
                 for _ in range(MAX_REDIRECTS + 1):
@@ -98,12 +99,12 @@ class UrlFetcher:
         except TimeoutError:
             return _failed(f"it took longer than {self._seconds:g} seconds")
         except httpx.HTTPError:
-            # Its text may tell what a server within reach of this one said.
+            # The text of the error is withheld, because it may reveal the response of an internal server.
             return _failed("the connection failed")
         return _failed(f"it redirects more than {MAX_REDIRECTS} times")
 
     async def _hop(self, url: str, budget: Budget) -> bytes | str:
-        """The content of one address, or the next address."""
+        """The content at one URL, or the URL that it redirects to."""
         parsed, host, port = self._parse(url)
         address = await self._address(host, port)
         headers = {"Host": parsed.netloc.decode("ascii"), "Accept-Encoding": "identity", "Accept": "image/*"}
@@ -114,7 +115,7 @@ class UrlFetcher:
                 "GET",
                 parsed.copy_with(host=address),
                 headers=headers,
-                # The certificate must be the name's, and not the address's.
+                # The certificate must be for the host name, not for the IP address.
                 extensions={"sni_hostname": host},
             ) as answer,
         ):
@@ -155,7 +156,7 @@ class UrlFetcher:
         try:
             addresses = await self._resolve(host, port)
         except (OSError, UnicodeError) as error:
-            # UnicodeError: of a name that no resolver could be asked for, as a..b.
+            # UnicodeError is raised for an invalid host name, such as a..b.
             raise _failed("its host is not found") from error
         if not addresses or not all(map(self._is_allowed, addresses)):
             raise _refused("its host is not on the public internet")

@@ -10,21 +10,21 @@ _MAX_BUCKETS = 10_000
 _MINUTE = 60.0
 
 NEW_LABELS: ContextVar[Callable[[int], None] | None] = ContextVar("new_labels", default=None)
-"""Takes so many labels out of the budget of the request that is being served, or raises RateError; None: it
+"""Charges a number of labels to the budget of the current request, or raises RateError. None if the request
 has no budget."""
 
 
 class Rates:
-    """A bucket for each key or address; it has room for a minute's requests and refills evenly. Memory is
-    bounded, which libraries do not promise: the least recently used bucket is dropped. Thread-safe."""
+    """A bucket for each key or address, which has room for a minute's requests and refills evenly. The least
+    recently used bucket is dropped, so memory is bounded, which libraries do not promise. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, who: str, per_minute: int, count: int = 1) -> float:
-        """Takes `count` from the bucket if at least one is left and returns 0, or returns the seconds until
-        one is. What was taken beyond the rest is owed: it has to be made up for first."""
+        """Takes `count` from the bucket and returns 0 if at least one is left; otherwise returns the seconds
+        until one is. The bucket may become negative, and then has to refill first."""
         now = time.monotonic()
         with self._lock:
             left, since = self._buckets.pop(who, (float(per_minute), now))
@@ -37,8 +37,8 @@ class Rates:
 
 
 def charge_new_labels(count: int) -> None:
-    """Takes labels that must be encoded out of the budget of the request that is being served. Raises
-    RateError where the budget is spent."""
+    """Charges labels that must be encoded to the budget of the current request. Raises RateError if the
+    budget is used up."""
     charge = NEW_LABELS.get()
     if charge is not None:
         charge(count)

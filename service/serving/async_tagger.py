@@ -1,4 +1,4 @@
-"""Tagging for many clients at once, in an event loop; with no HTTP in it."""
+"""Tagging for many clients at once, in an event loop. Independent of HTTP."""
 
 import asyncio
 import time
@@ -39,25 +39,25 @@ _RECENT_SECONDS = 60.0
 
 
 class AsyncTagger:
-    """The tagger that is active, behind a `Batcher`: photographs of all requests go through the model
-    together, and each request has the same tagger from its beginning to its end.
+    """The active tagger, behind a `Batcher`: photographs of all requests go through the model together. Each
+    request uses the same tagger from beginning to end.
 
-    Headers are read first, so that what is no photograph is refused before anything is spent on it, and the
-    others are admitted by their pixels. A request decodes at most `Settings.threads` at a time, which lets
-    another's single photograph in between; a `DecoderPool` bounds in bytes what is decoded at once, of all
-    requests. Of a photograph only the model's pixel values are kept. `start`, then `tag_many` in the same
-    event loop, then `close`.
+    Headers are read first. Files that are not photographs are refused before they cost anything, and the
+    others are admitted according to their number of pixels. A request decodes at most `Settings.threads`
+    photographs at a time, so that a single photograph of another request does not wait for all of them. A
+    `DecoderPool` limits the memory for decoding in all requests together. Only the pixel values that the
+    model needs are kept of a photograph. Call `start`, then `tag_many` in the same event loop, then `close`.
     """
 
     def __init__(self, tagger: Tagger | Runtime, settings: Settings) -> None:
-        """`tagger`: a runtime, or the only tagger of a new one."""
+        """`tagger`: a runtime, or a tagger, for which a new runtime is made."""
         self.runtime = tagger if isinstance(tagger, Runtime) else Runtime(tagger, settings)
-        """Closed together with this."""
+        """Closed by `close`."""
         self._settings = settings
         with self.runtime.acquire() as handle:
             self._limits = handle.tagger.limits
             self.vocabulary = handle.tagger.vocabulary
-            """What is looked for when a request names nothing; the same for all checkpoints."""
+            """Used for requests that name no labels and no vocabulary; the same for all checkpoints."""
         self._batcher: Batcher[BatchItem, ScoredImage] = Batcher(
             score_batch,
             BatchLimits(
@@ -68,7 +68,7 @@ class AsyncTagger:
             ),
         )
         self.recent = RecentPhotographs(settings.recent_photographs)
-        """For trying vocabularies out."""
+        """Recent photographs, on which vocabularies can be tried out."""
         self._decoders = RequestThreads(settings.threads, "sigrl-decode")
         self._labels = LabelEncoding(settings)
         self._pool = pool_of(settings)
@@ -79,7 +79,7 @@ class AsyncTagger:
         return self.runtime.table.active.id
 
     async def start(self) -> None:
-        """Lets the model tag a picture, which warms it up. Raises what the model raises."""
+        """Tags one picture to warm up the model. Raises what the model raises."""
         self._batcher.start()
         try:
             await self._probe(_START_SECONDS)
@@ -88,18 +88,18 @@ class AsyncTagger:
             raise
 
     async def close(self, seconds: float) -> None:
-        """Finishes what was admitted, within `seconds`, and refuses the rest."""
+        """Finishes admitted photographs within `seconds` and refuses new ones."""
         await self._batcher.close(seconds)
         self._decoders.close()
         self._labels.close()
         self.runtime.close()
 
     def check_room(self) -> None:
-        """Tells at once, before a request is read, that it would be refused. Raises OverloadedError."""
+        """Raises OverloadedError if a request would be refused. Called before the request is read."""
         self._batcher.permits.check()
 
     async def check_ready(self) -> None:
-        """Raises NotReadyError unless the model tagged something lately; an idle one is asked to."""
+        """Raises NotReadyError unless the model has tagged something recently. An idle model is tested."""
         if self._batcher.seconds_since_success < _RECENT_SECONDS:
             return
         try:
@@ -118,15 +118,16 @@ class AsyncTagger:
         kind: type[Question] = Question,
         checkpoint: str | None = None,
     ) -> AsyncIterator[TaggingStream]:
-        """Tags photographs in one image pass for all vocabularies; at the end of the block, what is not
-        finished is cancelled.
+        """Tags photographs with one image pass for all vocabularies. At the end of the block, unfinished work
+        is cancelled.
 
         Args:
-            photographs: contents of files; or why there is none, which is given back.
-            vocabularies: what to look for.
-            selection: which labels of each vocabulary become tags.
-            kind: what is asked about each vocabulary.
-            checkpoint: id of one in memory that shall answer; None: the active one.
+            photographs: contents of files. An ImageError in place of a content becomes that photograph's
+                result.
+            vocabularies: the vocabularies to tag with.
+            selection: selects the labels of each vocabulary that become tags.
+            kind: the kind of question about each vocabulary.
+            checkpoint: id of the checkpoint to use, which must be in memory; None for the active one.
 
         Raises:
             CheckpointStateError: the checkpoint is not in memory.
@@ -141,11 +142,11 @@ class AsyncTagger:
     async def look_at_labels(
         self, vocabulary: Vocabulary, look: Callable[[Tagger, LabelFeatures], Result]
     ) -> Result:
-        """What `look` makes, in a thread, of the labels as the checkpoint sees them. Raises as `tag_many`
-        does, and what `look` raises."""
+        """Calls `look` in a thread, with the tagger and the label features of the vocabulary. Raises as
+        `tag_many` does, and what `look` raises."""
         with (
             self.runtime.acquire() as handle,
-            # As one photograph of no size: it needs a place and a deadline, but not the image tower.
+            # Admitted as a photograph of one pixel: it needs a place and a deadline, but not the image tower.
             self._batcher.admit([1], self._settings.request_seconds) as (place,),
         ):
             features = await place.in_time(self._labels.features(handle.tagger, vocabulary))
@@ -171,12 +172,12 @@ class AsyncTagger:
             if kind is Question and self.recent.most:
                 kind = Keep
             questions: list[Question] = []
-            # Nothing is encoded for a request whose photographs are all refused.
+            # No labels are encoded for a request whose photographs are all refused.
             for vocabulary in vocabularies if places else ():
                 features = await places[0].in_time(self._labels.features(tagger, vocabulary))
                 question = kind(tagger.engine, vocabulary, features, selection)
                 if question.goal is not None:
-                    # Here and not with the first photograph: it is the request that cannot be answered.
+                    # Computed before the first photograph, because an error concerns the whole request.
                     await to_thread.run_sync(getattr, question, "thresholds")
                 questions.append(question)
             slots = asyncio.Semaphore(self._settings.threads)
@@ -234,7 +235,7 @@ class AsyncTagger:
             return await self.in_decoder(decode)
 
     async def in_decoder(self, work: Callable[[], Result]) -> Result:
-        """What `work` gives, in a thread that decodes or waits for a process that does."""
+        """Runs `work` in one of the threads that decode, or that wait for a process that decodes."""
         return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
 
     def small_copy(self, photograph: bytes, side: int = images.COPY_SIDE) -> bytes:
@@ -244,7 +245,7 @@ class AsyncTagger:
 
     @property
     def _is_busy(self) -> bool:
-        """Whether a shadow would be too much."""
+        """Whether the load is too high for a shadow checkpoint to tag photographs as well."""
         return self._batcher.permits.taken[0] > self._settings.queue_images // 2
 
     async def _probe(self, seconds: float) -> None:
@@ -263,8 +264,8 @@ class AsyncTagger:
 def _look(
     tagger: Tagger, photographs: Sequence[bytes | ImageError], vocabularies: Sequence[Vocabulary]
 ) -> tuple[list[int | ImageError], tuple[VocabularyInfo, ...]]:
-    """What must be known before anything is admitted, and takes too long for the event loop: the pixels of
-    each photograph, or why it is refused, and what is told of the vocabularies."""
+    """Computes what admission needs and what takes too long for the event loop: the number of pixels of each
+    photograph, or the error that refuses it, and the information about the vocabularies for the answer."""
     sizes: list[int | ImageError] = []
     for data in photographs:
         if isinstance(data, ImageError):
@@ -274,16 +275,17 @@ def _look(
             with images.open_image(data, tagger.limits) as image:
                 sizes.append(image.width * image.height)
         except ImageError as error:
-            # A new one: the caught one holds what was read in its traceback.
+            # A new error, because the traceback of the caught one keeps the data in memory.
             sizes.append(type(error)(error.detail, error.hint))
     for vocabulary in vocabularies:
-        # Kept by the vocabulary: the hash of twenty thousand labels is made here and not in the loop.
+        # The vocabulary caches this hash. It is computed here because for 20,000 labels it would block the
+        # event loop.
         tagger.label_key(vocabulary)
     return sizes, tuple(VocabularyInfo.of(vocabulary) for vocabulary in vocabularies)
 
 
 def _decode(pool: DecoderPool, photograph: bytes, tagger: Tagger, deadline: float) -> tuple[Array, float]:
-    """Pixel values, and how long they took."""
+    """Pixel values, and the seconds that decoding took."""
     started = time.perf_counter()
     values = pool.pixel_values(photograph, tagger.limits, tagger.engine.preprocessing, deadline)
     seconds = time.perf_counter() - started

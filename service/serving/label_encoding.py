@@ -1,4 +1,4 @@
-"""Labels of many requests, encoded in turns."""
+"""Encodes the labels of many requests, which take turns."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,24 +19,25 @@ Result = TypeVar("Result")
 
 
 class LabelEncoding:
-    """Threads of their own for labels, since a long list takes as long as many photographs. At most
-    `Settings.threads` lists are encoded at once, in slices between which other requests have their turn; a
-    list that nobody waits for any more is given up at its next slice. Belongs to one event loop."""
+    """Encodes labels in separate threads, because a long list takes as long as many photographs. At most
+    `Settings.threads` lists are encoded at once, in slices, and other requests get their turn between slices.
+    A list that nobody waits for any more is abandoned before its next slice. Belongs to one event loop."""
 
     def __init__(self, settings: Settings) -> None:
-        # One for every request that may be admitted, as those that wait for their turn have one too.
+        # One thread for every request that may be admitted, because one that waits for its turn needs a
+        # thread too.
         self._threads = RequestThreads(settings.queue_images, "sigrl-labels")
         self._turns = Turns(settings.threads)
         self._encoding: SharedCalls[Key, LabelFeatures] = SharedCalls(self._threads)
 
     async def features(self, tagger: Tagger, vocabulary: Vocabulary) -> LabelFeatures:
-        """The labels as the checkpoint sees them. Raises RateError where a key's budget of new labels is
-        spent, and as `Tagger.label_features` does."""
+        """The label features of the vocabulary. Raises RateError if the API key's budget of new labels is
+        used up, and what `Tagger.label_features` raises."""
         ready = tagger.ready_label_features(vocabulary)
         if ready is not None:
             return ready
         key = tagger.label_key(vocabulary)
-        # Registered and built-in vocabularies are not the client's own.
+        # Only the client's own labels are charged, not registered or built-in vocabularies.
         if key not in self._encoding and vocabulary.version is None and vocabulary.name not in BUILTIN:
             charge_new_labels(len(vocabulary.labels))
         return await self._encoding.get(
@@ -46,9 +47,9 @@ class LabelEncoding:
     async def run(
         self, look: Callable[[Tagger, LabelFeatures], Result], tagger: Tagger, features: LabelFeatures
     ) -> Result:
-        """What `look` makes of labels, in one of the threads."""
+        """Calls `look` in one of the threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, look, tagger, features)
 
     def close(self) -> None:
-        """Begins nothing more; waits for nobody."""
+        """Starts no more work. Does not wait for work in progress."""
         self._threads.close()

@@ -1,1 +1,1 @@
-"""Photographs and labels in, tags out, in one process and one call."""
+"""Tags photographs with labels, in one process and one call."""

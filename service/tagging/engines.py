@@ -1,5 +1,5 @@
-"""From settings to an engine. A framework is imported here when it is used, so that no command waits for
-another one."""
+"""Loads the engine that the settings choose. A framework is imported only when it is used, so that no command
+waits for the import of another one."""
 
 import ctypes
 import logging
@@ -17,19 +17,19 @@ from sigrl.service.settings import Settings
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _ARENAS = 2
-"""Each keeps what its threads have freed; by default there are eight for every core."""
+"""Each arena keeps the memory that its threads have freed. By default there are eight arenas per core."""
 _LARGEST_KEPT, _MOST_KEPT = 32 * 2**20, 256 * 2**20
-"""Bytes of one piece of memory, and at the end of an arena."""
+"""The most freed bytes that glibc keeps: of a single block, and at the end of an arena."""
 EngineName = Literal["openvino", "onnx", "torch"]
 _logger = logging.getLogger("sigrl")
 
 
 def choose_engine(checkpoint: Path | None, settings: Settings) -> EngineName:
-    """What computes for a bundle; None: for the one in the package."""
+    """The name of the engine to use for a bundle, or for the one in the package if `checkpoint` is None."""
     if settings.engine != "auto":
         return settings.engine
     has_torch = find_spec("torch") is not None
-    # These two are settings of PyTorch alone.
+    # Only PyTorch supports `compiled` and int8.
     if has_torch and (settings.compiled or settings.precision == "int8" or _has_gpu()):
         return "torch"
     if has_torch and not has_graphs(checkpoint):
@@ -41,10 +41,10 @@ def choose_engine(checkpoint: Path | None, settings: Settings) -> EngineName:
 
 
 def load_engine(checkpoint: Path | str | None, settings: Settings) -> Engine:
-    """The engine of a bundle; of the one in the package, if none is named.
+    """Loads the engine for a bundle, or for the one in the package if `checkpoint` is None.
 
-    Raises CheckpointError for a bundle that cannot be used, ParameterError for an engine or a precision that
-    this machine does not have.
+    Raises CheckpointError for a bundle that cannot be used, and ParameterError for an engine or a precision
+    that is not available on this machine.
     """
     path = None if checkpoint is None else Path(checkpoint)
     name = choose_engine(path, settings)
@@ -90,7 +90,7 @@ def load_engine(checkpoint: Path | str | None, settings: Settings) -> Engine:
 
 
 def _has_gpu() -> bool:
-    """Whether PyTorch can compute on a GPU. It takes seconds to import, so a driver is looked for first."""
+    """Whether PyTorch can use a GPU. Its import takes seconds, so this looks for a driver first."""
     if not Path("/dev/kfd").exists():  # AMD's
         try:
             ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
@@ -110,9 +110,10 @@ def _tell_of_missing_graphs() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Has glibc keep what a forward pass frees for the next one. Given back to the system it comes as new
-    pages, a hundred thousand of them for eight photographs and a ViT-B/16: a sixth of the time."""
-    # Another C library has no such function, or nothing like `None` that could be opened.
+    """Makes glibc keep the memory that a forward pass frees for the next one. If glibc returns it to the
+    system, the next pass has to get new pages: a hundred thousand of them for eight photographs with a
+    ViT-B/16, which takes a sixth of the time."""
+    # Other C libraries have no `mallopt`, or cannot be opened with `None`.
     with suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)

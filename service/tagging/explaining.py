@@ -1,4 +1,4 @@
-"""Heat maps: which places of a photograph speak for a label. Knows nothing of HTTP."""
+"""Makes heat maps, which show the places of a photograph that support a label. Independent of HTTP."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from sigrl.service.tagging.scoring import Array, Question, Scores
 from sigrl.service.tagging.selection import DEFAULT_TOP_K, Selection
 
 MAX_MAPS = 32
-"""Most labels that one answer explains, which bounds its size."""
+"""The largest number of labels that one answer explains. It limits the size of the answer."""
 _DIGITS = 4
 
 
@@ -64,7 +64,7 @@ def _label_map(tag: Tag, local_scores: Array) -> LabelMap:
     if not np.isfinite(local_scores).all():
         raise ModelError("the checkpoint gave maps with values that are not finite", "use another checkpoint")
     lowest, highest = float(local_scores.min()), float(local_scores.max())
-    # A map that is the same everywhere picks out no place.
+    # A map with the same value everywhere is all zeros, because it shows no place.
     stretched = (local_scores - lowest) / ((highest - lowest) or 1.0)
     return LabelMap(
         **tag.model_dump(),

@@ -1,4 +1,4 @@
-"""Encoded labels, kept so that a list of labels is encoded once and not for every photograph."""
+"""Caches encoded labels, so that a list of labels is encoded once and not for every photograph."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from sigrl.service.batching.turns import AbandonedError
 from sigrl.service.observability import metrics
 
 Key = tuple[str, str, str]
-"""(checkpoint id, hash of the labels' texts, which examples they are fitted to)."""
+"""(checkpoint id, hash of the labels' texts, identifier of the examples that the labels are fitted to)."""
 
 
 class _OtherAbandonedError(Exception):
-    """The caller that encoded was abandoned, and this one was not."""
+    """Another caller, which encoded the labels, was abandoned, but this caller was not."""
 
 
 class LabelCache:
-    """Least recently used first out, bounded by bytes, safe for threads.
+    """A cache of limited size in bytes that drops the least recently used entry first. Thread-safe.
 
-    Concurrent first uses of one vocabulary encode it once: the first caller encodes, and the others wait for
-    its result or get its exception. A failure is not remembered. Where the first caller is abandoned, one of
-    the others encodes in its place.
+    A vocabulary that several callers need at the same time is encoded once: the first caller encodes it, and
+    the others wait and get its result or its exception. Failures are not cached. If the first caller is
+    abandoned, one of the others encodes instead.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -33,7 +33,7 @@ class LabelCache:
         self._sizes: dict[Key, int] = {}
 
     def find(self, key: Key) -> LabelFeatures | None:
-        """The features under `key`, if they are there: never waits."""
+        """The features for `key` if they are in the cache, else None. Never waits."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None or not entry.done():
@@ -43,7 +43,7 @@ class LabelCache:
         return entry.result()
 
     def get(self, key: Key, encode: Callable[[], LabelFeatures]) -> LabelFeatures:
-        """The features under `key`, encoded on the first use."""
+        """The features for `key`, encoded on the first use."""
         while True:
             try:
                 return self._find_or_encode(key, encode)
@@ -77,7 +77,8 @@ class LabelCache:
         return features
 
     def _account(self, key: Key, features: LabelFeatures) -> None:
-        """Books the new entry and drops old ones; those still being encoded have no size yet and stay."""
+        """Records the size of the new entry and drops old ones. Entries still being encoded have no size yet,
+        so they stay."""
         values = (getattr(features, field.name) for field in fields(features))
         with self._lock:
             self._sizes[key] = sum(value.nbytes for value in values if value is not None)

@@ -1,4 +1,4 @@
-"""Encoded labels in files, so that a restart encodes nothing anew."""
+"""Keeps encoded labels in files, so that they are not encoded again after a restart."""
 
 import hashlib
 import logging
@@ -24,7 +24,7 @@ from sigrl.service.observability import metrics
 from sigrl.service.settings import Settings, make_private_folder
 
 MAX_FILES = 10_000
-"""However small they are."""
+"""The largest number of files, however small they are."""
 
 _SUFFIX = ".safetensors"
 _UNFINISHED = ".unfinished"
@@ -35,23 +35,23 @@ Arrays = Mapping[str, npt.NDArray[np.float32]]
 
 
 class LabelFiles:
-    """A folder of label features: bounded by bytes and number, least recently used first out; safe for
-    threads and for processes that share the folder.
+    """A folder with files of label features. Their total size and number are limited, and the least recently
+    used file is deleted first. Safe for threads, and for processes that share the folder.
 
-    Nothing here can fail a request: what cannot be read or written is encoded as if there were no folder. A
-    file that is damaged, if by one bit, goes and is made anew.
+    An error here never fails a request: if a file cannot be read or written, the labels are encoded as if
+    there were no folder. A damaged file, even if only one bit is wrong, is replaced.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        """`folder` is made when it is first needed."""
+        """`folder` is created when it is first needed."""
         self._folder, self._max_bytes = folder, max_bytes
         self._lock = Lock()
-        # How much may still be written before it is worth counting what is there.
+        # How much may still be written before the files in the folder are counted again.
         self._bytes_left = self._files_left = 0
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
-        """In the data folder, unless the settings leave it no room."""
+        """The files in the data folder, or None if the settings turn them off."""
         if not settings.label_files_bytes:
             return None
         return cls(settings.data / "labels", settings.label_files_bytes)
@@ -59,8 +59,8 @@ class LabelFiles:
     def get(
         self, engine: Engine, vocabulary: Vocabulary, encode: Callable[[], LabelFeatures]
     ) -> LabelFeatures:
-        """The features from their file; else from `encode`, and then there is a file."""
-        # Other code may encode otherwise, and another kind of engine rounds otherwise.
+        """The features from their file. If that cannot be used, calls `encode` and writes a new file."""
+        # Other code may encode differently, and another kind of engine rounds differently.
         key = "\n".join((_code(), type(engine).__name__, engine.checkpoint_id, vocabulary.texts_hash))
         path = self._folder / (hashlib.sha256(key.encode()).hexdigest() + _SUFFIX)
         try:
@@ -110,11 +110,11 @@ class LabelFiles:
                 if entry.name.endswith(_SUFFIX):
                     files.append((status.st_mtime_ns, status.st_size, entry.path))
                 elif entry.name.endswith(_UNFINISHED) and status.st_mtime < time.time() - _HOUR:
-                    # Of a process that ended while it wrote.
+                    # The file is left over from a process that ended while writing it.
                     Path(entry.path).unlink(missing_ok=True)
             self._bytes_left, self._files_left = self._max_bytes, MAX_FILES
             for _, size, name in sorted(files, reverse=True):
-                # A sixteenth stays free, or every file would have all of them counted.
+                # A sixteenth is kept free. Otherwise, all files would be counted whenever one is written.
                 if self._bytes_left - size < self._max_bytes // 16 or self._files_left <= MAX_FILES // 16:
                     Path(name).unlink(missing_ok=True)
                 else:
@@ -124,7 +124,7 @@ class LabelFiles:
 
 @cache
 def _code() -> str:
-    """SHA-256 of the code that encodes: no one has to remember to throw old files away."""
+    """SHA-256 of the code that encodes. With it in the key, files from older code are never used."""
     digest = hashlib.sha256()
     for path in sorted(Path(sigrl.model.__path__[0]).rglob("*.py")):
         digest.update(path.read_bytes())
@@ -132,13 +132,13 @@ def _code() -> str:
 
 
 def _read(path: Path, key: str) -> dict[str, npt.NDArray[np.float32]]:
-    """Raises FileNotFoundError, OSError, SafetensorError and ValueError."""
+    """The arrays in a file. Raises FileNotFoundError, OSError, SafetensorError and ValueError."""
     with safe_open(path, framework="numpy") as file:
         known = file.metadata() or {}
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     if known.get("key") != key or known.get("sha256") != _digest(arrays):
         raise ValueError("the content is not what was written")
-    # What was used lately goes last.
+    # Marks the file as recently used, so that it is deleted later than others.
     with suppress(OSError):
         os.utime(path)
     return arrays

@@ -1,4 +1,4 @@
-"""From photographs to tags, step by step: the same for one request's and for many requests' at once."""
+"""The steps from photographs to tags, which are the same for one request and for many requests at once."""
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -25,35 +25,36 @@ from sigrl.service.vocabularies import builtin as vocabularies
 
 Array = npt.NDArray[np.float32]
 MOST_DOUBTFUL = 0.3
-"""Probability that a label which the checkpoint cannot judge has at most."""
+"""Upper limit of the probability of a label that the checkpoint cannot judge."""
 
 
 def pixel_values(image: Image.Image, preprocessing: Preprocessing, *, may_shrink: bool) -> Array:
-    """An opened photograph as the image tower takes it, float32 [3, S, S].
+    """The image tower's input for an opened photograph, float32 [3, S, S].
 
-    `may_shrink`: see `images.to_rgb`; it changes `image`. Raises ImageError.
+    With `may_shrink`, a large photograph is reduced while it is decoded, which changes `image`; see
+    `images.to_rgb`. Raises ImageError.
     """
-    # Twice the tower's input leaves the resize's own filter the last word on every pixel.
+    # At twice the tower's input size, the filter of the final resize still determines every pixel.
     rgb = images.to_rgb(image, 2 * preprocessing.image_size if may_shrink else None)
     return preprocess(rgb, preprocessing)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What the head says of one photograph and one vocabulary."""
+    """The output of the head for one photograph and one vocabulary."""
 
     logits: Array
-    """[C]"""
+    """One logit per label, float32 [C]."""
     probabilities: Array
-    """[C]"""
+    """One probability per label, float32 [C]."""
     closer: Array | KeptFeatures | None = None
-    """What `Question.look_closer` adds."""
+    """The result that `Question.look_closer` adds, if any."""
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One vocabulary as one checkpoint sees it, and which of its labels become tags. Made once per request
-    and held to its end, so that nothing of another checkpoint can get into an answer."""
+    """One vocabulary, its features from one checkpoint, and the selection of labels that become tags. A
+    request makes it once and keeps it to the end, so that checkpoints are never mixed in one answer."""
 
     engine: Engine
     vocabulary: Vocabulary
@@ -62,13 +63,14 @@ class Question:
 
     @property
     def goal(self) -> EverydayGoal | None:
-        """What thresholds follow from: the request's goal, else the vocabulary's where the request sets no
-        threshold."""
+        """The goal that thresholds follow from: the request's, or the vocabulary's if the request sets no
+        thresholds."""
         return self.selection.goal if self.selection.sets_thresholds else self.vocabulary.goal
 
     @cached_property
     def thresholds(self) -> npt.NDArray[np.float64]:
-        """Of each label, [C]. Raises ParameterError where the checkpoint cannot keep the goal."""
+        """The thresholds of the labels, float64 [C]. Raises ParameterError if the checkpoint cannot meet the
+        goal."""
         return self.selection.thresholds(self.vocabulary, self._found_thresholds(), self._doubts)
 
     def _found_thresholds(self) -> Array:
@@ -88,15 +90,15 @@ class Question:
 
     @cached_property
     def _doubts(self) -> dict[int, str]:
-        """What is to be said of labels that cannot be judged, by row. Whoever wrote a built-in vocabulary, or
-        showed by examples what labels mean, is not warned of them."""
+        """The warnings about labels that the checkpoint cannot judge, by row. There are none for a built-in
+        vocabulary or for one that is calibrated with examples."""
         if vocabularies.is_builtin(self.vocabulary) or self.vocabulary.calibration is not None:
             return {}
         return warnings(self.vocabulary.absences, self.engine.familiarity(self.features))
 
     @cached_property
     def warnings(self) -> tuple[LabelWarning, ...]:
-        """The same, as it is answered."""
+        """The warnings about labels, as reported in the answer."""
         names = self.vocabulary.names
         return tuple(LabelWarning(label=names[row], message=told) for row, told in self._doubts.items())
 
@@ -119,7 +121,7 @@ class Question:
         )
 
     def _believed(self, probabilities: Array) -> Array:
-        """[C]: at most `MOST_DOUBTFUL` for a label that cannot be judged, whatever its score."""
+        """The probabilities [C], limited to `MOST_DOUBTFUL` for labels that the checkpoint cannot judge."""
         if not self._doubts:
             return probabilities
         believed, rows = probabilities.copy(), list(self._doubts)
@@ -127,7 +129,7 @@ class Question:
         return believed
 
     def look_closer(self, scores: Scores, _: Callable[[], ImageFeatures]) -> Scores:
-        """What else the model is asked about one photograph, in its thread; for tags, nothing."""
+        """Adds further model results for one photograph, in the model's thread. For tags, adds nothing."""
         return scores
 
     def verdicts(self, scores: Scores) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]:
@@ -137,7 +139,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class BatchItem:
-    """One photograph and what is asked of it: questions to one engine."""
+    """One photograph and the questions about it, all to the same engine."""
 
     pixel_values: Array
     questions: tuple[Question, ...]
@@ -150,17 +152,19 @@ class ScoredImage:
     scores: tuple[Scores, ...]
     """One per question, in their order."""
     model_seconds: float
-    """Image tower. A GPU does its work when its scores are fetched, so there it is part of the next."""
+    """Seconds in the image tower. A GPU does this work only when the scores are fetched, so its time is part
+    of `score_seconds`."""
     score_seconds: float
-    """Head and probabilities."""
+    """Seconds for the head and the probabilities."""
     photographs: int
-    """How many went through the model together in that time."""
+    """Number of photographs in the batch."""
 
 
 def score_batch(works: Sequence[BatchItem]) -> list[ScoredImage | ModelError]:
-    """Scores of each, in their order: the image tower once for all, the head once for each vocabulary.
+    """The scores of each item, in order. The image tower runs once per engine, and the head once per
+    vocabulary.
 
-    A photograph whose scores are no numbers gets a ModelError in its place.
+    A photograph whose scores are not finite gets a ModelError instead.
     """
     outcomes: dict[int, ScoredImage | ModelError] = {}
     for rows in _rows_by(id(work.questions[0].engine) for work in works).values():
@@ -174,7 +178,7 @@ def _score_on_one_engine(works: Sequence[BatchItem]) -> list[ScoredImage | Model
     with metrics.ENCODE_IMAGES_SECONDS.time():
         image_features = engine.encode_images(np.stack([work.pixel_values for work in works]))
     encoded = time.perf_counter()
-    # The same vocabulary is the same object in every request, as long as the cache holds it.
+    # As long as a vocabulary is in the cache, its features are the same object in every request.
     label_features = {
         id(question.features): question.features for work in works for question in work.questions
     }

@@ -1,4 +1,4 @@
-"""Decides which labels become tags. The only place that does."""
+"""Decides which labels become tags. No other module does."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _GOALS: dict[str, Callable[[float], EverydayGoal]] = {
 
 
 class Thresholds(TypedDict, total=False):
-    """What determines thresholds; at most one may be given."""
+    """The arguments that determine thresholds. At most one may be given."""
 
     threshold: float | None
     false_positive_rate: float | None
@@ -57,8 +57,8 @@ class Selection:
       implies are returned separately.
     - `threshold`: every label that reaches it, without a limit.
     - `false_positive_rate`: every label that reaches the threshold at which at most this share of everyday
-      photographs without the label gets it. Without a limit, as the next two; all three need a checkpoint
-      with a background set.
+      photographs without the label gets it. The number of labels is not limited, here and with the next two;
+      all three need a checkpoint with a background set.
     - `precision`: the same, with the threshold at which this share of the photographs that get the label is
       expected to show it.
     - `recall`: the same, with the threshold at which this share of the photographs that show the label is

@@ -1,4 +1,4 @@
-"""What tagging means, with no HTTP in it: photographs and labels in, tags out."""
+"""Tags photographs with labels. Independent of HTTP."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,26 +40,26 @@ if TYPE_CHECKING:
 CalibrateLabels: TypeAlias = Callable[["Tower", Vocabulary, LabelFeatures], LabelFeatures]
 """See `sigrl.service.vocabularies.label_calibrator.LabelCalibrator`."""
 ImageSource = str | Path | bytes | Image.Image
-"""A path, a file's content, or an image opened by Pillow."""
+"""A path, a file's content, or an image that was opened with Pillow."""
 Labels = Sequence[str] | Vocabulary
 """Names of labels, or a whole vocabulary."""
 
 _BATCH = 8
-# Decoders let go of the interpreter's lock; more of them than this are seldom faster than a model.
+# Decoders release the GIL. With this many threads, decoding is usually faster than the model.
 _DECODERS = min(4, available_processors())
 _MOST_SECONDS = 600.0
-"""For one photograph to be decoded, with those that are decoded before it."""
+"""Time limit for decoding one photograph, including the wait for those decoded before it."""
 
 
 class Tagger:
     """Tags photographs with labels in the caller's own words.
 
         tagger = Tagger()
-        tagger.tag("photo.jpg").labels                       # from the default vocabulary
-        tagger.tag("photo.jpg", ["dog", "bicycle"]).tags     # only these, those present
+        tagger.tag("photo.jpg").labels                       # labels of the default vocabulary
+        tagger.tag("photo.jpg", ["dog", "bicycle"]).tags     # those of the two labels that are present
 
-    Which labels become tags, and what `thresholds` may be, is told in `sigrl.service.tagging.selection`.
-    Safe to share between threads; the image tower works for one at a time. All errors are
+    `sigrl.service.tagging.selection` describes which labels become tags and what `thresholds` may be. A
+    tagger can be shared between threads; the image tower works for one thread at a time. All errors are
     `sigrl.service.errors.TaggerError`s.
     """
 
@@ -79,18 +79,19 @@ class Tagger:
 
         Args:
             checkpoint: directory of a bundle; the one in the package if not given.
-            vocabulary: looked for when a call names no labels; the built-in `default` if not given.
-            engine: used in place of one loaded from `checkpoint`.
-            limits: what a photograph may cost.
+            vocabulary: used for calls without labels; the built-in `default` if not given.
+            engine: used instead of loading one from `checkpoint`.
+            limits: limits of a photograph's size.
             label_cache_bytes: memory for encoded labels.
-            label_files: keeps encoded labels for the next process, too.
+            label_files: files that keep encoded labels for later processes.
             label_calibrator: fits labels to the examples of a calibrated vocabulary; without it, calibrated
                 vocabularies cannot be used.
-            pool: decodes photographs; by the settings in the environment if not given.
+            pool: decodes photographs; made from the settings in the environment if not given.
 
         Raises:
             CheckpointError: the bundle cannot be used.
-            ParameterError: an environment variable SIGRL_* asks for what this machine does not have.
+            ParameterError: an environment variable SIGRL_* requests a feature that is not available on this
+                machine.
         """
         self.engine = engine if engine is not None else load_engine(checkpoint, load_settings())
         self.vocabulary = vocabulary if vocabulary is not None else vocabularies.builtin("default")
@@ -102,10 +103,10 @@ class Tagger:
 
     @classmethod
     def from_settings(cls, settings: Settings, label_calibrator: CalibrateLabels | None = None) -> "Tagger":
-        """The tagger of an installation. Without `label_calibrator` the examples of calibrated vocabularies
-        are read from the settings' database when they are needed. Raises CheckpointError,
+        """The tagger that the settings describe. Without `label_calibrator`, the examples of calibrated
+        vocabularies are read from the settings' database when they are needed. Raises CheckpointError,
         InvalidLabelsError, ParameterError, StoreError."""
-        # The vocabulary first: a misspelt name should not cost the time to load a model.
+        # The vocabulary comes first, so that a misspelt name is reported without waiting for a model to load.
         vocabulary = vocabularies.find(settings.vocabulary, settings)
         return cls(
             vocabulary=vocabulary,
@@ -125,7 +126,7 @@ class Tagger:
         top_k: int | None = None,
         **thresholds: Unpack[Thresholds],
     ) -> Tagging:
-        """Tags one photograph. Without `labels` the tagger's vocabulary is looked for.
+        """Tags one photograph. Without `labels`, the tagger's vocabulary is used.
 
         Raises ImageError, InvalidLabelsError, ParameterError, ModelError.
         """
@@ -142,11 +143,10 @@ class Tagger:
         top_k: int | None = None,
         **thresholds: Unpack[Thresholds],
     ) -> Iterator[Tagging | ImageError]:
-        """Tags photographs one after the other, in order and a few at a time; `images` is read as needed,
-        a few of them ahead.
+        """Tags photographs in order, a few at a time. `images` is read as needed, a few ahead.
 
-        A photograph that cannot be tagged gives its ImageError, returned and not raised, and the others their
-        tags. Raises InvalidLabelsError and ParameterError at once, ModelError while it is iterated.
+        For a photograph that cannot be tagged, the iterator yields its ImageError and continues with the
+        next. Raises InvalidLabelsError and ParameterError at once, and ModelError during the iteration.
         """
         asked = () if labels is None else (self._vocabulary(labels),)
         selection = Selection(top_k, **thresholds, brief=not asked)
@@ -156,15 +156,15 @@ class Tagger:
     def tag_by_each(
         self, images: Iterable[ImageSource], asked: Sequence[Vocabulary], selection: Selection
     ) -> Iterator[tuple[Tagging, ...] | ImageError]:
-        """As `tag_many`, with several vocabularies in one image pass: a tagging for each. Without any, the
-        tagger's own is looked for."""
+        """Like `tag_many`, but with several vocabularies in one image pass: yields one tagging per vocabulary
+        for each photograph. If `asked` is empty, the tagger's own vocabulary is used."""
         return self._tag_batches(iter(images), tuple(asked) or (self.vocabulary,), selection)
 
     def explain(
         self, image: ImageSource, labels: Labels | None = None, *, top_k: int | None = None
     ) -> Explanation:
-        """Where on a photograph the model sees labels: of up to 32 of them all are explained, of more the
-        most probable `top_k`, 10 if not given.
+        """Shows where on a photograph the model sees labels. Explains the `top_k` most probable labels; if
+        `top_k` is not given, all labels of a list of at most 32, else the ten most probable.
 
         Raises ImageError, InvalidLabelsError, ParameterError, ModelError.
         """
@@ -180,12 +180,12 @@ class Tagger:
         return question.answer(scored.scores[0])
 
     def prepare(self, labels: Labels | None = None, progress: Callable[[int], None] | None = None) -> None:
-        """Encodes the labels ahead of their first use; `progress` gets the number done. Raises
-        InvalidLabelsError."""
+        """Encodes the labels before their first use. `progress` is called with the number of labels done.
+        Raises InvalidLabelsError."""
         self.label_features(self._vocabulary(labels), progress)
 
     def question(self, vocabulary: Vocabulary, selection: Selection) -> Question:
-        """A question to this tagger's checkpoint. Encodes the labels; raises what `label_features` raises."""
+        """A question to this tagger's checkpoint. Encodes the labels. Raises what `label_features` raises."""
         return Question(self.engine, vocabulary, self.label_features(vocabulary), selection)
 
     def label_features(
@@ -194,17 +194,17 @@ class Tagger:
         progress: Callable[[int], None] | None = None,
         turn: Turn | None = None,
     ) -> LabelFeatures:
-        """The vocabulary as the engine sees it, encoded on its first use, and fitted to its examples if it
-        has any. `progress` gets the number of labels done; in its place a `turn` lets others in between
-        slices.
+        """The features of a vocabulary's labels, encoded on the first use and fitted to the vocabulary's
+        examples if it has any. `progress` is called with the number of labels done. If a `turn` is given, it
+        is used instead of `progress` and lets others work between slices.
 
-        Raises AbandonedError where the turn is abandoned; for examples CalibrationNotFoundError,
-        ExamplesError and StoreError.
+        Raises AbandonedError if the turn is abandoned, and CalibrationNotFoundError, ExamplesError and
+        StoreError for the examples.
         """
 
         def encode() -> LabelFeatures:
-            # Here and not around everything: whoever waits for another's result must not keep it from
-            # working.
+            # The turn covers only the encoding: a caller that waits for another's result must not hold a
+            # turn, or the other could not work.
             with turn or nullcontext(), metrics.ENCODE_LABELS_SECONDS.time():
                 return self.engine.encode_labels(vocabulary, progress if turn is None else turn.pause)
 
@@ -222,18 +222,19 @@ class Tagger:
         return self._cache.get(self.label_key(vocabulary), fit)
 
     def label_key(self, vocabulary: Vocabulary) -> Key:
-        """What the features are kept under."""
+        """The key of the vocabulary's features in the cache."""
         examples = ""
         if vocabulary.calibration is not None:
             examples = f"{vocabulary.name} {vocabulary.calibration} {vocabulary.calibrated}"
         return self.engine.checkpoint_id, vocabulary.texts_hash, examples
 
     def ready_label_features(self, vocabulary: Vocabulary) -> LabelFeatures | None:
-        """The same if it is in memory, at once."""
+        """The features of a vocabulary's labels if they are in memory, else None. Never waits."""
         return self._cache.find(self.label_key(vocabulary))
 
     def keep_images(self, photographs: Sequence[bytes]) -> list[KeptFeatures]:
-        """Features of photographs for labels to come, one image pass for all. Raises ImageError."""
+        """Features of photographs that can be scored with other labels later, computed in one image pass.
+        Raises ImageError."""
         values = [self.pixel_values(photograph) for photograph in photographs]
         if not values:
             return []
@@ -242,7 +243,7 @@ class Tagger:
         return [kept.take(slice(row, row + 1)) for row in range(len(kept))]
 
     def pixel_values(self, photograph: bytes) -> Array:
-        """A photograph as the image tower takes it, float32 [3, S, S]. Raises ImageError."""
+        """The image tower's input for a photograph, float32 [3, S, S]. Raises ImageError."""
         found = self._pixel_values(photograph)
         if isinstance(found, ImageError):
             raise found
@@ -253,7 +254,7 @@ class Tagger:
         return self._pool.small_copy(photograph, self.limits, time.monotonic() + _MOST_SECONDS, side)
 
     def score(self, works: Sequence[BatchItem]) -> list[ScoredImage | ModelError]:
-        """See `sigrl.service.tagging.scoring.score_batch`; one caller after the other."""
+        """See `sigrl.service.tagging.scoring.score_batch`. Serves one caller at a time."""
         with self._model:
             return score_batch(works)
 
@@ -268,7 +269,7 @@ class Tagger:
         questions: tuple[Question, ...] = ()
         for batch in self._decoded(sources):
             readable = [values for values in batch if not isinstance(values, ImageError)]
-            # Nothing is encoded for a request whose photographs are all refused.
+            # No labels are encoded for a call whose photographs are all refused.
             if readable and not questions:
                 questions = tuple(self.question(vocabulary, selection) for vocabulary in asked)
             scored = iter(
@@ -282,7 +283,7 @@ class Tagger:
                     yield _taggings(questions, next(scored))
 
     def _decoded(self, sources: Iterator[ImageSource]) -> Iterator[list[Array | ImageError]]:
-        """In batches, the next of which is decoded in threads while this one is worked on."""
+        """Yields decoded batches. The next batch is decoded in threads while the caller works on this one."""
         with ThreadPoolExecutor(_DECODERS, "sigrl-decode") as threads:
 
             def begin() -> list[Future[Array | ImageError]]:
@@ -295,7 +296,7 @@ class Tagger:
                 yield decoded
 
     def _pixel_values(self, source: ImageSource) -> Array | ImageError:
-        """float32 [3, S, S], or why not."""
+        """The image tower's input, float32 [3, S, S], or the error."""
         try:
             with metrics.DECODE_SECONDS.time():
                 if isinstance(source, Image.Image):
@@ -310,7 +311,7 @@ class Tagger:
 def _calibrate_by_settings(
     settings: Settings, tower: "Tower", vocabulary: Vocabulary, features: LabelFeatures
 ) -> LabelFeatures:
-    # Here and not above: whoever needs no database need not load what speaks to one.
+    # Imported here, so that the database modules are loaded only when they are needed.
     from sigrl.service.database.database import Database
     from sigrl.service.vocabularies.calibration_store import CalibrationStore
     from sigrl.service.vocabularies.label_calibrator import LabelCalibrator

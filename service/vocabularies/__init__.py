@@ -1,1 +1,1 @@
-"""The vocabularies: built in or registered, and calibrated by examples."""
+"""Built-in and registered vocabularies, and their calibration by examples."""

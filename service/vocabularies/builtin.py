@@ -1,4 +1,4 @@
-"""The vocabularies that ship with the package, and how users name labels in one line of text."""
+"""The vocabularies that ship with the package, and the parser for labels in a line of text."""
 
 import json
 import re
@@ -13,9 +13,9 @@ from sigrl.service.settings import Settings
 
 BUILTIN = ("default", "everyday", "coco80", "voc20", "nuswide81")
 _SAME = {"default": "everyday"}
-"""Names for the labels of another vocabulary."""
+"""Aliases, and the vocabularies whose labels they have."""
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-"""What users may call theirs."""
+"""The names that users may give to their vocabularies."""
 
 
 @cache
@@ -30,18 +30,18 @@ def builtin(name: str) -> Vocabulary:
 
 
 def is_builtin(vocabulary: Vocabulary) -> bool:
-    """Whether it is one of the package, with all its labels."""
+    """Whether the vocabulary is a built-in one, with exactly its labels."""
     name = vocabulary.name
     return name in BUILTIN and vocabulary.content_hash == builtin(name).content_hash
 
 
 def find(name_or_path: str, settings: Settings) -> Vocabulary:
-    """A vocabulary by name, built in or registered, or else a file; `./default` is a file. Raises
-    InvalidLabelsError, and ParameterError and StoreError for a database that cannot be used."""
+    """A built-in or registered vocabulary by its name, or one from a file; `./default` is always a file.
+    Raises InvalidLabelsError, and ParameterError or StoreError for a database that cannot be used."""
     if name_or_path in BUILTIN:
         return builtin(name_or_path)
     if NAME.fullmatch(name_or_path):
-        # Here and not above: whoever needs no database need not load what speaks to one.
+        # Imported here, so that callers that need no database do not load its libraries.
         from sigrl.service.vocabularies.registry import registered
 
         vocabulary = registered(name_or_path, settings)
@@ -55,7 +55,7 @@ def find(name_or_path: str, settings: Settings) -> Vocabulary:
 
 
 def from_names(names: Sequence[str]) -> Vocabulary:
-    """Labels as a caller gives them. Raises InvalidLabelsError."""
+    """A vocabulary of the labels that a caller gives. Raises InvalidLabelsError."""
     try:
         return Vocabulary.from_names(names)
     except VocabularyError as error:
@@ -65,8 +65,8 @@ def from_names(names: Sequence[str]) -> Vocabulary:
 def parse_labels(texts: Sequence[str]) -> Vocabulary:
     """Labels from a command line or a form, where each text is `dog, bicycle` or a JSON list.
 
-    Commas always separate, and empty pieces are dropped; a label with a comma is given in a JSON list:
-    `["salt, pepper", "dog"]`. Several texts add up. Raises InvalidLabelsError.
+    Commas always separate labels, and empty pieces are dropped. A label with a comma needs a JSON list:
+    `["salt, pepper", "dog"]`. Several texts are concatenated. Raises InvalidLabelsError.
     """
     names: list[str] = []
     for text in texts:

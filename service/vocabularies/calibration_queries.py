@@ -1,4 +1,4 @@
-"""The tables of calibrations: what is asked of them, and what is written."""
+"""The database queries for calibrations."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,14 +17,14 @@ from sigrl.service.schemas.calibration import CalibrationGoal
 from sigrl.service.vocabularies.examples import Calibration, Example
 
 KEPT_CALIBRATIONS = 100
-"""Of each vocabulary; the oldest goes when a new one comes."""
+"""The number kept for each vocabulary; a new one then replaces the oldest."""
 KEPT_CHECKPOINTS = 5
-"""Features of examples are kept for those that needed them last."""
+"""Features of examples are kept for this many checkpoints, those that computed some most recently."""
 _AT_ONCE = 500
 
 
 def find(connection: Connection, name: str, number: int) -> Calibration | None:
-    """A calibration with what its examples show."""
+    """A calibration with its examples; None if it does not exist."""
     rows = CalibrationRow
     query = select(rows.goal, rows.created).where(rows.name == name, rows.number == number)
     found = connection.execute(query).one_or_none()
@@ -35,7 +35,7 @@ def find(connection: Connection, name: str, number: int) -> Calibration | None:
 
 
 def current(connection: Connection, name: str, number: int) -> dict[str, dict[str, bool]]:
-    """What the examples of a calibration show, by their digest."""
+    """What the examples of a calibration show, by digest."""
     rows = ExampleRow
     holds = rows.added <= number, or_(rows.removed.is_(None), rows.removed > number)
     query = select(rows.digest, rows.shown).where(rows.name == name, *holds).order_by(rows.digest)
@@ -43,7 +43,7 @@ def current(connection: Connection, name: str, number: int) -> dict[str, dict[st
 
 
 def number_in_force(connection: Connection, name: str) -> tuple[int | None, int]:
-    """(the calibration in force, the last number given out)."""
+    """(number of the current calibration, last number assigned)."""
     row = select(VocabularyRow.calibration, VocabularyRow.calibrations).where(VocabularyRow.name == name)
     holds, last = connection.execute(row).one()
     return holds, last
@@ -56,8 +56,8 @@ def write(
     goal: CalibrationGoal,
     changed: Mapping[str, Mapping[str, bool] | None],
 ) -> None:
-    """Adds a calibration, and makes it the one in force. `changed` tells what examples show from now on;
-    None: they are examples no more."""
+    """Adds a calibration and makes it the current one. `changed` says what each changed example shows from
+    now on; None removes the example."""
     now, rows = datetime.now(UTC), ExampleRow
     values = {"name": name, "number": number, "goal": goal.model_dump_json(), "created": now}
     connection.execute(insert(CalibrationRow).values(**values))
@@ -81,7 +81,7 @@ def write(
 
 
 def forget(connection: Connection, name: str) -> None:
-    """Drops all calibrations of a vocabulary, and the photographs that no other one needs."""
+    """Deletes all calibrations of a vocabulary, and the photographs that no other vocabulary needs."""
     connection.execute(delete(ExampleRow).where(ExampleRow.name == name))
     connection.execute(delete(CalibrationRow).where(CalibrationRow.name == name))
     _set(connection, name, calibration=None)
@@ -89,7 +89,7 @@ def forget(connection: Connection, name: str) -> None:
 
 
 def add_photographs(connection: Connection, examples: Sequence[Example]) -> None:
-    """Keeps the copies of those that are not there yet."""
+    """Stores the copies of photographs that are not stored yet."""
     contents = {example.digest: example.photograph for example in examples}
     for digest in known_photographs(connection, list(contents)):
         del contents[digest]
@@ -99,7 +99,7 @@ def add_photographs(connection: Connection, examples: Sequence[Example]) -> None
 
 
 def known_photographs(connection: Connection, digests: Sequence[str]) -> set[str]:
-    """Those of which there is a copy."""
+    """The digests of photographs of which a copy is stored."""
     rows, known = ExamplePhotographRow, set[str]()
     for part in _parts(digests):
         known.update(connection.scalars(select(rows.digest).where(rows.digest.in_(part))))
@@ -107,7 +107,7 @@ def known_photographs(connection: Connection, digests: Sequence[str]) -> set[str
 
 
 def photographs(connection: Connection, digests: Sequence[str]) -> dict[str, bytes]:
-    """The copies, by digest."""
+    """The stored copies of photographs, by digest."""
     rows, found = ExamplePhotographRow, dict[str, bytes]()
     for part in _parts(digests):
         query = select(rows.digest, rows.content).where(rows.digest.in_(part))
@@ -116,7 +116,7 @@ def photographs(connection: Connection, digests: Sequence[str]) -> dict[str, byt
 
 
 def features(connection: Connection, checkpoint: str, digests: Sequence[str]) -> dict[str, bytes]:
-    """What is kept of the examples as a checkpoint sees them, by digest."""
+    """The stored features of examples for a checkpoint, by digest."""
     rows, found = ExampleFeaturesRow, dict[str, bytes]()
     for part in _parts(digests):
         query = select(rows.digest, rows.content).where(rows.checkpoint == checkpoint, rows.digest.in_(part))
@@ -125,7 +125,7 @@ def features(connection: Connection, checkpoint: str, digests: Sequence[str]) ->
 
 
 def add_features(connection: Connection, checkpoint: str, contents: Mapping[str, bytes]) -> None:
-    """Keeps features, unless the photograph was dropped meanwhile or somebody else was quicker."""
+    """Stores features, unless the photograph has been deleted or its features are already stored."""
     wanted = known_photographs(connection, list(contents))
     wanted -= features(connection, checkpoint, list(wanted)).keys()
     now, rows = datetime.now(UTC), ExampleFeaturesRow
@@ -152,6 +152,6 @@ def _drop_photographs(connection: Connection) -> None:
 
 
 def _parts(digests: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Databases take so many values in one statement."""
+    """Splits digests into parts, because databases limit the number of values in a statement."""
     for start in range(0, len(digests), _AT_ONCE):
         yield digests[start : start + _AT_ONCE]

@@ -21,7 +21,7 @@ _DIGITS = 6
 
 
 def judge_labels(vocabulary: Vocabulary, engine: Engine, features: LabelFeatures) -> HygieneReport:
-    """The report on a vocabulary's labels as `engine` sees them; `features` are theirs."""
+    """The report on a vocabulary's labels for the checkpoint of `engine`; `features` belong to them."""
     background = engine.background_logits(features)
     if background is None:
         background = np.zeros((0, len(vocabulary.labels)), np.float32)

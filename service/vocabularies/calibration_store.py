@@ -1,4 +1,4 @@
-"""Calibrations of an installation's vocabularies, with their examples."""
+"""Stores the calibrations of an installation's vocabularies, with their examples."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -21,68 +21,68 @@ _MAX_READ = 64
 
 
 class CalibrationStore:
-    """Safe to share between threads, processes and machines. All methods raise StoreError when the database
-    does not answer, and those that take a vocabulary's name VocabularyNotFoundError or, for changes,
-    ReadOnlyVocabularyError."""
+    """The calibrations in the database. Safe to share between threads, processes and machines.
+
+    All methods raise StoreError if the database does not answer. Methods that take a vocabulary's name raise
+    VocabularyNotFoundError, and ReadOnlyVocabularyError if they change something."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # A calibration never changes, but after a restore of the database another one may get its number.
+        # A calibration never changes, but after the database is restored, another one may get its number.
         self._read = lru_cache(_MAX_READ)(self._find)
 
     def get(self, name: str, number: int, created: datetime | None = None) -> Calibration:
-        """A calibration; with `created` only the one made then, which is kept in memory. Raises
-        CalibrationNotFoundError."""
+        """A calibration by its number. With `created`, only a calibration made at that time is found, and it
+        is cached. Raises CalibrationNotFoundError."""
         return self._find(name, number, None) if created is None else self._read(name, number, created)
 
     def add(
         self, name: str, examples: Sequence[Example], goal: CalibrationGoal, *, replace: bool, limit: int
     ) -> int:
-        """Makes a new calibration and gives its number: of the examples that there are, unless they are to be
-        replaced, and of these. What is told anew of a label on a photograph counts.
+        """Makes a calibration from the given examples and, unless `replace` is set, the existing ones;
+        returns its number. A new mark for a label on a photograph replaces the old one.
 
-        Raises ExamplesError when there would be more examples than `limit`, or none for a goal that needs
-        some.
+        Raises ExamplesError if there would be more examples than `limit`, or none for a goal that needs some.
         """
         _refuse_builtin(name)
         try:
             return self._add(name, examples, goal, replace, limit)
         except IntegrityError:
-            # Somebody brought the same photograph under another name at the same time.
+            # Another request stored the same photograph for another vocabulary at the same time.
             return self._add(name, examples, goal, replace, limit)
 
     def check(self, name: str) -> None:
-        """Whether a vocabulary can be calibrated at all."""
+        """Raises an error if a vocabulary cannot be calibrated: it is built in or does not exist."""
         _refuse_builtin(name)
         with self._database.read() as connection:
             found(vocabularies.find(connection, name), name)
 
     def forget(self, name: str) -> None:
-        """Drops a vocabulary's calibrations with their photographs."""
+        """Deletes a vocabulary's calibrations with their photographs."""
         _refuse_builtin(name)
         with self._database.write() as connection:
             _lock(connection, name)
             queries.forget(connection, name)
 
     def photographs(self, digests: Sequence[str]) -> dict[str, bytes]:
-        """Copies of examples, by digest; those dropped meanwhile are missing."""
+        """The copies of examples, by digest; examples that have been deleted are missing."""
         with self._database.read() as connection:
             return queries.photographs(connection, digests)
 
     def features(self, checkpoint: str, digests: Sequence[str]) -> dict[str, KeptFeatures]:
-        """The examples of which it is known how the checkpoint sees them, by digest."""
+        """The features that are stored for a checkpoint, by digest of the example."""
         with self._database.read() as connection:
             kept = queries.features(connection, checkpoint, digests)
         return {digest: KeptFeatures.from_bytes(content) for digest, content in kept.items()}
 
     def keep_features(self, checkpoint: str, features: Mapping[str, KeptFeatures]) -> None:
-        """For the next time."""
+        """Stores a checkpoint's features of examples."""
         contents = {digest: kept.to_bytes() for digest, kept in features.items()}
         try:
             with self._database.write() as connection:
                 queries.add_features(connection, checkpoint, contents)
         except IntegrityError:
-            # Another replica has the same checkpoint, and was quicker.
+            # Another replica with the same checkpoint was faster.
             return
 
     def _add(
@@ -111,7 +111,7 @@ class CalibrationStore:
 
 
 def not_calibrated(name: str) -> CalibrationNotFoundError:
-    """What is said of a vocabulary without a calibration."""
+    """The error for a vocabulary without this calibration."""
     return CalibrationNotFoundError(
         f"the vocabulary {name[:80]!a} has no such calibration",
         "make one: POST /v1/vocabularies/{name}/calibrate, `sigrl vocab calibrate`",

@@ -1,4 +1,4 @@
-"""What a vocabulary is calibrated by, and to what."""
+"""The examples and the goal of a vocabulary's calibration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,34 +9,34 @@ from sigrl.service.schemas.calibration import CalibrationGoal
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """A photograph as somebody sends it, and what is known of it."""
+    """A photograph as a client sends it, with marks for some of the labels."""
 
     filename: str | None
     data: bytes
-    """A file's content."""
+    """The content of the file."""
     shown: Mapping[str, bool]
-    """By the label's name whether it applies; of others nothing is known."""
+    """Maps label names to whether the label applies; nothing is known of other labels."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A photograph, and what is known of it."""
+    """A photograph with marks for some of the labels."""
 
     digest: str
     """SHA-256 of the file that was sent, as "sha256:" and hex digits."""
     photograph: bytes
-    """A small copy of it."""
+    """A small copy of the photograph."""
     shown: Mapping[str, bool]
-    """By the label's name whether it applies; of others nothing is known."""
+    """Maps label names to whether the label applies; nothing is known of other labels."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Everything that thresholds follow from, on any checkpoint. It never changes: examples that come later
-    make another one."""
+    """Everything that determines the thresholds on any checkpoint. It never changes: later examples make a
+    new calibration."""
 
     number: int
     goal: CalibrationGoal
     created: datetime
     examples: tuple[tuple[str, Mapping[str, bool]], ...]
-    """Digest of the photograph, and what it shows."""
+    """For each example, the digest of the photograph, and what it shows by the label's name."""

@@ -20,7 +20,7 @@ _BATCH = 8
 
 
 class Tower(Protocol):
-    """A checkpoint whose image tower is at hand."""
+    """A checkpoint with its image tower."""
 
     @property
     def engine(self) -> Engine:

@@ -1,4 +1,4 @@
-"""If-Match and If-None-Match (RFC 9110, section 13): changes that go wrong rather than undo another's."""
+"""If-Match and If-None-Match (RFC 9110, section 13): a change fails if it would undo another client's."""
 
 import re
 from collections.abc import Mapping
@@ -12,20 +12,21 @@ _LIST = re.compile(rf"\*|{_TAG}(?:\s*,\s*{_TAG})*")
 
 @dataclass(frozen=True)
 class Preconditions:
-    """What a client knows, or thinks it knows, of a resource."""
+    """The state in which a client expects a resource."""
 
     if_match: tuple[str, ...] | None = None
-    """Entity tags with their quotes, or `*`; None: nothing is demanded."""
+    """Entity tags with their quotes, or `*`; None if the client sent no such header."""
     if_none_match: tuple[str, ...] | None = None
-    """The same."""
+    """The same for If-None-Match."""
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> "Preconditions":
-        """As a request's headers tell. Raises ParameterError."""
+        """Reads the preconditions from a request's headers. Raises ParameterError."""
         return cls(_tags(headers, "If-Match"), _tags(headers, "If-None-Match"))
 
     def check(self, etag: str | None) -> None:
-        """Before a change of what has this tag, or of what does not exist: None. Raises PreconditionError."""
+        """Raises PreconditionError if a resource with this tag must not be changed. None means that the
+        resource does not exist."""
         if self.if_match is not None and (etag is None or not {"*", etag}.intersection(self.if_match)):
             what = "there is none" if etag is None else f"it is {etag} by now"
             raise PreconditionError(
@@ -39,7 +40,7 @@ class Preconditions:
             )
 
     def unchanged(self, etag: str | None) -> bool:
-        """Whether the client has what has this tag already."""
+        """Whether the client already has the resource with this tag."""
         if self.if_none_match is None or etag is None:
             return False
         return bool({"*", etag}.intersection(tag.removeprefix("W/") for tag in self.if_none_match))

@@ -1,4 +1,4 @@
-"""The tables of vocabularies: what is asked of them, and what is written."""
+"""The database queries for vocabularies."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.database.tables import CalibrationRow, VocabularyRow, VocabularyVersionRow
 
 KEPT_VERSIONS = 100
-"""Of each vocabulary; the oldest goes when a new one comes."""
+"""The number kept for each vocabulary; a new one then replaces the oldest."""
 
 
 _OF_CALIBRATION = ("calibration", "calibrated")
@@ -21,12 +21,12 @@ class Entry:
 
     name: str
     version: int | None
-    """None for what ships with the package."""
+    """None for a built-in vocabulary."""
     content_hash: str
     size: int
     """Number of labels."""
     created: datetime | None
-    """When this version was registered; None for what ships with the package."""
+    """When this version was registered; None for a built-in vocabulary."""
     calibration: int | None = None
     """Number of the calibration that applies to the vocabulary, if it has one."""
     calibrated: datetime | None = None
@@ -34,13 +34,13 @@ class Entry:
 
     @property
     def etag(self) -> str:
-        """Entity tag, with its quotes."""
+        """The entity tag, with its quotes."""
         digest = self.content_hash.removeprefix("sha256:")[:16]
         return f'"{digest}"' if self.version is None else f'"{self.version}-{digest}"'
 
 
 def find(connection: Connection, name: str, version: int | None = None) -> Entry | None:
-    """The newest version if none is given."""
+    """A version of a vocabulary, by default the newest; None if it does not exist."""
     wanted = VocabularyRow.version if version is None else version
     query = _entries().where(VocabularyRow.name == name, VocabularyVersionRow.version == wanted)
     row = connection.execute(query).one_or_none()
@@ -48,7 +48,7 @@ def find(connection: Connection, name: str, version: int | None = None) -> Entry
 
 
 def page(connection: Connection, after: str, limit: int) -> list[Entry]:
-    """The newest version of each vocabulary, by name."""
+    """The newest version of each vocabulary after the name `after`, by name."""
     newest = _entries().where(
         VocabularyRow.version == VocabularyVersionRow.version, VocabularyRow.name > after
     )
@@ -65,20 +65,20 @@ def history(connection: Connection, name: str, before: int | None, limit: int) -
 
 
 def labels(connection: Connection, entry: Entry) -> str | None:
-    """The JSON of just this version: after a restore of the database another one may have its number."""
+    """The JSON of exactly this version: after the database is restored, another one may have its number."""
     rows = VocabularyVersionRow
     these = rows.name == entry.name, rows.version == entry.version, rows.content_hash == entry.content_hash
     return connection.scalar(select(rows.labels).where(*these))
 
 
 def lock(connection: Connection, name: str) -> int | None:
-    """Keeps other writers of that name away until the transaction ends; the last number given out, if any."""
+    """Locks a name for other writers until the transaction ends. Returns the last number assigned, if any."""
     query = select(VocabularyRow.version).where(VocabularyRow.name == name).with_for_update()
     return connection.scalar(query)
 
 
 def write(connection: Connection, entry: Entry, vocabulary: Vocabulary, *, new_name: bool) -> None:
-    """Adds a version, and drops what is older than those that are kept."""
+    """Adds a version, and deletes the versions beyond the newest `KEPT_VERSIONS`."""
     rows = VocabularyVersionRow
     head = {"version": entry.version, "deleted": False}
     if new_name:
@@ -93,13 +93,13 @@ def write(connection: Connection, entry: Entry, vocabulary: Vocabulary, *, new_n
 
 
 def forget(connection: Connection, name: str) -> None:
-    """Drops all versions."""
+    """Deletes all versions of a vocabulary, but keeps the last number."""
     connection.execute(delete(VocabularyVersionRow).where(VocabularyVersionRow.name == name))
     connection.execute(update(VocabularyRow).where(VocabularyRow.name == name).values(deleted=True))
 
 
 def _entries() -> Select[str, int, str, int, datetime, int | None, datetime | None]:
-    """All versions of what is not deleted."""
+    """All versions of vocabularies that are not deleted."""
     rows, calibrations = VocabularyVersionRow, CalibrationRow
     columns = rows.name, rows.version, rows.content_hash, rows.size, rows.created
     this = and_(calibrations.name == rows.name, calibrations.number == VocabularyRow.calibration)

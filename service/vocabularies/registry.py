@@ -1,4 +1,4 @@
-"""Vocabularies by name: those that ship with the package, and those that users register, in versions."""
+"""The registry of vocabularies: the built-in ones, and those that users register, with their versions."""
 
 import logging
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ _logger = logging.getLogger("sigrl")
 
 
 def builtin_entry(name: str) -> Entry:
-    """The entry of a vocabulary of the package."""
+    """The entry of a built-in vocabulary."""
     vocabulary = builtin(name)
     return Entry(name, None, vocabulary.content_hash, len(vocabulary.labels), None)
 
@@ -35,32 +35,32 @@ def builtin_entry(name: str) -> Entry:
 class VocabularyRegistry:
     """The vocabularies of an installation. Safe to share between threads, processes and machines.
 
-    All methods raise StoreError when the database does not answer, and those that take a name
-    VocabularyNotFoundError or, for changes, ReadOnlyVocabularyError and ParameterError.
+    All methods raise StoreError if the database does not answer. Methods that take a name raise
+    VocabularyNotFoundError, and ReadOnlyVocabularyError or ParameterError if they change something.
     """
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self._newest: dict[str, Entry] = {}
-        # The highest numbers seen: a restore of the database must not make them be given out again.
+        # The highest numbers seen, so that none is used again after the database is restored.
         self._numbers: dict[str, int] = {}
-        # By all that an entry says, its content's hash included: numbers alone may come again after a
-        # restore.
+        # The cache key is the whole entry with its content hash, because a version number may appear again
+        # after the database is restored.
         self._parsed = lru_cache(_MAX_PARSED)(self._parse)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """On the database that the settings name. Raises ParameterError, StoreError."""
+        """Opens the registry in the database that the settings name. Raises ParameterError, StoreError."""
         return cls(Database.open(settings))
 
     def close(self) -> None:
-        """Gives back the database's connections."""
+        """Closes the database's connections."""
         self.database.close()
 
     def get(self, name: str, version: int | None = None) -> Vocabulary:
         """A vocabulary in its newest version, or in the given one.
 
-        While the database does not answer, the newest one is the one that was the newest when it last did.
+        While the database does not answer, the newest version is the last one that this process read.
         """
         try:
             entry = self.entry(name, version)
@@ -74,11 +74,11 @@ class VocabularyRegistry:
         return self._parsed(entry)
 
     def entry(self, name: str, version: int | None = None) -> Entry:
-        """The same without its labels."""
+        """The entry of a vocabulary in its newest version, or in the given one."""
         if name in BUILTIN and version is None:
             return builtin_entry(name)
         if not NAME.fullmatch(name):
-            # Not every database takes every text.
+            # Not every database accepts every string.
             raise _not_found(name, version)
         with self.database.read() as connection:
             entry = queries.find(connection, name, version)
@@ -87,7 +87,7 @@ class VocabularyRegistry:
         return found(entry, name, version)
 
     def entries(self, after: str = "", limit: int = 100) -> list[Entry]:
-        """What ships with the package, then all others by name; from behind the one named `after` on."""
+        """The built-in vocabularies, then all others by name, starting after the one named `after`."""
         shipped = BUILTIN[BUILTIN.index(after) + 1 :] if after in BUILTIN else () if after else BUILTIN
         entries = [builtin_entry(name) for name in shipped[:limit]]
         with self.database.read() as connection:
@@ -95,7 +95,7 @@ class VocabularyRegistry:
             return entries + queries.page(connection, after, limit - len(entries))
 
     def versions(self, name: str, before: int | None = None, limit: int = 100) -> list[Entry]:
-        """The versions that are kept, newest first; from behind the one numbered `before` on."""
+        """The kept versions, newest first, starting after the one numbered `before`."""
         if name in BUILTIN:
             return [builtin_entry(name)]
         self.entry(name)
@@ -107,8 +107,8 @@ class VocabularyRegistry:
     ) -> tuple[Entry, bool]:
         """Registers the labels under a name; the vocabulary's own name and version do not matter.
 
-        Gives the newest version, and whether the name is new. Labels that are the newest version's already
-        make no new one. Raises PreconditionError when the preconditions do not hold.
+        Returns (the newest version, whether the name is new). No version is added if the newest one already
+        has these labels. Raises PreconditionError if the preconditions are not met.
         """
         _refuse_builtin(name)
         if not NAME.fullmatch(name):
@@ -119,11 +119,12 @@ class VocabularyRegistry:
         try:
             return self._put(name, vocabulary, preconditions or Preconditions())
         except IntegrityError:
-            # Two created it at once: for whoever came second it is there now.
+            # Two requests created it at once; for the second one, it exists now.
             return self._put(name, vocabulary, preconditions or Preconditions())
 
     def delete(self, name: str, preconditions: Preconditions | None = None) -> None:
-        """Forgets a vocabulary with all its versions, but not their numbers. Raises PreconditionError."""
+        """Deletes a vocabulary with all its versions; their numbers are not used again. Raises
+        PreconditionError."""
         _refuse_builtin(name)
         if not NAME.fullmatch(name):
             raise _not_found(name)
@@ -183,8 +184,8 @@ class VocabularyRegistry:
 
 
 def registered(name: str, settings: Settings) -> Vocabulary | None:
-    """A vocabulary of the settings' database, or None where there is none of that name; nothing is made where
-    there is no database. Raises ParameterError, StoreError."""
+    """A vocabulary from the settings' database; None if it has none of that name. A missing database is not
+    created. Raises ParameterError, StoreError."""
     if settings.database_url is None and not (settings.data / FILE_NAME).exists():
         return None
     registry = VocabularyRegistry.open(settings)
@@ -197,14 +198,14 @@ def registered(name: str, settings: Settings) -> Vocabulary | None:
 
 
 def found(entry: Entry | None, name: str, version: int | None = None) -> Entry:
-    """The entry of a name. Raises VocabularyNotFoundError where there is none."""
+    """Returns `entry`. Raises VocabularyNotFoundError if it is None."""
     if entry is None:
         raise _not_found(name, version)
     return entry
 
 
 def _went_back(known: Entry, newest: Entry) -> bool:
-    """Whether an entry is older than one that was read before, or another one under the same number."""
+    """Whether `newest` is older than the entry read before, or differs from it under the same number."""
     if known.version is None or newest.version is None:
         return False
     return newest.version < known.version or (

@@ -1,4 +1,4 @@
-"""`sigrl-train export`: a bundle with ONNX graphs, which OpenVINO and ONNX Runtime serve."""
+"""`sigrl-train export`: adds ONNX graphs to a bundle, so that OpenVINO and ONNX Runtime can serve it."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from sigrl.training.bundles.onnx_graphs import STEPS
 from sigrl.training.data.coco import DataError
 
 TOLERANCE = 1e-4
-"""Largest difference between the two engines, as a part of the largest value."""
+"""Largest difference allowed between the two engines, relative to the largest value."""
 
 LABELS = Vocabulary(
     labels=(
@@ -43,10 +43,10 @@ class ExportError(DataError):
 
 @torch.no_grad()
 def export(path: Path, progress: Callable[[str, int, int], None]) -> BundleFiles:
-    """The bundle in directory `path` with its ONNX files, compared with PyTorch; not written yet.
+    """The bundle in directory `path` with its ONNX files, compared with PyTorch but not written yet.
 
-    `progress` gets what comes next, and how many of how many steps are done. Raises BundleError, and
-    ExportError when a part has no ONNX form or gives other numbers there.
+    `progress` gets the name of the next step, the number of steps done, and the number of all steps. Raises
+    BundleError, and ExportError if a part has no ONNX form or gives different numbers there.
     """
     source, bundle = read_files(path), load_bundle(path)
     manifest = source.manifest
@@ -75,14 +75,14 @@ def export(path: Path, progress: Callable[[str, int, int], None]) -> BundleFiles
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of the error that caused all others: the exporter's own advise its developers."""
+    """The first line of the root cause: the exporter's own messages are advice for its developers."""
     while error.__cause__ is not None:
         error = error.__cause__
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _sizes(bundle: Bundle) -> dict[str, int]:
-    """See `sigrl.training.bundles.onnx_graphs.Step`; besides, `h` and `w` of the patch grid."""
+    """Sizes of the dimensions of `sigrl.training.bundles.onnx_graphs.Step`, and the grid's `h` and `w`."""
     side = bundle.manifest.preprocessing.image_size
     features = bundle.model.backbone.encode_images(torch.zeros(1, 3, side, side))
     height, width = features.grid
@@ -99,7 +99,7 @@ def _sizes(bundle: Bundle) -> dict[str, int]:
 
 
 def _clip_tokenizer(bundle: Bundle) -> bytes:
-    """CLIP's tokenizer.json, held against open_clip's. Raises ExportError."""
+    """CLIP's tokenizer.json, checked against open_clip's tokenizer. Raises ExportError if they differ."""
     backbone = bundle.model.backbone
     texts = [*TEXTS, *bundle.manifest.head.context_labels]
     expected = backbone.tokenize(texts)
@@ -112,8 +112,8 @@ def _clip_tokenizer(bundle: Bundle) -> bytes:
 
 
 def _largest_difference(bundle: Bundle, files: BundleFiles) -> float:
-    """Between the engines, of everything that they hand out for random photographs and some labels. Takes the
-    bundle's model over. Raises ExportError when it is above the tolerance."""
+    """The largest relative difference between the engines in all their outputs for random photographs and
+    some labels. Takes over the bundle's model. Raises ExportError if it is above the tolerance."""
     size = bundle.manifest.preprocessing.image_size
     pixel_values = np.random.default_rng(0).standard_normal((3, 3, size, size), dtype=np.float32)
     ours = _answers(OnnxEngine(files, "cpu"), pixel_values)

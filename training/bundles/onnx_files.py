@@ -1,4 +1,4 @@
-"""Steps to ONNX files that refer to the weights in the bundle's model.safetensors."""
+"""Exports steps to ONNX files that refer to the weights in the bundle's model.safetensors."""
 
 import copy
 import json
@@ -18,16 +18,16 @@ from sigrl.training.bundles.onnx_graphs import Step
 
 OPSET = 20
 DYNAMIC = {"B": "photographs", "n": "block", "C": "labels", "N": "texts", "L": "tokens"}
-"""What the graphs call the dimensions that have another size in every call."""
+"""The graphs' names for the dimensions whose size may change with every call."""
 
 
 def to_onnx(step: Step, sizes: Mapping[str, int], weights: bytes | None = None) -> bytes:
     """The content of the step's ONNX file, float32, in opset `OPSET`.
 
-    `sizes` gives the size of each dimension that the step's inputs name, at least two of the dynamic ones.
-    `weights` is the content of a bundle's model.safetensors: the file refers to each weight that is stored
-    there under the same name, as ONNX's external data, in half precision or int8 where it is stored so. Other
-    constants are in the file itself. Raises ValueError where such a weight has other values.
+    `sizes` gives the size of each dimension that the step's inputs name; a dynamic one must be at least 2.
+    `weights` is the content of a bundle's model.safetensors. The ONNX file refers to each weight that is
+    stored there under the same name, as external data in its stored type, also half precision or int8; other
+    constants are in the ONNX file itself. Raises ValueError if a stored weight has different values.
     """
     model = copy.deepcopy(trace(step, sizes))
     if weights is not None:
@@ -37,7 +37,7 @@ def to_onnx(step: Step, sizes: Mapping[str, int], weights: bytes | None = None) 
 
 
 def trace(step: Step, sizes: Mapping[str, int]) -> ModelProto:
-    """The step as a graph that holds its weights, in float32."""
+    """The step as a graph that contains its weights, in float32."""
     names, shapes = [name.split()[0] for name in step.inputs], [name.split()[1] for name in step.inputs]
     examples = [torch.ones([sizes[letter] for letter in shape]) for shape in shapes]
     if names == ["token_ids"]:
@@ -56,7 +56,7 @@ def trace(step: Step, sizes: Mapping[str, int]) -> ModelProto:
             dynamic_shapes=tuple(dynamic),
             opset_version=OPSET,
             dynamo=True,
-            # ONNX Runtime does it anyway, for the machine at hand; done here, it would melt stored weights.
+            # ONNX Runtime optimises for its machine anyway; here it would fold stored weights.
             optimize=False,
             verbose=False,
         )
@@ -68,7 +68,7 @@ def trace(step: Step, sizes: Mapping[str, int]) -> ModelProto:
 
 
 def _refer(model: ModelProto, weights: bytes) -> None:
-    """Replaces the graph's weights by references into the safetensors file `weights`."""
+    """Replaces the graph's weights with references into the safetensors file `weights`."""
     stored, offsets = load(weights), _offsets(weights)
     kept: list[TensorProto] = []
     nodes: list[NodeProto] = []
@@ -99,7 +99,7 @@ def _refer(model: ModelProto, weights: bytes) -> None:
 
 
 def _offsets(weights: bytes) -> dict[str, int]:
-    """Where each tensor of a safetensors file begins, in bytes."""
+    """The offset of each tensor in a safetensors file, in bytes."""
     length = int.from_bytes(weights[:8], "little")
     header = json.loads(weights[8 : 8 + length])
     return {
@@ -118,7 +118,7 @@ def _reference(name: str, array: np.ndarray, offset: int) -> TensorProto:
 
 
 def _forget_origin(model: ModelProto) -> None:
-    """Drops the lines of source code that each node came from: paths of this machine."""
+    """Drops each node's source locations, which are paths on this machine."""
     for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""

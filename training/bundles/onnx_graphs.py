@@ -1,7 +1,7 @@
-"""The steps of a checkpoint as modules that export to ONNX, each for one block; `sigrl.model.onnx_engine`
-loops.
+"""The steps of a checkpoint as modules that export to ONNX, each for one block;
+`sigrl.model.graph_engine` loops over the blocks.
 
-A module holds `backbone` or `head` under that name, so that its weights are called as in the bundle.
+A module stores `backbone` or `head` under that name, so that its weights have the names used in the bundle.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from sigrl.model.svfr import affinity
 
 
 class Step(nn.Module):
-    """One graph, as a module of the model that it is a part of."""
+    """A part of the model as a module that is exported to one graph."""
 
     inputs: tuple[str, ...]
-    """Name and shape of each argument, in order, a letter for each dimension. `B` photographs, a block of `n`
-    rows, `C` labels, `N` texts and `L` tokens may be another number in every call; the others are the
-    model's."""
+    """Name and shape of each argument, in order, with one letter per dimension. The numbers of photographs
+    `B`, rows in a block `n`, labels `C`, texts `N` and tokens `L` may change with every call; the model fixes
+    all others."""
     outputs: tuple[str, ...]
     """Names of the results, in order."""
 
@@ -40,7 +40,7 @@ class ImageTower(Step):
             self.outputs = (*self.outputs, "word_logits", "region_features")
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
-        """[B, 3, S, S] -> [B, D], [B, P, D] and, of a word tower, [B, K + classes] and [B, R, 2 F]."""
+        """[B, 3, S, S] -> [B, D], [B, P, D] and, from a word tower, [B, K + classes] and [B, R, 2 F]."""
         features = self.backbone.encode_images(pixel_values)
         return tuple(getattr(features, name) for name in self.outputs)
 
@@ -51,7 +51,7 @@ class TextTower(Step):
     def __init__(self, model: TaggingModel) -> None:
         super().__init__()
         self.backbone = model.backbone
-        # open_clip's text tower takes texts of its whole context length only.
+        # open_clip's text tower only takes texts of its full context length.
         dynamic = model.backbone.config.sentence_encoder is not None
         self.inputs = ("token_ids NL" if dynamic else "token_ids NT",)
 
@@ -67,8 +67,8 @@ class _HeadStep(Step):
 
 
 class Match(_HeadStep):
-    """One output, the scores, where they do not depend on the other labels; else the parts of the published
-    score, which are normalised over all labels before they are averaged."""
+    """Outputs the scores if they do not depend on the other labels; otherwise it outputs the parts of the
+    published score, which are normalised over all labels before they are averaged."""
 
     def __init__(self, model: TaggingModel) -> None:
         super().__init__(model)
@@ -81,7 +81,7 @@ class Match(_HeadStep):
     def forward(
         self, image_embeddings: Tensor, labels: Tensor, patch_tokens: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """[B, D], [n, D] and, where the head matches patches, [B, P, D] (rebuilt where it rebuilds them)
+        """[B, D], [n, D] and, if the head matches patches, [B, P, D] (rebuilt if the head rebuilds them)
         -> [B, n] each."""
         if patch_tokens is None:
             patch_tokens = image_embeddings[:, None]
@@ -107,7 +107,7 @@ class Explain(_HeadStep):
 
 
 class ReadRegions(Step):
-    """Takes the place of `Explain` where the head is an evidence head."""
+    """Replaces `Explain` for an evidence head."""
 
     inputs = ("region_features BRE",)
     outputs = ("embeddings", "tokens", "word_logits")
@@ -150,7 +150,7 @@ class Query(_HeadStep):
     outputs = ("label_queries",)
 
     def forward(self, decoupled: Tensor, label_embeddings: Tensor, refined: Tensor) -> Tensor:
-        """SVFR's label queries: [B, C, D], labels of both kinds [C, D] -> [B, C, D]."""
+        """SVFR's label queries: [B, C, D], raw and refined labels [C, D] -> [B, C, D]."""
         related = decoupled @ affinity(decoupled, label_embeddings)
         refined = refined.expand(related.shape[0], -1, -1)
         queries: Tensor = self.head.svfr.fusion(torch.cat([related, refined], dim=-1))
@@ -170,14 +170,14 @@ class Gate(_HeadStep):
 def _patch_attention(patch_tokens: Tensor, label_queries: Tensor, weight: Tensor) -> Tensor:
     """softmax over p of W tanh(X_p * Z_c): [B, P, D], [B or 1, n, D] -> [B, n, D, P].
 
-    With the patches last ONNX Runtime takes two thirds of the time.
+    With the patches in the last dimension, ONNX Runtime takes two thirds of the time.
     """
     matched = torch.tanh(patch_tokens.mT[:, None] * label_queries[..., None])
     return (weight @ matched).softmax(dim=3)
 
 
 class Context(Step):
-    """The context's labels as SVFR sees them, raw and refined: constants [K, D]."""
+    """The context labels as SVFR uses them, raw and refined: constants [K, D]."""
 
     inputs = ()
     outputs = ("label_embeddings", "refined")
@@ -193,7 +193,7 @@ class Context(Step):
 
 
 class Refine(_HeadStep):
-    """Labels of the context form: each by itself, over the context's nodes, which are constants here."""
+    """Refines labels in the context form, each by itself over the context's nodes, which are constants."""
 
     inputs = ("rows nD",)
     outputs = ("refined",)
@@ -220,7 +220,7 @@ class Refine(_HeadStep):
 
 
 class GraphNodes(_HeadStep):
-    """The graph of the published form, before, between and after its two attentions."""
+    """The published form's label graph before its first attention; `GraphHidden` and `GraphOutput` follow."""
 
     inputs = ("rows nD",)
     outputs = ("nodes",)
@@ -235,7 +235,7 @@ class GraphHidden(_HeadStep):
     outputs = ("nodes",)
 
     def forward(self, rows: Tensor, sources: Tensor) -> Tensor:
-        """Some of the first layer's nodes, and all [C, H, F] -> nodes of the second [n, 1, D]."""
+        """A block [n, H, F] and all [C, H, F] of the first layer's nodes -> the second layer's [n, 1, D]."""
         graph = self.head.graph
         inner = graph.hidden.attend(rows, sources, graph.hidden.attention)
         return _nodes(graph.output, functional.elu(inner.flatten(1)))
@@ -246,14 +246,14 @@ class GraphOutput(_HeadStep):
     outputs = ("refined",)
 
     def forward(self, rows: Tensor, sources: Tensor) -> Tensor:
-        """Some of the second layer's nodes, and all [C, 1, D] -> refined labels [n, D]."""
+        """A block [n, 1, D] and all [C, 1, D] of the second layer's nodes -> refined labels [n, D]."""
         output = self.head.graph.output
         refined: Tensor = output.attend(rows, sources, output.attention)
         return refined.flatten(1)
 
 
 def _nodes(layer: GraphAttention, features: Tensor) -> Tensor:
-    """[n, in] -> [n, heads, d]: what a layer attends over."""
+    """The nodes that a layer attends over: [n, in] -> [n, heads, d]."""
     mapped: Tensor = layer.linear(features)
     return mapped.unflatten(1, (layer.heads, -1))
 
@@ -274,4 +274,4 @@ STEPS: dict[str, Callable[[TaggingModel], Step]] = {
     "graph_hidden": GraphHidden,
     "graph_output": GraphOutput,
 }
-"""By the names of `Description.onnx_file_names`."""
+"""The steps by the names in `Description.onnx_file_names`."""

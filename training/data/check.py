@@ -1,4 +1,4 @@
-"""What is wrong with the data, found before training starts: `check` looks, the caller decides."""
+"""Finds problems in the data before training starts. `check` reports them; the caller decides what to do."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -16,11 +16,11 @@ from sigrl.training.data.opening import open_photograph, photograph_exists
 from sigrl.training.terminal import progress_bar
 
 BadData = Literal["stop", "skip"]
-"""What a configuration says of data that cannot be used."""
+"""What a configuration does about data that cannot be used."""
 
 
 class LabelCount(BaseModel):
-    """What is known of one label, in photographs."""
+    """In how many photographs one label applies, does not apply, or is unknown."""
 
     label: str
     positive: int
@@ -29,24 +29,24 @@ class LabelCount(BaseModel):
 
 
 class DataReport(BaseModel):
-    """What `check` found."""
+    """The findings of `check`."""
 
     photographs: int
     without_positives: int
     """Photographs to which no label is known to apply."""
     labels: list[LabelCount]
     problems: list[Problem]
-    """Those of reading first, then those of the files, in the photographs' order."""
+    """The reader's problems first, then those of the files, in the order of the photographs."""
     copies: list[Problem] = []
-    """Files with the content of an earlier one and other labels. Training takes them as they are."""
+    """Files with the same content as an earlier one but different labels. Training uses them as they are."""
 
     @property
     def empty_labels(self) -> list[str]:
-        """Labels without a positive photograph: nothing can be learned of them, and no precision measured."""
+        """Labels without a positive photograph, which cannot be learned and have no measurable precision."""
         return [label.label for label in self.labels if label.positive == 0]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Kind of problem -> its subjects and how often each came up, the most frequent first."""
+        """Kind of problem -> its subjects and how often each occurred, the most frequent first."""
         kinds: dict[str, Counter[str]] = {}
         for problem in self.problems:
             kinds.setdefault(problem.kind, Counter())[problem.subject] += 1
@@ -62,11 +62,11 @@ def check(
     """Counts labels and looks at every file, with a progress bar.
 
     Args:
-        photographs: as a reader gave them.
-        problems: what the reader left out and told (its `on_problem`).
+        photographs: the result of a reader.
+        problems: the problems that the reader reported (its `on_problem`).
         decode: decode every photograph to its end, JPEGs at an eighth of their size (some milliseconds each),
-            and compare files of one size; otherwise only see whether the files are there.
-        workers: threads that decode.
+            and compare files of equal size; otherwise only check that the files exist.
+        workers: number of decoding threads.
     """
     found = list(problems)
     with ThreadPoolExecutor(workers) as pool, progress_bar() as progress:
@@ -92,9 +92,9 @@ def check(
 def without_bad_files(
     photographs: LabelledPhotographs, report: DataReport, bad_data: BadData
 ) -> LabelledPhotographs:
-    """The photographs that `report` has nothing against.
+    """The photographs without a problem in `report`.
 
-    Raises DataError where there is any problem and `bad_data` is `stop`, and where nothing would be left.
+    Raises DataError if there is any problem and `bad_data` is `stop`, or if no photograph would be left.
     """
     if report.problems and bad_data == "stop":
         others = len(report.problems) - 1
@@ -111,9 +111,9 @@ def without_bad_files(
 
 
 def without_empty_labels(photographs: LabelledPhotographs, bad_data: BadData) -> LabelledPhotographs:
-    """The photographs with those labels that apply to at least one of them.
+    """The photographs with only those labels that apply to at least one of them.
 
-    Raises DataError where there are others and `bad_data` is `stop`, and where no label would be left.
+    Raises DataError if there are other labels and `bad_data` is `stop`, or if no label would be left.
     """
     holds = (photographs.labels == 1).any(axis=0)
     names = [name for name, some in zip(photographs.label_names, holds, strict=True) if some]
@@ -127,10 +127,10 @@ def without_empty_labels(photographs: LabelledPhotographs, bad_data: BadData) ->
 
 
 def _copies(photographs: LabelledPhotographs) -> list[Problem]:
-    """Files with the content of an earlier one and other labels."""
+    """Files with the same content as an earlier one but different labels."""
     by_size: dict[int, list[int]] = defaultdict(list)
     for row, path in enumerate(photographs.image_paths):
-        # Members of shards are no files of their own.
+        # Members of shards are not separate files.
         if path.is_file():
             by_size[path.stat().st_size].append(row)
     found = []

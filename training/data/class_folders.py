@@ -1,4 +1,4 @@
-"""One folder for each label, as image classifiers are trained on: `photographs/dog/1.jpg`."""
+"""Reads one folder per label, the usual layout for image classifiers: `photographs/dog/1.jpg`."""
 
 from pathlib import Path
 from typing import NoReturn
@@ -9,10 +9,10 @@ from sigrl.training.data.dataset import DataError
 
 
 def read_class_folders(folder: Path) -> list[LabelledFile]:
-    """Every photograph below `folder`, its label the name of the sub-folder, underscores read as spaces.
+    """Every photograph below `folder`. The sub-folder's name is the label, with underscores read as spaces.
 
-    What a photograph is, and what is passed over, is said in `photographs_below`. Raises DataError where
-    there is none, for a folder that cannot be read, and for a photograph that lies in no sub-folder.
+    See `photographs_below` for what counts as a photograph and what is skipped. Raises DataError if there is
+    no photograph, if a folder cannot be read, or if a photograph is not in a sub-folder.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder: name the one that holds the photographs")

@@ -1,4 +1,4 @@
-"""Photographs, labels and captions in COCO's own layout."""
+"""Reads photographs, labels and captions in COCO's layout."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from sigrl.training.data.dataset import DataError, LabelledPhotographs
 
 @dataclass(frozen=True)
 class CocoSplit:
-    """One split as `load_coco` gives it: every label known, the files there."""
+    """One split from `load_coco`: every label is known and every file exists."""
 
     image_paths: tuple[Path, ...]
     """N files, in the order of the annotation file."""
@@ -22,13 +22,13 @@ class CocoSplit:
     labels: np.ndarray
     """[N, C] float32, 1 where an annotation of the category exists."""
     captions: tuple[str | None, ...]
-    """N texts (the first of each photograph), None where there is none."""
+    """N texts, the first caption of each photograph, or None for a photograph without a caption."""
 
 
 def load_coco(root: Path, split: str) -> CocoSplit:
-    """`read_coco` for tasks that take 0 and 1 as targets, and all photographs or none.
+    """`read_coco` for tasks with targets 0 and 1 that need every photograph.
 
-    Raises DataError also for a photograph that is listed and not there.
+    Also raises DataError for a photograph that is listed but does not exist.
     """
     photographs = read_coco(root, split)
     missing = next((path for path in photographs.image_paths if not path.is_file()), None)
@@ -44,7 +44,7 @@ def load_coco(root: Path, split: str) -> CocoSplit:
 def read_coco(root: Path, split: str) -> LabelledPhotographs:
     """Reads `annotations/instances_<split>.json` and, if present, `annotations/captions_<split>.json`.
 
-    `split` is COCO's name, for instance `val2014`; photographs lie in `<root>/<split>/`. Raises DataError for
+    `split` is COCO's name, for instance `val2014`; photographs are in `<root>/<split>/`. Raises DataError for
     missing or malformed files.
     """
     annotations = root / "annotations"
@@ -55,12 +55,12 @@ def read_coco(root: Path, split: str) -> LabelledPhotographs:
 
 
 def read_coco_files(instances: Path, photographs: Path, captions: Path | None = None) -> LabelledPhotographs:
-    """Reads an annotation file in COCO's format, with or without boxes, and a file of captions in its.
+    """Reads an annotation file, with or without boxes, and a caption file, both in COCO's format.
 
-    A label applies where an annotation of its category exists, and does not apply elsewhere. Photographs
-    and categories stay in the file's order; ids are those of the file, as texts; the first caption counts.
-    `photographs` is the folder to which `file_name` is relative, or in which an absolute one lies. Raises
-    DataError for missing or malformed files.
+    A label applies to a photograph that has an annotation of its category, and does not apply to the others.
+    Photographs and categories stay in the file's order; ids are those of the file, as strings; only the
+    first caption is used. `photographs` is the folder that `file_name` is relative to; an absolute
+    `file_name` must be inside it. Raises DataError for missing or malformed files.
     """
     content = _read(instances)
     try:
@@ -84,7 +84,7 @@ def read_coco_files(instances: Path, photographs: Path, captions: Path | None = 
 
 
 def _photograph(folder: Path, file_name: str, instances: Path) -> Path:
-    """The path below `folder`. Raises DataError for an absolute `file_name` elsewhere, which comes from
+    """The path below `folder`. Raises DataError for an absolute `file_name` outside it, which comes from
     another machine or belongs to another folder."""
     if not os.path.isabs(file_name):
         return folder / file_name
@@ -98,7 +98,7 @@ def _photograph(folder: Path, file_name: str, instances: Path) -> Path:
 
 
 def category_names(instances: Path) -> dict[int, str]:
-    """Category id -> name of an annotation file in COCO's format. Raises DataError."""
+    """Category id -> category name, from an annotation file in COCO's format. Raises DataError."""
     try:
         return {category["id"]: category["name"] for category in _read(instances)["categories"]}
     except (KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""One's own data: a folder of photographs and a file of labels, which may be known in part."""
+"""Reads a user's own data: a folder of photographs and a file of labels, some of which may be unknown."""
 
 import hashlib
 import unicodedata
@@ -22,7 +22,7 @@ def read_folder(
 ) -> LabelledPhotographs:
     """The photographs that `label_file` names, in its order, with the labels of `vocabulary`.
 
-    The forms of the file are those of `read_label_file`; the rest is said in `label_photographs`. Raises
+    See `read_label_file` for the formats of the file and `label_photographs` for everything else. Raises
     DataError for a malformed file.
     """
     with as_data_error():
@@ -39,20 +39,21 @@ def label_photographs(
 ) -> LabelledPhotographs:
     """The photographs that `rows` name, in that order, with the labels of `vocabulary`.
 
-    A label may be written by its name or a synonym, in capitals or not. Without a vocabulary the labels are
-    those of the rows, sorted. What no row says is unknown, or, where the labels are `complete`, negative.
-    Ids are the file names as the rows write them, relative to `folder`; how a file is found that is spelt
-    otherwise is said in `ListedPhotographs`.
+    A row may give a label by its name or a synonym, in any case. Without a vocabulary the labels are those of
+    the rows, sorted. A label that no row gives for a photograph is unknown there, or negative if the labels
+    are `complete`. Ids are the file names as the rows spell them, relative to `folder`; `ListedPhotographs`
+    describes how a file with a different spelling is found.
 
-    A label outside the vocabulary is a problem (see `stop`), and so is one that both applies and does not: it
-    counts as unknown on that photograph. Raises DataError for a vocabulary with a word for two labels.
+    A label outside the vocabulary is a problem (see `stop`), and so is a label that both applies and does not
+    apply to a photograph; it counts as unknown there. Raises DataError if two labels of the vocabulary share
+    a word.
     """
     if vocabulary is None:
         vocabulary = vocabulary_of(rows)
     column = _columns(vocabulary)
     listed = ListedPhotographs(folder)
     paths = {image: listed.find(image) for image in dict.fromkeys(row.image for row in rows)}
-    # Two spellings of one file are one photograph, called by the first.
+    # Two spellings of one file are one photograph; the first spelling is its id.
     places: dict[Path, int] = {}
     index = {image: places.setdefault(path, len(places)) for image, path in paths.items()}
     first = {path: image for image, path in reversed(paths.items())}
@@ -84,10 +85,10 @@ def label_photographs(
 def split_by_name(
     photographs: LabelledPhotographs, validation_share: float, seed: int
 ) -> tuple[LabelledPhotographs, LabelledPhotographs]:
-    """(training, validation): where a photograph goes depends on its id and the seed alone.
+    """Returns (training, validation). A photograph's side depends on its id and the seed alone.
 
-    So photographs that are added or taken away move no other to the other side. The shares are met on
-    average; raises DataError where one side is empty, and ValueError for photographs without ids.
+    Adding or removing photographs therefore moves no others to the other side. The shares are met on average.
+    Raises DataError if one side is empty, and ValueError for photographs without ids.
     """
     if photographs.ids is None:
         raise ValueError("the split goes by ids, and these photographs have none")
@@ -111,7 +112,7 @@ def _folded(name: str) -> str:
 
 
 def vocabulary_of(rows: Sequence[LabelledFile]) -> Vocabulary:
-    """The labels that `rows` name, sorted, each in its first spelling. Raises DataError for none."""
+    """The labels in `rows`, sorted, each in its first spelling. Raises DataError if there are none."""
     spellings: dict[str, str] = {}
     for row in rows:
         for name in (*row.positive, *row.negative):

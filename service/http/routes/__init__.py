@@ -1,1 +1,1 @@
-"""HTTP: parse, call, answer; nothing else."""
+"""HTTP routes, which only parse requests, call the service and write answers."""

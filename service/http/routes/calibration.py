@@ -1,4 +1,4 @@
-"""/v1/vocabularies/{name}/calibration: probabilities and thresholds that fit one's own photographs."""
+"""/v1/vocabularies/{name}/calibration: fits probabilities and thresholds to the user's own photographs."""
 
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from sigrl.service.serving.calibration import Calibrating
 
 router = APIRouter(prefix="/v1/vocabularies/{name}", tags=["vocabularies"])
 
-# Written out because the form is read by hand: its size is bounded.
+# Written by hand because the route reads the form itself to limit its size.
 _FORM: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -75,12 +75,12 @@ async def calibrate(
     state: Annotated[ServiceState, Depends(service_state)],
     calibrating: Calibrations,
 ) -> CalibrationReport:
-    """Fits a vocabulary's probabilities and thresholds to labelled photographs; a few for each label do.
+    """Fits a vocabulary's probabilities and thresholds to labelled photographs. A few per label are enough.
 
-    Small copies of the photographs are kept, so that every checkpoint to come is fitted before it answers.
-    Photographs add up over requests; labels that are sent again for one replace the earlier ones. The best
-    examples are a sample of the photographs to come, including those that show none of the labels. Answers
-    name the calibration by its number.
+    The service keeps small copies of the photographs, so that it can fit every later checkpoint before that
+    checkpoint answers. Photographs accumulate over requests; if a photograph is sent again, its new labels
+    replace the earlier ones. The best examples are a sample of the photographs you expect to tag, including
+    some that show none of the labels. Answers give the calibration's number.
     """
     vocabulary = await in_database_thread(state.vocabularies.get, name)
     asked = await read_calibration_request(request, vocabulary, state.settings)
@@ -89,7 +89,7 @@ async def calibrate(
 
 @router.get("/calibration", dependencies=[NEEDS_TAG], responses=documented(404, 422, 429, 500, 503, 504))
 async def get_calibration(name: str, calibrating: Calibrations) -> CalibrationReport:
-    """The calibration in force, as the active checkpoint uses it."""
+    """The current calibration, as the active checkpoint uses it."""
     return await calibrating.report(name)
 
 
@@ -97,12 +97,12 @@ async def get_calibration(name: str, calibrating: Calibrations) -> CalibrationRe
     "/calibration", dependencies=[NEEDS_VOCABULARY], status_code=204, responses=documented(403, 404, 422, 503)
 )
 async def forget_calibration(name: str, calibrating: Calibrations) -> None:
-    """Drops a vocabulary's calibrations, and the copies of their photographs."""
+    """Deletes a vocabulary's calibrations and the copies of their photographs."""
     await calibrating.forget(name)
 
 
 @router.get("/hygiene", dependencies=[NEEDS_TAG], responses=documented(404, 422, 429, 500, 503, 504))
 async def judge_labels(name: str, calibrating: Calibrations) -> HygieneReport:
-    """Labels of a vocabulary that need attention: those that never or always apply, near-duplicates, and
-    those that the active checkpoint cannot tell apart."""
+    """Lists labels of a vocabulary that need attention: labels that never or always apply, near-duplicates,
+    and labels that the active checkpoint cannot tell apart."""
     return await calibrating.judge(name)

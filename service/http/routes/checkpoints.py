@@ -1,4 +1,4 @@
-"""/v1/checkpoints: which checkpoint answers, and how another one takes over."""
+"""/v1/checkpoints: shows which checkpoint answers, and replaces it with another one."""
 
 from typing import Annotated
 
@@ -36,8 +36,9 @@ Checkpoints = Annotated[Runtime, Depends(_runtime)]
 def list_checkpoints(
     runtime: Checkpoints, state: Annotated[ServiceState, Depends(service_state)]
 ) -> CheckpointList:
-    """The checkpoints of this process, the bundles that could be loaded, and by which activation each replica
-    answers: what is activated on one is loaded and activated on all others, and is promoted then."""
+    """Lists the checkpoints of this process, the bundles that can be loaded, and the activation that each
+    replica currently uses. A checkpoint activated on one replica is loaded and activated on all the others;
+    `promoted` is true when all have finished."""
     previous = runtime.table.previous
     try:
         replicas, newest = state.replicas.live(), runtime.newest_activation()
@@ -61,9 +62,9 @@ def list_checkpoints(
 
 @router.post("/load", dependencies=[NEEDS_ADMIN], status_code=202, responses=documented(404, 409, 422, 503))
 def load_checkpoint(asked: LoadRequest, runtime: Checkpoints, response: Response) -> CheckpointInfo:
-    """Begins to load a bundle in the background: its hashes are verified, it tags a picture, and it encodes
-    every vocabulary in use. GET /v1/checkpoints/{id} tells how far it is; the active one answers meanwhile.
-    A bundle that is in memory already stays as it is."""
+    """Starts loading a bundle in the background. Loading verifies its hashes, tags a test image and encodes
+    every vocabulary in use. GET /v1/checkpoints/{id} reports the progress; the active checkpoint continues to
+    answer. A bundle that is already in memory is left unchanged."""
     info = runtime.load(asked.bundle)
     response.headers["Location"] = f"{router.prefix}/{info.id}"
     return info
@@ -71,14 +72,14 @@ def load_checkpoint(asked: LoadRequest, runtime: Checkpoints, response: Response
 
 @router.post("/rollback", dependencies=[NEEDS_ADMIN], responses=documented(409, 503))
 def roll_back(runtime: Checkpoints) -> CheckpointInfo:
-    """Brings the checkpoint back that was active before, at once. Where it is not in memory, as after a
-    restart, its bundle is loaded first; the active checkpoint answers meanwhile."""
+    """Reactivates the previously active checkpoint at once. If it is not in memory, for example after a
+    restart, its bundle is loaded first, and the active checkpoint continues to answer."""
     return runtime.rollback()
 
 
 @router.get("/{checkpoint_id}", dependencies=[NEEDS_TAG], responses=documented(404, 422, 503))
 def get_checkpoint(checkpoint_id: str, runtime: Checkpoints) -> CheckpointInfo:
-    """One checkpoint as it stands."""
+    """The current state of one checkpoint."""
     return runtime.table.info(runtime.table.get(checkpoint_id))
 
 
@@ -89,9 +90,9 @@ def get_checkpoint(checkpoint_id: str, runtime: Checkpoints) -> CheckpointInfo:
 def activate_checkpoint(
     checkpoint_id: str, runtime: Checkpoints, asked: Annotated[ActivateRequest | None, Body()] = None
 ) -> CheckpointInfo:
-    """Makes a checkpoint that is ready the one that answers. Requests that have begun are finished by the one
-    they began with, which then stays in memory for a rollback. Where the settings limit the drift and it is
-    not kept, 409 with the report."""
+    """Activates a checkpoint that is ready. Requests already begun are finished by the previous checkpoint,
+    which then stays in memory for a rollback. If the settings limit the drift and the checkpoint exceeds the
+    limit, the answer is 409 with the drift report."""
     return runtime.activate(checkpoint_id, force=asked is not None and asked.force)
 
 
@@ -99,21 +100,22 @@ def activate_checkpoint(
 def shadow_checkpoint(
     checkpoint_id: str, runtime: Checkpoints, asked: Annotated[ShadowRequest | None, Body()] = None
 ) -> CheckpointInfo:
-    """Lets a checkpoint that is ready tag a share of the photographs too, unseen by those who sent them, and
-    counts how its answers differ. One at a time; under load it is passed over."""
+    """Starts a shadow: a checkpoint that is ready also tags a share of the photographs, and the service
+    counts how its answers differ. Clients do not see these answers. Only one checkpoint can be the shadow,
+    and it is skipped under load."""
     return runtime.shadow(checkpoint_id, None if asked is None else asked.share)
 
 
 @router.get("/{checkpoint_id}/drift", dependencies=[NEEDS_TAG], responses=documented(404, 422, 503))
 def get_drift(checkpoint_id: str, runtime: Checkpoints) -> DriftReport:
-    """How the answers of a checkpoint differ from those of the active one, by what it has seen as its
-    shadow."""
+    """Reports how a checkpoint's answers differ from those of the active checkpoint, measured on the
+    photographs it has tagged as the shadow."""
     return runtime.drift(checkpoint_id)
 
 
 @router.post("/{checkpoint_id}/unload", dependencies=[NEEDS_ADMIN], responses=documented(404, 409, 422, 503))
 def unload_checkpoint(checkpoint_id: str, runtime: Checkpoints) -> CheckpointInfo:
-    """Lets a checkpoint go as soon as its requests are answered, or stops loading it."""
+    """Unloads a checkpoint as soon as its requests are answered, or stops loading it."""
     return runtime.unload(checkpoint_id)
 
 

@@ -23,9 +23,9 @@ router = APIRouter(prefix="/v1/vocabularies/{name}", tags=["vocabularies"], depe
 async def try_vocabulary(
     name: str, request: Request, state: Annotated[ServiceState, Depends(service_state)]
 ) -> DryRun:
-    """What a PUT of the same body would change, told on the photographs tagged last; nothing is changed.
+    """Reports how a PUT of the same body would change the tags of recent photographs. Nothing is changed.
 
-    The service remembers photographs, as features only, where SIGRL_RECENT_PHOTOGRAPHS says how many.
+    The service remembers as many photographs as SIGRL_RECENT_PHOTOGRAPHS says, and only their features.
     """
     tagger = state.ready_tagger
     before = await in_database_thread(state.vocabularies.get, name)

@@ -27,11 +27,11 @@ from sigrl.service.tagging.tagger import Tagger
 router = APIRouter(tags=["tagging"], dependencies=[NEEDS_TAG])
 
 MAX_LABELS = 1000
-"""Of one request: a bound on the size of an answer."""
+"""Maximum number of labels in one request, which limits the size of the answer."""
 
 
 def _openapi() -> dict[str, Any]:
-    """Photographs as for POST /v1/tag, without its parameters; or labels in JSON."""
+    """The request body: photographs as for POST /v1/tag without its parameters, or labels as JSON."""
     body = deepcopy(OPENAPI["requestBody"])
     form = body["content"]["multipart/form-data"]["schema"]
     form["properties"] = {"image": form["properties"]["image"]}
@@ -69,12 +69,13 @@ def _openapi() -> dict[str, Any]:
     openapi_extra=_openapi(),
 )
 async def embeddings(request: Request, state: Annotated[ServiceState, Depends(service_state)]) -> Response:
-    """Vectors of photographs or of labels, for a search of your own.
+    """Returns embeddings of photographs or labels, for your own search.
 
-    Photographs come as to POST /v1/tag, labels as a JSON object `{"labels": [...]}`, each a name or an object
-    as in a vocabulary; at most 1,000 in one request. All vectors have length 1, and the dot product of a
-    photograph's and a label's is the cosine of the global part of the label's score; what single patches add
-    to it is not in them. Only vectors of the same `checkpoint` can be compared.
+    Send photographs as for POST /v1/tag, or labels as a JSON object `{"labels": [...]}`. Each label is a name
+    or an object as in a vocabulary, with at most 1,000 labels per request. All vectors have length 1. The dot
+    product of a photograph's vector and a label's vector is the cosine in the global part of the label's
+    score; the contribution of individual patches is not included. Only vectors of the same `checkpoint` can
+    be compared.
     """
     tagger = state.ready_tagger
     tagger.check_room()
@@ -88,7 +89,7 @@ async def embeddings(request: Request, state: Annotated[ServiceState, Depends(se
             "send photographs alone, and labels in a request of their own as JSON",
         )
     photographs = [upload.data for upload in asked.uploads]
-    # Scored with the labels that are always encoded, and only the embeddings are looked at.
+    # The labels of the service's own vocabulary are always encoded. Only the embeddings are returned.
     async with tagger.tag_many(photographs, [tagger.vocabulary], Selection(1), Embed) as tags:
         finished = await tags.in_order()
     if (error := fault(finished)) is not None:

@@ -28,7 +28,7 @@ _PNG_CONTENT = {PNG: {"schema": {"type": "string", "format": "binary"}}}
 
 
 def _openapi() -> dict[str, Any]:
-    """As of POST /v1/tag, with one photograph and fewer parameters."""
+    """The OpenAPI description of POST /v1/tag, reduced to one photograph and fewer parameters."""
     document = deepcopy(OPENAPI)
     left_out = (*THRESHOLDS, "Idempotency-Key")
     document["parameters"] = [each for each in document["parameters"] if each["name"] not in left_out]
@@ -62,14 +62,15 @@ def _openapi() -> dict[str, Any]:
     openapi_extra=_openapi(),
 )
 async def explain(request: Request, state: Annotated[ServiceState, Depends(service_state)]) -> Response:
-    """Says where on one photograph the model sees each label.
+    """Shows where in one photograph the model sees each label.
 
-    The photograph and the labels come as to POST /v1/tag. Of up to 32 labels all are explained, of more the
-    ten most probable, or `top_k`. Every label gets a grid of numbers from 0 to 1 over the photograph,
-    stretched for itself: it says where and not whether, which is what the probability is for.
+    Send the photograph and the labels as for POST /v1/tag. Up to 32 labels are all explained; of more labels,
+    the ten most probable are, or `top_k`. Each label gets a grid of numbers from 0 to 1 over the photograph.
+    Each grid is scaled separately, so it shows where a label may be, not whether it applies: use the
+    probability for that.
 
-    With `Accept: image/png`, and one label in `labels`, the answer is the photograph in grey, at most 1024
-    pixels a side, with the label's map in colours on it: from violet for 0 to yellow for 1.
+    With `Accept: image/png` and one label in `labels`, the answer is the photograph in grey, at most 1024
+    pixels a side, overlaid with the label's map in colours from violet (0) to yellow (1).
     """
     tagger = state.ready_tagger
     tagger.check_room()
@@ -102,7 +103,7 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
         body = await to_thread.run_sync(explanation.model_dump_json)
         return Response(body, headers=headers, media_type="application/json")
     limits = ImageLimits.of(state.settings)
-    # Decoded in a process that can be killed; drawn on the small copy.
+    # Both steps run in a decoder process, which can be killed; the map is drawn on the small copy.
     copy = await tagger.in_decoder(partial(tagger.small_copy, photograph, MAX_SIDE))
     draw = partial(overlay_png, copy, limits, explanation.tags[0].grid, explanation.covers)
     return Response(await tagger.in_decoder(draw), headers=headers, media_type=PNG)

@@ -1,4 +1,4 @@
-"""/v1/feedback: right and wrong tags, as a training set."""
+"""/v1/feedback: collects right and wrong tags as a training set."""
 
 import tempfile
 import zipfile
@@ -77,10 +77,10 @@ Photograph = Annotated[str, Path(pattern="^sha256:[0-9a-f]{64}$")]
 async def give_feedback(
     request: Request, state: Annotated[ServiceState, Depends(service_state)], store: Store
 ) -> FeedbackAnswer:
-    """Keeps which of a photograph's tags a user calls right, and which wrong.
+    """Stores which of a photograph's tags a user marks as right and which as wrong.
 
-    A small copy of the photograph is kept, without what cameras write beside it, where SIGRL_FEEDBACK_BYTES
-    leaves room. If the same photograph is sent again, the newer judgement of each tag counts.
+    The service keeps a small copy of the photograph without its metadata, within the limit of
+    SIGRL_FEEDBACK_BYTES. If the same photograph is sent again, the newer judgement of each tag counts.
     """
     settings = state.settings
     if not settings.feedback_bytes:
@@ -100,7 +100,7 @@ async def give_feedback(
 def summarise_feedback(
     state: Annotated[ServiceState, Depends(service_state)], store: Store
 ) -> FeedbackSummary:
-    """How much feedback there is, tag by tag."""
+    """Counts the stored feedback, in total and by tag."""
     counts = store.counts()
     tags = sorted(counts.right.keys() | counts.wrong.keys())
     return FeedbackSummary(
@@ -124,8 +124,8 @@ def summarise_feedback(
 )
 @waits_for_database
 def export_feedback(store: Store) -> StreamingResponse:
-    """All of it as a ZIP archive: photographs, and `labels.jsonl` for `sigrl-train init photographs`."""
-    # The caller gets a whole archive or a problem: what fails fails before the first byte.
+    """All feedback as a ZIP archive: photographs, and `labels.jsonl` for `sigrl-train init photographs`."""
+    # The archive is finished before its first byte is sent, so the caller gets a whole archive or a problem.
     try:
         with ExitStack() as unfinished:
             archive = unfinished.enter_context(tempfile.TemporaryFile())
@@ -157,12 +157,12 @@ def export_feedback(store: Store) -> StreamingResponse:
 )
 @waits_for_database
 def forget_feedback(photograph: Photograph, store: Store) -> None:
-    """Forgets a photograph and what was said of it."""
+    """Deletes a photograph and the feedback on it."""
     store.delete(photograph)
 
 
 async def _read(request: Request) -> tuple[bytes, dict[str, bool]]:
-    """The photograph, and by the tag whether it is right."""
+    """The photograph's file, and for each tag whether it is right."""
     texts: dict[str, list[str]] = {"right": [], "wrong": []}
     data = None
     async with read_form(request, 1, _MAX_TAGS, _HINT) as form:

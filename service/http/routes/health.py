@@ -1,4 +1,4 @@
-"""What operators and probes ask."""
+"""Health, readiness and metrics, for operators and probes."""
 
 from typing import Annotated
 
@@ -19,14 +19,14 @@ router = APIRouter(tags=["operation"])
 @router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def health() -> Health:
-    """Whether the process is alive; restart it if not."""
+    """Whether the process is alive. If there is no answer, restart it."""
     return Health()
 
 
 @router.get("/readyz", responses=documented(503))
 async def readiness(state: Annotated[ServiceState, Depends(service_state)]) -> Readiness:
-    """Whether requests may be sent here: the model has tagged something within the last minute, or does so
-    now; and the process was not told to stop."""
+    """Whether this process can take requests: the model has tagged something within the last minute or does
+    so now, and the process is not shutting down."""
     if state.leaving:
         raise NotReadyError("the process was told to stop", "send requests elsewhere")
     tagger = state.ready_tagger

@@ -1,4 +1,4 @@
-"""The page at `/`, the one at `/docs`, and the files that they are made of."""
+"""The pages at `/` and `/docs`, and the files that they load."""
 
 import hashlib
 from functools import cache
@@ -15,7 +15,7 @@ _SWAGGER_UI = files("fastapi_offline").joinpath("static")
 _FILES = {each.name: each for each in _OURS.iterdir() if each.is_file()} | {
     name: _SWAGGER_UI.joinpath(name) for name in ("swagger-ui.css", "swagger-ui-bundle.js")
 }
-# Nothing from elsewhere, and nothing within the page that was not shipped with it.
+# The pages may load only files that ship with the service, and no inline scripts or styles.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -25,7 +25,7 @@ _POLICY = (
 @router.head("/")
 @router.get("/")
 async def page(request: Request) -> Response:
-    """The page."""
+    """The page at `/`."""
     return _answer("index.html", request)
 
 
@@ -39,7 +39,7 @@ async def docs(request: Request) -> Response:
 @router.head("/web/{name}")
 @router.get("/web/{name}")
 async def part(name: str, request: Request) -> Response:
-    """A file of the pages."""
+    """A file that the pages load."""
     if name not in _FILES:
         raise HTTPException(404)
     return _answer(name, request)

@@ -29,28 +29,35 @@ _REPLAYED = "Idempotent-Replayed"
 async def tag(request: Request, state: Annotated[ServiceState, Depends(service_state)]) -> Response:
     """Tags one photograph or several.
 
-    Photographs come as a form's files in the field `image`, or one of them as the raw body. Without `labels`
-    and `vocabulary` the service's own vocabulary is looked for. Parameters may stand in form or query.
+    Send photographs as files in the form field `image`, in a JSON body, or a single one as the raw body.
+    Without `labels` and `vocabulary`, the service's own vocabulary is used. Parameters may be in the body or
+    in the query.
 
-    Which tags are given: with nothing said, those that reach their threshold. Where neither labels nor a
-    vocabulary are named that is 0.7, at most ten are given, and what a narrower one among them implies
-    stands in `implied`. Where no label reaches its threshold `guesses` has the three most probable ones. With
-    `threshold`, all that reach it; with `false_positive_rate`, `precision` or `recall`, all that reach the
-    threshold at which everyday photographs are expected to keep it; with `top_k`, that many, where `accepted`
-    says which reach their threshold; with `top_k` and one of these, those that reach it, at most `top_k`.
+    The parameters decide which tags are returned:
 
-    `warnings` names labels that the checkpoint cannot judge, such as "no dog"; their probability is held low.
+    - By default, every label that reaches its threshold. If the request names neither labels nor a
+      vocabulary, the threshold is 0.7, at most ten tags are returned, and labels that a narrower tag implies
+      are listed in `implied`.
+    - With `threshold`, every label that reaches it.
+    - With `false_positive_rate`, `precision` or `recall`, every label that reaches the threshold expected to
+      meet that value on everyday photographs.
+    - With `top_k`, that many labels; `accepted` says which of them reach their threshold.
+    - With `top_k` and one of the others, at most `top_k` of the labels that reach the threshold.
 
-    Several vocabularies cost one pass of the model. Then the answer has `vocabularies` in place of
-    `vocabulary`, and of each photograph `results` in place of `tags`, one for each.
+    If no label reaches its threshold and `top_k` is not given, `guesses` has the three most probable labels.
 
-    With `checkpoint` one answers that is in memory and not active, so that two can be compared.
+    `warnings` lists labels that the checkpoint cannot judge, such as "no dog"; their probability is capped.
 
-    A photograph that cannot be tagged is answered with its error; among several it has its own status and
-    error in the list, and the others their tags.
+    Several vocabularies need only one pass of the model. The answer then has `vocabularies` in place of
+    `vocabulary`, and each photograph has `results`, one per vocabulary, in place of `tags`.
 
-    With `Accept: application/x-ndjson` every photograph is answered as soon as it is tagged, in a line of its
-    own that says its place in the request as `index`, in whatever order they finish.
+    With `checkpoint`, a loaded checkpoint answers in place of the active one, so that two can be compared.
+
+    If a single photograph cannot be tagged, the answer is its error. Among several photographs, only the
+    failed ones have a status and an error in the list, and the others have their tags.
+
+    With `Accept: application/x-ndjson`, each photograph is answered in its own line as soon as it is tagged,
+    in the order of completion. `index` gives its position in the request.
     """
     tagger = state.ready_tagger
     tagger.check_room()
@@ -79,7 +86,7 @@ class _Answering:
     request_id: str
 
     async def whole(self) -> Response:
-        """One JSON object."""
+        """Answers with one JSON object."""
         async with self.once as attempt:
             if attempt.answer is not None:
                 return Response(attempt.answer, headers={_REPLAYED: "true"}, media_type="application/json")
@@ -95,7 +102,7 @@ class _Answering:
             )
 
     async def lines(self) -> AsyncGenerator[bytes]:
-        """One JSON object per photograph."""
+        """Yields one line of JSON per photograph."""
         async with self.once as attempt:
             if attempt.answer is not None:
                 yield attempt.answer
@@ -114,8 +121,8 @@ class _Answering:
 
 
 class _Lines(Response):
-    """Begins when the first line is there, so that what fails before it is answered with its own status. All
-    the work is done within the call: nothing has to be given back if the call never comes."""
+    """A response that starts once the first line is ready, so that an earlier error is answered with its own
+    status. All work is done in `__call__`, so nothing has to be released if it is never called."""
 
     media_type = NDJSON
 

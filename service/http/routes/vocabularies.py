@@ -1,4 +1,4 @@
-"""/v1/vocabularies: what can be looked for by name."""
+"""/v1/vocabularies: manages the vocabularies that requests use by name."""
 
 from typing import Annotated, Any
 
@@ -46,7 +46,7 @@ _LABELS = {
     "items": {"oneOf": [{"type": "string", "pattern": r"\S"}, {"$ref": "#/components/schemas/Label"}]},
 }
 _SHARE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
-# Written out because the body is read by hand: checking it takes a thread.
+# Written by hand because the route reads the body itself, to validate it in a thread.
 BODY: dict[str, Any] = {
     "required": True,
     "content": {
@@ -75,7 +75,7 @@ async def _registry(state: Annotated[ServiceState, Depends(service_state)]) -> V
 Registry = Annotated[VocabularyRegistry, Depends(_registry)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[str, Query(pattern=f"^({NAME.pattern})?$")]
-# Only told: the registry checks it, and says what a name may be.
+# The pattern is only documentation: the registry validates the name and explains what is allowed.
 Name = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"})]
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
@@ -83,7 +83,7 @@ Version = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 @router.get("", dependencies=[NEEDS_TAG], responses=documented(422, 503))
 @waits_for_database
 def list_vocabularies(registry: Registry, after: After = "", limit: Limit = 100) -> VocabularyPage:
-    """The vocabularies that POST /v1/tag knows by name, page by page: `next` says where the list goes on."""
+    """Lists the vocabularies that requests can name, in pages. `next` is the path of the next page."""
     entries = registry.entries(after, limit + 1)
     shown = entries[:limit]
     return VocabularyPage(
@@ -103,7 +103,7 @@ def list_vocabularies(registry: Registry, after: After = "", limit: Limit = 100)
 )
 @waits_for_database
 def get_vocabulary(name: Name, registry: Registry, request: Request, version: Version = None) -> Response:
-    """A vocabulary with its labels: in its newest version, or in the given one."""
+    """Returns a vocabulary with its labels, in the newest or the given version."""
     entry = registry.entry(name, version)
     headers = {"ETag": entry.etag, "Cache-Control": "no-cache"}
     if Preconditions.of(request.headers).unchanged(entry.etag):
@@ -111,14 +111,14 @@ def get_vocabulary(name: Name, registry: Registry, request: Request, version: Ve
     vocabulary = registry.get(name, entry.version)
     fields = _fields(entry) | vocabulary.settings
     document = VocabularyDocument(**fields, labels=vocabulary.labels)
-    # Written here, in a worker's thread: twenty thousand labels take their time.
+    # Serialised here, in a worker thread, because 20,000 labels take a while.
     return Response(document.model_dump_json(exclude_defaults=True), 200, headers, "application/json")
 
 
 @router.get("/{name}/versions", dependencies=[NEEDS_TAG], responses=documented(404, 422, 503))
 @waits_for_database
 def list_versions(name: Name, registry: Registry, before: Version = None, limit: Limit = 100) -> VersionPage:
-    """The versions of a vocabulary, newest first; the last hundred are kept."""
+    """Lists the versions of a vocabulary, newest first. The last hundred are kept."""
     entries = registry.versions(name, before, limit + 1)
     shown, path = entries[:limit], f"{router.prefix}/{name}/versions"
     return VersionPage(
@@ -140,11 +140,11 @@ def list_versions(name: Name, registry: Registry, before: Version = None, limit:
 async def put_vocabulary(
     name: Name, registry: Registry, request: Request, response: Response
 ) -> VocabularySummary:
-    """Registers a vocabulary, or makes a new version of it; older versions stay.
+    """Registers a vocabulary, or adds a new version of it. Older versions are kept.
 
-    The body is a list of labels, or an object with `labels`; a label is its name, or an object. `precision`
-    or `recall` in the object say what thresholds follow from where a request sets none. A document from GET
-    will do, changed or not; equal labels make no new version.
+    The body is a list of labels, or an object with `labels`. Each label is a name or an object. `precision`
+    or `recall` in the object sets the thresholds for requests that set none. A document from GET is accepted,
+    changed or unchanged. If the labels are equal to the current ones, no new version is made.
     """
     preconditions = Preconditions.of(request.headers)
     vocabulary = await read_vocabulary(request)
@@ -165,18 +165,18 @@ async def put_vocabulary(
 )
 @waits_for_database
 def delete_vocabulary(name: Name, registry: Registry, request: Request) -> None:
-    """Forgets a vocabulary with all its versions. One that is registered under its name later goes on where
-    its numbers ended: no two vocabularies have the same name and version."""
+    """Deletes a vocabulary with all its versions. If a vocabulary is later registered under the same name,
+    its version numbers continue from the last one, so that a name and version never mean two vocabularies."""
     registry.delete(name, Preconditions.of(request.headers))
 
 
 async def read_vocabulary(request: Request) -> Vocabulary:
-    """A vocabulary that is sent as JSON. Raises ContentTypeError, InvalidLabelsError and
+    """Reads a vocabulary from a JSON body. Raises ContentTypeError, InvalidLabelsError and
     RequestTooLargeError."""
     content_type = media_type(request)
     if content_type not in (JSON, ""):
         raise ContentTypeError(f"the body is {content_type[:80]}, not {JSON}", _CURL)
-    # In a thread, because checking twenty thousand labels would hold up every other request.
+    # Runs in a thread, because validating 20,000 labels would block every other request.
     return await to_thread.run_sync(_parse, await read_json(request))
 
 
