@@ -88,7 +88,7 @@ def share_exports(patch):
             for name, tensor in step.state_dict().items()
             if head is None or ("svfr" in name) == of_svfr
         )
-        key = (type(step), config, sizes["P"], weights)
+        key = (type(step), config, sizes.get("P"), weights)
         if key not in seen:
             seen[key] = trace(step, sizes)
         return seen[key]
