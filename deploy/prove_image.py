@@ -202,14 +202,22 @@ def _check_contents(container: Container, target: str) -> None:
 
 
 def _service_below(pid: int) -> int:
-    """The last process of a chain in which each process has a single child."""
-    while children := [
-        child
-        for thread in Path(f"/proc/{pid}/task").iterdir()
-        for child in (thread / "children").read_text().split()
-    ]:
+    """The service in a chain of processes of which each has a single child; the service, the first that is
+    Python, may have several."""
+    while not Path(_program(pid)).name.startswith("python"):
+        children = [
+            child
+            for thread in Path(f"/proc/{pid}/task").iterdir()
+            for child in (thread / "children").read_text().split()
+        ]
+        if not children:
+            break
         pid = int(children[0])
     return pid
+
+
+def _program(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]
 
 
 def _pip_config() -> tuple[str, set[Path]]:
