@@ -2,8 +2,8 @@
 
 The blocks of a convolutional classifier run as they were trained. The last few exist twice: unchanged for the
 classifier's own classes, and tuned for words. Both share the blocks before them, so that the second copy
-costs only a fraction of the tower. The pooled features of both feed three outputs: logits of the words known
-from training, an embedding in the joint space for every other word, and the classifier's logits.
+costs only a fraction of the tower. The pooled features of both feed three outputs: logits of the known
+words, an embedding in the joint space for every other word, and the classifier's logits.
 """
 
 from typing import Any

@@ -28,7 +28,7 @@ class KeyScope(StrEnum):
 
 @dataclass(frozen=True)
 class Key:
-    """An API key without its secret, of which only a hash is stored."""
+    """An API key without its secret. Only a hash of the secret is stored."""
 
     id: str
     """Identifies the key in logs and lists; not secret."""

@@ -110,6 +110,23 @@ def without_bad_files(
     return kept
 
 
+def usable(
+    photographs: LabelledPhotographs,
+    problems: Sequence[Problem] = (),
+    *,
+    decode: bool,
+    bad_data: BadData,
+    skipped: Counter[str] | None = None,
+) -> LabelledPhotographs:
+    """The photographs that pass `check`. The kinds of all problems are counted in `skipped`. Raises as
+    `without_bad_files` does."""
+    report = check(photographs, problems, decode=decode)
+    kept = without_bad_files(photographs, report, bad_data)
+    if skipped is not None:
+        skipped.update(problem.kind for problem in report.problems)
+    return kept
+
+
 def without_empty_labels(photographs: LabelledPhotographs, bad_data: BadData) -> LabelledPhotographs:
     """The photographs with only those labels that apply to at least one of them.
 

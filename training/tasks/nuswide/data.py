@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from sigrl.model.config import Frozen
-from sigrl.training.data.check import BadData, DataReport, check, without_bad_files
+from sigrl.training.data.check import BadData, DataReport, check, usable
 from sigrl.training.data.dataset import LabelledPhotographs, Problem
 from sigrl.training.data.nuswide import read_nuswide
 from sigrl.training.loop.task import LoopConfig
@@ -52,18 +53,12 @@ def load_nuswide(config: NusWideRun) -> NusWide:
     Raises DataError for the first photograph that cannot be used, or if none is left.
     """
     skipped: Counter[str] = Counter()
-
-    def usable(photographs: LabelledPhotographs, problems: list[Problem]) -> LabelledPhotographs:
-        report = check(photographs, problems, decode=config.check == "decode")
-        kept = without_bad_files(photographs, report, config.bad_data)
-        skipped.update(problem.kind for problem in report.problems)
-        return kept
-
+    checked = partial(usable, decode=config.check == "decode", bad_data=config.bad_data, skipped=skipped)
     problems: list[Problem] = []
     seen = read_nuswide(config.root, "train", "seen", problems.append)
-    trained = usable(seen.with_positives(), problems)
+    trained = checked(seen.with_positives(), problems)
     problems = []
-    test = usable(read_nuswide(config.root, "test", "all", problems.append), problems)
+    test = checked(read_nuswide(config.root, "test", "all", problems.append), problems)
     order = np.random.default_rng(config.loop.seed).permutation(len(trained))
     count = round(config.held_out * len(trained))
     return NusWide(trained.select(order[count:]), trained.select(order[:count]), test, dict(skipped))
@@ -83,4 +78,4 @@ def held_out_photographs(config: NusWideRun) -> LabelledPhotographs:
     """The usable test photographs with all labels."""
     problems: list[Problem] = []
     test = read_nuswide(config.root, "test", "all", problems.append)
-    return without_bad_files(test, check(test, problems, decode=False), config.bad_data)
+    return usable(test, problems, decode=False, bad_data=config.bad_data)

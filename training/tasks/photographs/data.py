@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sigrl.model.labelled_files import LabelledFile, read_label_file
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.data.check import DataReport, check, without_bad_files, without_empty_labels
+from sigrl.training.data.check import DataReport, check, usable, without_empty_labels
 from sigrl.training.data.class_folders import read_class_folders
 from sigrl.training.data.coco import read_coco_files
 from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem, as_data_error
@@ -37,13 +37,12 @@ def load_own_data(config: PhotographsConfig) -> OwnData:
     to compare epochs on.
     """
     skipped: Counter[str] = Counter()
-    parts = _read(config)
-    usable = {}
-    for name, (photographs, problems) in parts.items():
-        report = check(photographs, problems, decode=config.check == "decode")
-        usable[name] = without_bad_files(photographs, report, config.bad_data)
-        skipped.update(problem.kind for problem in report.problems)
-    train, validation = _split(config, usable)
+    decode = config.check == "decode"
+    parts = {
+        name: usable(photographs, problems, decode=decode, bad_data=config.bad_data, skipped=skipped)
+        for name, (photographs, problems) in _read(config).items()
+    }
+    train, validation = _split(config, parts)
     trained = without_empty_labels(train, config.bad_data)
     if empty := len(train.label_names) - len(trained.label_names):
         skipped["label without photographs"] = empty
@@ -69,11 +68,11 @@ def check_photographs(config: PhotographsConfig) -> dict[str, DataReport]:
 
 def held_out_photographs(config: PhotographsConfig) -> LabelledPhotographs:
     """The usable photographs of the validation part."""
-    usable = {
-        name: without_bad_files(photographs, check(photographs, problems, decode=False), config.bad_data)
+    parts = {
+        name: usable(photographs, problems, decode=False, bad_data=config.bad_data)
         for name, (photographs, problems) in _read(config).items()
     }
-    return _split(config, usable)[1]
+    return _split(config, parts)[1]
 
 
 def _read(config: PhotographsConfig) -> dict[str, tuple[LabelledPhotographs, list[Problem]]]:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from sigrl.model.config import Preprocessing
 from sigrl.training.backbones.features import read_photograph
 from sigrl.training.data.batches import Draw
-from sigrl.training.data.check import DataReport, check, without_bad_files
+from sigrl.training.data.check import DataReport, check, usable
 from sigrl.training.data.coco import read_coco
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.data.single_positive import (
@@ -82,19 +82,18 @@ def load_single_positive(config: SinglePositiveConfig) -> SinglePositiveData:
     splits, test = read_splits(config.data)
     skipped: Counter[str] = Counter()
 
-    def usable(photographs: LabelledPhotographs) -> np.ndarray:
-        report = check(photographs, decode=config.check == "decode")
-        kept = set(without_bad_files(photographs, report, config.bad_data).ids or ())
-        skipped.update(problem.kind for problem in report.problems)
+    def rows(photographs: LabelledPhotographs) -> np.ndarray:
+        decode = config.check == "decode"
+        kept = set(usable(photographs, decode=decode, bad_data=config.bad_data, skipped=skipped).ids or ())
         return np.array([one in kept for one in photographs.ids or ()])
 
-    train = usable(splits.train)
+    train = rows(splits.train)
     used = SinglePositive(
         splits.train.select(train),
         splits.complete_train.select(train),
-        splits.validation.select(usable(splits.validation)),
+        splits.validation.select(rows(splits.validation)),
     )
-    return SinglePositiveData(used, test.select(usable(test)), dict(skipped))
+    return SinglePositiveData(used, test.select(rows(test)), dict(skipped))
 
 
 def check_single_positive(config: SinglePositiveConfig) -> dict[str, DataReport]:
@@ -107,7 +106,7 @@ def check_single_positive(config: SinglePositiveConfig) -> dict[str, DataReport]
 def held_out_photographs(config: SinglePositiveConfig) -> LabelledPhotographs:
     """The usable test photographs."""
     _, test = read_splits(config.data)
-    return without_bad_files(test, check(test, decode=False), config.bad_data)
+    return usable(test, decode=False, bad_data=config.bad_data)
 
 
 def _named(splits: SinglePositive, test: LabelledPhotographs) -> Iterator[tuple[str, LabelledPhotographs]]:
