@@ -54,12 +54,12 @@ def asked(
     with ThreadPoolExecutor(2) as threads:
 
         def decoded(path: Path) -> npt.NDArray[np.float32]:
-            with open_image(read(path, tagger.limits), tagger.limits) as image:
+            with open_image(read(path, tagger.tower.limits), tagger.tower.limits) as image:
                 return pixel_values(image, tagger.engine.preprocessing, may_shrink=True)
 
         for batch in progress(list(_batches(paths)), description):
             works = [BatchItem(values, tuple(questions)) for values in threads.map(decoded, batch)]
-            for scored in tagger.score(works):
+            for scored in tagger.tower.score(works):
                 if isinstance(scored, ModelError):
                     raise scored
                 for verdicts, each, scores in zip(found, questions, scored.scores, strict=True):

@@ -7,10 +7,12 @@ from functools import partial
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.checkpoints.activations import Activation, Activations, find_bundle
 from sigrl.service.checkpoints.bundles import BundleStore, configured
-from sigrl.service.checkpoints.runtime import Runtime, load_tagger
+from sigrl.service.checkpoints.loading import load_tagger
+from sigrl.service.checkpoints.runtime import Runtime
 from sigrl.service.checkpoints.warming import reason, registered, warm_up
 from sigrl.service.settings import Settings
-from sigrl.service.tagging.tagger import CalibrateLabels, Tagger
+from sigrl.service.tagging.encoded_labels import CalibrateLabels
+from sigrl.service.tagging.tagger import Tagger
 from sigrl.service.vocabularies.calibration_store import CalibrationStore
 from sigrl.service.vocabularies.label_calibrator import LabelCalibrator
 from sigrl.service.vocabularies.registry import VocabularyRegistry
@@ -41,7 +43,7 @@ def open_runtime(settings: Settings, registry: VocabularyRegistry, tagger: Tagge
             problem += reason(error)
             _logger.warning("%s; the configured one answers", problem)
     tagger = tagger or Tagger.from_settings(settings, label_calibrator)
-    tagger.label_calibrator = tagger.label_calibrator or label_calibrator
+    tagger.labels.calibrator = tagger.labels.calibrator or label_calibrator
     checkpoint = tagger.engine.checkpoint_id
     if not generation and problem is None:
         same = last is not None and last.checkpoint == checkpoint and last.configured == wanted
@@ -69,7 +71,7 @@ def _calibration_error(
 ) -> float | None:
     """The mean over the calibrated vocabularies that have examples; None if there are none."""
     calibrated = [each for each in vocabularies if each.calibration is not None]
-    errors = [label_calibrator.error(tagger, each, tagger.label_features(each)) for each in calibrated]
+    errors = [label_calibrator.error(tagger.tower, each, tagger.labels.features(each)) for each in calibrated]
     known = [error for error in errors if error is not None]
     return round(sum(known) / len(known), 6) if known else None
 

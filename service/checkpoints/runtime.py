@@ -7,10 +7,8 @@ is freed with its last handle.
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from threading import Lock
 
@@ -19,18 +17,17 @@ from sigrl.service.batching.threads import RequestThreads
 from sigrl.service.checkpoints.activations import Activation, History, Unwritten, find_bundle
 from sigrl.service.checkpoints.bundles import Bundle, BundleStore, configured
 from sigrl.service.checkpoints.drift import Drift
-from sigrl.service.checkpoints.recent import RecentVocabularies
-from sigrl.service.checkpoints.shadow import Shadow, Shadower
+from sigrl.service.checkpoints.loading import Loader, load_tagger
+from sigrl.service.checkpoints.shadowing import Shadowing
 from sigrl.service.checkpoints.states import Checkpoint
-from sigrl.service.checkpoints.table import CancelledLoadError, CheckpointTable, Handle
-from sigrl.service.checkpoints.warming import encode_ahead, largest_batch, reason, warm_up
-from sigrl.service.errors import CheckpointStateError, DriftError, TaggerError, UnusableBundleError
+from sigrl.service.checkpoints.table import CheckpointTable, Handle
+from sigrl.service.errors import CheckpointStateError, DriftError
 from sigrl.service.observability import metrics
 from sigrl.service.schemas.checkpoints import USABLE, CheckpointInfo, State
 from sigrl.service.schemas.drift import DriftReport
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.scoring import Question, ScoredImage
-from sigrl.service.tagging.tagger import CalibrateLabels, Tagger
+from sigrl.service.tagging.tagger import Tagger
 
 _logger = logging.getLogger("sigrl")
 
@@ -74,14 +71,11 @@ class Runtime:
         self.table = CheckpointTable(
             Checkpoint(first.engine.checkpoint_id, bundle, tagger=first), settings.checkpoints_in_memory
         )
-        self._load_tagger = load or partial(load_tagger, settings)
         self._history = history or Unwritten()
-        self._registered, self._calibration_error = registered, calibration_error
-        self._recent = RecentVocabularies()
-        self._loader = RequestThreads(1, "sigrl-loader")
-        self._shadower = Shadower()
-        self._shadow: Shadow | None = None
-        self._shadowing: Checkpoint | None = None
+        self._threads = RequestThreads(1, "sigrl-loader")
+        load = load or partial(load_tagger, settings)
+        self._loader = Loader(self.table, settings, load, registered, self._threads)
+        self._shadowing = Shadowing(self.table, calibration_error, self._threads)
         # Held while the active checkpoint changes and is recorded. Taking a handle does not need this lock.
         self._changing = Lock()
         metrics.GENERATION.set(generation)
@@ -94,21 +88,16 @@ class Runtime:
     def note(self, vocabularies: Sequence[Vocabulary]) -> None:
         """Records that requests used these vocabularies, so that a new checkpoint encodes them before it is
         ready."""
-        self._recent.note(vocabularies)
+        self._loader.note(vocabularies)
 
     def prepare(self, vocabulary: Vocabulary) -> None:
         """Starts to encode a vocabulary for all checkpoints in memory, before a request needs it. Does not
         block."""
-        for info in self.table.infos():
-            handle = self.table.acquire(self.table.get(info.id))
-            if handle is not None:
-                self._loader.submit(encode_ahead, handle, vocabulary)
+        self._loader.prepare(vocabulary)
 
     def offer(self, photograph: bytes, questions: Sequence[Question], scored: ScoredImage) -> None:
         """Passes an answered photograph to the shadow, if there is one. Never blocks and never fails."""
-        shadow = self._shadow
-        if shadow is not None and questions[0].engine.checkpoint_id == self.table.active.id:
-            self._shadower.offer(shadow, photograph, questions, scored)
+        self._shadowing.offer(photograph, questions, scored)
 
     def load(self, bundle: str) -> CheckpointInfo:
         """Starts to load a bundle, and returns the state of its checkpoint. A checkpoint that is in memory is
@@ -175,8 +164,8 @@ class Runtime:
         for the active checkpoint."""
         checkpoint = self.table.get(checkpoint_id)
         with self._changing:
-            if checkpoint is self._shadowing:
-                self._end_shadow()
+            if checkpoint is self._shadowing.checkpoint:
+                self._shadowing.end()
             self.table.unload(checkpoint)
         return self.table.info(checkpoint)
 
@@ -188,9 +177,10 @@ class Runtime:
         share = self.settings.shadow_share if share is None else share
         with self._changing:
             self.table.check_usable(checkpoint)
-            self._end_shadow()
             if share:
-                self._begin_shadow(checkpoint, share)
+                self._shadowing.begin(checkpoint, share)
+            else:
+                self._shadowing.end()
         return self.table.info(checkpoint)
 
     def drift(self, checkpoint_id: str) -> DriftReport:
@@ -203,9 +193,8 @@ class Runtime:
         for info in self.table.infos():
             if info.state is not State.ACTIVE:
                 self.table.unload(self.table.get(info.id))
-        self._shadow = None
-        self._shadower.close()
-        self._loader.close()
+        self._shadowing.close()
+        self._threads.close()
 
     def _load_previous(self) -> Checkpoint:
         previous = self._history.before(self.table.active.id)
@@ -224,35 +213,8 @@ class Runtime:
         with self._changing:
             checkpoint, is_new = self.table.admit(found)
         if is_new:
-            self._loader.submit(self._bring_in, checkpoint, found)
+            self._loader.start(checkpoint, found)
         return checkpoint
-
-    def _bring_in(self, checkpoint: Checkpoint, bundle: Bundle) -> None:
-        """Takes a checkpoint from candidate to ready, in the loader's thread. A failure leaves the other
-        checkpoints as they are."""
-        table = self.table
-        try:
-            table.wait_for_room(checkpoint)
-            started = time.perf_counter()
-            table.enter(checkpoint, State.LOADING)
-            tagger = self._load_tagger(bundle.path)
-            if tagger.engine.checkpoint_id != checkpoint.id:
-                raise UnusableBundleError("the bundle has changed while it was read", "load it again")
-            table.enter(checkpoint, State.WARMING)
-            vocabularies = chain(self._registered(), self._recent.all())
-            progress = partial(table.progress, checkpoint)
-            warm_up(tagger, vocabularies, largest_batch(tagger, self.settings), progress)
-            seconds = time.perf_counter() - started
-            table.settle(checkpoint, tagger, seconds)
-        except CancelledLoadError:
-            pass
-        except BaseException as error:
-            table.enter(checkpoint, State.FAILED, reason(error))
-            metrics.CHECKPOINT_FAILURES.inc()
-            _logger.warning("the bundle %s cannot be used", bundle.path, exc_info=error)
-        else:
-            metrics.CHECKPOINT_LOAD_SECONDS.observe(seconds)
-            _logger.info("the checkpoint %s is ready after %.1f s", checkpoint.id, seconds)
 
     def _check_drift(self, checkpoint: Checkpoint) -> None:
         report = (checkpoint.drift or Drift()).report(checkpoint.id, self.settings)
@@ -275,43 +237,4 @@ class Runtime:
         self.generation, self.problem = generation, None
         metrics.GENERATION.set(generation)
         _logger.info("the checkpoint %s is active, generation %d", checkpoint.id, generation)
-        shadowing = self._shadowing
-        if shadowing is not None and self._shadow is not None:
-            share = self._shadow.share
-            self._end_shadow()
-            if shadowing is not checkpoint:
-                # From now on it is compared with the new active checkpoint.
-                self._begin_shadow(shadowing, share)
-
-    def _begin_shadow(self, checkpoint: Checkpoint, share: float) -> None:
-        checkpoint.drift = Drift()
-        self.table.enter(checkpoint, State.SHADOW)
-        self._shadowing = checkpoint
-        self._shadow = Shadow(partial(self.table.acquire, checkpoint), share, checkpoint.drift)
-        self._loader.submit(self._measure, checkpoint, checkpoint.drift)
-
-    def _measure(self, checkpoint: Checkpoint, drift: Drift) -> None:
-        """Computes calibration errors, in the loader's thread because there may be many examples."""
-        errors: list[float | None] = []
-        for each in (self.table.active, checkpoint):
-            handle = self.table.acquire(each)
-            if handle is None:
-                return
-            with handle:
-                try:
-                    errors.append(self._calibration_error(handle.tagger))
-                except TaggerError as error:
-                    _logger.warning("the calibration error of %s is not known: %s", each.id, error)
-                    errors.append(None)
-        drift.note_errors(*errors)
-
-    def _end_shadow(self) -> None:
-        checkpoint, self._shadowing, self._shadow = self._shadowing, None, None
-        if checkpoint is not None and checkpoint.state is State.SHADOW:
-            self.table.enter(checkpoint, State.READY)
-
-
-def load_tagger(settings: Settings, path: Path, label_calibrator: CalibrateLabels | None = None) -> Tagger:
-    """The tagger that the settings describe, but with the bundle in `path`. Raises as `Tagger.from_settings`
-    does."""
-    return Tagger.from_settings(settings.model_copy(update={"checkpoint": path}), label_calibrator)
+        self._shadowing.restart()

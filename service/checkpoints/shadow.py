@@ -90,9 +90,9 @@ def tag_as(
 ) -> tuple[tuple[Question, ...], ScoredImage]:
     """Tags a photograph with another checkpoint: (its own form of the questions, scores). Raises what the
     model raises."""
-    values = tagger.pixel_values(photograph)
+    values = tagger.tower.pixel_values(photograph)
     asked = tuple(tagger.question(each.vocabulary, each.selection) for each in questions)
-    (outcome,) = tagger.score([BatchItem(values, asked)])
+    (outcome,) = tagger.tower.score([BatchItem(values, asked)])
     if isinstance(outcome, Exception):
         raise outcome
     return asked, outcome

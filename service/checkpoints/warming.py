@@ -30,19 +30,19 @@ def warm_up(
     `progress` is called with the numbers of encoded labels and of all labels; an exception from it stops
     the warm-up.
     """
-    distinct = {tagger.label_key(each): each for each in (*vocabularies, tagger.vocabulary)}
+    distinct = {tagger.labels.key(each): each for each in (*vocabularies, tagger.vocabulary)}
     total = sum(len(vocabulary.labels) for vocabulary in distinct.values())
     before = 0
     for vocabulary in distinct.values():
         progress(before, total)
-        tagger.label_features(vocabulary, partial(_add, progress, before, total))
+        tagger.labels.features(vocabulary, partial(_add, progress, before, total))
         before += len(vocabulary.labels)
     progress(total, total)
     size = tagger.engine.preprocessing.image_size
     question = tagger.question(tagger.vocabulary, Selection())
     grey = BatchItem(np.zeros((3, size, size), np.float32), (question,))
     for count in (1, batch_images):
-        for outcome in tagger.score([grey] * count):
+        for outcome in tagger.tower.score([grey] * count):
             if isinstance(outcome, Exception):
                 raise outcome
 
@@ -51,7 +51,7 @@ def encode_ahead(handle: Handle, vocabulary: Vocabulary) -> None:
     """Encodes a vocabulary before anybody asks for it, and gives the handle back; a failure is logged."""
     with handle:
         try:
-            handle.tagger.label_features(vocabulary)
+            handle.tagger.labels.features(vocabulary)
         except TaggerError as error:
             # It is tried again when somebody asks, who is told why.
             _logger.warning("'%s' is not encoded ahead: %s", vocabulary.name, error)

@@ -1,7 +1,5 @@
 """`sigrl tag`: tags photographs on this machine, on a server or on a Ray cluster."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from importlib.util import find_spec
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sigrl.service.commands.pictures import check_pictures, draw_sheet, explain_photograph
+from sigrl.service.commands.tag_source import Asked, open_ray_source, open_source
 from sigrl.service.errors import ImageError, ParameterError
 from sigrl.service.images.folders import find_photographs
 from sigrl.service.terminal import Renderer
@@ -18,9 +17,7 @@ from sigrl.service.terminal import Renderer
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from sigrl.model.vocabulary import Vocabulary
-    from sigrl.service.bulk.tag_sources import ExplainingSource, TagSource
-    from sigrl.service.settings import Settings
+    from sigrl.service.bulk.tag_sources import TagSource
     from sigrl.service.tagging.selection import Selection
 
 SOME_FAILED = 1
@@ -148,18 +145,19 @@ def tag_command(
     from sigrl.service.tagging.selection import Selection
 
     selection = Selection(top_k, *thresholds, brief=labels is None and not names)
+    asked = Asked(labels, names, selection, checkpoint)
     if picture := explain or sheet:
         with Renderer(as_json) as renderer:
-            seeing = _opened(renderer, server, checkpoint, labels, names, selection)
+            seeing = open_source(renderer, asked, server)
             draw = explain_photograph if explain is not None else draw_sheet
             failed = draw(renderer, seeing, photographs, picture, top_k)
         raise typer.Exit(SOME_FAILED if failed else 0)
     opened: AbstractContextManager[TagSource]
     with Renderer(as_json) as renderer:
         if ray is not None:
-            opened = _on_ray(renderer, ray, checkpoint, labels, names, selection)
+            opened = open_ray_source(renderer, asked, ray)
         else:
-            opened = _opened(renderer, server, checkpoint, labels, names, selection)
+            opened = open_source(renderer, asked, server)
         if out is None:
             failed = _show(renderer, opened, list(find_photographs(photographs)))
         else:
@@ -215,89 +213,3 @@ def _check_ray(cluster: str | None, out: Path | None, server: str | None) -> Non
 
 def _in_words(selection: "Selection") -> str:
     return ", ".join(f"{name} {value}" for name, value in asdict(selection).items())
-
-
-def _opened(
-    renderer: Renderer,
-    server: str | None,
-    checkpoint: Path | None,
-    labels: list[str] | None,
-    names: list[str],
-    selection: "Selection",
-) -> "AbstractContextManager[ExplainingSource]":
-    if server is None:
-        return _local(renderer, checkpoint, labels, names, selection)
-    return _remote(server, checkpoint, labels, names, selection)
-
-
-@contextmanager
-def _local(
-    renderer: Renderer,
-    checkpoint: Path | None,
-    labels: list[str] | None,
-    names: list[str],
-    selection: "Selection",
-) -> "Iterator[ExplainingSource]":
-    settings, wanted = _settings_and_labels(checkpoint, labels, names)
-
-    from sigrl.service.bulk.tag_sources import LocalSource
-    from sigrl.service.tagging.tagger import Tagger
-
-    with renderer.phase("loading the model"):
-        tagger = Tagger.from_settings(settings)
-    for each in wanted or (tagger.vocabulary,):
-        with renderer.phase("encoding labels", len(each.labels)) as encoded:
-            tagger.prepare(each, encoded)
-    yield LocalSource(tagger, wanted, selection)
-
-
-@contextmanager
-def _on_ray(
-    renderer: Renderer,
-    cluster: str,
-    checkpoint: Path | None,
-    labels: list[str] | None,
-    names: list[str],
-    selection: "Selection",
-) -> "Iterator[TagSource]":
-    settings, wanted = _settings_and_labels(checkpoint, labels, names)
-
-    from sigrl.service.bulk.on_ray import RaySource
-
-    with renderer.phase(f"joining the cluster {cluster}"):
-        source = RaySource(cluster, settings, wanted, selection)
-    with closing(source):
-        yield source
-
-
-@contextmanager
-def _remote(
-    server: str,
-    checkpoint: Path | None,
-    labels: list[str] | None,
-    names: list[str],
-    selection: "Selection",
-) -> "Iterator[ExplainingSource]":
-    from sigrl.service.bulk.tag_sources import RemoteSource
-    from sigrl.service.client import Client
-    from sigrl.service.vocabularies.builtin import parse_labels
-
-    if checkpoint is not None:
-        raise ParameterError(
-            "both --server and --checkpoint are given",
-            "give one of them; `sigrl checkpoint` changes a server's checkpoint",
-        )
-    with Client(server) as client:
-        yield RemoteSource(client, None if labels is None else parse_labels(labels), names, selection)
-
-
-def _settings_and_labels(
-    checkpoint: Path | None, labels: list[str] | None, names: list[str]
-) -> "tuple[Settings, tuple[Vocabulary, ...]]":
-    from sigrl.service.settings import load_settings
-    from sigrl.service.vocabularies.builtin import find, parse_labels
-
-    settings = load_settings(checkpoint=checkpoint)
-    if labels is not None:
-        return settings, (parse_labels(labels),)
-    return settings, tuple(find(name, settings) for name in names)

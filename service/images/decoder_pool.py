@@ -29,7 +29,7 @@ from sigrl.service.errors import (
 )
 from sigrl.service.images import decoding as images
 from sigrl.service.images.decoder_process import read_message, write_message
-from sigrl.service.images.decoding_cost import decoding_bytes, is_cheap
+from sigrl.service.images.decoding_cost import DecodingCost, decoding_cost
 from sigrl.service.images.files import ImageLimits
 from sigrl.service.settings import Settings
 
@@ -65,7 +65,12 @@ class DecoderPool:
         self._idle: list[_Process] = []
 
     def pixel_values(
-        self, data: bytes, limits: ImageLimits, preprocessing: Preprocessing, deadline: float
+        self,
+        data: bytes,
+        limits: ImageLimits,
+        preprocessing: Preprocessing,
+        deadline: float,
+        cost: DecodingCost | None = None,
     ) -> npt.NDArray[np.float32]:
         """The image tower's input for a photograph, float32 [3, S, S]. Small JPEGs and PNGs are decoded in
         the caller's thread, because sending them to another process can take longer than decoding them.
@@ -75,25 +80,26 @@ class DecoderPool:
             limits: see `decode`.
             preprocessing: that of the checkpoint.
             deadline: a time of `time.monotonic`.
+            cost: what `decoding_cost` has found, if the caller has already asked.
 
         Raises:
             DeadlineError: the photograph was not decoded by the deadline.
             ImageError: see `decode`; also for a picture that takes too long or too much memory.
         """
-        cost, cheap = _look(data, limits)
-        if cheap:
-            with self._memory.taken(cost, deadline):
+        cost = cost or decoding_cost(data, limits)
+        if cost.is_cheap:
+            with self._memory.taken(cost.memory_bytes, deadline):
                 return _decode_here(data, limits, preprocessing)
         job = {"side": None, "preprocessing": preprocessing.model_dump(mode="json")}
-        head, content = self._run(job, data, limits, cost, deadline)
+        head, content = self._run(job, data, limits, cost.memory_bytes, deadline)
         return np.frombuffer(content, np.float32).reshape(head["shape"])
 
     def small_copy(
         self, data: bytes, limits: ImageLimits, deadline: float, side: int = images.COPY_SIDE
     ) -> bytes:
         """See `sigrl.service.images.decoding.small_copy`; raises as `pixel_values` does."""
-        cost, _ = _look(data, limits)
-        return self._run({"side": side}, data, limits, cost, deadline)[1]
+        memory_bytes = decoding_cost(data, limits).memory_bytes
+        return self._run({"side": side}, data, limits, memory_bytes, deadline)[1]
 
     def check(self, deadline: float) -> None:
         """Raises DeadlineError unless a process decodes a small photograph in time."""
@@ -105,10 +111,10 @@ class DecoderPool:
             self._idle.pop().kill()
 
     def _run(
-        self, job: dict[str, Any], data: bytes, limits: ImageLimits, cost: int, deadline: float
+        self, job: dict[str, Any], data: bytes, limits: ImageLimits, memory_bytes: int, deadline: float
     ) -> tuple[dict[str, Any], bytes]:
         # A place is taken first, because a caller that holds memory must not wait for anything else.
-        with self._places.taken(1, deadline), self._memory.taken(cost, deadline) as room:
+        with self._places.taken(1, deadline), self._memory.taken(memory_bytes, deadline) as room:
             process = self._idle_process() or _started(deadline)
             seconds = max(min(self._seconds, deadline - time.monotonic()), 0.0)
             memory = room + _PROCESS_BYTES + _COPIES_OF_FILE * len(data)
@@ -249,12 +255,6 @@ def _started(deadline: float) -> _Process:
     if process.was_late:
         raise DeadlineError("no decoder process started in time", "try again, with fewer at once")
     raise NotReadyError("a decoder process ended while it started", "see the service's log for the reason")
-
-
-def _look(data: bytes, limits: ImageLimits) -> tuple[int, bool]:
-    """(bytes of memory that decoding takes, whether decoding is cheap). Raises ImageError."""
-    with images.open_image(data, limits) as image:
-        return decoding_bytes(image), is_cheap(image)
 
 
 def _decode_here(data: bytes, limits: ImageLimits, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:

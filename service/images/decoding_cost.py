@@ -1,10 +1,13 @@
 """Estimates from its header what it costs to decode a photograph."""
 
+from dataclasses import dataclass
 from io import BytesIO
 
 from PIL import Image
 
-from sigrl.service.images.jpeg_markers import read_markers
+from sigrl.service.images.decoding import open_image
+from sigrl.service.images.files import ImageLimits
+from sigrl.service.images.jpeg_markers import JpegMarkers, read_markers
 
 # Bytes per pixel at the peak, rounded up; measured with Pillow 13 (libjpeg-turbo 3.2, libwebp 1.6, libavif
 # 1.4, libheif 1.23). For WebP and AVIF there are several copies of the picture: in the decoder, as a canvas
@@ -16,33 +19,47 @@ _BAND_BYTES = 32 * 2**20
 _ROW_BYTES = 16
 """For Pillow's pointer to a row, and the row's padding."""
 
-_CHEAP_FORMATS = ("JPEG", "MPO", "PNG")
 _CHEAP_PIXELS, _CHEAP_BYTES, _CHEAP_SCANS = 2_000_000, 2 * 2**20, 32
 
 
-def decoding_bytes(image: Image.Image) -> int:
-    """Upper bound, in bytes, of the peak memory that decoding an opened image takes, without its file."""
+@dataclass(frozen=True)
+class DecodingCost:
+    """What it costs to decode a photograph."""
+
+    pixels: int
+    """Width times height."""
+    memory_bytes: int
+    """Upper bound of the peak memory that decoding takes, without the file."""
+    is_cheap: bool
+    """Whether it is a small JPEG or PNG, which is decoded in a fraction of a second whatever it contains."""
+
+
+def decoding_cost(data: bytes, limits: ImageLimits) -> DecodingCost:
+    """Reads a photograph's header, checks it against the limits, and decodes no pixel. Raises ImageError."""
+    with open_image(data, limits) as image:
+        content = _content(image)
+        # MPO is a JPEG that contains several pictures.
+        markers = read_markers(content) if image.format in ("JPEG", "MPO") else None
+        return DecodingCost(
+            image.width * image.height, _memory_bytes(image, markers), _is_cheap(image, markers, len(content))
+        )
+
+
+def _memory_bytes(image: Image.Image, markers: JpegMarkers | None) -> int:
     pixels = image.width * image.height
-    if image.format in ("JPEG", "MPO"):
+    if markers is None:
+        each = _BYTES_A_PIXEL.get(image.format or "", max(_BYTES_A_PIXEL.values()))
+    else:
         # With several scans, the coefficients of the whole picture are kept until the last one, whatever size
         # is requested.
-        markers = read_markers(_content(image))
-        coefficients = _COEFFICIENT_BYTES * markers.components if markers.scans != 1 else 0
-        each = _BASELINE_BYTES + coefficients
-    else:
-        each = _BYTES_A_PIXEL.get(image.format or "", max(_BYTES_A_PIXEL.values()))
+        each = _BASELINE_BYTES + (_COEFFICIENT_BYTES * markers.components if markers.scans != 1 else 0)
     return pixels * each + image.height * _ROW_BYTES + min(_BAND_BYTES, pixels * 16)
 
 
-def is_cheap(image: Image.Image) -> bool:
-    """Whether the image is a small JPEG or PNG, which is decoded in a fraction of a second whatever its file
-    contains."""
-    if image.format not in _CHEAP_FORMATS or image.width * image.height > _CHEAP_PIXELS:
+def _is_cheap(image: Image.Image, markers: JpegMarkers | None, length: int) -> bool:
+    if image.width * image.height > _CHEAP_PIXELS or length > _CHEAP_BYTES:
         return False
-    content = _content(image)
-    if len(content) > _CHEAP_BYTES:
-        return False
-    return image.format == "PNG" or read_markers(content).scans <= _CHEAP_SCANS
+    return image.format == "PNG" if markers is None else markers.scans <= _CHEAP_SCANS
 
 
 def _content(image: Image.Image) -> bytes:

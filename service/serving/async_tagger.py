@@ -17,15 +17,17 @@ from sigrl.service.batching.batcher import Batcher, BatchLimits, Place
 from sigrl.service.batching.threads import RequestThreads
 from sigrl.service.checkpoints.runtime import Runtime
 from sigrl.service.errors import ImageError, NotReadyError
-from sigrl.service.images import decoding as images
-from sigrl.service.images.decoder_pool import DecoderPool, pool_of
+from sigrl.service.images.decoding import COPY_SIDE
+from sigrl.service.images.decoding_cost import DecodingCost
 from sigrl.service.observability import metrics
 from sigrl.service.observability.context import SERVED
-from sigrl.service.schemas.tagging import Tagging, VocabularyInfo
+from sigrl.service.schemas.tagging import Tagging
+from sigrl.service.serving.admission import look_at_request
 from sigrl.service.serving.label_encoding import LabelEncoding
-from sigrl.service.serving.outcomes import ImageResult, Seconds, TaggingStream
+from sigrl.service.serving.outcomes import ImageResult, Seconds, TaggingStream, finished
 from sigrl.service.serving.recent_photographs import Keep, RecentPhotographs
 from sigrl.service.settings import Settings
+from sigrl.service.tagging.image_tower import ImageTower
 from sigrl.service.tagging.scoring import Array, BatchItem, Question, ScoredImage, score_batch
 from sigrl.service.tagging.selection import Selection
 from sigrl.service.tagging.tagger import Tagger
@@ -50,12 +52,12 @@ class AsyncTagger:
     """
 
     def __init__(self, tagger: Tagger | Runtime, settings: Settings) -> None:
-        """`tagger`: a runtime, or a tagger, for which a new runtime is made."""
+        """`tagger`: a runtime, or a tagger, for which a new runtime is made. Its pool decodes the
+        photographs, within its limits."""
         self.runtime = tagger if isinstance(tagger, Runtime) else Runtime(tagger, settings)
         """Closed by `close`."""
         self._settings = settings
         with self.runtime.acquire() as handle:
-            self._limits = handle.tagger.limits
             self.vocabulary = handle.tagger.vocabulary
             """Used for requests that name no labels and no vocabulary; the same for all checkpoints."""
         self._batcher: Batcher[BatchItem, ScoredImage] = Batcher(
@@ -71,7 +73,6 @@ class AsyncTagger:
         """Recent photographs, on which vocabularies can be tried out."""
         self._decoders = RequestThreads(settings.threads, "sigrl-decode")
         self._labels = LabelEncoding(settings)
-        self._pool = pool_of(settings)
 
     @property
     def checkpoint(self) -> str:
@@ -163,12 +164,13 @@ class AsyncTagger:
     ) -> AsyncIterator[TaggingStream]:
         if (served := SERVED.get()) is not None:
             served.note(len(photographs), tagger.engine.checkpoint_id)
-        sizes, infos = await to_thread.run_sync(_look, tagger, photographs, vocabularies)
+        costs, infos = await to_thread.run_sync(look_at_request, tagger, photographs, vocabularies)
         self.runtime.note(vocabularies)
-        readable = {number: size for number, size in enumerate(sizes) if not isinstance(size, ImageError)}
-        refused = [_finished(n, error) for n, error in enumerate(sizes) if isinstance(error, ImageError)]
+        readable = {number: cost for number, cost in enumerate(costs) if not isinstance(cost, ImageError)}
+        refused = [finished(n, error) for n, error in enumerate(costs) if isinstance(error, ImageError)]
+        pixels = [cost.pixels for cost in readable.values()]
         deadline = time.monotonic() + self._settings.request_seconds
-        with self._batcher.admit(tuple(readable.values()), self._settings.request_seconds) as places:
+        with self._batcher.admit(pixels, self._settings.request_seconds) as places:
             if kind is Question and self.recent.most:
                 kind = Keep
             questions: list[Question] = []
@@ -183,9 +185,11 @@ class AsyncTagger:
             slots = asyncio.Semaphore(self._settings.threads)
             tasks = [
                 asyncio.create_task(
-                    self._tag(number, photographs[number], tagger, deadline, place, tuple(questions), slots)
+                    self._tag(
+                        number, photographs[number], cost, tagger, deadline, place, tuple(questions), slots
+                    )
                 )
-                for number, place in zip(readable, places, strict=True)
+                for (number, cost), place in zip(readable.items(), places, strict=True)
             ]
             try:
                 yield TaggingStream(tagger.engine.checkpoint_id, infos, questions, refused, tasks)
@@ -198,6 +202,7 @@ class AsyncTagger:
         self,
         number: int,
         photograph: bytes | ImageError,
+        cost: DecodingCost,
         tagger: Tagger,
         deadline: float,
         place: Place[BatchItem, ScoredImage],
@@ -209,7 +214,7 @@ class AsyncTagger:
         try:
             assert isinstance(photograph, bytes)
             with place:
-                decode = partial(_decode, self._pool, photograph, tagger, deadline)
+                decode = partial(_decode, photograph, cost, tagger.tower, deadline)
                 values, decode_seconds = await place.in_time(self._decode(decode, slots))
                 waited = time.perf_counter() - admitted - decode_seconds
                 scored, waited_for_model = await place.run(
@@ -220,13 +225,13 @@ class AsyncTagger:
             if not self._is_busy:
                 self.runtime.offer(photograph, questions, scored)
         except Exception as error:
-            return _finished(number, error)
+            return finished(number, error)
         seconds = Seconds(
             decode_seconds, waited + waited_for_model, scored.model_seconds, scored.score_seconds
         )
         if (served := SERVED.get()) is not None and served.trace is not None:
             served.trace.steps(asdict(seconds), scored.photographs)
-        return _finished(number, taggings, seconds)
+        return finished(number, taggings, seconds)
 
     async def _decode(
         self, decode: Callable[[], tuple[Array, float]], slots: asyncio.Semaphore
@@ -238,10 +243,12 @@ class AsyncTagger:
         """Runs `work` in one of the threads that decode, or that wait for a process that decodes."""
         return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
 
-    def small_copy(self, photograph: bytes, side: int = images.COPY_SIDE) -> bytes:
+    def small_copy(self, photograph: bytes, side: int = COPY_SIDE) -> bytes:
         """See `sigrl.service.images.decoding.small_copy`; waits in the caller's thread. Raises ImageError."""
         deadline = time.monotonic() + self._settings.request_seconds
-        return self._pool.small_copy(photograph, self._limits, deadline, side)
+        with self.runtime.acquire() as handle:
+            pool, limits = handle.tagger.tower.pool, handle.tagger.tower.limits
+        return pool.small_copy(photograph, limits, deadline, side)
 
     @property
     def _is_busy(self) -> bool:
@@ -253,7 +260,7 @@ class AsyncTagger:
             tagger = handle.tagger
             size = tagger.engine.preprocessing.image_size
             with self._batcher.admit([size * size], seconds) as (place,):
-                check = partial(self._pool.check, time.monotonic() + seconds)
+                check = partial(tagger.tower.pool.check, time.monotonic() + seconds)
                 await place.in_time(self.in_decoder(check))
                 features = await place.in_time(self._labels.features(tagger, tagger.vocabulary))
                 question = Question(tagger.engine, tagger.vocabulary, features, Selection())
@@ -261,33 +268,10 @@ class AsyncTagger:
                 await place.run(BatchItem(grey, (question,)), size * size)
 
 
-def _look(
-    tagger: Tagger, photographs: Sequence[bytes | ImageError], vocabularies: Sequence[Vocabulary]
-) -> tuple[list[int | ImageError], tuple[VocabularyInfo, ...]]:
-    """Computes what admission needs and what takes too long for the event loop: the number of pixels of each
-    photograph, or the error that refuses it, and the information about the vocabularies for the answer."""
-    sizes: list[int | ImageError] = []
-    for data in photographs:
-        if isinstance(data, ImageError):
-            sizes.append(data)
-            continue
-        try:
-            with images.open_image(data, tagger.limits) as image:
-                sizes.append(image.width * image.height)
-        except ImageError as error:
-            # A new error, because the traceback of the caught one keeps the data in memory.
-            sizes.append(type(error)(error.detail, error.hint))
-    for vocabulary in vocabularies:
-        # The vocabulary caches this hash. It is computed here because for 20,000 labels it would block the
-        # event loop.
-        tagger.label_key(vocabulary)
-    return sizes, tuple(VocabularyInfo.of(vocabulary) for vocabulary in vocabularies)
-
-
-def _decode(pool: DecoderPool, photograph: bytes, tagger: Tagger, deadline: float) -> tuple[Array, float]:
+def _decode(photograph: bytes, cost: DecodingCost, tower: ImageTower, deadline: float) -> tuple[Array, float]:
     """Pixel values, and the seconds that decoding took."""
     started = time.perf_counter()
-    values = pool.pixel_values(photograph, tagger.limits, tagger.engine.preprocessing, deadline)
+    values = tower.pool.pixel_values(photograph, tower.limits, tower.engine.preprocessing, deadline, cost)
     seconds = time.perf_counter() - started
     metrics.DECODE_SECONDS.observe(seconds)
     return values, seconds
@@ -295,13 +279,3 @@ def _decode(pool: DecoderPool, photograph: bytes, tagger: Tagger, deadline: floa
 
 def _taggings(questions: tuple[Question, ...], scored: ScoredImage) -> tuple[Tagging, ...]:
     return tuple(question.answer(scores) for question, scores in zip(questions, scored.scores, strict=True))
-
-
-def _finished(
-    number: int, outcome: tuple[Tagging, ...] | Exception, seconds: Seconds | None = None
-) -> ImageResult:
-    if isinstance(outcome, ImageError):
-        metrics.IMAGES_REFUSED.labels(outcome.code).inc()
-    elif not isinstance(outcome, Exception):
-        metrics.IMAGES_TAGGED.inc()
-    return ImageResult(number, outcome, seconds or Seconds())

@@ -62,9 +62,9 @@ class Calibrating:
         plain = vocabulary.model_copy(update={"calibration": None})
 
         def make(tagger: Tagger, calibrated: LabelFeatures) -> CalibrationReport:
-            overruled = LabelCalibrator(self._store).overruled(tagger, vocabulary, calibrated)
+            overruled = LabelCalibrator(self._store).overruled(tagger.tower, vocabulary, calibrated)
             return report_calibration(
-                vocabulary, calibration, tagger.engine, tagger.label_features(plain), calibrated, overruled
+                vocabulary, calibration, tagger.engine, tagger.labels.features(plain), calibrated, overruled
             )
 
         return await self._tagger.look_at_labels(vocabulary, make)

@@ -33,7 +33,7 @@ async def dry_run(tagger: AsyncTagger, before: Vocabulary, after: Vocabulary) ->
             )
         return _compare(
             active.engine.checkpoint_id,
-            _Decisions(active, before, active.label_features(before), photographs),
+            _Decisions(active, before, active.labels.features(before), photographs),
             _Decisions(active, after, features, photographs),
         )
 

@@ -32,16 +32,16 @@ class LabelEncoding:
 
     async def features(self, tagger: Tagger, vocabulary: Vocabulary) -> LabelFeatures:
         """The label features of the vocabulary. Raises RateError if the API key's budget of new labels is
-        used up, and what `Tagger.label_features` raises."""
-        ready = tagger.ready_label_features(vocabulary)
+        used up, and what `EncodedLabels.features` raises."""
+        ready = tagger.labels.in_memory(vocabulary)
         if ready is not None:
             return ready
-        key = tagger.label_key(vocabulary)
+        key = tagger.labels.key(vocabulary)
         # Only the client's own labels are charged, not registered or built-in vocabularies.
         if key not in self._encoding and vocabulary.version is None and vocabulary.name not in BUILTIN:
             charge_new_labels(len(vocabulary.labels))
         return await self._encoding.get(
-            key, lambda abandoned: tagger.label_features(vocabulary, turn=self._turns.turn(abandoned))
+            key, lambda abandoned: tagger.labels.features(vocabulary, turn=self._turns.turn(abandoned))
         )
 
     async def run(

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from sigrl.service.errors import ImageError
+from sigrl.service.observability import metrics
 from sigrl.service.schemas.tagging import LabelWarning, Tagging, VocabularyInfo
 from sigrl.service.tagging.scoring import Question
 
@@ -31,6 +33,17 @@ class ImageResult:
     outcome: tuple[Tagging, ...] | Exception
     """One tagging per vocabulary, or the error of this photograph alone."""
     seconds: Seconds = Seconds()
+
+
+def finished(
+    number: int, outcome: tuple[Tagging, ...] | Exception, seconds: Seconds | None = None
+) -> ImageResult:
+    """The result of the photograph at position `number`, which is counted in the metrics."""
+    if isinstance(outcome, ImageError):
+        metrics.IMAGES_REFUSED.labels(outcome.code).inc()
+    elif not isinstance(outcome, Exception):
+        metrics.IMAGES_TAGGED.inc()
+    return ImageResult(number, outcome, seconds or Seconds())
 
 
 class TaggingStream:

@@ -1,54 +1,29 @@
 """Tags photographs with labels. Independent of HTTP."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, TypeAlias, Unpack
+from typing import Unpack
 
-import numpy as np
-from PIL import Image
-
-from sigrl.model.engine import Engine, LabelFeatures
-from sigrl.model.kept_features import KeptFeatures
-from sigrl.model.processors import available_processors
+from sigrl.model.engine import Engine
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.service.batching.turns import Turn
 from sigrl.service.errors import ImageError, ModelError
-from sigrl.service.images import files as image_files
 from sigrl.service.images.decoder_pool import DecoderPool, pool_of
-from sigrl.service.images.decoding import COPY_SIDE
 from sigrl.service.images.files import ImageLimits
 from sigrl.service.observability import metrics
 from sigrl.service.schemas.tagging import Explanation, Tagging
 from sigrl.service.settings import Settings, load_settings
+from sigrl.service.tagging.encoded_labels import CalibrateLabels, EncodedLabels, calibrate_by_settings
 from sigrl.service.tagging.engines import load_engine
 from sigrl.service.tagging.explaining import Explain, explained
-from sigrl.service.tagging.label_cache import Key, LabelCache
+from sigrl.service.tagging.image_tower import ImageSource, ImageTower
 from sigrl.service.tagging.label_files import LabelFiles
-from sigrl.service.tagging.scoring import Array, BatchItem, Question, ScoredImage, pixel_values, score_batch
+from sigrl.service.tagging.scoring import BatchItem, Question, ScoredImage
 from sigrl.service.tagging.selection import Selection, Thresholds
 from sigrl.service.vocabularies import builtin as vocabularies
 
-if TYPE_CHECKING:
-    from sigrl.service.vocabularies.label_calibrator import Tower
-
-CalibrateLabels: TypeAlias = Callable[["Tower", Vocabulary, LabelFeatures], LabelFeatures]
-"""See `sigrl.service.vocabularies.label_calibrator.LabelCalibrator`."""
-ImageSource = str | Path | bytes | Image.Image
-"""A path, a file's content, or an image that was opened with Pillow."""
 Labels = Sequence[str] | Vocabulary
 """Names of labels, or a whole vocabulary."""
-
-_BATCH = 8
-# Decoders release the GIL. With this many threads, decoding is usually faster than the model.
-_DECODERS = min(4, available_processors())
-_MOST_SECONDS = 600.0
-"""Time limit for decoding one photograph, including the wait for those decoded before it."""
 
 
 class Tagger:
@@ -95,11 +70,8 @@ class Tagger:
         """
         self.engine = engine if engine is not None else load_engine(checkpoint, load_settings())
         self.vocabulary = vocabulary if vocabulary is not None else vocabularies.builtin("default")
-        self.limits = limits or ImageLimits()
-        self._cache, self._files = LabelCache(label_cache_bytes), label_files
-        self.label_calibrator = label_calibrator
-        self._pool = pool or pool_of(load_settings())
-        self._model = Lock()
+        self.tower = ImageTower(self.engine, pool or pool_of(load_settings()), limits or ImageLimits())
+        self.labels = EncodedLabels(self.tower, label_cache_bytes, label_files, label_calibrator)
 
     @classmethod
     def from_settings(cls, settings: Settings, label_calibrator: CalibrateLabels | None = None) -> "Tagger":
@@ -114,7 +86,7 @@ class Tagger:
             limits=ImageLimits.of(settings),
             label_cache_bytes=settings.label_cache_bytes,
             label_files=LabelFiles.of(settings),
-            label_calibrator=label_calibrator or partial(_calibrate_by_settings, settings),
+            label_calibrator=label_calibrator or partial(calibrate_by_settings, settings),
             pool=pool_of(settings),
         )
 
@@ -170,11 +142,9 @@ class Tagger:
         """
         vocabulary = self._vocabulary(labels)
         selection = explained(vocabulary, top_k, brief=labels is None)
-        values = self._pixel_values(image)
-        if isinstance(values, ImageError):
-            raise values
-        question = Explain(self.engine, vocabulary, self.label_features(vocabulary), selection)
-        (scored,) = self.score([BatchItem(values, (question,))])
+        values = self.tower.pixel_values(image)
+        question = Explain(self.engine, vocabulary, self.labels.features(vocabulary), selection)
+        (scored,) = self.tower.score([BatchItem(values, (question,))])
         if isinstance(scored, ModelError):
             raise scored
         return question.answer(scored.scores[0])
@@ -182,81 +152,11 @@ class Tagger:
     def prepare(self, labels: Labels | None = None, progress: Callable[[int], None] | None = None) -> None:
         """Encodes the labels before their first use. `progress` is called with the number of labels done.
         Raises InvalidLabelsError."""
-        self.label_features(self._vocabulary(labels), progress)
+        self.labels.features(self._vocabulary(labels), progress)
 
     def question(self, vocabulary: Vocabulary, selection: Selection) -> Question:
-        """A question to this tagger's checkpoint. Encodes the labels. Raises what `label_features` raises."""
-        return Question(self.engine, vocabulary, self.label_features(vocabulary), selection)
-
-    def label_features(
-        self,
-        vocabulary: Vocabulary,
-        progress: Callable[[int], None] | None = None,
-        turn: Turn | None = None,
-    ) -> LabelFeatures:
-        """The features of a vocabulary's labels, encoded on the first use and fitted to the vocabulary's
-        examples if it has any. `progress` is called with the number of labels done. If a `turn` is given, it
-        is used instead of `progress` and lets others work between slices.
-
-        Raises AbandonedError if the turn is abandoned, and CalibrationNotFoundError, ExamplesError and
-        StoreError for the examples.
-        """
-
-        def encode() -> LabelFeatures:
-            # The turn covers only the encoding: a caller that waits for another's result must not hold a
-            # turn, or the other could not work.
-            with turn or nullcontext(), metrics.ENCODE_LABELS_SECONDS.time():
-                return self.engine.encode_labels(vocabulary, progress if turn is None else turn.pause)
-
-        def read_or_encode() -> LabelFeatures:
-            return encode() if self._files is None else self._files.get(self.engine, vocabulary, encode)
-
-        if vocabulary.calibration is None:
-            return self._cache.get(self.label_key(vocabulary), read_or_encode)
-        plain = vocabulary.model_copy(update={"calibration": None})
-
-        def fit() -> LabelFeatures:
-            assert self.label_calibrator is not None, "calibrated vocabularies come from a registry"
-            return self.label_calibrator(self, vocabulary, self.label_features(plain, progress, turn))
-
-        return self._cache.get(self.label_key(vocabulary), fit)
-
-    def label_key(self, vocabulary: Vocabulary) -> Key:
-        """The key of the vocabulary's features in the cache."""
-        examples = ""
-        if vocabulary.calibration is not None:
-            examples = f"{vocabulary.name} {vocabulary.calibration} {vocabulary.calibrated}"
-        return self.engine.checkpoint_id, vocabulary.texts_hash, examples
-
-    def ready_label_features(self, vocabulary: Vocabulary) -> LabelFeatures | None:
-        """The features of a vocabulary's labels if they are in memory, else None. Never waits."""
-        return self._cache.find(self.label_key(vocabulary))
-
-    def keep_images(self, photographs: Sequence[bytes]) -> list[KeptFeatures]:
-        """Features of photographs that can be scored with other labels later, computed in one image pass.
-        Raises ImageError."""
-        values = [self.pixel_values(photograph) for photograph in photographs]
-        if not values:
-            return []
-        with self._model:
-            kept = self.engine.keep_images(self.engine.encode_images(np.stack(values)))
-        return [kept.take(slice(row, row + 1)) for row in range(len(kept))]
-
-    def pixel_values(self, photograph: bytes) -> Array:
-        """The image tower's input for a photograph, float32 [3, S, S]. Raises ImageError."""
-        found = self._pixel_values(photograph)
-        if isinstance(found, ImageError):
-            raise found
-        return found
-
-    def small_copy(self, photograph: bytes, side: int = COPY_SIDE) -> bytes:
-        """See `sigrl.service.images.decoding.small_copy`. Raises ImageError."""
-        return self._pool.small_copy(photograph, self.limits, time.monotonic() + _MOST_SECONDS, side)
-
-    def score(self, works: Sequence[BatchItem]) -> list[ScoredImage | ModelError]:
-        """See `sigrl.service.tagging.scoring.score_batch`. Serves one caller at a time."""
-        with self._model:
-            return score_batch(works)
+        """A question to this tagger's checkpoint. Raises as `EncodedLabels.features` does."""
+        return Question(self.engine, vocabulary, self.labels.features(vocabulary), selection)
 
     def _vocabulary(self, labels: Labels | None) -> Vocabulary:
         if labels is None:
@@ -267,13 +167,13 @@ class Tagger:
         self, sources: Iterator[ImageSource], asked: tuple[Vocabulary, ...], selection: Selection
     ) -> Iterator[tuple[Tagging, ...] | ImageError]:
         questions: tuple[Question, ...] = ()
-        for batch in self._decoded(sources):
+        for batch in self.tower.batches(sources):
             readable = [values for values in batch if not isinstance(values, ImageError)]
             # No labels are encoded for a call whose photographs are all refused.
             if readable and not questions:
                 questions = tuple(self.question(vocabulary, selection) for vocabulary in asked)
             scored = iter(
-                self.score([BatchItem(values, questions) for values in readable]) if readable else ()
+                self.tower.score([BatchItem(values, questions) for values in readable]) if readable else ()
             )
             for values in batch:
                 if isinstance(values, ImageError):
@@ -281,46 +181,6 @@ class Tagger:
                     yield values
                 else:
                     yield _taggings(questions, next(scored))
-
-    def _decoded(self, sources: Iterator[ImageSource]) -> Iterator[list[Array | ImageError]]:
-        """Yields decoded batches. The next batch is decoded in threads while the caller works on this one."""
-        with ThreadPoolExecutor(_DECODERS, "sigrl-decode") as threads:
-
-            def begin() -> list[Future[Array | ImageError]]:
-                return [threads.submit(self._pixel_values, source) for source in islice(sources, _BATCH)]
-
-            following = begin()
-            while batch := following:
-                decoded = [each.result() for each in batch]
-                following = begin()
-                yield decoded
-
-    def _pixel_values(self, source: ImageSource) -> Array | ImageError:
-        """The image tower's input, float32 [3, S, S], or the error."""
-        try:
-            with metrics.DECODE_SECONDS.time():
-                if isinstance(source, Image.Image):
-                    return pixel_values(source, self.engine.preprocessing, may_shrink=False)
-                data = source if isinstance(source, bytes) else image_files.read(Path(source), self.limits)
-                deadline = time.monotonic() + _MOST_SECONDS
-                return self._pool.pixel_values(data, self.limits, self.engine.preprocessing, deadline)
-        except ImageError as error:
-            return error
-
-
-def _calibrate_by_settings(
-    settings: Settings, tower: "Tower", vocabulary: Vocabulary, features: LabelFeatures
-) -> LabelFeatures:
-    # Imported here, so that the database modules are loaded only when they are needed.
-    from sigrl.service.database.database import Database
-    from sigrl.service.vocabularies.calibration_store import CalibrationStore
-    from sigrl.service.vocabularies.label_calibrator import LabelCalibrator
-
-    database = Database.open(settings)
-    try:
-        return LabelCalibrator(CalibrationStore(database))(tower, vocabulary, features)
-    finally:
-        database.close()
 
 
 def _taggings(questions: tuple[Question, ...], scored: ScoredImage | ModelError) -> tuple[Tagging, ...]:

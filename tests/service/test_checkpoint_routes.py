@@ -174,7 +174,7 @@ def test_a_shadow_sees_its_share(share: float, monkeypatch: pytest.MonkeyPatch) 
         client.post(f"/v1/checkpoints/{same}/shadow")
         for _ in range(8):
             _tag(client)
-            wait_until(lambda: runtime._shadower._free._value)
+            wait_until(lambda: runtime._shadowing._shadower._free._value)
         report = client.get(f"/v1/checkpoints/{same}/drift").json()
     assert report["photographs"] == 8 * share
 

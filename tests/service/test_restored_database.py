@@ -80,7 +80,7 @@ def test_a_calibration_that_gets_the_number_of_a_lost_one_is_not_taken_for_it() 
         vocabulary = registry.get("pets")
         assert (vocabulary.calibration, number) == (1, 1)
         assert store.get("pets", number, vocabulary.calibrated).goal == goal
-        keys.append(tagger.label_key(vocabulary))
+        keys.append(tagger.labels.key(vocabulary))
         _restore(registry, 1)
     assert keys[0] != keys[1]
     registry.close()

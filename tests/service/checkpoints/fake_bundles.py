@@ -55,7 +55,7 @@ def fake_runtime(
 
 def settled(runtime: Runtime, name: str) -> State:
     """Waits until it is no longer being loaded, and returns its state."""
-    runtime._loader.submit(int).result(60)
+    runtime._threads.submit(int).result(60)
     state = runtime.table.get(f"sha256:{name}").state
     assert state not in ON_THE_WAY
     return state

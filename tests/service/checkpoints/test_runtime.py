@@ -100,8 +100,8 @@ def test_every_vocabulary_in_use_is_encoded_before_it_is_ready() -> None:
     runtime.note([cars])
     checkpoint = runtime.table.get(loaded(runtime, "new"))
     assert checkpoint.tagger is not None
-    assert all(checkpoint.tagger.ready_label_features(each) for each in (pets, cars))
-    assert checkpoint.tagger.ready_label_features(checkpoint.tagger.vocabulary)
+    assert all(checkpoint.tagger.labels.in_memory(each) for each in (pets, cars))
+    assert checkpoint.tagger.labels.in_memory(checkpoint.tagger.vocabulary)
     assert checkpoint.done == checkpoint.total == 8
 
 

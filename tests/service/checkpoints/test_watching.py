@@ -28,7 +28,7 @@ def _looked(watcher: Watcher, runtime: Runtime, times: int) -> str:
     """The active checkpoint after this many polls."""
     for _ in range(times):
         watcher.look()
-        runtime._loader.submit(int).result(60)
+        runtime._threads.submit(int).result(60)
     return runtime.table.active.id
 
 
