@@ -13,6 +13,7 @@ from sigrl.service.errors import (
     Problem,
     ServerError,
     TaggerError,
+    UnreachableError,
 )
 
 _URN = "urn:sigrl:problem:"
@@ -45,10 +46,10 @@ def of_problem(problem: Problem, retry_after: int | None = None) -> TaggerError:
     return kind(problem.detail, problem.hint, retry_after=retry_after)
 
 
-def unreachable(server: str, error: Exception) -> ServerError:
+def unreachable(server: str, error: Exception) -> UnreachableError:
     """The error for a server that cannot be reached or that closes the connection during its response."""
     why = str(error) or type(error).__name__
-    return ServerError(f"the server {server} does not answer: {why}", _NO_SERVER_HINT)
+    return UnreachableError(f"the server {server} does not answer: {why}", _NO_SERVER_HINT)
 
 
 def _kinds(base: type[TaggerError]) -> Iterator[type[TaggerError]]:

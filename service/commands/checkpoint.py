@@ -1,12 +1,13 @@
-"""`sigrl checkpoint`: manages the checkpoints of a running server over HTTP."""
+"""`sigrl checkpoint`: gets models, and manages the checkpoints of a running server over HTTP."""
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sigrl.service.commands.activating import GONE, load_and_wait
+from sigrl.service.commands.get import get_command
 from sigrl.service.commands.server import LOCAL, ServerOption, connected
-from sigrl.service.errors import CheckpointNotFoundError, ServerError
+from sigrl.service.errors import CheckpointNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,14 +15,12 @@ if TYPE_CHECKING:
     from sigrl.service.schemas.checkpoints import CheckpointInfo
 
 app = typer.Typer(
-    help="Load, activate and roll back the checkpoints of a running server. An API key is read from "
-    "SIGRL_API_KEY.",
+    help="Get models; load, activate and roll back the checkpoints of a running server. An API key is read "
+    "from SIGRL_API_KEY.",
     no_args_is_help=True,
 )
 
-_POLL_SECONDS = 0.5
-_GONE = ("failed", "retired")
-_ON_THE_WAY = ("candidate", "loading", "warming")
+app.command("get")(get_command)
 
 
 @app.command("list")
@@ -70,20 +69,8 @@ def load_command(
     activate: Annotated[bool, typer.Option("--activate", help="Activate it when it is ready.")] = False,
 ) -> None:
     """Loads a bundle and waits until it is ready."""
-    from sigrl.service.terminal import Renderer
-
     with connected(server) as client:
-        info = client.load_checkpoint(bundle)
-        with Renderer(as_json=False) as renderer, renderer.phase("loading", 100) as done:
-            while info.state in _ON_THE_WAY:
-                time.sleep(_POLL_SECONDS)
-                info = client.get_checkpoint(info.id)
-                done(100 * info.labels_done // max(info.labels_total, 1))
-        if info.state in _GONE:
-            reason = info.reason or "it was unloaded meanwhile"
-            raise ServerError(
-                f"the bundle {bundle!a} was not loaded: {reason}", "repair it and load it again"
-            )
+        info = load_and_wait(client, bundle)
         if activate:
             info = client.activate_checkpoint(info.id)
     _tell(info)
@@ -115,7 +102,7 @@ def rollback_command(server: ServerOption = LOCAL) -> None:
 def _resolve(wanted: str, checkpoints: "Iterable[CheckpointInfo]") -> str:
     """The id of the only checkpoint that matches; those in memory take precedence."""
     known = list(checkpoints)
-    known = [each for each in known if each.state not in _GONE] or known
+    known = [each for each in known if each.state not in GONE] or known
     prefix = "sha256:" + wanted.removeprefix("sha256:")
     found = {each.id for each in known if each.bundle == wanted or each.id.startswith(prefix)}
     if len(found) != 1:

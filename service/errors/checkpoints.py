@@ -66,3 +66,19 @@ class ModelError(TaggerError):
     code = "model-failed"
     title = "The model failed"
     status = 500
+
+
+class DownloadError(TaggerError):
+    """A model cannot be downloaded, or is not what the hub says."""
+
+    code = "download-failed"
+    title = "The model cannot be downloaded"
+    status = 502
+
+
+class ConversionError(TaggerError):
+    """A downloaded model cannot be made into a bundle."""
+
+    code = "conversion-failed"
+    title = "The model cannot be converted"
+    status = 500

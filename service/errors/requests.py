@@ -96,6 +96,13 @@ class ServerError(TaggerError):
     status = 502
 
 
+class UnreachableError(ServerError):
+    """No server answers at the address, or it closed the connection."""
+
+    code = "server-unreachable"
+    title = "The server does not answer"
+
+
 class InternalError(TaggerError):
     """An unexpected failure. Its cause is written to the log and not sent to the client."""
 

@@ -16,6 +16,7 @@ NOT_RUN = {
     r"pip install ": "changes the environment and asks a registry; .ci/run and deploy/prove_image.py install",
     r"python -m pytest": "that is what runs here",
     r"torchrun ": "needs four GPUs; tests/training runs two processes",
+    r"sigrl checkpoint get (?!--list)": "fetches weights from a hub; tests/service/commands has a stand-in",
     r"sigrl-train import --open-clip ": "fetches weights from a hub; tests/training imports from files",
     r"sigrl(-train)? .*training/configs/": "needs data sets, and hours; tests/training has small ones",
     r"sigrl-train \w+ .*(mkt|biam|clip|mine)\.yaml": "the same, and the file is the reader's",

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from sigrl.model.bundle_files import write_files
+from sigrl.model.bundle_files import BundleFiles, write_files
 from sigrl.training.backbones.open_clip_source import fetch, find_source
 from sigrl.training.bundles.calibrate import calibrate, find_photographs
+from sigrl.training.bundles.finishing import Addition, finish, unfinished
 from sigrl.training.bundles.import_weights import (
     PUBLISHED_CLIP,
     PublishedKind,
@@ -27,6 +28,13 @@ def export_command(
 ) -> None:
     """Write a copy of a bundle that also contains the ONNX graphs, which OpenVINO and ONNX Runtime serve."""
     check_new(output)
+    files = _with_graphs(bundle)
+    write_files(output, files)
+    difference = files.manifest.provenance["export"]["largest_relative_difference"]
+    console.print(f"wrote {output} ({files.checkpoint_id}), at most {difference:.0e} from PyTorch's numbers")
+
+
+def _with_graphs(bundle: Path) -> BundleFiles:
     try:
         from sigrl.training.bundles.export import export
     except ModuleNotFoundError as error:
@@ -34,10 +42,7 @@ def export_command(
             f"{error.name} is not installed: pip install 'sigrl-tagger[export,onnx]' (for a GPU: export,gpu)"
         ) from error
     with shown("export") as show:
-        files = export(bundle, show)
-    write_files(output, files)
-    difference = files.manifest.provenance["export"]["largest_relative_difference"]
-    console.print(f"wrote {output} ({files.checkpoint_id}), at most {difference:.0e} from PyTorch's numbers")
+        return export(bundle, show)
 
 
 def calibrate_command(
@@ -84,6 +89,12 @@ def import_command(
         tuple[PublishedKind, Path] | None,
         typer.Option(metavar="mkt|sigrl FILE.pth", help="Checkpoint of MKT or SigRL, in the published form"),
     ] = None,
+    photographs: Annotated[
+        Path | None, typer.Option(help="Folder of photographs of your own to calibrate on; no labels needed")
+    ] = None,
+    graphs: Annotated[
+        bool, typer.Option("--graphs", help="Also write the graphs, as `sigrl-train export` does.")
+    ] = False,
 ) -> None:
     """Make a bundle from weights that others trained: any CLIP in open_clip, or MKT's or SigRL's
     checkpoint."""
@@ -92,6 +103,7 @@ def import_command(
     if published is not None and head is not None:
         raise DataError("a published checkpoint has its own head: omit --head")
     check_new(output)
+    additions = _additions(photographs, graphs=graphs)
     weights = None if published is None else read_published(*published)
     source = find_source(open_clip or PUBLISHED_CLIP)
     if weights is None and source.tag is None:
@@ -100,9 +112,22 @@ def import_command(
             f"{'QuickGELU' if source.backbone.quick_gelu else 'GELU'} and CLIP's preprocessing"
         )
     file = fetch(source)
-    with shown("import") as show:
-        if weights is None:
-            saved = import_open_clip(source, file, head or ZeroShotHead.clip, output, show)
-        else:
-            saved = import_published(weights, source, file, output, show)
-    console.print(f"wrote {output} ({saved.checkpoint_id})")
+    with unfinished(output) as imported:
+        with shown("import") as show:
+            if weights is None:
+                import_open_clip(source, file, head or ZeroShotHead.clip, imported, show)
+            else:
+                import_published(weights, source, file, imported, show)
+        checkpoint = finish(imported, additions, output)
+    console.print(f"wrote {output} ({checkpoint})")
+
+
+def _additions(photographs: Path | None, *, graphs: bool) -> list[Addition]:
+    """What an import adds to its bundle. Raises DataError for a folder that cannot be used."""
+    additions: list[Addition] = []
+    if photographs is not None:
+        found, source = find_photographs(photographs, None), photographs.name
+        additions.append(lambda bundle: calibrate(bundle, found, source).files)
+    if graphs:
+        additions.append(_with_graphs)
+    return additions

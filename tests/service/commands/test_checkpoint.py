@@ -12,7 +12,7 @@ from sigrl.service.settings import Settings
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
-    monkeypatch.setattr("sigrl.service.commands.checkpoint._POLL_SECONDS", 0.01)
+    monkeypatch.setattr("sigrl.service.commands.activating._POLL_SECONDS", 0.01)
     with serving(create_app(Settings(), runtime=fake_runtime(registered=()))) as client:
         monkeypatch.setenv("SIGRL_SERVER", str(client.base_url))
         yield client

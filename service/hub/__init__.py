@@ -1,0 +1,1 @@
+"""Models that others publish: the list of them, their download, and their conversion into bundles."""

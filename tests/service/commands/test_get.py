@@ -1,0 +1,181 @@
+"""`sigrl checkpoint get`, from a stand-in for the hub to a server that answers with the bundle.
+
+The conversion is the real one, in its own process; its architecture is a tiny one of a listed family, with
+random weights.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hub.stand_in import StandIn, serving
+from open_clip import create_model, factory
+from PIL import Image
+from safetensors.torch import save
+from two_checkpoints import serving as serving_app
+
+from sigrl.service.app import create_app
+from sigrl.service.hub import catalogue, download
+from sigrl.service.hub.catalogue import Model
+from sigrl.service.settings import Settings
+
+CONFIG = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 64, "patch_size": 16, "width": 32, "head_width": 16, "layers": 1},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 1},
+}
+MODEL = Model(
+    name="tiny-clip",
+    architecture="tiny-clip",
+    tag="random",
+    repository="someone/tiny-clip",
+    parameters=(0.1, 0.4),
+    resolution=64,
+    languages="English",
+    licence="none: random weights",
+    source="https://example.com",
+)
+WEIGHTS = "/someone/tiny-clip/resolve/main/open_clip_model.safetensors"
+REGISTERS = f"""
+import json
+import sigrl.model.torchvision_cure
+from open_clip import factory, pretrained
+factory._MODEL_CONFIGS["tiny-clip"] = json.loads({json.dumps(json.dumps(CONFIG))})
+of_hub = pretrained._pcfg(hf_hub="someone/tiny-clip/", quick_gelu=True)
+pretrained._PRETRAINED["tiny-clip"] = {{"random": of_hub}}
+"""
+
+
+@pytest.fixture(scope="module")
+def weights() -> bytes:
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        patch.setitem(factory._MODEL_CONFIGS, "tiny-clip", CONFIG)
+        return save(create_model("tiny-clip").state_dict())
+
+
+@pytest.fixture
+def hub(weights: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """The stand-in, with its model in the list of `get` and in the open_clip of the conversion's process."""
+    (tmp_path / "sitecustomize.py").write_text(REGISTERS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path.cwd())]))
+    monkeypatch.setattr(catalogue, "catalogue", lambda: (MODEL,))
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("sigrl.service.commands.activating._POLL_SECONDS", 0.01)
+    with serving(StandIn({WEIGHTS: weights})) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        yield hub
+
+
+@pytest.fixture
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGRL_SERVER", "http://127.0.0.1:1")
+
+
+@pytest.mark.usefixtures("no_server")
+def test_one_command_goes_from_nothing_to_a_server_that_answers_with_the_model(
+    sigrl, hub: StandIn, data_folder: Path, photograph: Path
+) -> None:
+    hub.breaks_after = 300_000
+    status, _, err = sigrl("checkpoint", "get", "tiny-clip", "--activate")
+    assert status == 0, err
+    assert "to download; at most" in err
+    assert "of memory" in err
+    assert "minutes" in err
+    assert "not calibrated" in err
+    bundle = data_folder / "checkpoints" / "tiny-clip"
+    assert (bundle / "image_tower.onnx").is_file()
+    assert not (data_folder / "downloads" / "tiny-clip").exists()
+    with serving_app(create_app(Settings())) as client:
+        listed = client.get("/v1/checkpoints").json()
+        assert listed["checkpoints"][0]["bundle"] == "tiny-clip"
+        answer = client.post(
+            "/v1/tag", files={"image": photograph.read_bytes()}, data={"labels": '["dog", "cat"]'}
+        )
+        assert answer.json()["checkpoint"] == listed["active"]
+
+
+def test_a_running_server_activates_it_and_photographs_calibrate_it(
+    sigrl, hub: StandIn, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for number in range(20):
+        Image.new("RGB", (70, 90), (12 * number, 100, 255 - 12 * number)).save(folder / f"{number}.jpg")
+    with serving_app(create_app(Settings())) as client:
+        monkeypatch.setenv("SIGRL_SERVER", str(client.base_url))
+        status, _, err = sigrl("checkpoint", "get", "tiny-clip", "--photographs", folder, "--activate")
+        assert status == 0, err
+        assert "answers on http" in err
+        assert client.get("/v1/checkpoints").json()["checkpoints"][-1]["state"] == "active"
+    assert "not calibrated" not in err
+    manifest = json.loads((data_folder / "checkpoints" / "tiny-clip" / "manifest.json").read_text())
+    assert manifest["calibration"]["photographs"] == 20
+    assert manifest["provenance"]["export"]["largest_relative_difference"] < 1e-4
+    # Asked again, nothing is fetched.
+    hub.asked.clear()
+    assert sigrl("checkpoint", "get", "tiny-clip")[0] == 0
+    assert hub.asked == []
+
+
+@pytest.mark.usefixtures("no_server")
+def test_without_a_network_the_file_to_bring_is_named_and_then_taken(
+    sigrl, hub: StandIn, weights: bytes, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    status, _, err = sigrl("checkpoint", "get", "tiny-clip")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert (
+        f"bring http://127.0.0.1:1{WEIGHTS} from elsewhere: `sigrl checkpoint get tiny-clip --from FILE`"
+        in err
+    )
+    brought = tmp_path / "brought.safetensors"
+    status, _, err = sigrl("checkpoint", "get", "tiny-clip", "--from", brought)
+    assert (status, "brought.safetensors is not there" in err) == (2, True)
+    brought.write_bytes(weights)
+    assert sigrl("checkpoint", "get", "tiny-clip", "--from", brought)[0] == 0
+    assert brought.read_bytes() == weights
+    assert (data_folder / "checkpoints" / "tiny-clip" / "manifest.json").is_file()
+    assert hub.asked == []
+
+
+def test_weights_of_another_model_are_refused_in_one_line_and_the_download_is_kept(
+    sigrl, hub: StandIn, data_folder: Path
+) -> None:
+    hub.files[WEIGHTS] = save({"logit_scale": torch.ones([])})
+    status, _, err = sigrl("checkpoint", "get", "tiny-clip")
+    assert status == 2
+    assert "the weights were not converted: the weights are not those of tiny-clip" in err.splitlines()[-1]
+    assert (data_folder / "downloads" / "tiny-clip" / "random.safetensors").is_file()
+    assert list((data_folder / "checkpoints").iterdir()) == []
+
+
+def test_what_does_not_fit_on_the_disk_is_not_begun(
+    sigrl, hub: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    status, _, err = sigrl("checkpoint", "get", "tiny-clip")
+    assert status == 2
+    assert "are needed" in err
+    assert {method for method, _, _ in hub.asked} == {"HEAD"}
+
+
+def test_an_unknown_name_is_answered_with_similar_ones(sigrl) -> None:
+    status, _, err = sigrl("checkpoint", "get", "siglip2-b16")
+    assert status == 2
+    assert "siglip2-b16-256" in err
+    assert sigrl("checkpoint", "get")[0] == 2
+
+
+def test_the_list_shows_what_others_published(sigrl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, _ = sigrl("checkpoint", "get", "--list")
+    assert status == 0
+    row = next(line for line in out.splitlines() if line.startswith("mobileclip2-s0"))
+    assert "71.5" in row
+    assert "research only" in row
+    assert "nothing of it was measured here" in out
