@@ -168,7 +168,7 @@ class BundleEngine(ABC, Generic[ArrayT]):
             return keep(found.embeddings, found.tokens, found.word_logits)
         rebuilt = image_features.rebuilt_tokens
         tokens = self._to_numpy(image_features.patch_tokens if rebuilt is None else rebuilt)
-        if self.manifest.head.kind == "clip":
+        if self.manifest.head.kind in ("clip", "sparc"):
             tokens = np.zeros_like(tokens[:, :1])
         return keep(self._to_numpy(image_features.image_embeddings), tokens)
 

@@ -146,11 +146,12 @@ class EvidenceConfig(Frozen):
 class HeadConfig(Frozen):
     """The kind of head, and its form."""
 
-    kind: Literal["clip", "mkt", "biam", "sigrl", "evidence"] = "sigrl"
-    """`clip`: global matching. `mkt`: global and local matching. `biam`: local matching of patches enriched
-    by bi-level attention, in the context form with global matching. `sigrl`: with GMC and SVFR. `evidence`:
-    global and local matching with logits of known words and of a classifier's classes, calibrated, with GMC
-    over the scores; it needs the image tower of `words`."""
+    kind: Literal["clip", "sparc", "mkt", "biam", "sigrl", "evidence"] = "sigrl"
+    """`clip`: global matching. `sparc`: global matching, standardised over the context labels. `mkt`: global
+    and local matching. `biam`: local matching of patches enriched by bi-level attention, in the context form
+    with global matching. `sigrl`: with GMC and SVFR. `evidence`: global and local matching with logits of known
+    words and of a classifier's classes, calibrated, with GMC over the scores; it needs the image tower of
+    `words`."""
     form: Literal["published", "context"] = "context"
     """`published`: the paper's scores, which depend on the label set. `context`: cosine with learned
     temperature and SVFR over the context labels, so that a label's score is independent of the other
@@ -164,19 +165,26 @@ class HeadConfig(Frozen):
     svfr: bool = True
     """Reconstruct patch tokens from the labels (SVFR). Off only in ablations."""
     context_labels: tuple[str, ...] = ()
-    """Context form only: the labels over which SVFR and the graph run, in the order of the bundle's
-    `head.context_label_embeddings`."""
+    """Context form only: the labels over which SVFR and the graph run, or scores are standardised, in the
+    order of the bundle's `head.context_label_embeddings`."""
 
     evidence: EvidenceConfig | None = None
     """Required for the kind `evidence`, and only for it."""
 
     @model_validator(mode="after")
-    def _check_evidence(self) -> "HeadConfig":
+    def _check_kind(self) -> "HeadConfig":
         if (self.kind == "evidence") != (self.evidence is not None):
             raise ValueError("`evidence` belongs to heads of that kind, and to no others")
+        if self.kind == "sparc" and (self.form != "context" or len(self.context_labels) < 2):
+            raise ValueError("a sparc head needs the form `context` and at least two `context_labels`")
         if self.evidence is not None and self.form != "context":
             raise ValueError("an evidence head scores every label independently: its form must be `context`")
         return self
+
+    @property
+    def trained_labels(self) -> tuple[str, ...]:
+        """The context labels that were trained, so that their logits are probabilities."""
+        return () if self.kind == "sparc" else self.context_labels
 
     @property
     def independent_scores(self) -> bool:

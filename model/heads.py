@@ -119,6 +119,24 @@ class ClipHead(MatchingHead):
     matches_patches = False
 
 
+class SparcHead(ClipHead):
+    """Global matching in deviations from the mean of the context labels on the photograph. It is the
+    normalisation of SPARC (Miller et al. 2025), there over all labels of the request."""
+
+    context_label_embeddings: Tensor
+
+    def __init__(self, config: HeadConfig, embed_dim: int) -> None:
+        super().__init__(config)
+        self.register_buffer("context_label_embeddings", torch.zeros(len(config.context_labels), embed_dim))
+
+    def global_scores(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
+        """See `MatchingHead`."""
+        context = functional.normalize(self.context_label_embeddings, dim=-1)
+        reference = functional.normalize(image_features.image_embeddings, dim=-1) @ context.mT
+        deviations = super().global_scores(image_features, label_features) - reference.mean(1, keepdim=True)
+        return deviations / reference.std(1, keepdim=True)
+
+
 class MktHead(MatchingHead):
     """Global matching, and local matching of the tower's own patch tokens (MKT, He et al. 2023)."""
 
@@ -268,6 +286,8 @@ def create_head(config: HeadConfig, embed_dim: int, dropout: float = 0.3) -> Mat
     """The head of a configuration, newly initialised; `embed_dim` is D, `dropout` that of the label graph."""
     if config.kind == "clip":
         return ClipHead(config)
+    if config.kind == "sparc":
+        return SparcHead(config, embed_dim)
     if config.kind == "mkt":
         return MktHead(config)
     if config.kind == "evidence":

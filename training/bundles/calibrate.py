@@ -100,7 +100,7 @@ def calibrate(path: Path, photographs: LabelledPhotographs, source: str) -> Cali
     first = scores[:BACKGROUND_PHOTOGRAPHS]
     expected = expected_new_words(first[:, len(names) :])
     own, background, labels = scores[:, : len(names)], first[:, : len(names)], drawn.labels[:, counted]
-    context = description.head.context_labels
+    context = description.head.trained_labels
     new = np.array([name not in context for name in names], bool)
     used = new if new.sum() >= LEAST_NEW_LABELS else np.ones(len(names), bool)
     fitted, left_out = expected, None
