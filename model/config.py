@@ -149,9 +149,9 @@ class HeadConfig(Frozen):
     kind: Literal["clip", "sparc", "mkt", "biam", "sigrl", "evidence"] = "sigrl"
     """`clip`: global matching. `sparc`: global matching, standardised over the context labels. `mkt`: global
     and local matching. `biam`: local matching of patches enriched by bi-level attention, in the context form
-    with global matching. `sigrl`: with GMC and SVFR. `evidence`: global and local matching with logits of known
-    words and of a classifier's classes, calibrated, with GMC over the scores; it needs the image tower of
-    `words`."""
+    with global matching. `sigrl`: with GMC and SVFR. `evidence`: global and local matching with logits of
+    known words and of a classifier's classes, calibrated, with GMC over the scores; it needs the image tower
+    of `words`."""
     form: Literal["published", "context"] = "context"
     """`published`: the paper's scores, which depend on the label set. `context`: cosine with learned
     temperature and SVFR over the context labels, so that a label's score is independent of the other
