@@ -11,7 +11,8 @@ from sigrl.model.reference_names import HEAD_NAMES, map_reference_weights
 from sigrl.training.loop.schedules import WarmUpCosine
 from sigrl.training.loop.step import Optimization
 from sigrl.training.loop.task import LoopConfig
-from sigrl.training.tasks.nuswide.task import OpenVocabularyModel, OpenVocabularyTask, frozen_teacher
+from sigrl.training.tasks.nuswide.task import OpenVocabularyModel, OpenVocabularyTask
+from sigrl.training.tasks.nuswide.teacher import frozen_teacher
 
 FILE = "08_trajectory.npz"
 CANCELLED = ("SemanticDecoupling.fc3.bias", "DecouplingSemantic.fc3.bias")

@@ -18,7 +18,8 @@ from sigrl.training.loop.acceleration import fit_to_device, training_steps
 from sigrl.training.loop.schedules import WarmUpCosine
 from sigrl.training.loop.step import Optimization
 from sigrl.training.loop.task import LoopConfig
-from sigrl.training.tasks.nuswide.task import OpenVocabularyModel, OpenVocabularyTask, frozen_teacher
+from sigrl.training.tasks.nuswide.task import OpenVocabularyModel, OpenVocabularyTask
+from sigrl.training.tasks.nuswide.teacher import frozen_teacher
 
 OPEN_CLIP = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 4, "head_width": 16}
 TIMM = {"timm_model_name": "test_vit", "image_size": 160}
@@ -94,8 +95,25 @@ def test_what_cannot_recompute_its_activations_is_refused() -> None:
 def test_a_gpu_trains_by_fused_kernels_in_bfloat16_and_all_else_by_the_readable_form() -> None:
     pytest.importorskip("triton", reason="Triton is for Linux on x86-64")
     assert type(training_steps(CUDA, "bfloat16", 512)).__name__ == "TritonSteps"
-    for place, precision, dim in ((CUDA, "float32", 512), (CUDA, "bfloat16", 24), ("cpu", "bfloat16", 512)):
-        assert isinstance(training_steps(torch.device(place), precision, dim), StreamedSteps)
+    for precision, dim in (("float32", 512), ("bfloat16", 24)):
+        assert isinstance(training_steps(CUDA, precision, dim), StreamedSteps)
+
+
+def test_a_processor_scores_in_bfloat16_if_it_multiplies_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And trains in float32: only scores without gradients may be rounded."""
+    chosen = "sigrl.training.loop.acceleration.choose_precision"
+    monkeypatch.setattr(chosen, lambda *_: "float32")
+    assert isinstance(training_steps(torch.device("cpu"), "float32", DIM), StreamedSteps)
+    monkeypatch.setattr(chosen, lambda *_: "bfloat16")
+    svfr = make_task(OPEN_CLIP, dropout=0.0).module.head.svfr
+    tokens, labels = torch.randn(2, 16, DIM), torch.randn(LABELS, DIM)
+    trained = svfr(tokens, labels, labels)
+    svfr.steps = training_steps(torch.device("cpu"), "float32", DIM)
+    assert torch.equal(svfr(tokens, labels, labels), trained)
+    with torch.inference_mode():
+        scored = svfr(tokens.clone(), labels.clone(), labels.clone())
+    assert not torch.equal(scored, trained)
+    torch.testing.assert_close(scored, trained, atol=5e-3 * trained.abs().max().item(), rtol=0)
 
 
 def test_without_triton_one_line_says_so(monkeypatch: pytest.MonkeyPatch, caplog) -> None:

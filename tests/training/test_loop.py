@@ -152,7 +152,7 @@ def test_a_finished_run_is_not_run_again(uninterrupted: Path) -> None:
 
 def test_two_processes_of_torchrun_end_where_one_does(uninterrupted: Path, tmp_path: Path) -> None:
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     program = Path(__file__).with_name("tiny_run.py")
     finished = subprocess.run(
         [sys.executable, *command, program, tmp_path],
@@ -165,6 +165,17 @@ def test_two_processes_of_torchrun_end_where_one_does(uninterrupted: Path, tmp_p
     assert content["progress"]["best"] == pytest.approx(expected["progress"]["best"], rel=1e-4)
     for one, other in zip(metrics(tmp_path), metrics(uninterrupted), strict=True):
         assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_processes_that_do_not_find_one_another_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would train everything, and write into the same directory."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    with pytest.raises(DataError, match="2 processes were started .* but 1 found one another"):
+        run(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_passes_change_a_step_by_rounding_alone(uninterrupted: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ uninterrupted one; on a GPU this depends on whether its kernels are deterministi
 """
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,8 +48,22 @@ class Progress:
 
 
 def create_accelerator(config: LoopConfig) -> Accelerator:
-    """An accelerator with the processes and devices of `torchrun` and the precision of the configuration."""
-    return Accelerator(mixed_precision="bf16" if config.precision == "bfloat16" else "no")
+    """An accelerator with the processes and devices of `torchrun` and the precision of the configuration.
+
+    Without a GPU the processes work together over gloo. Raises DataError if they cannot work together, because
+    each would then train everything and write into the same directory.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    # Accelerate distributes over processors only when it is told to.
+    on_processors = started > 1 and not torch.accelerator.is_available()
+    precision = "bf16" if config.precision == "bfloat16" else "no"
+    accelerator = Accelerator(cpu=on_processors, mixed_precision=precision)
+    if accelerator.num_processes != started:
+        raise DataError(
+            f"{started} processes were started (WORLD_SIZE), but {accelerator.num_processes} found one another "
+            f"on the device {accelerator.device}: start as many as there are GPUs with `torchrun`, or only one"
+        )
+    return accelerator
 
 
 def train(task: Task, config: LoopConfig, directory: Path, identity: Mapping[str, Any]) -> Progress:

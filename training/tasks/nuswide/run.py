@@ -25,7 +25,8 @@ from sigrl.training.loop.schedules import WarmUpCosine
 from sigrl.training.measures.results import Outcome
 from sigrl.training.tasks.nuswide.data import NusWide, NusWideRun, load_nuswide
 from sigrl.training.tasks.nuswide.results import finish, measure_held_out, run_identity
-from sigrl.training.tasks.nuswide.task import OpenVocabularyModel, OpenVocabularyTask, frozen_teacher
+from sigrl.training.tasks.nuswide.task import OpenVocabularyModel, OpenVocabularyTask
+from sigrl.training.tasks.nuswide.teacher import frozen_teacher
 
 
 class NusWideConfig(NusWideRun):

@@ -6,11 +6,9 @@ embedding from that of the initial tower.
 """
 
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -18,10 +16,10 @@ from torch.utils.data import Dataset
 
 from sigrl.model.backbone import Backbone
 from sigrl.model.heads import MatchingHead
-from sigrl.training.backbones.towers import without_fused_transformers
 from sigrl.training.loop.schedules import layer_decay_groups
 from sigrl.training.loop.task import Schedule, StepOutput
 from sigrl.training.losses.open_vocabulary import distillation_loss, ranking_loss
+from sigrl.training.tasks.nuswide.teacher import Teacher, count_blocks
 
 
 class OpenVocabularyModel(nn.Module):
@@ -43,25 +41,6 @@ class OpenVocabularyModel(nn.Module):
         return scores, features.image_embeddings
 
 
-def count_blocks(backbone: Backbone) -> int:
-    """Number of transformer blocks in the image tower (open_clip's ViT or timm's). Raises ValueError for
-    other towers."""
-    visual = backbone.visual
-    for path in ("transformer.resblocks", "trunk.blocks"):
-        try:
-            blocks = visual.get_submodule(path)
-        except AttributeError:
-            continue
-        if isinstance(blocks, nn.ModuleList | nn.Sequential):
-            return len(blocks)
-    raise ValueError("the image tower has no transformer blocks to freeze: layer decay needs a ViT")
-
-
-def frozen_teacher(backbone: Backbone) -> Backbone:
-    """A frozen copy of the towers in their current state."""
-    return deepcopy(backbone).eval().requires_grad_(False)
-
-
 @dataclass
 class OpenVocabularyTask:
     """See `training.loop.task.Task`. Batches are pixel values [B, 3, S, S] and labels [B, C] in {-1, 0, 1} of
@@ -69,7 +48,7 @@ class OpenVocabularyTask:
 
     module: OpenVocabularyModel
     teacher: Backbone
-    """From `frozen_teacher`."""
+    """From `frozen_teacher`; changed in place, see `Teacher`."""
     schedule: Schedule
     train_data: Dataset[Any]
     frozen_layers: int = 10
@@ -81,9 +60,12 @@ class OpenVocabularyTask:
     )
     measure: str = "seen/mAP"
 
+    def __post_init__(self) -> None:
+        self._teacher = Teacher(self.module.backbone, self.teacher, self.frozen_layers)
+
     def optimizer(self) -> AdamW:
         """AdamW over the trained layers; their rates are the schedule's times their layers' scale."""
-        self.teacher.to(self.module.label_embeddings.device)
+        self._teacher.to(self.module.label_embeddings.device)
         self.module.backbone.text.requires_grad_(False)
         blocks = count_blocks(self.module.backbone)
         groups = layer_decay_groups(
@@ -95,16 +77,10 @@ class OpenVocabularyTask:
         """Ranking loss plus distillation loss with equal weights, as published."""
         pixel_values, labels = batch
         scores, image_embeddings = module(pixel_values)
-        taught = self._teach(pixel_values).to(image_embeddings.dtype)
+        taught = self._teacher.teach(pixel_values).to(image_embeddings.dtype)
         ranking, distillation = ranking_loss(scores, labels), distillation_loss(image_embeddings, taught)
         return StepOutput(ranking + distillation, {"ranking": ranking, "distillation": distillation})
 
     def evaluate(self, accelerator: Accelerator) -> dict[str, float]:
         """See `evaluation`."""
         return self.evaluation(self.module, accelerator)
-
-    @torch.no_grad()
-    def _teach(self, pixel_values: Tensor) -> Tensor:
-        # Different last bits would give a student that equals the teacher a gradient.
-        with without_fused_transformers():
-            return self.teacher.encode_images(pixel_values).image_embeddings
