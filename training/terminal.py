@@ -2,6 +2,7 @@
 
 import os
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
@@ -9,5 +10,14 @@ def progress_bar() -> Progress:
     """The progress bar of all training commands: bar, count, time left. Only one of several processes shows
     it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    main = os.environ.get("RANK", "0") == "0"
-    return Progress(*columns, TextColumn("{task.fields[note]}"), disable=not main)
+    return Progress(*columns, TextColumn("{task.fields[note]}"), disable=not _is_main())
+
+
+def log_line(text: str) -> None:
+    """Prints a sentence; only one of several processes does."""
+    if _is_main():
+        Console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"

@@ -235,6 +235,21 @@ def test_a_bundle_is_measured_on_any_tasks_photographs(
     kept = load_bundle(recorded).manifest.provenance["metrics"]
     assert kept["at_3"] == measured["at_3"]
     assert "worst" not in kept
+    names = tmp_path / "names.txt"
+    names.write_text("cat\n\n person \n")
+    status, out, _ = sigrl_train("evaluate", towers, *arguments[:4], "--labels", names)
+    assert status == 0
+    few = {one["label"]: one for one in json.loads(report.read_text())["per_label"]}
+    assert few.keys() == {"cat", "person"}
+    # In the context form a label's precision does not depend on the others.
+    (cat,) = (one for one in measured["per_label"] if one["label"] == "cat")
+    assert few["cat"]["average_precision"] == cat["average_precision"]
+    names.write_text("yak")
+    error = refused(sigrl_train, "evaluate", towers, *arguments[:4], "--labels", names)
+    assert "no label 'yak'" in error
+    status, out, _ = sigrl_train("check", "--config", config)
+    assert status == 0
+    assert "train: 24 photographs, where COCO 2014 with validation has 82,081" in " ".join(out.split())
 
 
 def test_a_report_needs_a_run(sigrl_train, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_processes_that_do_not_find_one_another_are_refused(
     """Each would train everything, and write into the same directory."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    with pytest.raises(DataError, match="2 processes were started .* but 1 found one another"):
+    with pytest.raises(DataError, match=r"2 processes were started .* but 1 found one another"):
         run(tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -225,11 +225,17 @@ def test_without_a_measure_the_last_epoch_is_the_best(tmp_path: Path) -> None:
     assert run(tmp_path, task).best_epoch == 2
 
 
-def test_patience_ends_a_run_that_gets_no_better(tmp_path: Path) -> None:
+def test_patience_ends_a_run_that_gets_no_better_and_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     task = TinyTask(9)
     task.scores = [2.0, math.nan, 1.0, 5.0]
     progress = run(tmp_path, task, epochs=9, patience=2)
     assert (progress.epoch, progress.best_epoch, progress.finished) == (3, 0, True)
+    told = "stopped after epoch 3 of 9: score was best in epoch 1 (2.00) and not better in the 2 epochs since"
+    assert told in capsys.readouterr().out
+    run(tmp_path, epochs=9, patience=2)
+    assert told in capsys.readouterr().out
 
 
 def test_gradients_are_clipped_to_their_length(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from sigrl.model.torch_engine import TorchEngine
 from sigrl.training.commands.common import Config, ReportFile, console, write_numbers
 from sigrl.training.commands.tables import check_table, evaluation_tables, report_table
 from sigrl.training.data.coco import load_coco
+from sigrl.training.data.dataset import DataError, read_lines
 from sigrl.training.measures.evaluation import evaluate_photographs
 from sigrl.training.measures.report import Evaluation
 from sigrl.training.report import try_report, write_report
@@ -44,7 +45,8 @@ def init_command(
 
 
 def check_command(config: Config, start: Start = None, report: ReportFile = None) -> None:
-    """Check every photograph and label before training; exit with status 1 if there is a problem."""
+    """Check every photograph and label before training; exit with status 1 if there is a problem. Warnings
+    are about what can be trained, but is probably not meant."""
     run = load_run(config, start)
     reports = run.kind.check(run.config)
     for name, found in reports.items():
@@ -54,6 +56,9 @@ def check_command(config: Config, start: Start = None, report: ReportFile = None
                 console.print(problem.message, style="red", markup=False, highlight=False, soft_wrap=True)
             if len(problems) > 20:
                 console.print(f"… and {len(problems) - 20} more: --report FILE.json lists all")
+        for warning in found.warnings:
+            text = f"{name}: {warning}"
+            console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
     write_numbers(report, reports)
     if any(found.problems or found.copies for found in reports.values()):
         raise typer.Exit(1)
@@ -93,6 +98,9 @@ def evaluate_command(
     bundle: Annotated[Path, typer.Argument(help="Bundle to measure")],
     config: Config,
     report: ReportFile = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Text file of label names, one a line: measure only these")
+    ] = None,
     record: Annotated[
         Path | None, typer.Option(help="Directory for a copy of the bundle with the results in its manifest")
     ] = None,
@@ -105,11 +113,16 @@ def evaluate_command(
     engine = TorchEngine.load(bundle, precision="float32")
     measured: Report | Evaluation
     if isinstance(run.config, TrainingConfig):
+        if labels is not None:
+            raise DataError(f"the task {run.name} has its own label sets: omit --labels")
         measured = _measure_bundled(engine, run.config)
         console.print(report_table(measured))
         recorded = measured.recorded()
     else:
-        measured = evaluate_photographs(engine, run.kind.test_photographs(run.config))
+        photographs = run.kind.test_photographs(run.config)
+        if labels is not None:
+            photographs = photographs.select_labels(read_lines(labels))
+        measured = evaluate_photographs(engine, photographs)
         console.print(evaluation_tables(measured))
         recorded = measured.model_dump(mode="json", exclude={"best", "worst"})
     write_numbers(report, measured)

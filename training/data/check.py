@@ -39,6 +39,8 @@ class DataReport(BaseModel):
     """The reader's problems first, then those of the files, in the order of the photographs."""
     copies: list[Problem] = []
     """Files with the same content as an earlier one but different labels. Training uses them as they are."""
+    warnings: list[str] = []
+    """What does not prevent training, but is probably not meant."""
 
     @property
     def empty_labels(self) -> list[str]:
@@ -86,7 +88,30 @@ def check(
         ],
         problems=found,
         copies=_copies(photographs) if decode else [],
+        warnings=_singles(photographs),
     )
+
+
+def compare_with_protocol(photographs: int, protocol: str, expected: int) -> list[str]:
+    """A warning if a part of a published protocol has another number of photographs."""
+    if photographs == expected:
+        return []
+    return [
+        f"{photographs:,} photographs, where {protocol} has {expected:,}: numbers from them cannot be "
+        "compared with published ones"
+    ]
+
+
+def _singles(photographs: LabelledPhotographs) -> list[str]:
+    positives = (photographs.labels == 1).sum(axis=0)
+    names = [name for name, count in zip(photographs.label_names, positives, strict=True) if count == 1]
+    if not names:
+        return []
+    shown = ", ".join(f"'{name}'" for name in names[:5]) + (" …" if len(names) > 5 else "")
+    return [
+        f"labels with a single photograph, on which they are either trained or compared, not both "
+        f"({len(names)}): {shown}: add photographs, or remove the labels"
+    ]
 
 
 def without_bad_files(

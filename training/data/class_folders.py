@@ -31,6 +31,16 @@ def read_class_folders(folder: Path) -> list[LabelledFile]:
     return rows
 
 
+def empty_folders(folder: Path) -> list[str]:
+    """Names of the sub-folders, which are labels, without a photograph. Raises DataError as
+    `read_class_folders` does."""
+    return sorted(
+        one.name
+        for one in folder.iterdir()
+        if one.is_dir() and next(iter(photographs_below(one, refuse_folder)), None) is None
+    )
+
+
 def refuse_folder(error: OSError) -> NoReturn:
     """Raises DataError for a folder that cannot be read."""
     raise DataError(f"{error.filename} cannot be read ({error.strerror}): check its permissions") from error

@@ -116,6 +116,15 @@ class LabelledPhotographs:
         return self.select((self.labels == 1).any(axis=1))
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, stripped, without empty ones. Raises DataError for a file that is not UTF-8,
+    and OSError."""
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error}): convert it") from error
+
+
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file. Raises DataError if the file is not YAML."""
     try:

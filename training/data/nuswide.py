@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem, stop
+from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem, read_lines, stop
 from sigrl.training.data.plain_pickle import read_pickled_names
 
 _NAMES = {"train": "img_names", "test": "test_img_names"}
@@ -67,11 +67,9 @@ def _image_names(root: Path, split: str) -> list[str]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return read_lines(path)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: copy it from the files that MKT publishes") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error}): convert it") from error
 
 
 def _image_path(root: Path, name: str) -> Path:

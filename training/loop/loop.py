@@ -24,6 +24,7 @@ from sigrl.training.loop.log import RunLog
 from sigrl.training.loop.state import load_trained_tensors, read_state, write_state
 from sigrl.training.loop.step import Optimization
 from sigrl.training.loop.task import LoopConfig, Task
+from sigrl.training.terminal import log_line
 
 STATE, BEST = "state.safetensors", "best.safetensors"
 _NOT_IDENTITY = {"workers", "tensorboard", "log_every", "checkpointing"}
@@ -50,8 +51,8 @@ class Progress:
 def create_accelerator(config: LoopConfig) -> Accelerator:
     """An accelerator with the processes and devices of `torchrun` and the precision of the configuration.
 
-    Without a GPU the processes work together over gloo. Raises DataError if they cannot work together, because
-    each would then train everything and write into the same directory.
+    Without a GPU the processes work together over gloo. Raises DataError if they cannot work together,
+    because each would then train everything and write into the same directory.
     """
     started = int(os.environ.get("WORLD_SIZE", "1"))
     # Accelerate distributes over processors only when it is told to.
@@ -60,8 +61,8 @@ def create_accelerator(config: LoopConfig) -> Accelerator:
     accelerator = Accelerator(cpu=on_processors, mixed_precision=precision)
     if accelerator.num_processes != started:
         raise DataError(
-            f"{started} processes were started (WORLD_SIZE), but {accelerator.num_processes} found one another "
-            f"on the device {accelerator.device}: start as many as there are GPUs with `torchrun`, or only one"
+            f"{started} processes were started (WORLD_SIZE), but {accelerator.num_processes} found one "
+            f"another on the device {accelerator.device}: start as many as there are GPUs by `torchrun`, or one"
         )
     return accelerator
 
@@ -87,6 +88,8 @@ def train(task: Task, config: LoopConfig, directory: Path, identity: Mapping[str
         progress = Progress(**content["progress"])
     if not progress.finished:
         _train(task, config, directory, optimization, progress, accelerator, identity)
+    if stopped := why_it_stopped(progress, config, task.measure):
+        log_line(stopped)
     accelerator.wait_for_everyone()
     load_trained_tensors(task.module, read_state(directory / BEST)[0])
     task.module.eval()
@@ -153,6 +156,17 @@ def _close_epoch(progress: Progress, config: LoopConfig, value: float) -> None:
     waited = progress.epoch - 1 - (progress.best_epoch or 0)
     out_of_patience = config.patience is not None and waited >= config.patience
     progress.finished = progress.epoch == config.epochs or out_of_patience
+
+
+def why_it_stopped(progress: Progress, config: LoopConfig, measure: str) -> str | None:
+    """What a person should know about a run that ended before its last epoch; None for any other."""
+    if progress.epoch == config.epochs or progress.best is None or progress.best_epoch is None:
+        return None
+    return (
+        f"stopped after epoch {progress.epoch} of {config.epochs}: {measure} was best in epoch "
+        f"{progress.best_epoch + 1} ({progress.best:.2f}) and not better in the {config.patience} epochs "
+        "since (`loop.patience`). The weights of that epoch are kept"
+    )
 
 
 def _mean(accelerator: Accelerator, logged: dict[str, Tensor]) -> dict[str, float]:

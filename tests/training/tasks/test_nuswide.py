@@ -168,9 +168,9 @@ def test_a_killed_run_goes_on_to_the_same_end(
 
 
 def test_two_processes_of_torchrun_train_as_one_does(config: NusWideConfig, tmp_path: Path) -> None:
-    """With the command from the documentation, on processors. The losses of 18 steps agree to a few roundings,
-    and so do the weights, except for the bias of the attention's keys: it has no effect and no gradient, and
-    Adam makes steps of the rounding."""
+    """With the command from the documentation, on processors. The losses of 18 steps agree to a few
+    roundings, and so do the weights, except for the bias of the attention's keys: it has no effect and no
+    gradient, and Adam makes steps of the rounding."""
     file = tmp_path / "c.yaml"
     file.write_text(changed(config, learning_rate=1e-3, loop={"epochs": 6}).model_dump_json())
     fit = (sys.executable, "-c", "from sigrl.training.cli import main; main()", "fit", "--config", file, "-o")

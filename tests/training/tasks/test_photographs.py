@@ -4,6 +4,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import tarfile
@@ -390,3 +391,21 @@ def test_keys_that_contradict_one_another_are_told(
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         changed(config, **changes)
+
+
+def test_check_warns_of_what_is_probably_not_meant(tmp_path: Path, tiny_bundle: Path) -> None:
+    """An empty folder, a label with one photograph, and one photograph in two folders."""
+    for number, name in enumerate(("dog", "dog", "cat", "cat", "otter")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        Image.new("RGB", (20, 20), (40 * number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "yak").mkdir()
+    shutil.copy(tmp_path / "dog" / "0.png", tmp_path / "cat" / "same.png")
+    config = PhotographsConfig(start=tiny_bundle, photographs=tmp_path, complete=True)
+    report = check_photographs(config)["train"]
+    single, empty = report.warnings
+    assert "labels with a single photograph" in single
+    assert "'otter'" in single
+    assert "'yak' has no photographs" in empty
+    (copy,) = report.copies
+    assert {Path(copy.subject).parent.name} <= {"cat", "dog"}
+    assert "other labels" in copy.kind

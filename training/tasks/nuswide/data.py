@@ -10,10 +10,13 @@ import numpy as np
 from pydantic import Field
 
 from sigrl.model.config import Frozen
-from sigrl.training.data.check import BadData, DataReport, check, usable
+from sigrl.training.data.check import BadData, DataReport, check, compare_with_protocol, usable
 from sigrl.training.data.dataset import LabelledPhotographs, Problem
 from sigrl.training.data.nuswide import read_nuswide
 from sigrl.training.loop.task import LoopConfig
+
+PHOTOGRAPHS = {"train": 161_789, "test": 107_859}
+"""Of the protocol."""
 
 
 class NusWideRun(Frozen):
@@ -71,6 +74,7 @@ def check_nuswide(config: NusWideRun) -> dict[str, DataReport]:
         problems: list[Problem] = []
         photographs = read_nuswide(config.root, split, labels, problems.append)
         reports[split] = check(photographs, problems, decode=config.check == "decode")
+        reports[split].warnings += compare_with_protocol(len(photographs), "NUS-WIDE", PHOTOGRAPHS[split])
     return reports
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sigrl.model.labelled_files import LabelledFile, read_label_file
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.data.check import DataReport, check, usable, without_empty_labels
-from sigrl.training.data.class_folders import read_class_folders
+from sigrl.training.data.class_folders import empty_folders, read_class_folders
 from sigrl.training.data.coco import read_coco_files
 from sigrl.training.data.dataset import DataError, LabelledPhotographs, Problem, as_data_error
 from sigrl.training.data.folder import label_photographs, split_by_name
@@ -60,10 +60,14 @@ def load_own_data(config: PhotographsConfig) -> OwnData:
 def check_photographs(config: PhotographsConfig) -> dict[str, DataReport]:
     """The problems with the photographs of a run. Raises DataError for files that cannot be read at all."""
     parts = _read(config)
-    return {
+    reports = {
         name: check(photographs, problems, decode=config.check == "decode")
         for name, (photographs, problems) in parts.items()
     }
+    if config.photographs is not None and config.labels is None:
+        for empty in empty_folders(config.photographs):
+            reports["train"].warnings.append(f"the folder '{empty}' has no photographs, so it is no label")
+    return reports
 
 
 def held_out_photographs(config: PhotographsConfig) -> LabelledPhotographs:

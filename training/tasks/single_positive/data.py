@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from sigrl.model.config import Preprocessing
 from sigrl.training.backbones.features import read_photograph
 from sigrl.training.data.batches import Draw
-from sigrl.training.data.check import DataReport, check, usable
+from sigrl.training.data.check import DataReport, check, compare_with_protocol, usable
 from sigrl.training.data.coco import read_coco
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.data.single_positive import (
@@ -25,6 +25,9 @@ from sigrl.training.data.single_positive import (
 )
 from sigrl.training.data.voc import read_voc
 from sigrl.training.tasks.single_positive.config import CocoData, SinglePositiveConfig, VocData
+
+PHOTOGRAPHS = {"voc": (5_717, 5_823), "coco": (82_081, 40_137)}
+"""Photographs with a label: for training and validation together, and for the test."""
 
 
 class FlippedPhotographs(Dataset[tuple[Tensor, int]]):
@@ -100,7 +103,13 @@ def check_single_positive(config: SinglePositiveConfig) -> dict[str, DataReport]
     """The problems with each part, and its known labels. Raises DataError for files that cannot be read at
     all."""
     parts = _named(*read_splits(config.data))
-    return {name: check(part, decode=config.check == "decode") for name, part in parts}
+    reports = {name: check(part, decode=config.check == "decode") for name, part in parts}
+    protocol = "VOC 2012" if config.data.kind == "voc" else "COCO 2014"
+    trained, tested = PHOTOGRAPHS[config.data.kind]
+    found = reports["train"].photographs + reports["validation"].photographs
+    reports["train"].warnings += compare_with_protocol(found, f"{protocol} with validation", trained)
+    reports["test"].warnings += compare_with_protocol(reports["test"].photographs, protocol, tested)
+    return reports
 
 
 def held_out_photographs(config: SinglePositiveConfig) -> LabelledPhotographs:
