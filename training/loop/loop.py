@@ -62,7 +62,7 @@ def create_accelerator(config: LoopConfig) -> Accelerator:
     if accelerator.num_processes != started:
         raise DataError(
             f"{started} processes were started (WORLD_SIZE), but {accelerator.num_processes} found one "
-            f"another on the device {accelerator.device}: start as many as there are GPUs by `torchrun`, or one"
+            f"another on the device {accelerator.device}: start one, or one for each GPU"
         )
     return accelerator
 
