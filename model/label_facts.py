@@ -91,7 +91,7 @@ def own_row(label: Label, rows: Mapping[str, int]) -> int:
     else."""
     if label.prompts:
         return -1
-    found = (rows.get(name.casefold(), -1) for name in (label.name, *label.synonyms))
+    found = (rows.get(name.casefold(), -1) for name in (label.english, *label.synonyms))
     return next((row for row in found if row >= 0), -1)
 
 
@@ -156,7 +156,7 @@ def label_features(
             nearest_class,
             nearest,
             counts,
-            [len(label.name.split()) for label in labels],
+            [len(label.english.split()) for label in labels],
         ],
         axis=1,
     ).astype(np.float32)

@@ -32,6 +32,8 @@ def _accept_bare_name(value: Any) -> Any:
 
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+_TEXTS = {"name", "synonyms", "prompts"}
+"""The fields of a label that the text tower sees, where the name is the English one."""
 SETTINGS = ("precision", "recall")
 """The fields of a vocabulary that apply to all its labels."""
 
@@ -54,13 +56,18 @@ class Label(Frozen):
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     """Probability from which on the label counts as present; None: the request or the checkpoint decides."""
     translations: Annotated[Mapping[Language, Name], Field(max_length=64)] = {}
-    """The name in other languages by BCP 47 tag, `{"de": "Hund"}`, for answers; the text tower does not see
-    it."""
+    """The name in other languages by BCP 47 tag, `{"de": "Hund"}`, for answers. The text tower, which is
+    trained on English, sees the translation `en` in place of the name, and no other."""
+
+    @property
+    def english(self) -> str:
+        """The name that the text tower sees."""
+        return self.translations.get("en", self.name)
 
     def texts(self, templates: Sequence[str]) -> tuple[str, ...]:
         """The texts whose features form this label: every prompt, or otherwise every template, filled with
-        the name and each synonym in turn. Duplicates are removed, the order is kept."""
-        words = (self.name, *self.synonyms)
+        the English name and each synonym in turn. Duplicates are removed, the order is kept."""
+        words = (self.english, *self.synonyms)
         # str.replace and not str.format, because prompts come from users and format fields can access
         # attributes.
         filled = (text.replace("{label}", word) for text in self.prompts or templates for word in words)
@@ -134,6 +141,22 @@ class Vocabulary(Frozen):
         return tuple(label.name for label in self.labels)
 
     @cached_property
+    def languages(self) -> frozenset[str]:
+        """The languages in which at least one label has a translation."""
+        return frozenset(language for label in self.labels for language in label.translations)
+
+    @cached_property
+    def names_in_any_language(self) -> Mapping[str, str]:
+        """Case-folded name or translation -> the label's name. A translation that several labels share stands
+        for none of them, and a name takes precedence over a translation."""
+        labels_of: dict[str, set[str]] = {}
+        for label in self.labels:
+            for word in label.translations.values():
+                labels_of.setdefault(word.casefold(), set()).add(label.name)
+        of_one = {word: min(names) for word, names in labels_of.items() if len(names) == 1}
+        return of_one | {name.casefold(): name for name in self.names}
+
+    @cached_property
     def absences(self) -> tuple[int, ...]:
         """Rows of the labels that name something absent."""
         return tuple(row for row, label in enumerate(self.labels) if names_an_absence(label))
@@ -175,7 +198,10 @@ class Vocabulary(Frozen):
     def texts_hash(self) -> str:
         """The same hash over the fields that the text tower sees: equal hashes mean equal label features, and
         a new threshold or parent does not change it. For bare names it equals the `content_hash`."""
-        return _hash(self.canonical_json({"name", "synonyms", "prompts"}))
+        if "en" not in self.languages:
+            return _hash(self.canonical_json(_TEXTS))
+        seen = [label.model_copy(update={"name": label.english}) for label in self.labels]
+        return _hash(self.model_copy(update={"labels": tuple(seen)}).canonical_json(_TEXTS))
 
     @cached_property
     def hierarchy(self) -> Hierarchy:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Collection, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -51,6 +52,21 @@ def _check_language(language: str) -> str:
     if not _LANGUAGE.fullmatch(language) or len(language) > 35:
         raise ValueError(f"'{language[:40]}' is not a language: write its BCP 47 tag, like `de` or `pt-BR`")
     return language
+
+
+def best_language(wanted: Sequence[str], available: Collection[str]) -> str | None:
+    """The available language that fits best, both as BCP 47 tags, by RFC 4647's lookup: `de-AT` finds `de`. A
+    tag without a region also finds one with a region, `pt` finds `pt-BR`. None if none of `wanted` fits."""
+    by_tag = {tag.casefold(): tag for tag in sorted(available)}
+    for tag in wanted:
+        parts = tag.casefold().split("-")
+        for count in range(len(parts), 0, -1):
+            if (found := by_tag.get("-".join(parts[:count]))) is not None:
+                return found
+        for folded, found in by_tag.items():
+            if folded.startswith(f"{parts[0]}-"):
+                return found
+    return None
 
 
 Name = Annotated[str, AfterValidator(_check_name)]

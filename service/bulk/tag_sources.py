@@ -58,14 +58,22 @@ class LocalSource:
 
     def explain(self, path: Path, top_k: int) -> Explanation:
         """See `ExplainingSource`."""
-        return self._tagger.explain(path, self._asked[0] if self._asked else None, top_k=top_k)
+        vocabulary = self._asked[0] if self._asked else None
+        language = next(iter(self._selection.languages), None)
+        return self._tagger.explain(path, vocabulary, top_k=top_k, language=language)
 
 
 class RemoteSource:
-    """A server, which uses `labels`, the registered vocabularies `names`, or its own vocabulary."""
+    """A server, which uses `labels`, the registered vocabularies `names`, or its own vocabulary, in
+    `language`."""
 
     def __init__(
-        self, client: "Client", labels: "Vocabulary | None", names: Sequence[str], selection: "Selection"
+        self,
+        client: "Client",
+        labels: "Vocabulary | None",
+        names: Sequence[str],
+        selection: "Selection",
+        language: str | None = None,
     ) -> None:
         """Raises ParameterError if one of `names` cannot be the name of a vocabulary."""
         from sigrl.service.vocabularies.builtin import NAME
@@ -77,6 +85,7 @@ class RemoteSource:
                     "register the file there first: `curl -T FILE URL/v1/vocabularies/NAME`",
                 )
         self._client, self._labels, self._names, self._selection = client, labels, names, selection
+        self._language = language
 
     def made_by(self) -> tuple[str, tuple[VocabularyInfo, ...]]:
         """See `TagSource`."""
@@ -100,6 +109,7 @@ class RemoteSource:
             false_positive_rate=selection.false_positive_rate,
             precision=selection.precision,
             recall=selection.recall,
+            language=self._language,
         )
         for path, result in zip(paths, _in_order(results), strict=True):
             outcome = result.outcome
@@ -112,7 +122,7 @@ class RemoteSource:
         """See `ExplainingSource`."""
         labels = None if self._labels is None else self._labels.names
         vocabulary = self._names[0] if self._names else None
-        return self._client.explain(path, labels, vocabulary=vocabulary, top_k=top_k)
+        return self._client.explain(path, labels, vocabulary=vocabulary, top_k=top_k, language=self._language)
 
 
 def _in_order(results: "Iterable[Result]") -> Iterator["Result"]:

@@ -65,10 +65,11 @@ class AsyncClient:
         *,
         vocabulary: str | None = None,
         top_k: int | None = None,
+        language: str | None = None,
         **thresholds: Unpack[Thresholds],
     ) -> TagAnswer:
         """See `Client.tag`."""
-        wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k, thresholds)
+        wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k, thresholds, language)
         several = [photographs] if isinstance(photographs, Source) else photographs
         uploads = [await to_thread.run_sync(read, each) for each in several]
         return await self._send(requests.tag(uploads, wanted))
@@ -80,11 +81,12 @@ class AsyncClient:
         *,
         vocabularies: Sequence[str] = (),
         top_k: int | None = None,
+        language: str | None = None,
         at_once: int = AT_ONCE,
         **thresholds: Unpack[Thresholds],
     ) -> AsyncIterator[Result]:
         """See `Client.tag_many`."""
-        wanted = Wanted(labels, vocabularies, top_k, thresholds)
+        wanted = Wanted(labels, vocabularies, top_k, thresholds, language)
         following = batches(photographs, at_once)
         while (batch := await to_thread.run_sync(next, following, None)) is not None:
             async for result in self._tag_batch(batch, wanted):
@@ -118,9 +120,10 @@ class AsyncClient:
         *,
         vocabulary: str | None = None,
         top_k: int | None = None,
+        language: str | None = None,
     ) -> Explanation:
         """See `Client.explain`."""
-        wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k)
+        wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k, language=language)
         return await self._send(requests.explain(await to_thread.run_sync(read, photograph), wanted))
 
     async def embed_photographs(self, photographs: Sequence[Source]) -> EmbeddingsAnswer:

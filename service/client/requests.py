@@ -62,6 +62,7 @@ class Wanted:
     vocabularies: Sequence[str] = ()
     top_k: int | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
+    language: str | None = None
 
     def fields(self) -> dict[str, Any]:
         """The fields of a form; those without a value are left out."""
@@ -69,6 +70,7 @@ class Wanted:
             "labels": None if self.labels is None else json.dumps(list(self.labels)),
             "vocabulary": list(self.vocabularies) or None,
             "top_k": self.top_k,
+            "language": self.language,
             **self.thresholds,
         }
         return {name: value for name, value in given.items() if value is not None}

@@ -80,11 +80,12 @@ class Client:
         *,
         vocabulary: str | None = None,
         top_k: int | None = None,
+        language: str | None = None,
         **thresholds: Unpack[Thresholds],
     ) -> TagAnswer:
         """Tags one or several photographs in one request. If a single photograph fails, its error is raised;
         among several, it is part of the response. The parameters are those of POST /v1/tag."""
-        wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k, thresholds)
+        wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k, thresholds, language)
         several = [photographs] if isinstance(photographs, Source) else photographs
         uploads = [read(each) for each in several]
         return self._send(requests.tag(uploads, wanted))
@@ -96,6 +97,7 @@ class Client:
         *,
         vocabularies: Sequence[str] = (),
         top_k: int | None = None,
+        language: str | None = None,
         at_once: int = AT_ONCE,
         **thresholds: Unpack[Thresholds],
     ) -> Iterator[Result]:
@@ -104,7 +106,7 @@ class Client:
         `photographs` is consumed lazily; a request has `at_once` of them. If a photograph cannot be tagged,
         its result is the error. If the connection breaks, photographs without a result are sent again.
         """
-        wanted = Wanted(labels, vocabularies, top_k, thresholds)
+        wanted = Wanted(labels, vocabularies, top_k, thresholds, language)
         for batch in batches(photographs, at_once):
             yield from self._tag_batch(batch, wanted)
 
@@ -136,9 +138,10 @@ class Client:
         *,
         vocabulary: str | None = None,
         top_k: int | None = None,
+        language: str | None = None,
     ) -> Explanation:
         """Maps where in a photograph labels are seen. The parameters are those of POST /v1/explain."""
-        wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k)
+        wanted = Wanted(labels, () if vocabulary is None else (vocabulary,), top_k, language=language)
         return self._send(requests.explain(read(photograph), wanted))
 
     def embed_photographs(self, photographs: Sequence[Source]) -> EmbeddingsAnswer:

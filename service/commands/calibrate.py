@@ -126,7 +126,7 @@ def _read(labels_file: Path, folder: Path) -> list["LabelledFile"]:
 
 def _check(rows: Iterable["LabelledFile"], labels: Iterable["Label"], name: str) -> None:
     # The server checks this too, but only after it has stored the photographs of earlier batches.
-    known = {label.name.casefold() for label in labels}
+    known = {word.casefold() for label in labels for word in (label.name, *label.translations.values())}
     for row in rows:
         for label in row.positive + row.negative:
             if label.casefold() not in known:

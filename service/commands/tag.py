@@ -76,6 +76,13 @@ def tag_command(
             help="Instead of --threshold: of the photographs that show a label, the share that should get it."
         ),
     ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            help="Language of the tags, such as `de`, if the vocabulary has translations; --labels are "
+            "read in it."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per photograph.")] = False,
     checkpoint: CheckpointOption = None,
     server: Annotated[
@@ -144,8 +151,14 @@ def tag_command(
 
     from sigrl.service.tagging.selection import Selection
 
-    selection = Selection(top_k, *thresholds, brief=labels is None and not names)
-    asked = Asked(labels, names, selection, checkpoint)
+    selection = Selection(
+        top_k,
+        *thresholds,
+        brief=labels is None and not names,
+        # Labels in the user's own words keep them.
+        languages=(language,) if language is not None and labels is None else (),
+    )
+    asked = Asked(labels, names, selection, language, checkpoint)
     if picture := explain or sheet:
         with Renderer(as_json) as renderer:
             seeing = open_source(renderer, asked, server)
@@ -212,4 +225,6 @@ def _check_ray(cluster: str | None, out: Path | None, server: str | None) -> Non
 
 
 def _in_words(selection: "Selection") -> str:
-    return ", ".join(f"{name} {value}" for name, value in asdict(selection).items())
+    # Without a language, as in ledgers that were begun before there were languages.
+    left_out = () if selection.languages else ("languages",)
+    return ", ".join(f"{name} {value}" for name, value in asdict(selection).items() if name not in left_out)

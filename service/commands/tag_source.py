@@ -24,6 +24,7 @@ class Asked:
     names: list[str]
     """Names or files of vocabularies."""
     selection: "Selection"
+    language: str | None
     checkpoint: Path | None
 
 
@@ -73,9 +74,9 @@ def _remote(server: str, asked: Asked) -> "Iterator[ExplainingSource]":
             "both --server and --checkpoint are given",
             "give one of them; `sigrl checkpoint` changes a server's checkpoint",
         )
-    labels = None if asked.labels is None else parse_labels(asked.labels)
+    labels = None if asked.labels is None else parse_labels(asked.labels, asked.language)
     with Client(server) as client:
-        yield RemoteSource(client, labels, asked.names, asked.selection)
+        yield RemoteSource(client, labels, asked.names, asked.selection, asked.language)
 
 
 def _settings_and_labels(asked: Asked) -> "tuple[Settings, tuple[Vocabulary, ...]]":
@@ -84,5 +85,5 @@ def _settings_and_labels(asked: Asked) -> "tuple[Settings, tuple[Vocabulary, ...
 
     settings = load_settings(checkpoint=asked.checkpoint)
     if asked.labels is not None:
-        return settings, (parse_labels(asked.labels),)
+        return settings, (parse_labels(asked.labels, asked.language),)
     return settings, tuple(find(name, settings) for name in asked.names)

@@ -1,5 +1,6 @@
 """Reads a calibration request from a form."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -82,7 +83,7 @@ def _shown(text: str) -> tuple[Shown, ...]:
 
 
 def _labels(shown: Shown, vocabulary: Vocabulary) -> dict[str, bool]:
-    names = {name.casefold(): name for name in vocabulary.names}
+    names = vocabulary.names_in_any_language
     positive = {_known(name, names, vocabulary) for name in shown.positive}
     if shown.negative == "others":
         negative = set(vocabulary.names) - positive
@@ -93,7 +94,7 @@ def _labels(shown: Shown, vocabulary: Vocabulary) -> dict[str, bool]:
     return dict.fromkeys(sorted(positive), True) | dict.fromkeys(sorted(negative), False)
 
 
-def _known(name: str, names: dict[str, str], vocabulary: Vocabulary) -> str:
+def _known(name: str, names: Mapping[str, str], vocabulary: Vocabulary) -> str:
     known = names.get(name.casefold())
     if known is None:
         raise ExamplesError(

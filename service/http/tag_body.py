@@ -63,6 +63,8 @@ class TagBody(BaseModel):
     """The labels to look for."""
     vocabulary: str | Annotated[list[str], Field(min_length=1)] | None = None
     """The names of one or more vocabularies, in place of labels."""
+    language: str | None = Field(default=None, min_length=1)
+    """BCP 47 tag of the language that tags are named in, and that `labels` are read in."""
     top_k: int | None = None
     threshold: float | None = None
     false_positive_rate: float | None = None
@@ -74,7 +76,7 @@ class TagBody(BaseModel):
     def parameters(self) -> list[tuple[str, str]]:
         """The parameters as (name, value) pairs, as in a form."""
         names = [self.vocabulary] if isinstance(self.vocabulary, str) else self.vocabulary or []
-        others = ("top_k", *THRESHOLDS, "checkpoint")
+        others = ("language", "top_k", *THRESHOLDS, "checkpoint")
         given = [(name, getattr(self, name)) for name in others]
         return [
             *([("labels", json.dumps(self.labels))] if self.labels is not None else []),

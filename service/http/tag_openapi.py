@@ -34,6 +34,13 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "Name of a vocabulary, in place of `labels`; repeated for several. See GET "
         "/v1/vocabularies.",
     },
+    "language": {
+        "type": "string",
+        "minLength": 1,
+        "examples": ["de"],
+        "description": "BCP 47 tag of the language that tags are named in: one that the vocabulary has "
+        "translations into. `labels` are read in that language. Without it, Accept-Language counts.",
+    },
     "top_k": {
         "type": "integer",
         "minimum": 1,

@@ -22,19 +22,19 @@ from sigrl.service.errors import (
     UrlInputOffError,
     VocabularyNotFoundError,
 )
-from sigrl.service.http.content import JSON, accepts, media_type, read_json
+from sigrl.service.http.content import JSON, accepted_languages, accepts, media_type, read_json
 from sigrl.service.http.forms import FORM, read_form
 from sigrl.service.http.tag_body import TagBody, parse_tag_body
 from sigrl.service.images.url_input import Budget, UrlFetcher
 from sigrl.service.settings import Settings
-from sigrl.service.tagging.selection import THRESHOLDS, Selection
+from sigrl.service.tagging.selection import ANY_LANGUAGE, THRESHOLDS, Selection
 from sigrl.service.vocabularies import builtin as vocabularies
 from sigrl.service.vocabularies.registry import VocabularyRegistry
 
 Number = TypeVar("Number", int, float)
 
 NDJSON = "application/x-ndjson"
-PARAMETERS = ("url", "labels", "vocabulary", "top_k", *THRESHOLDS, "checkpoint")
+PARAMETERS = ("url", "labels", "vocabulary", "language", "top_k", *THRESHOLDS, "checkpoint")
 MAX_VOCABULARIES = 16
 """Maximum number of vocabularies in one request."""
 
@@ -60,6 +60,8 @@ class TagRequest:
     vocabularies: tuple[Vocabulary, ...]
     """The vocabularies to look for, each scored independently; empty for the service's own vocabulary."""
     selection: Selection
+    names_labels: bool = False
+    """Whether the vocabulary is a list of labels in the client's own words."""
     checkpoint: str | None = None
     """Id, or a prefix of the id, of the checkpoint that answers; None for the active one."""
     idempotency_key: str | None = None
@@ -128,6 +130,15 @@ async def read_tag_request(
     )
 
 
+def in_accepted_language(asked: TagRequest, request: Request) -> TagRequest:
+    """The same request, with tags in a language of the header Accept-Language, unless the request names its
+    language or its labels. The vocabulary keeps its own names if it lacks these languages."""
+    languages = accepted_languages(request)
+    if not languages or asked.selection.languages or asked.names_labels:
+        return asked
+    return replace(asked, selection=replace(asked.selection, languages=(*languages, ANY_LANGUAGE)))
+
+
 async def _of_form(
     form: Sequence[tuple[str, str | UploadFile]],
 ) -> tuple[list[Upload], list[tuple[str, str]]]:
@@ -182,19 +193,27 @@ def _tag_request(
             # If a misspelt `labels` were ignored, the answer would be for other labels.
             raise ParameterError(f"there is no parameter `{name[:40]}`", f"use {', '.join(PARAMETERS)}")
         values.setdefault(name, []).append(value)
-    asked = _vocabularies(values, registry)
+    language = _single(values, "language")
+    if language == "":
+        raise ParameterError("language is empty", "give a tag such as `de`, or leave the field out")
+    asked = _vocabularies(values, registry, language)
+    names_labels = "labels" in values
     selection = Selection(
         _number(values, "top_k", int, "a whole number"),
         **{name: _number(values, name, float, "a number") for name in THRESHOLDS},
         brief=not asked,
+        # Labels in the client's own words keep them.
+        languages=(language,) if language is not None and not names_labels else (),
     )
     checkpoint = _single(values, "checkpoint")
     if checkpoint == "":
         raise ParameterError("checkpoint is empty", "give an id, or leave the field out")
-    return TagRequest(tuple(uploads), asked, selection, checkpoint)
+    return TagRequest(tuple(uploads), asked, selection, names_labels, checkpoint)
 
 
-def _vocabularies(values: dict[str, list[str]], registry: VocabularyRegistry) -> tuple[Vocabulary, ...]:
+def _vocabularies(
+    values: dict[str, list[str]], registry: VocabularyRegistry, language: str | None
+) -> tuple[Vocabulary, ...]:
     names = values.get("vocabulary", [])
     if names and "labels" in values:
         raise ParameterError("both labels and vocabulary are given", "give one of them")
@@ -208,7 +227,7 @@ def _vocabularies(values: dict[str, list[str]], registry: VocabularyRegistry) ->
     except VocabularyNotFoundError as error:
         # The status is not 404, because the request's path exists.
         raise InvalidLabelsError(error.detail, error.hint) from error
-    return found or ((vocabularies.parse_labels(values["labels"]),) if "labels" in values else ())
+    return found or ((vocabularies.parse_labels(values["labels"], language),) if "labels" in values else ())
 
 
 def _number(

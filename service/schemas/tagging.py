@@ -14,7 +14,10 @@ class Tag(Schema):
     """The result of one label for one photograph."""
 
     label: str
-    """Name of the label, as in the vocabulary."""
+    """Name of the label: as in the vocabulary, or in the language that the request asks for."""
+    english: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """The English name, if `label` is in another language: of a translated vocabulary the vocabulary's own
+    name, of a label in the caller's own words what it was understood as. Left out otherwise."""
     probability: float
     """Calibrated probability, 0 to 1, that the label applies to the photograph; at least that of every
     narrower label in the vocabulary."""

@@ -17,7 +17,9 @@ MAX_MAPS = 32
 _DIGITS = 4
 
 
-def explained(vocabulary: Vocabulary, top_k: int | None, *, brief: bool) -> Selection:
+def explained(
+    vocabulary: Vocabulary, top_k: int | None, *, brief: bool, languages: tuple[str, ...] = ()
+) -> Selection:
     """Selects the labels that are explained: the `top_k` most probable; by default all labels of a vocabulary
     with at most 32, else the ten most probable. `brief`: the caller named neither labels nor a vocabulary.
     Raises ParameterError for a `top_k` above 32."""
@@ -26,7 +28,7 @@ def explained(vocabulary: Vocabulary, top_k: int | None, *, brief: bool) -> Sele
     count = len(vocabulary.labels)
     if top_k is None:
         top_k = count if count <= MAX_MAPS else DEFAULT_TOP_K
-    return Selection(top_k, brief=brief)
+    return Selection(top_k, brief=brief, languages=languages)
 
 
 class Explain(Question):
@@ -37,8 +39,10 @@ class Explain(Question):
         labels would be large."""
         if not np.isfinite(scores.logits).all():
             return scores
+        # By the vocabulary's own names, because two translations may be equal.
         rows = {name: row for row, name in enumerate(self.vocabulary.names)}
-        chosen = [rows[tag.label] for tag in super().answer(scores).tags]
+        own = replace(self, selection=replace(self.selection, languages=()))
+        chosen = [rows[tag.label] for tag in Question.answer(own, scores).tags]
         return replace(scores, closer=self.engine.explain(features_of_one(), self.features)[0, chosen])
 
     def answer(self, scores: Scores) -> Explanation:

@@ -22,6 +22,7 @@ from sigrl.service.observability import metrics
 from sigrl.service.schemas.tagging import LabelWarning, Tagging, VocabularyInfo
 from sigrl.service.tagging.selection import SURE, Selection, verdicts
 from sigrl.service.vocabularies import builtin as vocabularies
+from sigrl.service.vocabularies.english import is_english
 
 Array = npt.NDArray[np.float32]
 MOST_DOUBTFUL = 0.3
@@ -61,6 +62,10 @@ class Question:
     features: LabelFeatures
     selection: Selection
 
+    def __post_init__(self) -> None:
+        """Raises ParameterError if the vocabulary lacks the language that is asked for."""
+        self.selection.language(self.vocabulary)
+
     @property
     def goal(self) -> EverydayGoal | None:
         """The goal that thresholds follow from: the request's, or the vocabulary's if the request sets no
@@ -94,7 +99,9 @@ class Question:
         vocabulary or for one that is calibrated with examples."""
         if vocabularies.is_builtin(self.vocabulary) or self.vocabulary.calibration is not None:
             return {}
-        return warnings(self.vocabulary.absences, self.engine.familiarity(self.features))
+        texts = (label.texts(["{label}"]) for label in self.vocabulary.labels)
+        foreign = [row for row, of_label in enumerate(texts) if not any(map(is_english, of_label))]
+        return warnings(self.vocabulary.absences, foreign, self.engine.familiarity(self.features))
 
     @cached_property
     def warnings(self) -> tuple[LabelWarning, ...]:

@@ -1,4 +1,4 @@
-"""Decides which labels become tags. No other module does."""
+"""Decides which labels become tags, and in which language they are named. No other module does."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sigrl.model.label_calibration import EverydayGoal, FalsePositiveRate, TargetPrecision, TargetRecall
-from sigrl.model.vocabulary import Vocabulary
+from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.model.words import best_language
 from sigrl.service.errors import ParameterError
 from sigrl.service.schemas.tagging import Tag
 
@@ -17,6 +18,7 @@ SURE = 0.7
 """Threshold of every label if the caller names none. It makes nine of ten tags right on photographs that it
 was not chosen on. It is also the lowest threshold of a label with a warning, unless the caller sets one."""
 GUESSES = 3
+ANY_LANGUAGE = "*"
 _DIGITS = 6
 _GOALS: dict[str, Callable[[float], EverydayGoal]] = {
     "false_positive_rate": FalsePositiveRate,
@@ -77,6 +79,9 @@ class Selection:
     precision: float | None = None
     recall: float | None = None
     brief: bool = False
+    languages: tuple[str, ...] = ()
+    """BCP 47 tags of the languages that tags are named in, best first. A vocabulary without translations into
+    any of them is refused, or keeps its own names if the last one is `ANY_LANGUAGE`."""
 
     def __post_init__(self) -> None:
         if self.top_k is not None and self.top_k < 1:
@@ -107,6 +112,19 @@ class Selection:
         """Whether the request determines the thresholds."""
         return self.threshold is not None or self.goal is not None
 
+    def language(self, vocabulary: Vocabulary) -> str | None:
+        """The language in which the vocabulary's labels are named; None for its own names. Raises
+        ParameterError if it has no translations that fit."""
+        # A vocabulary without its own translation into English is in English.
+        available = vocabulary.languages | {"en"}
+        found = best_language(self.languages, available)
+        if found is None and self.languages and self.languages[-1] != ANY_LANGUAGE:
+            raise ParameterError(
+                f"the vocabulary '{vocabulary.name}' has no names in the language '{self.languages[0][:40]}'",
+                f"use one of {', '.join(sorted(available))}, or add `translations` to its labels",
+            )
+        return found
+
     def thresholds(
         self,
         vocabulary: Vocabulary,
@@ -136,11 +154,12 @@ class Selection:
         """The labels to show for one photograph, after hierarchy and exclusions; all arrays are [C]."""
         rounded, accepted = verdicts(vocabulary, probabilities, thresholds)
         order = np.lexsort((-logits, -rounded))
+        language = self.language(vocabulary)
 
         def tags(rows: Iterable[int]) -> tuple[Tag, ...]:
             return tuple(
                 Tag(
-                    label=vocabulary.names[index],
+                    **_names(vocabulary.labels[index], language),
                     probability=float(rounded[index]),
                     score=round(float(logits[index]), _DIGITS),
                     threshold=float(thresholds[index]),
@@ -159,6 +178,17 @@ class Selection:
         narrowest = vocabulary.hierarchy.narrowest(accepted)
         best = order[narrowest[order]][:DEFAULT_TOP_K]
         return Chosen(tags(best), implied=tags(order[(accepted & ~narrowest)[order]]))
+
+
+class _Names(TypedDict):
+    label: str
+    english: str | None
+
+
+def _names(label: Label, language: str | None) -> _Names:
+    shown = label.translations.get(language or "", label.name)
+    is_translated = not label.translations.keys().isdisjoint((language, "en"))
+    return {"label": shown, "english": label.english if is_translated else None}
 
 
 def verdicts(

@@ -96,13 +96,15 @@ class Tagger:
         labels: Labels | None = None,
         *,
         top_k: int | None = None,
+        language: str | None = None,
         **thresholds: Unpack[Thresholds],
     ) -> Tagging:
-        """Tags one photograph. Without `labels`, the tagger's vocabulary is used.
+        """Tags one photograph. Without `labels`, the tagger's vocabulary is used. `language`, a BCP 47 tag,
+        names the tags of a vocabulary in that language; names in `labels` are read in it.
 
         Raises ImageError, InvalidLabelsError, ParameterError, ModelError.
         """
-        (result,) = self.tag_many([image], labels, top_k=top_k, **thresholds)
+        (result,) = self.tag_many([image], labels, top_k=top_k, language=language, **thresholds)
         if isinstance(result, ImageError):
             raise result
         return result
@@ -113,6 +115,7 @@ class Tagger:
         labels: Labels | None = None,
         *,
         top_k: int | None = None,
+        language: str | None = None,
         **thresholds: Unpack[Thresholds],
     ) -> Iterator[Tagging | ImageError]:
         """Tags photographs in order, a few at a time. `images` is read as needed, a few ahead.
@@ -120,8 +123,9 @@ class Tagger:
         For a photograph that cannot be tagged, the iterator yields its ImageError and continues with the
         next. Raises InvalidLabelsError and ParameterError at once, and ModelError during the iteration.
         """
-        asked = () if labels is None else (self._vocabulary(labels),)
-        selection = Selection(top_k, **thresholds, brief=not asked)
+        asked = () if labels is None else (self._vocabulary(labels, language),)
+        languages = _languages(labels, language)
+        selection = Selection(top_k, **thresholds, brief=not asked, languages=languages)
         results = self.tag_by_each(images, asked, selection)
         return (result if isinstance(result, ImageError) else result[0] for result in results)
 
@@ -133,15 +137,21 @@ class Tagger:
         return self._tag_batches(iter(images), tuple(asked) or (self.vocabulary,), selection)
 
     def explain(
-        self, image: ImageSource, labels: Labels | None = None, *, top_k: int | None = None
+        self,
+        image: ImageSource,
+        labels: Labels | None = None,
+        *,
+        top_k: int | None = None,
+        language: str | None = None,
     ) -> Explanation:
         """Shows where on a photograph the model sees labels. Explains the `top_k` most probable labels; if
         `top_k` is not given, all labels of a list of at most 32, else the ten most probable.
 
         Raises ImageError, InvalidLabelsError, ParameterError, ModelError.
         """
-        vocabulary = self._vocabulary(labels)
-        selection = explained(vocabulary, top_k, brief=labels is None)
+        vocabulary = self._vocabulary(labels, language)
+        languages = _languages(labels, language)
+        selection = explained(vocabulary, top_k, brief=labels is None, languages=languages)
         values = self.tower.pixel_values(image)
         question = Explain(self.engine, vocabulary, self.labels.features(vocabulary), selection)
         (scored,) = self.tower.score([BatchItem(values, (question,))])
@@ -158,10 +168,10 @@ class Tagger:
         """A question to this tagger's checkpoint. Raises as `EncodedLabels.features` does."""
         return Question(self.engine, vocabulary, self.labels.features(vocabulary), selection)
 
-    def _vocabulary(self, labels: Labels | None) -> Vocabulary:
+    def _vocabulary(self, labels: Labels | None, language: str | None = None) -> Vocabulary:
         if labels is None:
             return self.vocabulary
-        return labels if isinstance(labels, Vocabulary) else vocabularies.from_names(labels)
+        return labels if isinstance(labels, Vocabulary) else vocabularies.from_names(labels, language)
 
     def _tag_batches(
         self, sources: Iterator[ImageSource], asked: tuple[Vocabulary, ...], selection: Selection
@@ -188,3 +198,8 @@ def _taggings(questions: tuple[Question, ...], scored: ScoredImage | ModelError)
         raise scored
     metrics.IMAGES_TAGGED.inc()
     return tuple(question.answer(scores) for question, scores in zip(questions, scored.scores, strict=True))
+
+
+def _languages(labels: Labels | None, language: str | None) -> tuple[str, ...]:
+    """The languages for the names of tags: labels in the caller's own words keep them."""
+    return (language,) if language and (labels is None or isinstance(labels, Vocabulary)) else ()

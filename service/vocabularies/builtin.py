@@ -2,14 +2,16 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from sigrl.model.vocabulary import Vocabulary, VocabularyError
-from sigrl.service.errors import InvalidLabelsError
+from sigrl.model.vocabulary import Label, Vocabulary, VocabularyError
+from sigrl.model.words import best_language
+from sigrl.service.errors import InvalidLabelsError, ParameterError
 from sigrl.service.settings import Settings
+from sigrl.service.vocabularies.translations import LANGUAGES, english_for, translations_of
 
 BUILTIN = ("default", "everyday", "coco80", "voc20", "nuswide81")
 _SAME = {"default": "everyday"}
@@ -26,7 +28,8 @@ def builtin(name: str) -> Vocabulary:
     if name in _SAME:
         return builtin(_SAME[name]).model_copy(update={"name": name})
     text = files("sigrl.service.vocabularies").joinpath(f"{name}.json").read_text(encoding="utf-8")
-    return Vocabulary.from_json(text, name)
+    vocabulary = Vocabulary.from_json(text, name)
+    return _with_translations(vocabulary, {each: translations_of(each) for each in vocabulary.names})
 
 
 def is_builtin(vocabulary: Vocabulary) -> bool:
@@ -54,19 +57,54 @@ def find(name_or_path: str, settings: Settings) -> Vocabulary:
         raise InvalidLabelsError(str(error), hint) from error
 
 
-def from_names(names: Sequence[str]) -> Vocabulary:
-    """A vocabulary of the labels that a caller gives. Raises InvalidLabelsError."""
+def from_names(names: Sequence[str], language: str | None = None) -> Vocabulary:
+    """A vocabulary of the labels that a caller gives. A label in another language than English gets its
+    English name as the translation `en` if it is the translation of a built-in label; see `english_for`.
+    `language`, as a BCP 47 tag, makes the labels be read in that language. Raises InvalidLabelsError, and
+    ParameterError for a language in which labels cannot be read."""
+    read_in = None
+    if language is not None:
+        read_in = best_language((language,), (*LANGUAGES, "en"))
+        if read_in is None:
+            raise ParameterError(
+                f"labels cannot be read in the language '{language[:40]}'",
+                f"use one of en, {', '.join(LANGUAGES)}, or give a vocabulary with translations `en`",
+            )
     try:
-        return Vocabulary.from_names(names)
+        vocabulary = Vocabulary.from_names(names)
     except VocabularyError as error:
         raise InvalidLabelsError(str(error), "give words or short phrases, each once") from error
+    if read_in == "en":
+        return vocabulary
+    english = {name: english_for(name, _english_words(), read_in) for name in vocabulary.names}
+    found = {name: {"en": meaning} for name, meaning in english.items() if meaning is not None}
+    return _with_translations(vocabulary, found) if found else vocabulary
 
 
-def parse_labels(texts: Sequence[str]) -> Vocabulary:
+def _with_translations(vocabulary: Vocabulary, found: Mapping[str, Mapping[str, str]]) -> Vocabulary:
+    """The vocabulary with the translations of some labels, by their names."""
+
+    def translated(label: Label) -> Label:
+        if label.name not in found:
+            return label
+        return label.model_copy(update={"translations": found[label.name]})
+
+    return vocabulary.model_copy(update={"labels": tuple(map(translated, vocabulary.labels))})
+
+
+@cache
+def _english_words() -> frozenset[str]:
+    """The case-folded names and synonyms of the built-in labels."""
+    labels = (label for name in BUILTIN for label in builtin(name).labels)
+    return frozenset(word.casefold() for label in labels for word in (label.name, *label.synonyms))
+
+
+def parse_labels(texts: Sequence[str], language: str | None = None) -> Vocabulary:
     """Labels from a command line or a form, where each text is `dog, bicycle` or a JSON list.
 
     Commas always separate labels, and empty pieces are dropped. A label with a comma needs a JSON list:
-    `["salt, pepper", "dog"]`. Several texts are concatenated. Raises InvalidLabelsError.
+    `["salt, pepper", "dog"]`. Several texts are concatenated. `language` is as in `from_names`. Raises
+    InvalidLabelsError and ParameterError.
     """
     names: list[str] = []
     for text in texts:
@@ -74,7 +112,7 @@ def parse_labels(texts: Sequence[str]) -> Vocabulary:
             names += _parse_list(text)
         else:
             names += [piece for piece in text.split(",") if piece.strip()]
-    return from_names(names)
+    return from_names(names, language)
 
 
 def _parse_list(text: str) -> list[str]:

@@ -19,6 +19,12 @@ from sigrl.model.vocabulary import Label, Vocabulary
         "the dog isn't there",
         "the dog isn\u2019t there",
         "neither cat nor dog",
+        "kein Hund",
+        "ohne Menschen",
+        "sans chien",
+        "nessuna persona",
+        "没有狗",
+        "犬なし",
     ],
 )
 def test_a_name_of_what_is_absent(name):
@@ -37,6 +43,8 @@ def test_a_name_of_what_is_absent(name):
         "noodles",
         "nonfiction",
         "northern lights",
+        "sans serif text",
+        "comic sans",
     ],
 )
 def test_a_name_of_what_is_there(name):
@@ -52,7 +60,12 @@ def test_prompts_and_synonyms_count_as_the_text_tower_sees_them():
 def test_each_label_has_one_warning_in_the_vocabularys_order():
     labels = Vocabulary.from_names(["dog", "no dog", "blorf", "no blorf"])
     assert labels.absences == (1, 3)
-    assert warnings(labels.absences, None) == {1: ABSENCE, 3: ABSENCE}
-    told = warnings(labels.absences, np.array([0.9, 0.9, 0.19, 0.0]))
+    assert warnings(labels.absences, (), None) == {1: ABSENCE, 3: ABSENCE}
+    told = warnings(labels.absences, (), np.array([0.9, 0.9, 0.19, 0.0]))
     assert list(told.items()) == [(1, ABSENCE), (2, UNKNOWN), (3, ABSENCE)]
-    assert warnings((), np.array([0.2, 1.0])) == {}
+    assert warnings((), (), np.array([0.2, 1.0])) == {}
+
+
+def test_a_word_that_is_not_english_has_to_be_closer_to_a_known_one():
+    assert warnings((), (0, 1), np.array([0.69, 0.7, 0.3])) == {0: UNKNOWN}
+    assert warnings((), (0,), None) == {}

@@ -60,7 +60,7 @@ class FakeEngine:
         time.sleep(self.delay)
         if progress is not None:
             progress(len(vocabulary.names))
-        return FakeFeatures(np.array([self._label(name) for name in vocabulary.names], np.float32))
+        return FakeFeatures(np.array([self._label(each.english) for each in vocabulary.labels], np.float32))
 
     def _label(self, name: str) -> tuple[float, float, float, float]:
         if name in COLOURS:

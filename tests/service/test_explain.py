@@ -142,6 +142,7 @@ def test_openapi_tells_of_grids_and_pictures(client: TestClient) -> None:
         "url",
         "labels",
         "vocabulary",
+        "language",
         "top_k",
         "checkpoint",
     ]

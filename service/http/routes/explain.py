@@ -14,7 +14,7 @@ from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_TAG
 from sigrl.service.http.state import ServiceState, service_state
 from sigrl.service.http.tag_openapi import OPENAPI
-from sigrl.service.http.tag_request import read_tag_request
+from sigrl.service.http.tag_request import in_accepted_language, read_tag_request
 from sigrl.service.http.tag_response import server_timing
 from sigrl.service.images.files import ImageLimits
 from sigrl.service.schemas.tagging import Explanation
@@ -75,6 +75,7 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
     tagger = state.ready_tagger
     tagger.check_room()
     asked = await read_tag_request(request, state.settings, state.vocabularies, state.fetcher)
+    asked = in_accepted_language(asked, request)
     if len(asked.uploads) != 1:
         raise RequestError(f"there are {len(asked.uploads)} photographs", "send one photograph per request")
     for name in THRESHOLDS:
@@ -83,7 +84,10 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
     if len(asked.vocabularies) > 1:
         raise ParameterError("there are several vocabularies", "give one")
     vocabulary = asked.vocabularies[0] if asked.vocabularies else tagger.vocabulary
-    selection = explained(vocabulary, asked.selection.top_k, brief=not asked.vocabularies)
+    languages = asked.selection.languages
+    selection = explained(
+        vocabulary, asked.selection.top_k, brief=not asked.vocabularies, languages=languages
+    )
     wants_png = accepts(request, PNG)
     if wants_png and len(vocabulary.labels) != 1:
         raise ParameterError(

@@ -51,6 +51,11 @@ _OPENAPI: dict[str, Any] = {
                         "image": {"type": "string", "format": "binary", "description": "The photograph."},
                         "right": _TAGS,
                         "wrong": _TAGS,
+                        "language": {
+                            "type": "string",
+                            "minLength": 1,
+                            "description": "BCP 47 tag of the language that the tags are in.",
+                        },
                     },
                     "additionalProperties": False,
                 }
@@ -80,7 +85,8 @@ async def give_feedback(
     """Stores which of a photograph's tags a user marks as right and which as wrong.
 
     The service keeps a small copy of the photograph without its metadata, within the limit of
-    SIGRL_FEEDBACK_BYTES. If the same photograph is sent again, the newer judgement of each tag counts.
+    SIGRL_FEEDBACK_BYTES. If the same photograph is sent again, the newer judgement of each tag counts. Names
+    in other languages are stored as the built-in vocabularies call them in English.
     """
     settings = state.settings
     if not settings.feedback_bytes:
@@ -164,22 +170,27 @@ def forget_feedback(photograph: Photograph, store: Store) -> None:
 async def _read(request: Request) -> tuple[bytes, dict[str, bool]]:
     """The photograph's file, and for each tag whether it is right."""
     texts: dict[str, list[str]] = {"right": [], "wrong": []}
-    data = None
+    data = language = None
     async with read_form(request, 1, _MAX_TAGS, _HINT) as form:
         for name, value in form:
             if name == "image" and not isinstance(value, str):
                 data = await value.read()
             elif name in texts and isinstance(value, str):
                 texts[name].append(value)
+            elif name == "language" and isinstance(value, str):
+                language = value
             else:
                 raise ParameterError(f"the field `{name[:40]}` is not known here as it is", _HINT)
     if data is None:
         raise RequestError("there is no photograph in the form", _HINT)
-    right, wrong = (
-        vocabularies.parse_labels(texts[name]).names if texts[name] else () for name in ("right", "wrong")
-    )
+    right, wrong = (_english(texts[name], language) for name in ("right", "wrong"))
     if not right and not wrong:
         raise InvalidLabelsError("neither right nor wrong tags are given", _HINT)
     if both := set(right) & set(wrong):
         raise InvalidLabelsError(f"{min(both)!a} is given as right and as wrong", "give it once")
     return data, dict.fromkeys(right, True) | dict.fromkeys(wrong, False)
+
+
+def _english(texts: list[str], language: str | None) -> tuple[str, ...]:
+    labels = vocabularies.parse_labels(texts, language).labels if texts else ()
+    return tuple(label.english for label in labels)

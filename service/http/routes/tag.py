@@ -13,7 +13,7 @@ from sigrl.service.http.idempotency import Attempt
 from sigrl.service.http.scopes import NEEDS_TAG
 from sigrl.service.http.state import ServiceState, service_state
 from sigrl.service.http.tag_openapi import OPENAPI, RESPONSES
-from sigrl.service.http.tag_request import NDJSON, TagRequest, read_tag_request
+from sigrl.service.http.tag_request import NDJSON, TagRequest, in_accepted_language, read_tag_request
 from sigrl.service.http.tag_response import fault, json_body, json_line, ours, server_timing
 from sigrl.service.schemas.tags import TagAnswer, TagAnswerBySeveral
 from sigrl.service.serving.outcomes import TaggingStream
@@ -46,6 +46,10 @@ async def tag(request: Request, state: Annotated[ServiceState, Depends(service_s
 
     If no label reaches its threshold and `top_k` is not given, `guesses` has the three most probable labels.
 
+    With `language`, or by Accept-Language, `label` is in that language and `english` has the vocabulary's own
+    name. Labels in other languages than English are looked for by what the built-in vocabularies call them in
+    English, which `english` then says.
+
     `warnings` lists labels that the checkpoint cannot judge, such as "no dog"; their probability is capped.
 
     Several vocabularies need only one pass of the model. The answer then has `vocabularies` in place of
@@ -62,6 +66,7 @@ async def tag(request: Request, state: Annotated[ServiceState, Depends(service_s
     tagger = state.ready_tagger
     tagger.check_room()
     asked = await read_tag_request(request, state.settings, state.vocabularies, state.fetcher)
+    asked = in_accepted_language(asked, request)
     photographs = [upload.data for upload in asked.uploads]
     key = asked.idempotency_key
     answering = _Answering(

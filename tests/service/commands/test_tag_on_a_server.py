@@ -41,6 +41,8 @@ def album(tmp_path: Path) -> Path:
         ("--labels", '["red", "salt, pepper"]', "--top-k", 2),
         ("--labels", "red,green", "--threshold", 0.0, "--json"),
         ("--vocabulary", "mine", "--json"),
+        ("--language", "de", "--top-k", 2, "--json"),
+        ("--labels", "Hund,Brot", "--language", "de", "--top-k", 2, "--json"),
         ("--vocabulary", "mine", "--vocabulary", "coco80", "--top-k", 1),
     ],
 )
