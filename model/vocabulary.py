@@ -64,6 +64,10 @@ class Label(Frozen):
         """The name that the text tower sees."""
         return self.translations.get("en", self.name)
 
+    def called(self, language: str | None) -> str:
+        """The name in a language, by the tag that `translations` has; the label's own name without one."""
+        return self.translations.get(language or "", self.name)
+
     def texts(self, templates: Sequence[str]) -> tuple[str, ...]:
         """The texts whose features form this label: every prompt, or otherwise every template, filled with
         the English name and each synonym in turn. Duplicates are removed, the order is kept."""

@@ -1,10 +1,12 @@
 """Runs a bulk job to its end, from the beginning or from where it was stopped."""
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sigrl.service.bulk.keyword_paths import KeywordPaths
 from sigrl.service.bulk.ledger import Ledger
 from sigrl.service.bulk.sidecars import write_sidecar
 from sigrl.service.bulk.tag_sources import TagSource
@@ -45,7 +47,7 @@ def tag_in_bulk(
         photographs: read once, and not kept in memory.
         out: see `sigrl.service.bulk.writing.writer`; the ledger of finished photographs lies beside it.
         selection: a description of which labels become tags; the ledger refuses a different one.
-        sidecar: `xmp` or `json`; None writes no sidecars.
+        sidecar: a kind of `sigrl.service.bulk.sidecars.write_sidecar`; None writes no sidecars.
         renderer: shows the progress.
 
     Raises:
@@ -61,9 +63,10 @@ def tag_in_bulk(
             ledger.check(_made_by(checkpoint, vocabulary))
         with renderer.phase("looking for photographs"):
             found = ledger.find(photographs)
+        sidecars = _Sidecars(source, ledger, sidecar)
         if sidecar is not None:
             for path, content in ledger.without_sidecar(sidecar):
-                ledger.done([(path, content, _beside(ledger, sidecar, path, content))])
+                ledger.done([(path, content, sidecars.write(path, content))])
         with renderer.phase("tagging", ledger.count_waiting()) as progress:
             done: list[tuple[Path, str, str | None]] = []
             for number, (path, result) in enumerate(source.tag(ledger.waiting()), 1):
@@ -75,7 +78,7 @@ def tag_in_bulk(
                     # A server may have activated another checkpoint in the meantime.
                     ledger.check(_made_by(tagging.checkpoint, tagging.vocabulary))
                     content = tagging.model_dump_json()
-                    done.append((path, content, _beside(ledger, sidecar, path, content)))
+                    done.append((path, content, sidecars.write(path, content)))
                 if len(done) == _AT_ONCE:
                     ledger.done(done)
                     done.clear()
@@ -94,16 +97,26 @@ def tag_in_bulk(
         ledger.close()
 
 
-def _beside(ledger: Ledger, kind: str | None, path: Path, content: str) -> str | None:
-    """Writes the sidecar and returns its kind; None if no sidecar is wanted or it could not be written."""
-    if kind is None:
-        return None
-    try:
-        write_sidecar(kind, path, content)
-    except SidecarError as error:
-        ledger.failed(path, error)
-        return None
-    return kind
+class _Sidecars:
+    """Writes sidecars of one kind, or of none."""
+
+    def __init__(self, source: TagSource, ledger: Ledger, kind: str | None) -> None:
+        self._source, self._ledger, self._kind = source, ledger, kind
+        # A server's hierarchy is asked for once. `tag_in_bulk` checks that the vocabulary stays the same.
+        self._paths: KeywordPaths | None = None
+
+    def write(self, path: Path, content: str) -> str | None:
+        """Writes the sidecar; returns its kind, or None if none is wanted or it could not be written."""
+        if self._kind is None:
+            return None
+        if self._paths is None:
+            self._paths = self._source.keyword_paths(json.loads(content)["vocabulary"]["name"])
+        try:
+            write_sidecar(self._kind, path, content, self._paths)
+        except SidecarError as error:
+            self._ledger.failed(path, error)
+            return None
+        return self._kind
 
 
 def _made_by(checkpoint: str, vocabulary: VocabularyInfo) -> dict[str, str]:

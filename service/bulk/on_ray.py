@@ -19,6 +19,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.bulk.keyword_paths import KeywordPaths, keyword_paths
 from sigrl.service.bulk.tag_sources import Tagged
 from sigrl.service.checkpoints.bundles import BundleStore, configured
 from sigrl.service.client.failures import of_problem
@@ -88,6 +89,11 @@ class RaySource:
     def made_by(self) -> tuple[str, tuple[VocabularyInfo, ...]]:
         """See `TagSource`."""
         return self._checkpoint, tuple(map(VocabularyInfo.of, self._asked))
+
+    def keyword_paths(self, vocabulary: str) -> KeywordPaths:
+        """See `TagSource`."""
+        (found,) = (each for each in self._asked if each.name == vocabulary)
+        return keyword_paths(found, self._config.selection.language(found))
 
     def tag(self, paths: Iterable[Path]) -> Iterator[Tagged]:
         """See `TagSource`. If a machine is lost, another one tags its photographs."""

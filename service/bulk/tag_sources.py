@@ -5,6 +5,7 @@ from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from sigrl.service.bulk.keyword_paths import KeywordPaths, keyword_paths
 from sigrl.service.errors import ImageError, ParameterError
 from sigrl.service.schemas.tagging import Explanation, Tagging, VocabularyInfo
 
@@ -31,6 +32,11 @@ class TagSource(Protocol):
         that does not concern a single photograph."""
         ...
 
+    def keyword_paths(self, vocabulary: str) -> KeywordPaths:
+        """The paths of the labels of the vocabulary with that name, in the language of the tags. Raises
+        TaggerError."""
+        ...
+
 
 class ExplainingSource(TagSource, Protocol):
     """A tag source that can also show where on a photograph the labels are."""
@@ -55,6 +61,11 @@ class LocalSource:
         """See `TagSource`."""
         paths, read = tee(paths)
         return zip(paths, self._tagger.tag_by_each(read, self._asked, self._selection), strict=True)
+
+    def keyword_paths(self, vocabulary: str) -> KeywordPaths:
+        """See `TagSource`."""
+        (found,) = (each for each in self._asked or (self._tagger.vocabulary,) if each.name == vocabulary)
+        return keyword_paths(found, self._selection.language(found))
 
     def explain(self, path: Path, top_k: int) -> Explanation:
         """See `ExplainingSource`."""
@@ -117,6 +128,15 @@ class RemoteSource:
                 yield path, outcome
             else:
                 raise outcome
+
+    def keyword_paths(self, vocabulary: str) -> KeywordPaths:
+        """See `TagSource`."""
+        from sigrl.model.vocabulary import Vocabulary
+
+        if self._labels is not None:
+            return keyword_paths(self._labels, None)
+        found = Vocabulary(name=vocabulary, labels=self._client.get_vocabulary(vocabulary).labels)
+        return keyword_paths(found, self._selection.language(found))
 
     def explain(self, path: Path, top_k: int) -> Explanation:
         """See `ExplainingSource`."""

@@ -27,6 +27,7 @@ class Sidecar(StrEnum):
     """Formats of the file that is written beside each photograph."""
 
     XMP = "xmp"
+    XMP_LIGHTROOM = "xmp-lightroom"
     JSON = "json"
 
 
@@ -107,7 +108,10 @@ def tag_command(
     ] = None,
     sidecar: Annotated[
         Sidecar | None,
-        typer.Option(help="With --out: also write PHOTO.xmp or PHOTO.json beside each photograph."),
+        typer.Option(
+            help="With --out: also write a file beside each photograph: `xmp` writes cat.jpg.xmp, "
+            "`xmp-lightroom` cat.xmp, `json` cat.jpg.json."
+        ),
     ] = None,
     explain: Annotated[
         Path | None,

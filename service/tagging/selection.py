@@ -186,9 +186,8 @@ class _Names(TypedDict):
 
 
 def _names(label: Label, language: str | None) -> _Names:
-    shown = label.translations.get(language or "", label.name)
     is_translated = not label.translations.keys().isdisjoint((language, "en"))
-    return {"label": shown, "english": label.english if is_translated else None}
+    return {"label": label.called(language), "english": label.english if is_translated else None}
 
 
 def verdicts(

@@ -1,4 +1,6 @@
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -6,9 +8,12 @@ import pytest
 import sample_images as samples
 from fake_engine import FakeEngine
 
+from sigrl.service.bulk.keyword_paths import keyword_paths
 from sigrl.service.bulk.sidecars import write_sidecar
 from sigrl.service.errors import SidecarError
+from sigrl.service.vocabularies.builtin import builtin
 
+PATHS = {"cat": ("animal", "cat"), "tabby": ("animal", "cat", "tabby")}
 RDF, DC = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}", "{http://purl.org/dc/elements/1.1/}"
 # As darktable and others write it: attributes, custom elements, a title and keywords.
 FOREIGN = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -40,21 +45,21 @@ def xmp(photograph: Path) -> Path:
 
 
 def test_keywords_are_the_labels_that_hold(photograph: Path, xmp: Path) -> None:
-    write_sidecar("xmp", photograph, _content("cat", "a < b & c", "dog"))
+    write_sidecar("xmp", photograph, _content("cat", "a < b & c", "dog"), PATHS)
     assert _keywords(xmp) == ["cat", "a < b & c"]
-    write_sidecar("xmp", photograph, _content("sofa", "cat"))
+    write_sidecar("xmp", photograph, _content("sofa", "cat"), PATHS)
     assert sorted(map(str, _keywords(xmp))) == ["cat", "sofa"]
-    write_sidecar("xmp", photograph, _content())
+    write_sidecar("xmp", photograph, _content(), PATHS)
     assert _keywords(xmp) == []
     assert list(photograph.parent.glob("*.part")) == []
 
 
 def test_what_others_wrote_stays(photograph: Path, xmp: Path) -> None:
     xmp.write_text(FOREIGN)
-    write_sidecar("xmp", photograph, _content("cat", "sofa"))
+    write_sidecar("xmp", photograph, _content("cat", "sofa"), PATHS)
     assert _keywords(xmp) == ["grandma", "cat", "sofa"]
     # New tags replace our old ones; "cat" was the user's keyword before it was also ours.
-    write_sidecar("xmp", photograph, _content("lamp"))
+    write_sidecar("xmp", photograph, _content("lamp"), PATHS)
     assert _keywords(xmp) == ["grandma", "cat", "lamp"]
     text = xmp.read_text()
     for part in ('darktable:history="3"', 'xmp:Rating="4"', "At home", 'xml:lang="x-default"', "dc:title"):
@@ -74,19 +79,86 @@ def test_what_others_wrote_stays(photograph: Path, xmp: Path) -> None:
 def test_what_cannot_be_added_to_is_left_as_it_is(photograph: Path, xmp: Path, content: bytes) -> None:
     xmp.write_bytes(content)
     with pytest.raises(SidecarError):
-        write_sidecar("xmp", photograph, _content("cat"))
+        write_sidecar("xmp", photograph, _content("cat"), PATHS)
     assert xmp.read_bytes() == content
+
+
+def _exiftool(path: Path) -> dict[str, list[str]]:
+    """The keywords as photo programs read them, by property."""
+    if shutil.which("exiftool") is None:
+        pytest.skip("exiftool is not installed here")
+    names = ("Subject", "HierarchicalSubject", "TagsList")
+    printed = subprocess.run(
+        ["exiftool", "-json", "-struct", "-validate", "-warning", *(f"-XMP:{name}" for name in names), path],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    (found,) = json.loads(printed)
+    assert "Warning" not in found
+    return {name: [found[name]] if isinstance(found[name], str) else found[name] for name in names}
+
+
+def test_photo_programs_read_the_hierarchy(photograph: Path, xmp: Path) -> None:
+    write_sidecar("xmp", photograph, _content("tabby", "sofa"), PATHS)
+    assert _exiftool(xmp) == {
+        "Subject": ["tabby", "sofa"],
+        "HierarchicalSubject": ["animal|cat|tabby", "sofa"],
+        "TagsList": ["animal/cat/tabby", "sofa"],
+    }
+    write_sidecar("xmp", photograph, _content("cat"), PATHS)
+    assert _exiftool(xmp) == {
+        "Subject": ["cat"],
+        "HierarchicalSubject": ["animal|cat"],
+        "TagsList": ["animal/cat"],
+    }
+
+
+def test_a_file_that_exiftool_wrote_keeps_its_wrapper_and_hierarchy(photograph: Path) -> None:
+    if shutil.which("exiftool") is None:
+        pytest.skip("exiftool is not installed here")
+    path = photograph.with_name("photo.xmp")
+    given = (
+        "-XMP-dc:Subject=home",
+        "-XMP-lr:HierarchicalSubject=places|home",
+        "-XMP-digiKam:TagsList=places/home",
+    )
+    subprocess.run(["exiftool", "-q", *given, "-XMP:Rating=4", path], check=True)
+    wrapper = path.read_text(encoding="utf-8").splitlines()[0]
+    assert wrapper.startswith("<?xpacket begin=")
+    write_sidecar("xmp-lightroom", photograph, _content("cat"), PATHS)
+    assert path.read_text(encoding="utf-8").splitlines()[0] == wrapper
+    assert path.read_text(encoding="utf-8").rstrip().endswith("<?xpacket end='w'?>")
+    assert _exiftool(path) == {
+        "Subject": ["home", "cat"],
+        "HierarchicalSubject": ["places|home", "animal|cat"],
+        "TagsList": ["places/home", "animal/cat"],
+    }
+    assert not photograph.with_name("photo.jpg.xmp").exists()
+
+
+def test_paths_follow_the_hierarchy_in_the_language_of_the_tags() -> None:
+    german = keyword_paths(builtin("everyday"), "de")
+    assert german["Golden Retriever"] == ("Tier", "Hund", "Retriever", "Golden Retriever")
+    assert keyword_paths(builtin("everyday"), None)["sky"] == ("sky",)
+
+
+def test_a_separator_in_a_label_makes_no_level(photograph: Path, xmp: Path) -> None:
+    write_sidecar("xmp", photograph, _content("black|white", "24/7"), {})
+    assert "<rdf:li>black white</rdf:li>" in xmp.read_text()
+    assert "<rdf:li>24 7</rdf:li>" in xmp.read_text()
+    assert _keywords(xmp) == ["black|white", "24/7"]
 
 
 def test_json_is_written_over_only_where_it_is_ours(photograph: Path) -> None:
     path = photograph.with_name("photo.jpg.json")
-    write_sidecar("json", photograph, _content("cat"))
-    write_sidecar("json", photograph, _content("sofa"))
+    write_sidecar("json", photograph, _content("cat"), PATHS)
+    write_sidecar("json", photograph, _content("sofa"), PATHS)
     assert [tag["label"] for tag in json.loads(path.read_text())["tags"]] == ["sofa"]
     for foreign in ('{"title": "photo.jpg"}', "[1]", "nonsense"):
         path.write_text(foreign)
         with pytest.raises(SidecarError, match="another program"):
-            write_sidecar("json", photograph, _content("cat"))
+            write_sidecar("json", photograph, _content("cat"), PATHS)
         assert path.read_text() == foreign
 
 
