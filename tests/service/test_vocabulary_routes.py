@@ -150,7 +150,8 @@ def test_a_built_in_vocabulary_is_looked_for_by_name(client: TestClient) -> None
     assert len(response.json()["images"][0]["tags"]) == 20
     document = client.get("/v1/vocabularies/voc20").json()
     assert (document["built_in"], document["version"], document["created"]) == (True, None, None)
-    assert document["labels"][0] == {"name": "aeroplane"}
+    assert document["labels"][0]["name"] == "aeroplane"
+    assert document["labels"][0]["translations"]["de"] == "Flugzeug"
     assert response.json()["vocabulary"]["hash"] == document["hash"]
 
 
