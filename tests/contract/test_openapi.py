@@ -68,8 +68,9 @@ def _is_list_of_one(case: Case) -> bool:
 
 def _is_beyond_schemas(case: Case, response: Response) -> bool:
     """Whether it was refused for what a schema cannot say: that labels differ by more than their case, that
-    there are as many examples as photographs, that a key was not used before, that one parameter excludes or
-    demands another, or may stand in query or form but not in both."""
+    there are as many examples as photographs, that a key was not used before, that the vocabulary has names in
+    the language, that one parameter excludes or demands another, or may stand in query or form but not in
+    both."""
     if response.status_code != 422:
         return False
     if "0" in (case.headers or {}).values():
@@ -81,4 +82,4 @@ def _is_beyond_schemas(case: Case, response: Response) -> bool:
     given = query | form
     thresholds = given & {"threshold", "false_positive_rate", "precision", "recall"}
     excluding = {"labels", "vocabulary"} <= given or len(thresholds) > 1
-    return bool(query & form) or excluding or bool({"goal", "value"} & given)
+    return bool(query & form) or excluding or bool({"goal", "value", "language"} & given)
