@@ -68,8 +68,8 @@ def _is_list_of_one(case: Case) -> bool:
 
 def _is_beyond_schemas(case: Case, response: Response) -> bool:
     """Whether it was refused for what a schema cannot say: that labels differ by more than their case, that
-    there are as many examples as photographs, that a key was not used before, that the vocabulary has names in
-    the language, that one parameter excludes or demands another, or may stand in query or form but not in
+    there are as many examples as photographs, that a key was not used before, that a vocabulary has names
+    in the language, that one parameter excludes or demands another, or may stand in query or form but not in
     both."""
     if response.status_code != 422:
         return False
