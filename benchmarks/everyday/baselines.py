@@ -19,7 +19,7 @@ from benchmarks.everyday.labelled import Photographs
 from benchmarks.everyday.measures import Decisions, Floats, Labels, constant_guess
 from sigrl.model.config import Preprocessing
 from sigrl.service.vocabularies import builtin as vocabularies
-from sigrl.training.backbones.features import image_features
+from sigrl.training.backbones.feature_cache import image_features
 from sigrl.training.backbones.initialisation import imagenet_class_names, load_efficientnet_lite2
 
 # Independent of the measured checkpoint, so that these rows are comparable between runs.

@@ -1,19 +1,13 @@
-"""Photographs and texts through a model: batches of pixel values, and outputs of frozen modules.
+"""Photographs and texts through a model: batches of pixel values, and outputs of all of them."""
 
-Cached outputs are computed once and stored on disk, which makes training on a CPU practical. `task: everyday`
-has its own pass (`frozen_features`), which skips unreadable photographs and hashes all others.
-"""
-
-import hashlib
-import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sigrl.model.config import Preprocessing
@@ -21,7 +15,6 @@ from sigrl.model.preprocess import preprocess
 from sigrl.training.data.opening import open_photograph
 from sigrl.training.terminal import progress_bar
 
-_CACHED_BATCH_SIZE = 32
 _MAPPED_BATCH_SIZE = 64
 
 
@@ -88,56 +81,6 @@ def map_photographs(
     return [outputs[:count].cpu() for outputs in gathered]
 
 
-def image_features(
-    paths: Sequence[Path],
-    preprocessing: Preprocessing,
-    compute: Callable[[Tensor], Tensor],
-    module: nn.Module,
-    cache: Path,
-    description: str,
-) -> np.ndarray:
-    """The output of `compute` for every photograph, as a float16 array [N, ...] backed by a file under
-    `cache`.
-
-    The file name is a hash of the photographs' names, the preprocessing and the weights of `module`, which
-    are all that `compute` may depend on. A second call therefore only opens the file. Uses bfloat16
-    (autocast) where the processor supports it.
-    """
-    path = cache / f"{_fingerprint(paths, preprocessing, module)}.npy"
-    if path.is_file():
-        return _open(path)
-    cache.mkdir(parents=True, exist_ok=True)
-    batches = photograph_batches(paths, preprocessing, description, _CACHED_BATCH_SIZE, workers=1)
-    # Two runs may compute the same outputs at the same time, so each writes its own file.
-    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
-    try:
-        with closing(batches):
-            _write(unfinished, len(paths), batches, compute)
-        unfinished.rename(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return _open(path)
-
-
-def _open(path: Path) -> np.ndarray:
-    # Copy on write, because torch warns about read-only arrays.
-    array: np.ndarray = np.load(path, mmap_mode="c")
-    return array
-
-
-def _write(path: Path, count: int, batches: Iterator[Tensor], compute: Callable[[Tensor], Tensor]) -> None:
-    array: np.ndarray | None = None
-    done = 0
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        for pixel_values in batches:
-            batch = compute(pixel_values.contiguous(memory_format=torch.channels_last)).half().numpy()
-            if array is None:
-                shape = (count, *batch.shape[1:])
-                array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-            array[done : done + len(batch)] = batch
-            done += len(batch)
-
-
 def text_features(
     encode: Callable[[Sequence[str]], Tensor], texts: Sequence[str], description: str
 ) -> Tensor:
@@ -152,13 +95,3 @@ def text_features(
             parts.append(encode(batch))
             progress.update(task, advance=len(batch))
     return torch.cat(parts)[torch.tensor(order).argsort()].clone()
-
-
-def _fingerprint(paths: Iterable[Path], preprocessing: Preprocessing, module: nn.Module) -> str:
-    digest = hashlib.sha256(preprocessing.model_dump_json().encode())
-    for path in paths:
-        digest.update(path.name.encode())
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

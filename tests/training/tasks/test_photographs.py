@@ -136,7 +136,9 @@ def test_the_towers_features_are_computed_once(
     config: PhotographsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit_photographs(config, tmp_path)
-    monkeypatch.setattr("sigrl.training.backbones.features._write", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(
+        "sigrl.training.backbones.feature_cache._run", lambda *_: pytest.fail("computed again")
+    )
     fit_photographs(config, tmp_path)
 
 
@@ -409,3 +411,19 @@ def test_check_warns_of_what_is_probably_not_meant(tmp_path: Path, tiny_bundle: 
     (copy,) = report.copies
     assert {Path(copy.subject).parent.name} <= {"cat", "dog"}
     assert "other labels" in copy.kind
+
+
+@pytest.mark.parametrize("cache", ["int8", "none"])
+def test_smaller_caches_and_none_train_to_nearly_the_same(
+    config: PhotographsConfig, tmp_path: Path, cache: str
+) -> None:
+    kept = fit_photographs(config, tmp_path / "float16")
+    other = fit_photographs(changed(config, cache=cache), tmp_path / cache)
+    assert (tmp_path / cache / "features").exists() == (cache != "none")
+    for name, value in kept.measured.items():
+        assert other.measured[name] == pytest.approx(value, abs=5)
+    before, after = (
+        [line["loss"] for line in metrics(tmp_path / name) if "loss" in line] for name in ("float16", cache)
+    )
+    # The rounding of the features and of the tower's bfloat16.
+    np.testing.assert_allclose(after, before, rtol=0.05)

@@ -19,7 +19,7 @@ from sigrl.model.backbone import Backbone
 from sigrl.model.config import HeadConfig
 from sigrl.model.features import ImageFeatures
 from sigrl.model.heads import MktHead
-from sigrl.training.backbones.features import image_features
+from sigrl.training.backbones.feature_cache import image_features
 from sigrl.training.backbones.initialisation import starting_point
 from sigrl.training.backbones.towers import split_trunk
 from sigrl.training.data.dataset import DataError

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sigrl.model.backbone import Backbone
-from sigrl.training.backbones.features import image_features
+from sigrl.training.backbones.feature_cache import image_features
 from sigrl.training.backbones.towers import split_trunk
 from sigrl.training.tasks.bundled.config import PretrainConfig
 from sigrl.training.terminal import progress_bar

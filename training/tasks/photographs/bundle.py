@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from sigrl.training.loop.schedules import WarmUpCosine
 from sigrl.training.loop.task import LoopConfig
 from sigrl.training.tasks.photographs.config import PhotographsConfig
 from sigrl.training.tasks.photographs.data import OwnData
-from sigrl.training.tasks.photographs.inputs import FeatureViews, PixelViews, tower_features
+from sigrl.training.tasks.photographs.inputs import FeatureViews, PixelViews, TowerFeatures, tower_features
 from sigrl.training.tasks.photographs.measures import (
     assume_negatives,
     choose_loss,
@@ -51,13 +51,12 @@ class PhotographsRun:
         features = encode_labels(start, [*labels, *(Label(name=name) for name in names)])
         self.module = PhotographTagger(start, features, config.tower)
         self.module.to(accelerator.device).eval()
-        self._features = {} if config.tower == "tuned" else self._tower_features()
+        self._features = self._tower_features() if _is_cached(config) else {}
 
     @property
     def loop(self) -> LoopConfig:
-        """The loop's settings. With a frozen tower the features are read from memory, so no loader processes
-        are used."""
-        if self._config.tower == "tuned":
+        """The loop's settings. Cached features are only read, so no loader processes are used."""
+        if not self._features:
             return self._config.loop
         return self._config.loop.model_copy(update={"workers": 0})
 
@@ -75,10 +74,13 @@ class PhotographsRun:
             return {"validation/mAP": precision, "start/mAP": start_precision}
 
         preprocessing = self._start.manifest.preprocessing
-        if config.tower == "tuned":
-            train_data: PixelViews | FeatureViews = PixelViews(train, preprocessing, config.augment)
+        if self._features:
+            train_data: PixelViews | FeatureViews = FeatureViews(self._features["train"], train)
+        elif config.augment:
+            views: Literal["augmented", "mirrored"] = "augmented" if config.tower == "tuned" else "mirrored"
+            train_data = PixelViews(train, preprocessing, views)
         else:
-            train_data = FeatureViews(self._features["train"], train)
+            train_data = PixelViews(train, preprocessing, "plain")
         schedule = WarmUpCosine(config.learning_rate, 0.0, config.warm_up_epochs, config.loop.epochs)
         task = PhotographsTask(
             module=self.module,
@@ -109,7 +111,9 @@ class PhotographsRun:
             "photographs": digest.hexdigest(),
         }
 
-    def _tower_features(self) -> dict[str, np.ndarray]:
+    def _tower_features(self) -> dict[str, TowerFeatures]:
+        assert self._config.cache != "none"
+        form = self._config.cache
         parts = {"train": self._data.train, "validation": self._data.validation}
         return {
             name: tower_features(
@@ -119,6 +123,7 @@ class PhotographsRun:
                 self._config.augment and name == "train",
                 self._accelerator,
                 self._directory / "features",
+                form,
                 f"image tower, {name}",
             )
             for name, part in parts.items()
@@ -127,8 +132,7 @@ class PhotographsRun:
     def _score(self, part: str, columns: Tensor, description: str) -> Tensor:
         """Scores [N, n] of a part under the labels and names `columns`."""
         if part in self._features:
-            features = torch.from_numpy(self._features[part])[:, 0]
-            return score_features(self.module, features, columns, description)
+            return score_features(self.module, self._features[part], columns, description)
         photographs = self._data.train if part == "train" else self._data.validation
         columns = columns.to(self._accelerator.device)
         (scores,) = map_photographs(
@@ -140,3 +144,7 @@ class PhotographsRun:
             workers=self._config.loop.workers,
         )
         return scores
+
+
+def _is_cached(config: PhotographsConfig) -> bool:
+    return config.tower == "frozen" and config.cache != "none"

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from torch.utils.data import Dataset
 from sigrl.model.acceleration import choose_precision
 from sigrl.model.backbone import Backbone
 from sigrl.model.config import Preprocessing
-from sigrl.training.backbones.features import PhotographDataset, image_features
+from sigrl.training.backbones.feature_cache import image_features
+from sigrl.training.backbones.features import PhotographDataset
 from sigrl.training.backbones.projection import stacked, without_projection
 from sigrl.training.data.batches import Draw
 from sigrl.training.data.dataset import LabelledPhotographs
@@ -23,11 +25,42 @@ Item = tuple[Tensor, Tensor, int]
 """Pixel values or features, labels [C] (int8), and the photograph's row."""
 
 
+class TowerFeatures:
+    """The tower's features [1 + P, F] of one or two views of N photographs, stored in float16 or in int8."""
+
+    def __init__(self, stored: np.ndarray) -> None:
+        """`stored` is [N, views, 1 + P, F], or the result of `to_int8` of such features."""
+        self._stored = stored
+        self.views: int = stored.shape[1]
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def read(self, rows: int | slice, view: int) -> Tensor:
+        """Features [1 + P, F], or [n, 1 + P, F] for a slice of photographs, float16."""
+        stored = np.array(self._stored[rows, view])
+        return torch.from_numpy(from_int8(stored) if stored.dtype == np.int8 else stored)
+
+
+def to_int8(features: Tensor) -> Tensor:
+    """Features [..., F] -> int8 [..., F + 2]: steps of a 127th of each vector's largest number, which follows
+    as a float16 in two bytes."""
+    features = features.float()
+    largest = features.abs().amax(dim=-1, keepdim=True).clamp(1e-4, 6e4).half()
+    steps = (features * (127 / largest.float())).round().clamp(-127, 127).to(torch.int8)
+    return torch.cat([steps, largest.view(torch.int8)], dim=-1)
+
+
+def from_int8(stored: np.ndarray) -> np.ndarray:
+    """The float16 features [..., F] of `to_int8`'s result."""
+    largest = np.ascontiguousarray(stored[..., -2:]).view(np.float16).astype(np.float32)
+    return (stored[..., :-2] * (largest / 127)).astype(np.float16)
+
+
 class FeatureViews(Dataset[Item]):
     """Tower features [1 + P, F] of a `Draw`: the photograph's own or those of its mirror image."""
 
-    def __init__(self, features: np.ndarray, photographs: LabelledPhotographs) -> None:
-        """`features` are [N, views, 1 + P, F]."""
+    def __init__(self, features: TowerFeatures, photographs: LabelledPhotographs) -> None:
         self.features = features
         self._labels = torch.from_numpy(photographs.labels)
 
@@ -35,16 +68,22 @@ class FeatureViews(Dataset[Item]):
         return len(self._labels)
 
     def __getitem__(self, draw: Draw) -> Item:
-        views = self.features[draw.photograph]
-        view = views[draw.seed % len(views)]
-        return torch.from_numpy(np.array(view)), self._labels[draw.photograph], draw.photograph
+        view = self.features.read(draw.photograph, draw.seed % self.features.views)
+        return view, self._labels[draw.photograph], draw.photograph
 
 
 class PixelViews(Dataset[Item]):
-    """Pixel values [3, S, S] of a `Draw`: augmented, or as in the service."""
+    """Pixel values [3, S, S] of a `Draw`: augmented, or as in the service, or that or its mirror image, with
+    the choice of `FeatureViews`."""
 
-    def __init__(self, photographs: LabelledPhotographs, preprocessing: Preprocessing, augment: bool) -> None:
-        self._augmented = AugmentedPhotographs(photographs, preprocessing) if augment else None
+    def __init__(
+        self,
+        photographs: LabelledPhotographs,
+        preprocessing: Preprocessing,
+        views: Literal["augmented", "plain", "mirrored"],
+    ) -> None:
+        self._augmented = AugmentedPhotographs(photographs, preprocessing) if views == "augmented" else None
+        self._mirrored = views == "mirrored"
         self._plain = PhotographDataset(photographs.image_paths, preprocessing)
         self._labels = torch.from_numpy(photographs.labels)
 
@@ -54,6 +93,8 @@ class PixelViews(Dataset[Item]):
     def __getitem__(self, draw: Draw) -> Item:
         if self._augmented is None:
             pixel_values = torch.from_numpy(self._plain[draw.photograph])
+            if self._mirrored and draw.seed % 2:
+                pixel_values = pixel_values.flip(-1)
         else:
             pixel_values = self._augmented[draw][0]
         return pixel_values, self._labels[draw.photograph], draw.photograph
@@ -66,10 +107,11 @@ def tower_features(
     mirrored: bool,
     accelerator: Accelerator,
     cache: Path,
+    form: Literal["float16", "int8"],
     description: str,
-) -> np.ndarray:
-    """The tower's features before its projection, float16 [N, 1 or 2 views, 1 + P, F], in a file under
-    `cache`. The main process computes them once, on its device."""
+) -> TowerFeatures:
+    """The tower's features before its projection, of one view or of two if `mirrored`, in a file under
+    `cache`. Every process computes a share of them once, on its device."""
     device = accelerator.device
     backbone.to(device)
     slow = device.type == "cpu" and choose_precision("auto", device) == "float32"
@@ -79,17 +121,21 @@ def tower_features(
         with torch.autocast("cpu", enabled=False) if slow else torch.autocast("cpu", torch.bfloat16):
             views = [pixel_values, pixel_values.flip(-1)] if mirrored else [pixel_values]
             outputs = [stacked(backbone.encode_images(view.to(device))) for view in views]
-        return torch.stack(outputs, dim=1).cpu()
+        features = torch.stack(outputs, dim=1).cpu()
+        return to_int8(features) if form == "int8" else features
 
     # image_features distinguishes photographs by name only. Here the same name may occur in several folders,
     # and the file may have changed since.
-    folder = cache / _state_of(paths, mirrored)
-    with accelerator.main_process_first(), without_projection(backbone):
-        return image_features(paths, preprocessing, compute, backbone.visual, folder, description)
+    folder = cache / _state_of(paths, mirrored, form)
+    with without_projection(backbone):
+        stored = image_features(
+            paths, preprocessing, compute, backbone.visual, folder, description, accelerator
+        )
+    return TowerFeatures(stored)
 
 
-def _state_of(paths: Sequence[Path], mirrored: bool) -> str:
-    digest = hashlib.sha256(str(mirrored).encode())
+def _state_of(paths: Sequence[Path], mirrored: bool, form: str) -> str:
+    digest = hashlib.sha256(f"{mirrored} {form}".encode())
     for path in paths:
         file = next((one for one in (path, *path.parents) if one.is_file()), None)
         status = None if file is None else file.stat()

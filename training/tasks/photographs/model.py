@@ -15,6 +15,7 @@ from sigrl.model.vocabulary import Label
 from sigrl.training.backbones.projection import project, projection_parameters
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.bundled.fit import sampled_context
+from sigrl.training.tasks.photographs.inputs import TowerFeatures
 from sigrl.training.terminal import progress_bar
 
 SAMPLED_CONTEXT = 8
@@ -108,13 +109,16 @@ def encode_labels(start: Bundle, labels: Sequence[Label]) -> LabelFeatures:
 
 
 @torch.no_grad()
-def score_features(module: PhotographTagger, features: Tensor, columns: Tensor, description: str) -> Tensor:
-    """Logits [N, n] (on the CPU) of cached features [N, 1 + P, F], with a progress bar."""
+def score_features(
+    module: PhotographTagger, features: TowerFeatures, columns: Tensor, description: str
+) -> Tensor:
+    """Logits [N, n] (on the CPU) of the first views of cached features, with a progress bar."""
     parts = []
     device = module.refined.device
     with progress_bar() as progress:
         bar = progress.add_task(description, total=len(features), note="")
-        for batch in features.split(_BATCH_SIZE):
+        for first in range(0, len(features), _BATCH_SIZE):
+            batch = features.read(slice(first, first + _BATCH_SIZE), 0)
             parts.append(module(batch.to(device), columns.to(device)).float().cpu())
             progress.update(bar, advance=len(batch))
     return torch.cat(parts)
