@@ -8,7 +8,6 @@ other labels in the request.
 
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,24 +20,6 @@ from sigrl.model.config import HeadConfig
 from sigrl.model.features import ImageFeatures, LabelFeatures
 from sigrl.model.gmc import LabelGraph
 from sigrl.model.svfr import SemanticFeatureReconstruction
-
-
-class Head(Protocol):
-    """What an engine needs from a head."""
-
-    def label_features(self, label_embeddings: Tensor) -> LabelFeatures:
-        """Text features [C, D] -> the label features for scoring. Called once per vocabulary."""
-        ...
-
-    def score(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
-        """Scores [B, C]; in the context form, logits."""
-        ...
-
-    def local_scores(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
-        """How well each patch matches each label [B, P, C]. Local matching has a positive weight in the
-        score, so the patches with the highest values raise the score; a head with global matching alone
-        (`clip`) does not use them."""
-        ...
 
 
 def top_k_mean(scores: Tensor, k: int) -> Tensor:
@@ -62,7 +43,8 @@ class MatchingHead(nn.Module):
                 self.log_local_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def label_features(self, label_embeddings: Tensor) -> LabelFeatures:
-        """See `Head`. Without a graph, labels stay as they are; the context form gives them unit norm."""
+        """Text features [C, D] -> the label features for scoring, computed once per vocabulary. Without a
+        graph, labels stay as they are; the context form gives them unit norm."""
         if self.config.form == "published":
             return LabelFeatures(label_embeddings, refined=label_embeddings)
         return LabelFeatures(label_embeddings, refined=functional.normalize(label_embeddings, dim=-1))
@@ -77,8 +59,9 @@ class MatchingHead(nn.Module):
         return None
 
     def local_scores(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
-        """See `Head`. The tokens that `reconstruct` returns are matched by dot products with raw labels in
-        the published form, and by cosines with refined labels in the context form."""
+        """How well each patch matches each label [B, P, C]: the tokens of `reconstruct` by dot products with
+        raw labels in the published form, by cosines with refined labels in the context form. The highest
+        values raise the score; the `clip` head does not use them."""
         tokens = self.reconstruct(image_features, label_features)
         return self._match(tokens, label_features)
 
@@ -91,7 +74,7 @@ class MatchingHead(nn.Module):
         return self.top_k_mean(local_scores, min(self.config.top_k, local_scores.shape[1]))
 
     def score(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
-        """See `Head`."""
+        """Scores [B, C]; in the context form, logits."""
         scores = {"global": self.global_scores(image_features, label_features)}
         if self.matches_patches:
             scores["local"] = self.pool_patches(self.local_scores(image_features, label_features))
@@ -164,7 +147,7 @@ class BiamHead(MatchingHead):
         return self._enrich
 
     def score(self, image_features: ImageFeatures, label_features: LabelFeatures) -> Tensor:
-        """See `Head`."""
+        """See `MatchingHead`."""
         if self.config.form == "context":
             return super().score(image_features, label_features)
         return self.pool_patches(self.local_scores(image_features, label_features))
@@ -221,7 +204,7 @@ class SigRLHead(MatchingHead):
             self.context_label_embeddings.copy_(label_embeddings)
 
     def label_features(self, label_embeddings: Tensor) -> LabelFeatures:
-        """See `Head`. In the context form, a label's row depends on that label and the context alone."""
+        """See `MatchingHead`. In the context form, a row depends only on its label and the context."""
         if self.config.form == "published":
             refined = label_embeddings if self.graph is None else self.graph(label_embeddings)
             return LabelFeatures(label_embeddings, refined=refined)

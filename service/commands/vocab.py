@@ -4,8 +4,9 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,7 +40,7 @@ def list_command(
         entries = list(_all_entries(registry))
     if as_json:
         for entry in entries:
-            print(json.dumps(_content(entry)))
+            print(json.dumps(entry.summary().model_dump(), default=datetime.isoformat))
         return
     from rich.console import Console
     from rich.table import Table
@@ -176,19 +177,6 @@ def _newest_version(registry: "VocabularyRegistry", name: str) -> int | None:
         return registry.entry(name).version
     except VocabularyNotFoundError:
         return None
-
-
-def _content(entry: "Entry") -> dict[str, Any]:
-    """An entry in the form of GET /v1/vocabularies."""
-    return {
-        "name": entry.name,
-        "version": entry.version,
-        "hash": entry.content_hash,
-        "size": entry.size,
-        "built_in": entry.version is None,
-        "calibration": entry.calibration,
-        "created": None if entry.created is None else entry.created.isoformat(),
-    }
 
 
 def _document(vocabulary: "Vocabulary") -> str:

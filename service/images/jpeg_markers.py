@@ -29,7 +29,6 @@ class JpegMarkers:
     width: int = 0
     height: int = 0
     components: int = 0
-    progressive: bool = False
     common: bool = False
     """Whether the picture is baseline, extended or progressive, with 8 bits per channel."""
     segments: int = 0
@@ -114,5 +113,4 @@ def _read_frame(found: JpegMarkers, marker: int, content: bytes) -> None:
         return
     found.height, found.width = int.from_bytes(content[1:3], "big"), int.from_bytes(content[3:5], "big")
     found.components = content[5]
-    found.progressive = marker == _PROGRESSIVE
     found.common = marker in (_BASELINE, _EXTENDED, _PROGRESSIVE) and content[0] == 8

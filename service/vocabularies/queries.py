@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Select, and_, delete, insert, select, update
 
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.database.tables import CalibrationRow, VocabularyRow, VocabularyVersionRow
+from sigrl.service.schemas.vocabularies import VocabularySummary
 
 KEPT_VERSIONS = 100
 """The number kept for each vocabulary; a new one then replaces the oldest."""
@@ -37,6 +38,18 @@ class Entry:
         """The entity tag, with its quotes."""
         digest = self.content_hash.removeprefix("sha256:")[:16]
         return f'"{digest}"' if self.version is None else f'"{self.version}-{digest}"'
+
+    def summary(self) -> VocabularySummary:
+        """The entry as it is sent over the wire."""
+        return VocabularySummary(
+            name=self.name,
+            version=self.version,
+            hash=self.content_hash,
+            size=self.size,
+            built_in=self.version is None,
+            created=self.created,
+            calibration=self.calibration,
+        )
 
 
 def find(connection: Connection, name: str, version: int | None = None) -> Entry | None:

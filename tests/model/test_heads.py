@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from sigrl.model.config import HeadConfig
 from sigrl.model.features import ImageFeatures, LabelFeatures
-from sigrl.model.heads import BiamHead, ClipHead, Head, MktHead, SigRLHead, create_head
+from sigrl.model.heads import BiamHead, ClipHead, MktHead, SigRLHead, create_head
 
 B, P, C, D, K = 3, 6, 9, 8, 5
 CONTEXT = tuple(f"context {number}" for number in range(K))
@@ -211,7 +211,7 @@ def test_local_scores_explain_each_patch(image_features, labels, variant):
     ("kind", "expected"), [("clip", ClipHead), ("mkt", MktHead), ("biam", BiamHead), ("sigrl", SigRLHead)]
 )
 def test_configuration_names_the_head(kind, expected):
-    head: Head = create_head(HeadConfig(kind=kind, context_labels=CONTEXT), D)
+    head = create_head(HeadConfig(kind=kind, context_labels=CONTEXT), D)
     assert type(head) is expected
 
 

@@ -42,11 +42,6 @@ class DataReport(BaseModel):
     warnings: list[str] = []
     """What does not prevent training, but is probably not meant."""
 
-    @property
-    def empty_labels(self) -> list[str]:
-        """Labels without a positive photograph, which cannot be learned and have no measurable precision."""
-        return [label.label for label in self.labels if label.positive == 0]
-
     def counts(self) -> dict[str, dict[str, int]]:
         """Kind of problem -> its subjects and how often each occurred, the most frequent first."""
         kinds: dict[str, Counter[str]] = {}

@@ -87,7 +87,7 @@ def list_vocabularies(registry: Registry, after: After = "", limit: Limit = 100)
     entries = registry.entries(after, limit + 1)
     shown = entries[:limit]
     return VocabularyPage(
-        vocabularies=tuple(map(_summary, shown)),
+        vocabularies=tuple(map(Entry.summary, shown)),
         next=f"{router.prefix}?after={shown[-1].name}&limit={limit}" if entries[limit:] else None,
     )
 
@@ -109,7 +109,7 @@ def get_vocabulary(name: Name, registry: Registry, request: Request, version: Ve
     if Preconditions.of(request.headers).unchanged(entry.etag):
         return Response(status_code=304, headers=headers)
     vocabulary = registry.get(name, entry.version)
-    fields = _fields(entry) | vocabulary.settings
+    fields = entry.summary().model_dump() | vocabulary.settings
     document = VocabularyDocument(**fields, labels=vocabulary.labels)
     # Serialised here, in a worker thread, because 20,000 labels take a while.
     return Response(document.model_dump_json(exclude_defaults=True), 200, headers, "application/json")
@@ -122,7 +122,7 @@ def list_versions(name: Name, registry: Registry, before: Version = None, limit:
     entries = registry.versions(name, before, limit + 1)
     shown, path = entries[:limit], f"{router.prefix}/{name}/versions"
     return VersionPage(
-        versions=tuple(map(_summary, shown)),
+        versions=tuple(map(Entry.summary, shown)),
         next=f"{path}?before={shown[-1].version}&limit={limit}" if entries[limit:] else None,
     )
 
@@ -153,7 +153,7 @@ async def put_vocabulary(
     if is_new:
         response.status_code = 201
         response.headers["Location"] = f"{router.prefix}/{name}"
-    return _summary(entry)
+    return entry.summary()
 
 
 @router.delete(
@@ -190,19 +190,3 @@ def _parse(body: bytes) -> Vocabulary:
         raise InvalidLabelsError("the vocabulary is not UTF-8 text", "save it as UTF-8") from error
     except VocabularyError as error:
         raise InvalidLabelsError(str(error), _CURL) from error
-
-
-def _summary(entry: Entry) -> VocabularySummary:
-    return VocabularySummary(**_fields(entry))
-
-
-def _fields(entry: Entry) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "version": entry.version,
-        "hash": entry.content_hash,
-        "size": entry.size,
-        "built_in": entry.version is None,
-        "created": entry.created,
-        "calibration": entry.calibration,
-    }

@@ -60,7 +60,6 @@ def test_labels_are_counted(report: DataReport) -> None:
     assert (report.photographs, report.without_positives) == (7, 2)
     counts = [(one.label, one.positive, one.negative, one.unknown) for one in report.labels]
     assert counts == [("dog", 4, 1, 2), ("cat", 2, 4, 1), ("unicorn", 0, 0, 7)]
-    assert report.empty_labels == ["unicorn"]
 
 
 def test_problems_are_counted_by_kind_and_subject(photographs) -> None:

@@ -137,7 +137,10 @@ class EverydayNetwork(nn.Module):
         self.blocks = blocks
         self.heads = heads
 
-    def forward(self, maps: Tensor, untouched: Tensor) -> Seen:
-        """`maps` [B, C, h, w] are from the frozen blocks, `untouched` [B, 2 F] are pooled features."""
-        seen: Seen = self.heads(self.blocks(maps), untouched)
+    def forward(self, maps: Tensor, untouched: Tensor, *, bfloat16: bool = False) -> Seen:
+        """`maps` [B, C, h, w] are from the frozen blocks, `untouched` [B, 2 F] are pooled features. With
+        `bfloat16`, a CPU computes the convolutions in bfloat16, and the heads in float32."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            feature_map = self.blocks(maps)
+        seen: Seen = self.heads(feature_map.float(), untouched)
         return seen

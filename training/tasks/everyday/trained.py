@@ -12,12 +12,11 @@ from torch.nn import functional
 
 from sigrl.model.kept_features import KeptFeatures, join, keep
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.data.dataset import DataError
-from sigrl.training.loop.state import read_state, write_state
+from sigrl.training.loop.state import write_state
 from sigrl.training.tasks.everyday.config import EverydayConfig
 from sigrl.training.tasks.everyday.data import dense_labels
 from sigrl.training.tasks.everyday.frozen_features import FrozenFeatures
-from sigrl.training.tasks.everyday.network import EverydayNetwork, Heads, LastBlocks
+from sigrl.training.tasks.everyday.network import EverydayNetwork
 from sigrl.training.tasks.everyday.photographs import Photograph, Role
 from sigrl.training.tasks.everyday.start import Start
 from sigrl.training.tasks.everyday.targets import Targets
@@ -80,25 +79,6 @@ def known_labels(trained: Trained, rows: npt.NDArray[np.integer]) -> npt.NDArray
 def write_parts(path: Path, network: EverydayNetwork, content: Mapping[str, Any]) -> None:
     """Writes the trained parts as safetensors, with `content` as JSON in the header."""
     write_state(path, network.state_dict(), content)
-
-
-def read_parts(path: Path, start: Start) -> tuple[EverydayNetwork, dict[str, Any]]:
-    """The network that `write_parts` wrote in a run that started from `start`, and its content.
-
-    Raises DataError for any other file, or for another tower's parts.
-    """
-    tensors, content = read_state(path)
-    try:
-        hidden = tensors["heads.known_words.weight"].shape[1]
-        known_words, width = len(tensors["heads.known_words.bias"]), len(tensors["heads.text_map.bias"])
-        mean, deviation = tensors["heads.feature_mean"], tensors["heads.feature_deviation"]
-        tuned_blocks = sum(name.endswith(".conv_pw.weight") for name in tensors)
-        heads = Heads(mean, deviation, known_words, hidden, width)
-        network = EverydayNetwork(LastBlocks(start.trunk, tuned_blocks), heads)
-        network.load_state_dict(tensors)
-    except (KeyError, RuntimeError) as error:
-        raise DataError(f"{path} has no parts of this tower ({error}): name a run of this task") from error
-    return network.eval(), content
 
 
 @torch.inference_mode()

@@ -24,7 +24,7 @@ from sigrl.training.tasks.everyday.batches import Batches, Supervision, Training
 from sigrl.training.tasks.everyday.bridge import Bridge
 from sigrl.training.tasks.everyday.config import LossWeights, Rates, TrainingSettings
 from sigrl.training.tasks.everyday.losses import guess, known_loss, mention_loss
-from sigrl.training.tasks.everyday.network import EverydayNetwork, Seen
+from sigrl.training.tasks.everyday.network import EverydayNetwork
 
 STATE = "state.safetensors"
 _WARM_UP = 50
@@ -118,7 +118,8 @@ class _Trainer:
         if own_share > 0:
             self._network.eval()
             with self._averages.applied():
-                own = self._seen(batch.maps[batch.dense :], batch.untouched[batch.dense :]).known
+                maps, untouched = batch.maps[batch.dense :], batch.untouched[batch.dense :]
+                own = self._network(maps, untouched, bfloat16=True).known
         is_known = batch.known != 0
         targets, counted = (batch.known > 0).float(), is_known.float()
         guesses = guess(batch.teacher, own, own_share)
@@ -127,16 +128,9 @@ class _Trainer:
         counted[others] = torch.maximum(counted[others], self._guessed.float())
         return targets, counted
 
-    def _seen(self, maps: Tensor, untouched: Tensor) -> Seen:
-        """As `EverydayNetwork.forward`, with the convolutions in bfloat16."""
-        with torch.autocast("cpu", torch.bfloat16):
-            feature_map = self._network.blocks(maps)
-        seen: Seen = self._network.heads(feature_map.float(), untouched)
-        return seen
-
     def _losses(self, batch: TrainingBatch, targets: Tensor, counted: Tensor) -> dict[str, Tensor]:
         heads = self._network.heads
-        seen = self._seen(batch.maps, batch.untouched)
+        seen = self._network(batch.maps, batch.untouched, bfloat16=True)
         known = len(self._known_embeddings)
         words = torch.cat([self._known_embeddings, batch.word_embeddings])
         logits = heads.word_logits(seen, words)

@@ -19,6 +19,7 @@ from sigrl.model.vocabulary import Label, Vocabulary
 from sigrl.model.word_tower import TunedBlocks
 from sigrl.training.backbones.features import read_photograph
 from sigrl.training.data.dataset import DataError
+from sigrl.training.loop.state import read_state
 from sigrl.training.measures.results import RESULTS, read_results
 from sigrl.training.tasks.everyday.assemble import tuned_weights
 from sigrl.training.tasks.everyday.config import EverydayConfig, LeftOutConfig
@@ -28,7 +29,7 @@ from sigrl.training.tasks.everyday.left_out import LEFT_OUT, draw_words
 from sigrl.training.tasks.everyday.network import LastBlocks
 from sigrl.training.tasks.everyday.run import train
 from sigrl.training.tasks.everyday.start import Start
-from sigrl.training.tasks.everyday.trained import PARTS, keep_photographs, known_labels, read_parts
+from sigrl.training.tasks.everyday.trained import PARTS, keep_photographs, known_labels
 
 Config = Callable[..., EverydayConfig]
 TRUNK = "tf_efficientnet_lite0"
@@ -155,7 +156,7 @@ def test_left_out_words_are_in_no_target_and_in_no_text(
     everyday: Config, start: Start, left_out: LeftOutConfig, tmp_path: Path
 ) -> None:
     fit(everyday(left_out=left_out), tmp_path, start)
-    _, content = read_parts(tmp_path / LEFT_OUT / PARTS, start)
+    _, content = read_state(tmp_path / LEFT_OUT / PARTS)
     hidden = set(content["hidden"])
     trained = train(everyday(), tmp_path / "again", start)
     assert hidden == {"dog", "puppy", *draw_words(trained, left_out)}
