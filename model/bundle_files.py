@@ -121,7 +121,7 @@ def _refuse_unlisted(unlisted: set[str]) -> None:
                 f"it contains {name!a}: pickled weights can run code and are never opened; convert them with "
                 "`sigrl-train import`, which writes a bundle"
             )
-        raise ValueError(f"it contains {name!a}, which is no part of a bundle: remove it")
+        raise ValueError(f"it contains {name!a}, which is not part of a bundle: remove it")
 
 
 def _read_verified(directory: Path, name: str, expected: str) -> bytes:

@@ -30,7 +30,7 @@ THRESHOLD_PHOTOGRAPHS = 5.0
 """The prior threshold counts like this many photographs, so that the threshold of a label that is hardly ever
 present does not follow a photograph or two."""
 NO_BACKGROUND = (
-    "the checkpoint has no background set: make one by `sigrl-train calibrate`, or give thresholds otherwise"
+    "the checkpoint has no background set: make one with `sigrl-train calibrate`, or give a threshold"
 )
 _BLOCK = 1024
 _STEP = 1e-6

@@ -62,7 +62,7 @@ class GraphEngine(BundleEngine[Array]):
         }
         if not contents:
             raise BundleError(
-                f"the bundle {files.manifest.name!r} has no ONNX graphs: make one that has them by "
+                f"the bundle {files.manifest.name!r} has no ONNX graphs: make one with them, using "
                 "`sigrl-train export BUNDLE -o NEW_BUNDLE`"
             )
         try:
@@ -199,7 +199,7 @@ def _checked_head_arrays(files: BundleFiles) -> dict[str, Array]:
     for name, array in stored.items():
         # int8 values are always finite.
         if array.dtype != np.int8 and not np.isfinite(array).all():
-            raise ValueError(f"`{name}` holds values that are not finite")
+            raise ValueError(f"`{name}` contains values that are not finite")
     if files.manifest.head.evidence is None:
         return {}
     return {

@@ -140,12 +140,10 @@ def _complain_of_depth(labels: Sequence["Label"], parents: npt.NDArray[np.int64]
     row = start
     while row >= 0:
         if row in seen:
-            raise ValueError(f"the parents of '{labels[row].name}' go round in a circle: break it")
+            raise ValueError(f"the parents of '{labels[row].name}' form a cycle: break it")
         seen.add(row)
         row = int(parents[row])
-    raise ValueError(
-        f"the parents of '{labels[start].name}' go up more than {MAX_LEVELS} levels: remove some"
-    )
+    raise ValueError(f"'{labels[start].name}' has more than {MAX_LEVELS} levels of parents: remove some")
 
 
 def _groups(labels: Sequence["Label"], parents: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
@@ -158,13 +156,13 @@ def _groups(labels: Sequence["Label"], parents: npt.NDArray[np.int64]) -> list[n
         first = labels[members[0]]
         if len(members) == 1:
             raise ValueError(
-                f"'{first.name}' is alone in the exclusive group '{first.exclusive_group}': give the group "
-                "to a second label, or take it away"
+                f"'{first.name}' is the only label of the exclusive group '{first.exclusive_group}': give "
+                "the group to a second label, or remove it"
             )
         stray = next((row for row in members if parents[row] != parents[members[0]]), None)
         if stray is not None:
             raise ValueError(
                 f"'{first.name}' and '{labels[stray].name}' exclude each other as "
-                f"'{first.exclusive_group}', and have different parents: give both the same, or none"
+                f"'{first.exclusive_group}', and have different parents: give both the same parent, or none"
             )
     return [np.array(members, dtype=np.int64) for members in groups.values()]

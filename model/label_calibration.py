@@ -160,14 +160,14 @@ def calibrate_by_examples(
         expected = f1_thresholds(everyday, calibration[:, THRESHOLD])
     for column in np.flatnonzero(told):
         rows = known[:, column]
-        values, holds = found[rows, column], labels[rows, column] > 0
+        values, applies = found[rows, column], labels[rows, column] > 0
         if isinstance(goal, TargetPrecision):
-            calibrated[column, THRESHOLD] = _precise(values, holds, goal.precision)
+            calibrated[column, THRESHOLD] = _precise(values, applies, goal.precision)
         elif isinstance(goal, TargetRecall):
-            if holds.any():
-                calibrated[column, THRESHOLD] = _complete(values[holds], goal.recall)
+            if applies.any():
+                calibrated[column, THRESHOLD] = _complete(values[applies], goal.recall)
         elif isinstance(goal, BestF1):
-            calibrated[column, THRESHOLD] = _best_f1(values, holds, float(expected[column]))
+            calibrated[column, THRESHOLD] = _best_f1(values, applies, float(expected[column]))
     calibrated[:, THRESHOLD] = keep_marks(
         calibrated, logits, labels, rejects_right=isinstance(goal, TargetRecall)
     )
@@ -210,9 +210,9 @@ def _fit(
     offset, slope = (calibration[:, part].astype(np.float64) for part in (OFFSET, SLOPE))
     even = -offset / slope
     old = slope * (logits - even)
-    known, holds = labels != 0, labels > 0
+    known, applies = labels != 0, labels > 0
     features = np.stack([np.ones_like(old), old], axis=-1).swapaxes(0, 1)
-    coefficients = fit_logistic(features, holds.T, np.array([0.0, 1.0]), np.array(deviations), known.T)
+    coefficients = fit_logistic(features, applies.T, np.array([0.0, 1.0]), np.array(deviations), known.T)
     shift, factor = coefficients.T
     # A negative slope comes from wrong marks; probabilities must rise with scores.
     fitted = calibration.copy()
@@ -221,10 +221,10 @@ def _fit(
     return fitted
 
 
-def _best_f1(found: Array, holds: npt.NDArray[np.bool_], expected: float) -> float:
+def _best_f1(found: Array, applies: npt.NDArray[np.bool_], expected: float) -> float:
     order = np.argsort(-found, kind="stable")
-    right, taken = holds[order].cumsum(), np.arange(1, len(order) + 1)
-    if not holds.any():
+    right, taken = applies[order].cumsum(), np.arange(1, len(order) + 1)
+    if not applies.any():
         return expected
     best = 2 * right / (taken + right[-1])
     # No threshold separates equal probabilities.
@@ -237,9 +237,9 @@ def _best_f1(found: Array, holds: npt.NDArray[np.bool_], expected: float) -> flo
     return (positives * middle + weight * expected) / (positives + weight)
 
 
-def _precise(found: Array, holds: npt.NDArray[np.bool_], precision: float) -> float:
+def _precise(found: Array, applies: npt.NDArray[np.bool_], precision: float) -> float:
     order = np.argsort(-found, kind="stable")
-    reached = holds[order].cumsum() >= precision * np.arange(1, len(order) + 1)
+    reached = applies[order].cumsum() >= precision * np.arange(1, len(order) + 1)
     reached[:-1][found[order][:-1] == found[order][1:]] = False
     return float(found[order][np.flatnonzero(reached)[-1]]) if reached.any() else 1.0
 

@@ -53,12 +53,12 @@ def read_label_file(path: Path) -> list[LabelledFile]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise LabelledFileError(f"{path} is not there: name the file that holds the labels") from error
+        raise LabelledFileError(f"{path} is not there: name the file with the labels") from error
     except UnicodeDecodeError as error:
-        raise LabelledFileError(f"{path} is no text in UTF-8 ({error}): save it as UTF-8") from error
+        raise LabelledFileError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
     rows = list(readers[path.suffix.lower()](path, text))
     if not rows:
-        raise LabelledFileError(f"{path} names no photograph: write one a line")
+        raise LabelledFileError(f"{path} names no photograph: write one per line")
     return rows
 
 
@@ -88,7 +88,7 @@ def _csv(path: Path, text: str) -> Iterator[LabelledFile]:
                 )
                 yield _row(where, row.get("image", ""), positive, negative)
     except csv.Error as error:
-        raise LabelledFileError(f"{path}:{reader.line_num} is no CSV ({error}): mend the line") from error
+        raise LabelledFileError(f"{path}:{reader.line_num} is not CSV ({error}): correct the line") from error
 
 
 def _labels(cell: str, separator: str, where: str) -> list[str]:
@@ -112,10 +112,10 @@ def _jsonl(path: Path, text: str) -> Iterator[LabelledFile]:
         try:
             row: Any = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise LabelledFileError(f"{where} is not JSON ({error}): write one object a line") from error
+            raise LabelledFileError(f"{where} is not JSON ({error}): write one object per line") from error
         if not isinstance(row, dict) or not isinstance(row.get("image"), str) or set(row) - set(COLUMNS):
             raise LabelledFileError(
-                f"{where} is no object of `image`, `positive` and `negative` alone: mend the line"
+                f"{where} is not an object with only `image`, `positive` and `negative`: correct the line"
             )
         yield _row(where, row["image"], *listed_labels(row, where))
 
@@ -124,7 +124,7 @@ def listed_labels(content: Mapping[str, Any], where: str) -> tuple[list[str], li
     """`positive` and `negative` of an object, see `read_label_file`. Raises LabelledFileError."""
     labels = [content.get(column, []) for column in COLUMNS[1:]]
     if not all(isinstance(names, list) and all(isinstance(one, str) for one in names) for names in labels):
-        raise LabelledFileError(f'{where} has labels that are no list of texts: write ["dog", "cat"]')
+        raise LabelledFileError(f'{where} has labels that are not a list of texts: write ["dog", "cat"]')
     return labels[0], labels[1]
 
 

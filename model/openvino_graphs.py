@@ -162,7 +162,7 @@ def _keep(compiled: openvino.CompiledModel, path: Path) -> None:
             if total > MOST_BYTES:
                 each.unlink()
     except (OSError, RuntimeError) as error:
-        _logger.warning("a compiled model cannot be kept: %s", _reason(error))
+        _logger.warning("a compiled model cannot be written: %s", _reason(error))
         if unfinished is not None:
             unfinished.unlink(missing_ok=True)
 

@@ -40,9 +40,9 @@ class Permits:
         size = sum(pixels)
         if len(pixels) > self._max_items or size > self._max_pixels:
             raise RequestTooLargeError(
-                f"{len(pixels):,} items of {size / 1e6:,.1f} megapixels are more than are taken at once, "
+                f"{len(pixels):,} items of {size / 1e6:,.1f} megapixels exceed the limit for one request, "
                 f"{self._max_items:,} of {self._max_pixels / 1e6:,.1f}",
-                "send them in several requests",
+                "split the request",
             )
         if self._items + len(pixels) > self._max_items or self._pixels + size > self._max_pixels:
             raise self._overloaded()
@@ -82,7 +82,7 @@ class Permits:
 
     def _overloaded(self) -> OverloadedError:
         return OverloadedError(
-            f"{self._items:,} photographs are in work, and there is no room for more",
+            f"{self._items:,} photographs are in progress, which is the limit",
             f"try again in {self.retry_after} s",
             retry_after=self.retry_after,
         )

@@ -91,7 +91,8 @@ def tag_in_bulk(
         return Summary(found - ledger.count_waiting(), failed, failures)
     except sqlite3.Error as error:
         raise StoreError(
-            f"what is done cannot be noted: {error}", "make room; the same command goes on where it was"
+            f"the progress cannot be written: {error}",
+            "free disk space; the same command then continues",
         ) from error
     finally:
         ledger.close()

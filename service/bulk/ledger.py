@@ -46,8 +46,8 @@ class Ledger:
             self._database.executescript(_SCHEMA)
         except sqlite3.Error as error:
             raise ParameterError(
-                f"'{path}', which notes what is done, cannot be used: {error}",
-                "let another run of the same command end first, or name another --out",
+                f"the progress file '{path}' cannot be used: {error}",
+                "wait for another run of this command to end, or give another --out",
             ) from error
         row = self._database.execute("SELECT max(run) FROM photographs").fetchone()
         self._run = (row[0] or 0) + 1
@@ -64,7 +64,7 @@ class Ledger:
             if known.get(what, value) != value:
                 raise ParameterError(
                     f"the {what} is {value}, and what is done already was done with {known[what]}",
-                    f"name another --out, or delete '{self._path}' to tag everything anew",
+                    f"give another --out, or delete '{self._path}' to tag everything again",
                 )
         with self._database:
             self._database.executemany("INSERT OR IGNORE INTO made_by VALUES (?, ?)", made_by.items())

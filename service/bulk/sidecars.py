@@ -34,7 +34,9 @@ def _write_json(path: Path, content: str) -> None:
         except (ValueError, RecursionError):
             known = None
         if not isinstance(known, dict) or known.get("software") != _US:
-            raise SidecarError(f"'{path.name}' is of another program", "move it away, or use --sidecar xmp")
+            raise SidecarError(
+                f"'{path.name}' was written by another program", "move it away, or use --sidecar xmp"
+            )
     _replace(path, json.dumps({"software": _US, **json.loads(content)}, indent=1).encode() + b"\n")
 
 
@@ -49,7 +51,7 @@ def _read(path: Path) -> bytes | None:
             f"'{path.name}' cannot be read: {error.strerror}", "check its permissions"
         ) from error
     if len(content) > _MAX_BYTES:
-        raise SidecarError(f"'{path.name}' is larger than any sidecar of ours", "move it away")
+        raise SidecarError(f"'{path.name}' is larger than any sidecar that sigrl writes", "move it away")
     return content
 
 

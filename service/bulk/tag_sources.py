@@ -92,7 +92,7 @@ class RemoteSource:
         for name in names:
             if not NAME.fullmatch(name):
                 raise ParameterError(
-                    f"the vocabulary '{name[:80]}' is no name of one on the server",
+                    f"the vocabulary '{name[:80]}' is not the name of a vocabulary on the server",
                     "register the file there first: `curl -T FILE URL/v1/vocabularies/NAME`",
                 )
         self._client, self._labels, self._names, self._selection = client, labels, names, selection

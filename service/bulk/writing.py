@@ -24,12 +24,12 @@ def writer(out: Path) -> Callable[[Path, Rows], None]:
     writers = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
     found = writers.get(out.suffix.lower())
     if found is None:
-        raise ParameterError(f"--out is '{out}'", f"let it end in {', '.join(writers)}")
+        raise ParameterError(f"--out is '{out}'", f"use one of the suffixes {', '.join(writers)}")
     if found is _write_parquet:
         try:
             import pyarrow  # noqa: F401
         except ImportError as error:
-            hint = "pip install 'sigrl-tagger[bulk]', or let --out end in .csv or .jsonl"
+            hint = "pip install 'sigrl-tagger[bulk]', or give --out a name that ends in .csv or .jsonl"
             raise ParameterError("Parquet needs pyarrow, which is not installed", hint) from error
     return found
 
@@ -122,6 +122,6 @@ def _whole(path: Path) -> Iterator[Path]:
         yield unfinished
         os.replace(unfinished, path)
     except OSError as error:
-        raise ParameterError(f"cannot write '{path}': {error.strerror}", "name another --out") from error
+        raise ParameterError(f"cannot write '{path}': {error.strerror}", "give another --out") from error
     finally:
         unfinished.unlink(missing_ok=True)

@@ -55,7 +55,7 @@ def with_keywords(name: str, packet: bytes | None, labels: Sequence[str], paths:
     root = _parse(name, packet or _EMPTY.encode())
     description = root.find(f".//{{{_RDF}}}RDF/{{{_RDF}}}Description")
     if description is None:
-        raise SidecarError(f"'{name}' is no XMP that can be added to", "move it away")
+        raise SidecarError(f"'{name}' is XMP that cannot be extended", "move it away")
     ways = [paths.get(label, (label,)) for label in labels]
     for shown, ours, items in (
         (_SUBJECT, _OUR_KEYWORDS, list(labels)),
@@ -120,7 +120,7 @@ def _wrapped(packet: bytes | None, body: bytes) -> bytes:
 def _parse(name: str, content: bytes) -> ElementTree.Element:
     # XMP never has a document type declaration, and entity-expansion attacks need one.
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise SidecarError(f"'{name}' has a document type, which no XMP has", "move it away")
+        raise SidecarError(f"'{name}' has a document type, which XMP does not allow", "move it away")
     if b"\0" in content:
         raise SidecarError(f"'{name}' is not UTF-8", "move it away")
     root: ElementTree.Element
@@ -132,5 +132,5 @@ def _parse(name: str, content: bytes) -> ElementTree.Element:
                 # Elements of other programs keep their prefixes when the file is written again.
                 ElementTree.register_namespace(*found)
     except ElementTree.ParseError as error:
-        raise SidecarError(f"'{name}' is no XMP: {error}", "move it away") from error
+        raise SidecarError(f"'{name}' is not XMP: {error}", "move it away") from error
     return root

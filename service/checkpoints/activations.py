@@ -32,7 +32,7 @@ def find_bundle(activation: Activation, bundles: BundleStore) -> Bundle:
     found = bundles.find(activation.bundle, trusted=True)
     if found.checkpoint_id != activation.checkpoint:
         raise UnusableBundleError(
-            f"another bundle lies in the place of {activation.checkpoint}", "copy the one that was activated"
+            f"the bundle of {activation.checkpoint} was replaced by another", "copy the activated bundle back"
         )
     return found
 

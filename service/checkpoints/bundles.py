@@ -119,6 +119,6 @@ class BundleStore:
         if (trusted or self._allow_paths) and "\0" not in name:
             return Path(name)
         raise CheckpointNotFoundError(
-            f"a bundle cannot be named {name[:80]!a}",
+            f"a bundle's name cannot be {name[:80]!a}",
             f"give the name of a folder in {self.directory}; paths need SIGRL_CHECKPOINT_PATHS=true",
         )

@@ -53,7 +53,7 @@ class Follower:
         before = self._runtime.generation
         newest = self._runtime.newest_activation()
         if self._runtime.forget_generation(before, newest):
-            _logger.warning("the database was restored: generation %d is not in it", before)
+            _logger.warning("the database was restored and does not contain generation %d", before)
         if newest is not None and self._concerns(newest):
             self._step(newest)
         said = self._runtime.generation, self._runtime.table.active.id, self._runtime.problem
@@ -74,7 +74,7 @@ class Follower:
                 self._answers = True
             except StoreError as error:
                 if self._answers:
-                    _logger.warning("activations of other replicas are not seen: %s", error.detail)
+                    _logger.warning("activations of other replicas cannot be read: %s", error.detail)
                 self._answers = False
             except Exception:
                 _logger.exception("the newest activation could not be followed")
@@ -102,4 +102,4 @@ class Follower:
     def _give_up(self, newest: Activation, why: str) -> None:
         self._failed = newest.generation, time.monotonic()
         self._runtime.problem = f"generation {newest.generation} cannot be followed: {why}"
-        _logger.warning("%s; what is active goes on", self._runtime.problem)
+        _logger.warning("%s; the active checkpoint stays active", self._runtime.problem)

@@ -63,7 +63,7 @@ class Loader:
             table.enter(checkpoint, State.LOADING)
             tagger = self._load(bundle.path)
             if tagger.engine.checkpoint_id != checkpoint.id:
-                raise UnusableBundleError("the bundle has changed while it was read", "load it again")
+                raise UnusableBundleError("the bundle has changed while it was read", "load the bundle again")
             table.enter(checkpoint, State.WARMING)
             vocabularies = chain(self._registered(), self._recent.all())
             progress = partial(table.progress, checkpoint)

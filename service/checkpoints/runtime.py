@@ -221,7 +221,7 @@ class Runtime:
         if report.exceeded:
             raise DriftError(
                 "; ".join(report.exceeded),
-                "let it be a shadow for longer, or activate it with `force`",
+                "keep it as a shadow for longer, or activate it with `force`",
                 report.model_dump(mode="json"),
             )
 

@@ -54,7 +54,7 @@ def encode_ahead(handle: Handle, vocabulary: Vocabulary) -> None:
             handle.tagger.labels.features(vocabulary)
         except TaggerError as error:
             # It is tried again when somebody asks, who is told why.
-            _logger.warning("'%s' is not encoded ahead: %s", vocabulary.name, error)
+            _logger.warning("'%s' could not be encoded in advance: %s", vocabulary.name, error)
 
 
 def _add(progress: Callable[[int, int], None], before: int, total: int, done: int) -> None:
@@ -77,7 +77,7 @@ def registered(registry: VocabularyRegistry) -> list[Vocabulary]:
             found += [registry.get(entry.name) for entry in entries if entry.version is not None]
             after = entries[-1].name
     except StoreError as error:
-        _logger.warning("registered vocabularies are not encoded in advance: %s", error.detail)
+        _logger.warning("registered vocabularies could not be encoded in advance: %s", error.detail)
     return found
 
 

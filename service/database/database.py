@@ -115,7 +115,7 @@ def _translated(outage: Outage) -> Iterator[None]:
     except (DBAPIError, TimeoutError) as error:
         outage.failed(began)
         _logger.warning("the database failed: %s", error)
-        hint = "try again; if it stays, the operator finds the reason in the log"
+        hint = "try again; if this persists, see the service's log"
         raise StoreError("the database does not answer", hint) from error
     else:
         outage.answered()
@@ -126,7 +126,7 @@ def _told_to_operator(error: StoreError) -> StoreError:
     cause = error.__cause__
     reason, hint = error.detail, error.hint
     if isinstance(cause, DBAPIError):
-        reason, hint = str(cause.orig), "see that it can be reached, or change SIGRL_DATABASE_URL"
+        reason, hint = str(cause.orig), "make sure that it can be reached, or change SIGRL_DATABASE_URL"
     return StoreError(f"the database cannot be used: {reason.strip().splitlines()[0]}", hint)
 
 
@@ -141,7 +141,7 @@ def _create_engine(settings: Settings, seconds: float) -> Engine:
         except OSError as error:
             raise ParameterError(
                 f"the data folder {settings.data} cannot be made: {error.strerror}",
-                "set SIGRL_DATA to a folder that can be written",
+                "set SIGRL_DATA to a writable folder",
             ) from error
         engine = create_engine(
             URL.create("sqlite", database=str(settings.data / FILE_NAME)), pool_timeout=seconds
@@ -153,7 +153,7 @@ def _create_engine(settings: Settings, seconds: float) -> Engine:
         url = make_url(settings.database_url.get_secret_value())
     except ArgumentError as error:
         # The URL is not reported, because even a mistyped URL may contain a password.
-        raise ParameterError("SIGRL_DATABASE_URL is no URL", hint) from error
+        raise ParameterError("SIGRL_DATABASE_URL is not a URL", hint) from error
     if url.get_backend_name() not in ("postgresql", "postgres"):
         raise ParameterError(f"SIGRL_DATABASE_URL asks for {url.get_backend_name()}", hint)
     try:

@@ -7,7 +7,7 @@ class UrlInputOffError(TaggerError):
     """The request names a photograph by URL, and this service does not fetch URLs."""
 
     code = "url-input-off"
-    title = "URLs are not fetched here"
+    title = "This service does not fetch URLs"
     status = 403
 
 
@@ -15,7 +15,7 @@ class FeedbackOffError(TaggerError):
     """The request sends feedback, and this service does not store feedback."""
 
     code = "feedback-off"
-    title = "Feedback is not kept here"
+    title = "This service does not store feedback"
     status = 403
 
 
@@ -31,7 +31,7 @@ class InvalidKeyError(TaggerError):
     """The API key is malformed, unknown, revoked or expired."""
 
     code = "invalid-key"
-    title = "The API key is not good"
+    title = "The API key is not valid"
     status = 401
 
 
@@ -39,7 +39,7 @@ class ScopeError(TaggerError):
     """The API key is valid, but its scope does not cover this request."""
 
     code = "missing-scope"
-    title = "The API key is not for that"
+    title = "The API key lacks the required scope"
     status = 403
 
 
@@ -55,7 +55,7 @@ class KeyNotFoundError(TaggerError):
     """There is no key with that id."""
 
     code = "key-not-found"
-    title = "There is no such key"
+    title = "There is no such API key"
     status = 404
 
 

@@ -33,7 +33,7 @@ class CheckpointStateError(TaggerError):
     """The checkpoint's current state does not allow the requested operation."""
 
     code = "checkpoint-state"
-    title = "The checkpoint is not in a state for that"
+    title = "The checkpoint's state does not allow this"
     status = 409
 
 
@@ -48,7 +48,7 @@ class DriftError(TaggerError):
     """A candidate's answers differ more from those of the active checkpoint than the settings allow."""
 
     code = "drift-exceeded"
-    title = "The checkpoint answers too differently"
+    title = "The checkpoint exceeds the drift limits"
     status = 409
 
     def __init__(self, detail: str, hint: str, drift: dict[str, Any]) -> None:

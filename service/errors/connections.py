@@ -31,5 +31,5 @@ class StorageFullError(TaggerError):
     """The service cannot write a file that it needs, because the disk or the quota is full."""
 
     code = "storage-full"
-    title = "There is no room left on the service's disk"
+    title = "The service's disk is full"
     status = 507

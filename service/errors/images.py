@@ -59,5 +59,5 @@ class SidecarError(TaggerError):
     """The sidecar file next to a photograph belongs to another program or cannot be written."""
 
     code = "sidecar-refused"
-    title = "The sidecar is left as it is"
+    title = "The sidecar file was not changed"
     status = 409

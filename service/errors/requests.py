@@ -7,7 +7,7 @@ class PreconditionError(TaggerError):
     """The If-Match or If-None-Match condition failed, because the resource changed in the meantime."""
 
     code = "precondition-failed"
-    title = "It has changed meanwhile"
+    title = "The precondition is not met"
     status = 412
 
 
@@ -15,7 +15,7 @@ class ParameterError(TaggerError):
     """A parameter is unknown, given twice or out of range."""
 
     code = "invalid-parameter"
-    title = "A parameter cannot be used"
+    title = "A parameter is not valid"
     status = 422
 
 
@@ -23,7 +23,7 @@ class RequestError(TaggerError):
     """The body has no image or cannot be parsed."""
 
     code = "invalid-request"
-    title = "The request cannot be understood"
+    title = "The request is not valid"
     status = 422
 
 
@@ -31,7 +31,7 @@ class ContentTypeError(TaggerError):
     """The body has a content type that the route does not read."""
 
     code = "unsupported-content-type"
-    title = "The body is of a kind that is not read here"
+    title = "The content type is not supported"
     status = 415
 
 
@@ -47,7 +47,7 @@ class OverloadedError(TaggerError):
     """More requests are already queued than the service can answer in time."""
 
     code = "overloaded"
-    title = "The service has more to do than it can"
+    title = "The service is overloaded"
     status = 429
 
 
@@ -63,7 +63,7 @@ class DeadlineError(TaggerError):
     """The request was not answered before its deadline."""
 
     code = "deadline-exceeded"
-    title = "The answer took too long"
+    title = "The request was not answered in time"
     status = 504
 
 
@@ -92,7 +92,7 @@ class ServerError(TaggerError):
     """The server that the command line talks to did not carry out the request."""
 
     code = "server-failed"
-    title = "The server does not do it"
+    title = "The server refused the request"
     status = 502
 
 
@@ -107,5 +107,5 @@ class InternalError(TaggerError):
     """An unexpected failure. Its cause is written to the log and not sent to the client."""
 
     code = "internal-error"
-    title = "Something failed on our side"
+    title = "The service has failed"
     status = 500

@@ -39,7 +39,7 @@ class NoRecentPhotographsError(TaggerError):
     """A dry run needs recently tagged photographs, and none are remembered."""
 
     code = "no-recent-photographs"
-    title = "There are no photographs to try it on"
+    title = "There are no recent photographs"
     status = 409
 
 

@@ -79,7 +79,7 @@ class FeedbackStore:
         if not gone.rowcount:
             raise FeedbackNotFoundError(
                 f"there is no feedback on the photograph {photograph[:80]!a}",
-                "use the `photograph` that POST /v1/feedback returned",
+                "use the digest `photograph` that POST /v1/feedback returned",
             )
 
     def _add(self, feedback: Example, max_bytes: int) -> dict[str, bool]:

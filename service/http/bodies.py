@@ -72,7 +72,7 @@ class BodyLimits:
 
     def _too_many(self) -> OverloadedError:
         return OverloadedError(
-            f"the requests in the service hold more than {self._max_held / 2**20:g} MiB of bodies",
+            f"the requests in progress hold more than {self._max_held / 2**20:g} MiB of bodies",
             "try again in a few seconds, or set SIGRL_BODY_BYTES higher",
             retry_after=2,
         )

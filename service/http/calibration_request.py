@@ -58,7 +58,7 @@ async def read_calibration_request(
                 texts[name] = value
             else:
                 raise ParameterError(
-                    f"the field `{name[:40]}` is not known here as it is",
+                    f"the field `{name[:40]}` is not known here",
                     f"use image for photographs, and {', '.join(_FIELDS)} for texts",
                 )
     shown = _shown(texts.get("examples", "[]"))

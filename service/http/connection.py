@@ -74,7 +74,7 @@ class Connection(H11Protocol):
         if is_full and not self._take_place_of_another():
             self._refuse(
                 OverloadedError(
-                    f"{self._settings.connections} connections are open already, all with work to do",
+                    f"{self._settings.connections} connections are open, and all of them are busy",
                     "try again in a few seconds, or set SIGRL_CONNECTIONS higher",
                     retry_after=1,
                 )

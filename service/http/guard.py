@@ -65,7 +65,7 @@ class Guard:
             needed = self._needed(scope)
             if not key.scope.includes(needed):
                 raise ScopeError(
-                    f"it needs a key of scope `{needed}`, and this one is of `{key.scope}`",
+                    f"this needs a key of scope `{needed}`, and the key has the scope `{key.scope}`",
                     f"`sigrl key create NAME --scope {needed}` makes one",
                 )
         self._limit(scope, key)
@@ -77,11 +77,12 @@ class Guard:
         if not text:
             raise MissingKeyError(
                 "the request has no API key",
-                "send `Authorization: Bearer KEY`; whoever has a shell on the server makes one by "
-                "`sigrl key create NAME`",
+                "send `Authorization: Bearer KEY`; on the server, `sigrl key create NAME` makes a key",
             )
         if kind.lower() != "bearer":
-            raise InvalidKeyError(f"a key is not sent as {kind[:20]!a}", "send `Authorization: Bearer KEY`")
+            raise InvalidKeyError(
+                f"an API key cannot be sent as {kind[:20]!a}", "send `Authorization: Bearer KEY`"
+            )
         if self._ring is None:
             self._ring = KeyRing(KeyStore(self._state.vocabularies.database))
         return await in_database_thread(self._ring.check, text.strip())
@@ -99,7 +100,7 @@ class Guard:
         if wait := self._new_labels.take(key_id, per_minute, count):
             raise RateError(
                 f"more than {per_minute:,} new labels a minute",
-                "let an operator register the labels as a vocabulary, or ask for a higher "
+                "ask an operator to register the labels as a vocabulary, or to raise "
                 "SIGRL_NEW_LABELS_PER_MINUTE",
                 retry_after=math.ceil(wait),
             )
@@ -113,7 +114,7 @@ class Guard:
         if wait := self._rates.take(who, rate):
             raise RateError(
                 f"more than {rate} requests a minute",
-                "send several photographs in one request, or ask for a higher rate",
+                "send several photographs in one request, or ask an operator for a higher rate",
                 retry_after=math.ceil(wait),
             )
 

@@ -49,7 +49,7 @@ class Answers:
             return
         if not (0 < len(key) <= _LONGEST_KEY and key.isprintable()):
             raise IdempotencyKeyError(
-                f"the Idempotency-Key has {len(key)} characters, or some that cannot be printed",
+                f"the Idempotency-Key has {len(key)} characters, or some of them cannot be printed",
                 f"give 1 to {_LONGEST_KEY} characters, a random UUID for instance",
             )
         while (running := self._running.get(key)) is not None:
@@ -90,5 +90,5 @@ class Answers:
 def _check(attempt: Attempt, fingerprint: str) -> None:
     if attempt.fingerprint != fingerprint:
         raise IdempotencyKeyError(
-            "this Idempotency-Key was used for another request", "give every request a key of its own"
+            "this Idempotency-Key was used for another request", "use a new key for each request"
         )

@@ -124,8 +124,8 @@ class SameOrigin:
             is_allowed = origin is None or origin in self._allowed or _is_own(origin, headers.get("host"))
             if origin is not None and not is_allowed:
                 error = ForeignOriginError(
-                    f"the page is from {origin[:100]}",
-                    "ask from a program or this service's page, or let the site in by SIGRL_CORS_ORIGINS; a "
+                    f"the request comes from a page of {origin[:100]}",
+                    "use a program or this service's page, or allow the site with SIGRL_CORS_ORIGINS; a "
                     "proxy must keep the header Host",
                 )
                 await refusal(error)(scope, receive, send)

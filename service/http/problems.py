@@ -45,7 +45,7 @@ def unforeseen(error: Exception, request_id: str) -> TaggerError:
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return StorageFullError(
             "the service cannot write a file that it needs",
-            "the operator makes room on the disk of the temporary folder or of SIGRL_DATA",
+            "an operator must free space on the disk of the temporary folder or of SIGRL_DATA",
         )
     return InternalError("an unexpected error occurred", f"report it with the request id {request_id}")
 

@@ -33,7 +33,7 @@ class JsonImage(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.data is None) == (self.url is None):
-            raise ValueError("an image has either data or url")
+            raise ValueError("an image needs exactly one of data and url")
         return self
 
     @property

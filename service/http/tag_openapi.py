@@ -14,14 +14,14 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "type": "array",
         "items": {"type": "string", "format": "uri"},
         "minItems": 1,
-        "description": "Address of a photograph, in place of `image` or beside it, where SIGRL_URL_INPUT "
-        "lets the service fetch; repeated for several.",
+        "description": "URL of a photograph, instead of `image` or in addition to it; can be repeated. The "
+        "service must allow it with SIGRL_URL_INPUT.",
     },
     "labels": {
         "type": "array",
         "items": {"type": "string", "pattern": "\\S"},
         "minItems": 1,
-        "description": "What to look for: `dog,bicycle`, repeated fields, or a JSON list where a label holds "
+        "description": "What to look for: `dog,bicycle`, repeated fields, or a JSON list if a label contains "
         'a comma: `["salt, pepper","dog"]`.',
     },
     "vocabulary": {
@@ -31,7 +31,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "maxItems": MAX_VOCABULARIES,
         "uniqueItems": True,
         "examples": [["coco80"]],
-        "description": "Name of a vocabulary, in place of `labels`; repeated for several. See GET "
+        "description": "Name of a vocabulary to use instead of `labels`; can be repeated. See GET "
         "/v1/vocabularies.",
     },
     "language": {
@@ -44,39 +44,39 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "top_k": {
         "type": "integer",
         "minimum": 1,
-        "description": "How many tags. Without `threshold`: that many, whether accepted or not.",
+        "description": "The largest number of tags. Without `threshold`, exactly this many, accepted or not.",
     },
     "threshold": {
         "type": "number",
         "minimum": 0,
         "maximum": 1,
-        "description": "Probability that a tag must reach, where its label has no threshold of its own.",
+        "description": "Probability that a tag must reach, unless its label has its own threshold.",
     },
     "false_positive_rate": {
         "type": "number",
         "exclusiveMinimum": 0,
         "exclusiveMaximum": 1,
-        "description": "In place of `threshold`: of everyday photographs without a label, the share that may "
-        "get it. Not by every checkpoint.",
+        "description": "Instead of `threshold`: of everyday photographs without a label, the share that may "
+        "get it. Not every checkpoint supports this.",
     },
     "precision": {
         "type": "number",
         "exclusiveMinimum": 0,
         "exclusiveMaximum": 1,
-        "description": "In place of `threshold`: of everyday photographs that get a label, the share that is "
-        "expected to show it. Not by every checkpoint.",
+        "description": "Instead of `threshold`: of everyday photographs that get a label, the share that is "
+        "expected to show it. Not every checkpoint supports this.",
     },
     "recall": {
         "type": "number",
         "exclusiveMinimum": 0,
         "exclusiveMaximum": 1,
-        "description": "In place of `threshold`: of everyday photographs that show a label, the share that "
-        "is expected to get it. Not by every checkpoint.",
+        "description": "Instead of `threshold`: of everyday photographs that show a label, the share that "
+        "is expected to get it. Not every checkpoint supports this.",
     },
     "checkpoint": {
         "type": "string",
         "minLength": 1,
-        "description": "Id of a checkpoint in memory that shall answer in place of the active one; see GET "
+        "description": "Id of a checkpoint in memory to use instead of the active one; see GET "
         "/v1/checkpoints.",
     },
 }
@@ -84,8 +84,8 @@ _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-    "description": "A random text that marks a request which may be sent again: within ten minutes, and "
-    "while memory lasts, the same request with the same key gets the same answer without the model.",
+    "description": "A random text that lets a request be sent again safely: for ten minutes, or until the "
+    "memory for answers is full, the same request with the same key gets the stored answer.",
 }
 
 
@@ -144,13 +144,13 @@ OPENAPI: dict[str, Any] = {
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Tags. For `Accept: application/x-ndjson` one line per photograph, as they finish.",
+        "description": "Tags; with `Accept: application/x-ndjson`, a line per photograph, as each is tagged.",
         "content": {NDJSON: {"schema": {"type": "string", "description": "Lines of JSON: TagLine."}}},
         "headers": {
             "Server-Timing": {
                 "schema": {"type": "string"},
-                "description": "Milliseconds in `decode`, `queue`, `model` and `score`; of several "
-                "photographs the longest that any took. Not with lines.",
+                "description": "Milliseconds in `decode`, `queue`, `model` and `score`: for each step, the "
+                "longest time over the photographs. Not sent with lines.",
             },
             "Idempotent-Replayed": {
                 "schema": {"type": "string", "enum": ["true"]},

@@ -147,7 +147,8 @@ async def _of_form(
         if isinstance(value, str):
             if name == "image":
                 raise RequestError(
-                    "the field `image` holds text and not a file", "mind the @: image=@photo.jpg"
+                    "the field `image` is text and not a file",
+                    "put @ before the file name: image=@photo.jpg",
                 )
             fields.append((name, value))
         elif name == "image":
@@ -168,7 +169,8 @@ async def _fetched(uploads: list[Upload], fetcher: UrlFetcher | None, max_bytes:
         return uploads
     if fetcher is None:
         raise UrlInputOffError(
-            "this service fetches no photographs", "send the photograph itself; SIGRL_URL_INPUT=true lets it"
+            "this service does not fetch photographs",
+            "send the photograph itself, or set SIGRL_URL_INPUT=true",
         )
 
     sent = sum(len(upload.data) for upload in uploads if isinstance(upload.data, bytes))
@@ -219,7 +221,7 @@ def _vocabularies(
         raise ParameterError("both labels and vocabulary are given", "give one of them")
     if len(names) > MAX_VOCABULARIES or len(set(names)) < len(names):
         raise ParameterError(
-            f"vocabulary is given {len(names)} times, some of them equal or too many",
+            f"vocabulary is given {len(names)} times: some are equal, or there are too many",
             f"give at most {MAX_VOCABULARIES}, each once",
         )
     try:

@@ -45,8 +45,8 @@ def embedded_photograph(data: bytes, kind: str) -> bytes:
     found = _largest_jpeg(data)
     if found is None:
         raise UnsupportedImageError(
-            f"the file is {kind} without a photograph in it that could be shown",
-            "develop it: export it as a JPEG",
+            f"the file is {kind} and contains no JPEG that can be used",
+            "develop it and export it as a JPEG",
         )
     start, markers = found
     jpeg = data[start : markers.end]

@@ -269,7 +269,7 @@ def _decode_here(data: bytes, limits: ImageLimits, preprocessing: Preprocessing)
 
 def _lost(seconds: float, was_late: bool, is_request_over: bool) -> Exception:
     if not was_late:
-        detail = "the decoder ended while it was at work on the photograph"
+        detail = "the decoder ended while it decoded the photograph"
         return DamagedImageError(detail, "save it as a new JPEG or PNG")
     if is_request_over:
         return DeadlineError("the photograph was not decoded in time", "try again, with fewer at once")

@@ -200,7 +200,7 @@ def _unidentified(data: bytes) -> DamagedImageError | UnsupportedImageError:
         if data.startswith(magic, offset) or (offset == 0 and start.startswith(magic.lower())):
             if supported:
                 return DamagedImageError(
-                    f"the file begins like {name} but its header is broken", "save or copy it anew"
+                    f"the file begins like {name} but its header is broken", "save or copy it again"
                 )
             return UnsupportedImageError(f"the file is {name}", f"convert it to {FORMATS_IN_WORDS}")
-    return UnsupportedImageError("the file is no image that is known here", f"send a {FORMATS_IN_WORDS}")
+    return UnsupportedImageError("the file's format is not known", f"send a {FORMATS_IN_WORDS}")

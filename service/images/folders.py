@@ -23,7 +23,7 @@ def find_photographs(arguments: Iterable[Path]) -> Iterator[Path]:
             found = True
             yield path
         if not found:
-            hint = f"looked for {' '.join(sorted(SUFFIXES))}"
+            hint = f"the suffixes of photographs are {' '.join(sorted(SUFFIXES))}"
             raise ParameterError(f"there is no photograph in the folder '{printable(argument)}'", hint)
 
 

@@ -63,7 +63,7 @@ class Budget:
         self.left -= count
         if self.left < 0:
             raise ImageTooLargeError(
-                "the photographs of the request are too large together", "name fewer or smaller ones"
+                "the photographs of the request are together too large", "send fewer or smaller ones"
             )
 
 
@@ -123,11 +123,11 @@ class UrlFetcher:
                 try:
                     return urljoin(url, answer.headers["location"])
                 except ValueError as error:
-                    raise _failed("it redirects to what is no URL") from error
+                    raise _failed("it redirects to something that is not a URL") from error
             if answer.status_code != 200:
                 raise _failed(f"the server answers with status {answer.status_code}")
             if answer.headers.get("content-encoding", "identity").lower() != "identity":
-                raise _failed("the server sends it compressed, which it was asked not to")
+                raise _failed("the server sends a compressed response although none was accepted")
             return await self._read(answer, budget)
 
     async def _read(self, answer: httpx.Response, budget: Budget) -> bytes:
@@ -142,14 +142,14 @@ class UrlFetcher:
             parsed = httpx.URL(url)
             host = parsed.raw_host.decode("ascii")
         except (httpx.InvalidURL, UnicodeDecodeError, ValueError) as error:
-            raise _refused("it is no URL") from error
+            raise _refused("it is not a URL") from error
         port = parsed.port or {"http": 80, "https": 443}.get(parsed.scheme, 0)
         if len(url) > MAX_URL_LENGTH or parsed.scheme not in ("http", "https") or not host:
-            raise _refused("it is no address of http or https, or too long")
+            raise _refused("it is not an http or https address, or it is too long")
         if parsed.userinfo:
-            raise _refused("there is a user name in it")
+            raise _refused("it contains a user name")
         if port not in self._ports:
-            raise _refused(f"port {port} is not among those that may be asked")
+            raise _refused(f"port {port} is not allowed")
         return parsed, host, port
 
     async def _address(self, host: str, port: int) -> str:

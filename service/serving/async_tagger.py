@@ -107,7 +107,8 @@ class AsyncTagger:
             await self._probe(_PROBE_SECONDS)
         except Exception as error:
             raise NotReadyError(
-                f"the model does not answer: {error}", "restart the service if this stays; its log says more"
+                f"the model does not answer: {error}",
+                "see the service's log, and restart it if this persists",
             ) from error
 
     @asynccontextmanager

@@ -73,7 +73,7 @@ def load_engine(checkpoint: Path | str | None, settings: Settings) -> Engine:
             svfr_labels=settings.svfr_labels,
         )
     except BundleError as error:
-        hint = "install sigrl-tagger anew" if checkpoint is None else "name none to use the bundled one"
+        hint = "reinstall sigrl-tagger" if checkpoint is None else "give no checkpoint to use the bundled one"
         if name != "torch":
             hint = "set SIGRL_CHECKPOINT to an exported bundle, or SIGRL_ENGINE to torch"
         raise CheckpointError(str(error), hint) from error

@@ -72,7 +72,7 @@ class LabelFiles:
             _logger.warning("encoded labels cannot be read: %s", error)
         except (SafetensorError, ValueError) as error:
             metrics.LABEL_FILES.labels("damaged").inc()
-            _logger.warning("encoded labels in %s are damaged and made anew: %s", path, error)
+            _logger.warning("encoded labels in %s are damaged and are encoded again: %s", path, error)
         else:
             metrics.LABEL_FILES.labels("found").inc()
             return features
@@ -96,7 +96,7 @@ class LabelFiles:
                 raise
             self._make_room(size)
         except (OSError, SafetensorError) as error:
-            _logger.warning("encoded labels cannot be kept in %s: %s", self._folder, error)
+            _logger.warning("encoded labels cannot be written to %s: %s", self._folder, error)
 
     def _make_room(self, written: int) -> None:
         with self._lock:
@@ -137,7 +137,7 @@ def _read(path: Path, key: str) -> dict[str, npt.NDArray[np.float32]]:
         known = file.metadata() or {}
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     if known.get("key") != key or known.get("sha256") != _digest(arrays):
-        raise ValueError("the content is not what was written")
+        raise ValueError("the content does not match its digest")
     # Marks the file as recently used, so that it is deleted later than others.
     with suppress(OSError):
         os.utime(path)

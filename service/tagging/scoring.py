@@ -215,7 +215,7 @@ def _score_on_one_engine(works: Sequence[BatchItem]) -> list[ScoredImage | Model
             outcomes.append(ScoredImage(of_work, encoded - started, scored - encoded, len(works)))
         else:
             outcomes.append(
-                ModelError("the checkpoint gave scores that are no numbers", "use another checkpoint")
+                ModelError("the checkpoint gave scores that are not finite", "use another checkpoint")
             )
     return outcomes
 

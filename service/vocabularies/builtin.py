@@ -122,5 +122,5 @@ def _parse_list(text: str) -> list[str]:
     except (ValueError, RecursionError) as error:
         raise InvalidLabelsError(f"the list of labels is not valid JSON: {error}", hint) from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InvalidLabelsError("the list of labels holds something else than texts", hint)
+        raise InvalidLabelsError("the list of labels contains something that is not text", hint)
     return names

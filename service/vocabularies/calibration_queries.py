@@ -37,16 +37,16 @@ def find(connection: Connection, name: str, number: int) -> Calibration | None:
 def current(connection: Connection, name: str, number: int) -> dict[str, dict[str, bool]]:
     """What the examples of a calibration show, by digest."""
     rows = ExampleRow
-    holds = rows.added <= number, or_(rows.removed.is_(None), rows.removed > number)
-    query = select(rows.digest, rows.shown).where(rows.name == name, *holds).order_by(rows.digest)
+    in_force = rows.added <= number, or_(rows.removed.is_(None), rows.removed > number)
+    query = select(rows.digest, rows.shown).where(rows.name == name, *in_force).order_by(rows.digest)
     return {digest: json.loads(shown) for digest, shown in connection.execute(query)}
 
 
 def number_in_force(connection: Connection, name: str) -> tuple[int | None, int]:
     """(number of the current calibration, last number assigned)."""
     row = select(VocabularyRow.calibration, VocabularyRow.calibrations).where(VocabularyRow.name == name)
-    holds, last = connection.execute(row).one()
-    return holds, last
+    number, last = connection.execute(row).one()
+    return number, last
 
 
 def write(

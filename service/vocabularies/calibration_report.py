@@ -48,7 +48,7 @@ def report_calibration(
 ) -> CalibrationReport:
     """The report on a calibration as `engine` uses it. `plain` and `refined` are the labels' features without
     the calibration and with it; `overruled` has the number for each label (`CalibratedLabel.overruled`)."""
-    counts = Counter((name, holds) for _, shown in calibration.examples for name, holds in shown.items())
+    counts = Counter((name, applies) for _, shown in calibration.examples for name, applies in shown.items())
     thresholds = zip(engine.thresholds(refined).tolist(), engine.thresholds(plain).tolist(), strict=True)
     labels = tuple(
         CalibratedLabel(

@@ -90,8 +90,8 @@ class CalibrationStore:
     ) -> int:
         with self._database.write() as connection:
             _lock(connection, name)
-            holds, last = queries.number_in_force(connection, name)
-            before = {} if holds is None else queries.current(connection, name, holds)
+            number, last = queries.number_in_force(connection, name)
+            before = {} if number is None else queries.current(connection, name, number)
             changed: dict[str, Mapping[str, bool] | None] = dict.fromkeys(before) if replace else {}
             kept = {} if replace else before
             for example in examples:
@@ -139,10 +139,10 @@ def _check(count: int, goal: CalibrationGoal, limit: int) -> None:
     if count > limit:
         raise ExamplesError(
             f"the vocabulary would have {count:,} examples, at most {limit:,} are kept",
-            "a few hundred do; replace them, or set SIGRL_CALIBRATION_EXAMPLES higher",
+            "a few hundred are enough; replace them, or set SIGRL_CALIBRATION_EXAMPLES higher",
         )
     if not count and goal.kind != "false-positive-rate":
         raise ExamplesError(
-            "there is no example",
-            "send photographs and what they show, or ask for a false-positive rate, which needs none",
+            "there are no examples",
+            "send photographs with their labels, or choose the goal false-positive-rate, which needs none",
         )

@@ -91,9 +91,9 @@ class LabelCalibrator:
         labels = np.zeros((len(digests), len(vocabulary.labels)), np.int8)
         columns = {name: column for column, name in enumerate(vocabulary.names)}
         for row, digest in enumerate(digests):
-            for name, holds in examples[digest].items():
+            for name, applies in examples[digest].items():
                 if name in columns:
-                    labels[row, columns[name]] = 1 if holds else -1
+                    labels[row, columns[name]] = 1 if applies else -1
         joined = join([kept[digest] for digest in digests]) if digests else None
         return calibration.goal, joined, labels
 

@@ -28,15 +28,15 @@ class Preconditions:
         """Raises PreconditionError if a resource with this tag must not be changed. None means that the
         resource does not exist."""
         if self.if_match is not None and (etag is None or not {"*", etag}.intersection(self.if_match)):
-            what = "there is none" if etag is None else f"it is {etag} by now"
+            what = "there is none" if etag is None else f"its ETag is now {etag}"
             raise PreconditionError(
                 f"If-Match demands {', '.join(self.if_match)}, and {what}",
-                "get it anew, and repeat the change",
+                "get the newest version, and repeat the change",
             )
         if self.unchanged(etag):
             raise PreconditionError(
-                "If-None-Match demands that it is not there, and it is",
-                f"get it, and send its tag in If-Match to change it: it is {etag}",
+                "If-None-Match requires that the vocabulary does not exist, but it does",
+                f"send its ETag in If-Match to change it: {etag}",
             )
 
     def unchanged(self, etag: str | None) -> bool:
@@ -51,7 +51,5 @@ def _tags(headers: Mapping[str, str], name: str) -> tuple[str, ...] | None:
     if text is None:
         return None
     if not _LIST.fullmatch(text.strip()):
-        raise ParameterError(
-            f"{name} is {text[:40]!r}", 'send an ETag as it came, in its quotes: "3-09de08a4"'
-        )
+        raise ParameterError(f"{name} is {text[:40]!r}", 'send the ETag with its quotes: "3-09de08a4"')
     return tuple(re.findall(rf"\*|{_TAG}", text)) if text.strip() != "*" else ("*",)

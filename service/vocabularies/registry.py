@@ -113,8 +113,8 @@ class VocabularyRegistry:
         _refuse_builtin(name)
         if not NAME.fullmatch(name):
             raise ParameterError(
-                f"a vocabulary cannot be named {name[:80]!a}",
-                "use a-z, 0-9 and -, at most 64 of them, the first no -",
+                f"a vocabulary's name cannot be {name[:80]!a}",
+                "use at most 64 of a-z, 0-9 and -, and do not begin with -",
             )
         try:
             return self._put(name, vocabulary, preconditions or Preconditions())
@@ -176,7 +176,7 @@ class VocabularyRegistry:
             return
         known = self._newest.get(name)
         if known is not None and _went_back(known, newest):
-            _logger.warning("the database was restored from an older state: everything is read anew")
+            _logger.warning("the database was restored from an older state: all vocabularies are read again")
             self._newest.clear()
             self._parsed.cache_clear()
         self._newest[name] = newest
@@ -216,7 +216,7 @@ def _went_back(known: Entry, newest: Entry) -> bool:
 
 def _not_found(name: str, version: int | None = None) -> VocabularyNotFoundError:
     which = "" if version is None else f" in version {version}"
-    hint = "GET /v1/vocabularies and `sigrl vocab list` tell which there are"
+    hint = "GET /v1/vocabularies and `sigrl vocab list` show all vocabularies"
     return VocabularyNotFoundError(f"there is no vocabulary {name[:80]!a}{which}", hint)
 
 

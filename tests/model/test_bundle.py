@@ -204,7 +204,7 @@ def test_pickles_beside_the_weights_are_refused(copy, name):
 @pytest.mark.parametrize("name", ["notes.txt", "onnx", ".hidden"])
 def test_unlisted_files_are_refused(copy, name):
     (copy / name).mkdir()
-    refuse(copy, "no part of a bundle: remove it")
+    refuse(copy, "not part of a bundle: remove it")
 
 
 class Exploding:

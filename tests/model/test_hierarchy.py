@@ -89,13 +89,13 @@ def test_settled_and_accepted_labels_never_contradict_each_other(vocabulary: Voc
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
-        ([Label(name="a", exclusive_group="g")], "'a' is alone in the exclusive group 'g'"),
+        ([Label(name="a", exclusive_group="g")], "'a' is the only label of the exclusive group 'g'"),
         (
             [Label(name="a", exclusive_group="g"), Label(name="b", parent="a", exclusive_group="G")],
             "different parents",
         ),
-        ([Label(name="a", parent="a")], "circle"),
-        ([Label(name="a", parent="b"), Label(name="b", parent="a"), Label(name="c", parent="a")], "circle"),
+        ([Label(name="a", parent="a")], "cycle"),
+        ([Label(name="a", parent="b"), Label(name="b", parent="a"), Label(name="c", parent="a")], "cycle"),
     ],
 )
 def test_relations_that_make_no_sense_are_refused_by_name(labels: list[Label], says: str):

@@ -74,7 +74,7 @@ def test_parents_are_labels_without_circles() -> None:
     Vocabulary.from_json('[{"name": "poodle", "parent": "Dog"}, "dog"]')
     with pytest.raises(VocabularyError, match="'dog' of 'poodle' is not in"):
         Vocabulary.from_json('[{"name": "poodle", "parent": "dog"}]')
-    with pytest.raises(VocabularyError, match="circle"):
+    with pytest.raises(VocabularyError, match="cycle"):
         Vocabulary.from_json('[{"name": "a", "parent": "b"}, {"name": "b", "parent": "a"}]')
 
 

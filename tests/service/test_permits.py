@@ -31,7 +31,7 @@ def test_a_request_comes_in_whole_or_not_at_all() -> None:
 def test_what_an_empty_house_has_no_room_for_is_told_so() -> None:
     permits = Permits(max_items=3, max_pixels=100)
     for pixels in ([1, 1, 1, 1], [101]):
-        with pytest.raises(RequestTooLargeError, match="several requests"):
+        with pytest.raises(RequestTooLargeError, match="split the request"):
             permits.take(pixels)
     assert permits.taken == (0, 0)
 

@@ -105,8 +105,8 @@ def read_published(kind: PublishedKind, file: Path) -> PublishedWeights:
         raise WeightsError(f"{file}: {error}") from error
     if bool(weights.head) != (kind is PublishedKind.sigrl):
         other = PublishedKind.sigrl if weights.head else PublishedKind.mkt
-        holds = "SigRL's head" if weights.head else "no head of SigRL's"
-        raise WeightsError(f"{file} has {holds}: import it with --published {other}")
+        found = "SigRL's head" if weights.head else "no head of SigRL's"
+        raise WeightsError(f"{file} has {found}: import it with --published {other}")
     return PublishedWeights(kind, file, weights)
 
 

@@ -152,13 +152,13 @@ def without_empty_labels(photographs: LabelledPhotographs, bad_data: BadData) ->
 
     Raises DataError if there are other labels and `bad_data` is `stop`, or if no label would be left.
     """
-    holds = (photographs.labels == 1).any(axis=0)
-    names = [name for name, some in zip(photographs.label_names, holds, strict=True) if some]
-    empty = [name for name, some in zip(photographs.label_names, holds, strict=True) if not some]
+    applies = (photographs.labels == 1).any(axis=0)
+    names = [name for name, some in zip(photographs.label_names, applies, strict=True) if some]
+    empty = [name for name, some in zip(photographs.label_names, applies, strict=True) if not some]
     if not names or (empty and bad_data == "stop"):
         raise DataError(
-            f"the label '{empty[0]}' holds on no photograph ({len(empty)} of {len(holds)} labels are so): "
-            "add photographs of it, take it out of the vocabulary, or let such labels be skipped"
+            f"the label '{empty[0]}' applies to no photograph ({len(empty)} of {len(applies)} labels have "
+            "none): add photographs of it, remove it from the vocabulary, or let such labels be skipped"
         )
     return photographs.select_labels(names)
 

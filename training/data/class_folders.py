@@ -15,19 +15,19 @@ def read_class_folders(folder: Path) -> list[LabelledFile]:
     no photograph, if a folder cannot be read, or if a photograph is not in a sub-folder.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder: name the one that holds the photographs")
+        raise DataError(f"{folder} is not a folder: name the folder of the photographs")
     rows = []
     for path in sorted(photographs_below(folder, refuse_folder)):
         inside = path.relative_to(folder)
         if len(inside.parts) == 1:
             raise DataError(
-                f"{path} lies in no sub-folder that says its label: name the file that holds the labels, or "
+                f"{path} is not in a sub-folder named after a label: name the file with the labels, or "
                 "make one folder for each label"
             )
         label = " ".join(inside.parts[0].replace("_", " ").split())
         rows.append(LabelledFile(inside.as_posix(), (label,), (), str(path)))
     if not rows:
-        raise DataError(f"{folder} has no sub-folders with photographs: name the file that holds the labels")
+        raise DataError(f"{folder} has no sub-folders with photographs: name the file with the labels")
     return rows
 
 

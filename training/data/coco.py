@@ -76,7 +76,9 @@ def read_coco_files(instances: Path, photographs: Path, captions: Path | None = 
     if not paths:
         raise DataError(f"{instances} lists no photographs: point `data.root` at another folder")
     if len(row) < len(paths) or len(set(names)) < len(names):
-        raise DataError(f"{instances} has two photographs of one id, or two categories of one name: mend it")
+        raise DataError(
+            f"{instances} has two photographs with one id, or two categories with one name: correct it"
+        )
     ids = tuple(str(image_id) for image_id in row)
     return LabelledPhotographs(
         paths, names, labels, ids, None if captions is None else _captions(captions, row)
@@ -118,7 +120,7 @@ def _captions(path: Path, row: dict[int, int]) -> tuple[str | None, ...]:
 
 
 def _not_in_layout(path: Path, error: Exception) -> DataError:
-    lacks = f"lacks {error}" if isinstance(error, KeyError) else "holds something else"
+    lacks = f"lacks {error}" if isinstance(error, KeyError) else "has something else in a field"
     return DataError(f"{path} {lacks}: it is not in COCO's layout, fetch it again")
 
 

@@ -91,7 +91,7 @@ def split_by_name(
     Raises DataError if one side is empty, and ValueError for photographs without ids.
     """
     if photographs.ids is None:
-        raise ValueError("the split goes by ids, and these photographs have none")
+        raise ValueError("the split is made by ids, which these photographs do not have")
     positions = np.array([_position(image_id, seed) for image_id in photographs.ids])
     validation = positions < validation_share
     if validation.all() or not validation.any():
@@ -136,13 +136,13 @@ def _columns(vocabulary: Vocabulary) -> dict[str, int]:
 
 def _contradiction(row: LabelledFile, name: str) -> Problem:
     message = (
-        f"{row.where}: '{name}' is said to hold and not to hold on {row.image}: take one out, or let labels "
-        "that contradict one another be skipped"
+        f"{row.where}: '{name}' is both positive and negative for {row.image}: remove one, or let "
+        "contradictory labels be skipped"
     )
     return Problem("contradictory labels", row.image, message)
 
 
 def _outside(row: LabelledFile, name: str, vocabulary: Vocabulary) -> Problem:
     what_to_do = "add it, make it a synonym of a label, or let labels outside the vocabulary be skipped"
-    message = f"{row.where}: '{name}' is no label of the vocabulary '{vocabulary.name}': {what_to_do}"
+    message = f"{row.where}: '{name}' is not a label of the vocabulary '{vocabulary.name}': {what_to_do}"
     return Problem("label outside the vocabulary", name, message)

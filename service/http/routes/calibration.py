@@ -27,17 +27,17 @@ _FORM: dict[str, Any] = {
             "type": "string",
             "contentMediaType": "application/json",
             "contentSchema": {"type": "array", "items": Shown.model_json_schema()},
-            "description": "What each photograph shows, in their order: a JSON list of objects with "
-            '`positive` and `negative`, both lists of labels. `"negative": "others"` stands for all other '
-            "labels of the vocabulary; of what is in neither nothing is known.",
+            "description": "What each photograph shows, in the order of the photographs: a JSON list of "
+            'objects with `positive` and `negative`, both lists of labels. `"negative": "others"` stands for '
+            "all other labels of the vocabulary. Labels in neither list are unknown.",
             "examples": ['[{"positive": ["dog"], "negative": ["cat"]}]'],
         },
         "goal": {
             "type": "string",
             "enum": ["f1", "precision", "recall", "false-positive-rate"],
             "default": "f1",
-            "description": "What thresholds are chosen for: the best F1 on the examples, a precision or a "
-            "recall on them, or a false-positive rate on everyday photographs, which needs no examples.",
+            "description": "What thresholds are optimised for: the best F1, a precision or a recall on the "
+            "examples, or a false-positive rate on everyday photographs, which needs no examples.",
         },
         "value": {
             "type": "number",
@@ -48,7 +48,7 @@ _FORM: dict[str, Any] = {
         "replace": {
             "type": "boolean",
             "default": False,
-            "description": "Whether the examples that are kept already go.",
+            "description": "Whether to delete the examples that are already stored.",
         },
     },
     "additionalProperties": False,

@@ -85,8 +85,8 @@ async def embeddings(request: Request, state: Annotated[ServiceState, Depends(se
     asked = await read_tag_request(request, state.settings, state.vocabularies, state.fetcher)
     if asked.vocabularies or asked.checkpoint or asked.selection != Selection(brief=True):
         raise ParameterError(
-            "there are parameters beside the photographs",
-            "send photographs alone, and labels in a request of their own as JSON",
+            "the request has parameters besides the photographs",
+            "send only photographs; send labels as JSON in another request",
         )
     photographs = [upload.data for upload in asked.uploads]
     # The labels of the service's own vocabulary are always encoded. Only the embeddings are returned.

@@ -32,7 +32,7 @@ def _openapi() -> dict[str, Any]:
     document = deepcopy(OPENAPI)
     left_out = (*THRESHOLDS, "Idempotency-Key")
     document["parameters"] = [each for each in document["parameters"] if each["name"] not in left_out]
-    how_many = "Labels of which maps are given, the most probable ones; at most 32."
+    how_many = "Number of the most probable labels to explain; at most 32."
     for each in document["parameters"]:
         if each["name"] == "top_k":
             each["schema"]["maximum"] = 32
@@ -54,7 +54,7 @@ def _openapi() -> dict[str, Any]:
     response_model=Explanation,
     responses={
         200: {
-            "description": "Grids of all labels; or with `Accept: image/png` a picture for one of them.",
+            "description": "A grid for each label, or with `Accept: image/png` a picture for one label.",
             "content": _PNG_CONTENT,
         },
         **documented(408, 409, 413, 415, 422, 429, 500, 503, 504, 507),
@@ -92,7 +92,7 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
     if wants_png and len(vocabulary.labels) != 1:
         raise ParameterError(
             f"a picture shows one label, and {len(vocabulary.labels):,} are asked for",
-            "give one label in `labels`, or take the answer as application/json",
+            "give one label in `labels`, or ask for application/json",
         )
     photograph = asked.uploads[0].data
     async with tagger.tag_many([photograph], [vocabulary], selection, Explain, asked.checkpoint) as tags:

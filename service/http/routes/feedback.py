@@ -37,7 +37,7 @@ _HINT = "send it as `curl -F image=@photo.jpg -F right=dog -F wrong=cat,sofa`"
 _TAGS = {
     "type": "array",
     "items": {"type": "string"},
-    "description": "Tags: `dog,bicycle`, repeated fields, or a JSON list where a tag holds a comma.",
+    "description": "Tags: `dog,bicycle`, repeated fields, or a JSON list if a tag contains a comma.",
 }
 _OPENAPI: dict[str, Any] = {
     "requestBody": {
@@ -91,13 +91,13 @@ async def give_feedback(
     settings = state.settings
     if not settings.feedback_bytes:
         raise FeedbackOffError(
-            "this service keeps no feedback", "set SIGRL_FEEDBACK_BYTES to the room that it may take"
+            "this service keeps no feedback", "set SIGRL_FEEDBACK_BYTES to the space that it may use"
         )
     data, shown = await _read(request)
 
     given = await state.ready_tagger.in_decoder(partial(example, data, shown, state.ready_tagger.small_copy))
     known = await in_database_thread(store.add, given, settings.feedback_bytes)
-    right, wrong = (tuple(sorted(tag for tag in known if known[tag] is holds)) for holds in (True, False))
+    right, wrong = (tuple(sorted(tag for tag in known if known[tag] is applies)) for applies in (True, False))
     return FeedbackAnswer(photograph=given.digest, right=right, wrong=wrong)
 
 
@@ -143,7 +143,7 @@ def export_feedback(store: Store) -> StreamingResponse:
     except OSError as error:
         raise StorageFullError(
             "the archive cannot be written in the temporary folder",
-            "make room there, or set TMPDIR to another folder",
+            "free space there, or set TMPDIR to another folder",
         ) from error
 
     def chunks() -> Iterator[bytes]:
@@ -180,7 +180,7 @@ async def _read(request: Request) -> tuple[bytes, dict[str, bool]]:
             elif name == "language" and isinstance(value, str):
                 language = value
             else:
-                raise ParameterError(f"the field `{name[:40]}` is not known here as it is", _HINT)
+                raise ParameterError(f"the field `{name[:40]}` is not known here", _HINT)
     if data is None:
         raise RequestError("there is no photograph in the form", _HINT)
     right, wrong = (_english(texts[name], language) for name in ("right", "wrong"))

@@ -35,10 +35,13 @@ def _header(name: str, description: str) -> dict[str, Any]:
 
 
 _PRECONDITIONS = [
-    _header("If-Match", "ETag of what you saw: 412 if it has changed since. `*`: 412 if there is none."),
-    _header("If-None-Match", "`*`: 412 if there is one of that name already."),
+    _header(
+        "If-Match",
+        "The ETag that you know: 412 if it has changed. `*`: 412 if there is none.",
+    ),
+    _header("If-None-Match", "`*`: 412 if a vocabulary of that name exists."),
 ]
-_ETAG = {"ETag": {"schema": {"type": "string"}, "description": "Names this version, for If-Match."}}
+_ETAG = {"ETag": {"schema": {"type": "string"}, "description": "Identifies this version, for If-Match."}}
 _LABELS = {
     "type": "array",
     "minItems": 1,
@@ -98,7 +101,7 @@ def list_vocabularies(registry: Registry, after: After = "", limit: Limit = 100)
     response_model=VocabularyDocument,
     responses={200: {"headers": _ETAG}, 304: {"description": "Not Modified"}, **documented(404, 422, 503)},
     openapi_extra={
-        "parameters": [_header("If-None-Match", "ETag of what you have: 304 if it is that still.")]
+        "parameters": [_header("If-None-Match", "The ETag that you know: 304 if it has not changed.")]
     },
 )
 @waits_for_database

@@ -76,7 +76,7 @@ def test_delete_asks_unless_told_not_to(sigrl, pets: Path, monkeypatch: pytest.M
         (["export", "cars", "--version", "3"], "no vocabulary 'cars' in version 3"),
         (["delete", "voc20"], "ships with the package"),
         (["import", "absent.txt"], "absent.txt"),
-        (["import", "PETS", "--name", "My Pets"], "cannot be named 'My Pets'"),
+        (["import", "PETS", "--name", "My Pets"], "name cannot be 'My Pets'"),
         (["import", "PETS", "--name", "voc20"], "ships with the package"),
         (["export", "voc20", "-o", "/absent/file"], "cannot write /absent/file"),
     ],

@@ -110,13 +110,13 @@ def test_nothing_left_is_told_even_where_skipping_is_wanted(photographs) -> None
 
 
 def test_empty_labels_stop_or_are_skipped(photographs) -> None:
-    with pytest.raises(DataError, match=r"'unicorn' holds on no photograph \(1 of 3 labels are so\)"):
+    with pytest.raises(DataError, match=r"'unicorn' applies to no photograph \(1 of 3 labels have none\)"):
         without_empty_labels(photographs, "stop")
     assert without_empty_labels(photographs, "skip").label_names == ("dog", "cat")
     sound = photographs.select_labels(["dog", "cat"])
     for bad_data in ("stop", "skip"):
         assert without_empty_labels(sound, bad_data).label_names == ("dog", "cat")
-    with pytest.raises(DataError, match="holds on no photograph"):
+    with pytest.raises(DataError, match="applies to no photograph"):
         without_empty_labels(photographs.select_labels(["unicorn"]), "skip")
 
 

@@ -22,8 +22,8 @@ def test_the_name_of_the_sub_folder_is_the_label(tmp_path: Path) -> None:
 def test_what_says_no_label_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no sub-folders with photographs"):
         read_class_folders(tmp_path)
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         read_class_folders(tmp_path / "absent")
     (tmp_path / "1.jpg").touch()
-    with pytest.raises(DataError, match=r"1\.jpg lies in no sub-folder"):
+    with pytest.raises(DataError, match=r"1\.jpg is not in a sub-folder"):
         read_class_folders(tmp_path)

@@ -132,7 +132,7 @@ def test_categories_go_by_their_ids(root: Path) -> None:
 def test_what_is_there_twice_is_told(root: Path, key: str) -> None:
     repeated = [{**INSTANCES[key][0], "id": 99 if key == "categories" else 7}]
     write(root, "instances", {**INSTANCES, key: INSTANCES[key] + repeated})
-    with pytest.raises(DataError, match="two photographs of one id, or two categories of one name"):
+    with pytest.raises(DataError, match="two photographs with one id, or two categories with one name"):
         read_coco(root, "val2014")
 
 

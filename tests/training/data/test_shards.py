@@ -125,7 +125,7 @@ def test_a_photograph_without_labels_stops_or_is_skipped(tmp_path: Path) -> None
         ("1.json", b"{", r"1\.json is not a UTF-8 json"),
         ("1.json", b"[]", r"1\.json has no labels"),
         ("1.json", b'{"positives": ["dog"]}', r"1\.json has no labels"),
-        ("1.json", b'{"positive": "dog"}', r"1\.json has labels that are no list"),
+        ("1.json", b'{"positive": "dog"}', r"1\.json has labels that are not a list"),
         ("1.cls", b"7", r"1\.cls contains the number 7: list the labels"),
         ("1.txt", b"\xff", r"1\.txt is not a UTF-8 txt"),
     ],

@@ -315,7 +315,7 @@ def test_a_bad_file_is_named_with_what_to_do(
 
 
 def test_an_empty_class_is_named(config: PhotographsConfig) -> None:
-    with pytest.raises(DataError, match=r"'unicorn' holds on no photograph .*: add photographs of it"):
+    with pytest.raises(DataError, match=r"'unicorn' applies to no photograph .*: add photographs of it"):
         load_own_data(changed(config, vocabulary=[*COLOURS, "unicorn"]))
 
 

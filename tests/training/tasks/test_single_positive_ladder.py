@@ -70,7 +70,7 @@ def test_the_rate_is_the_best_on_validation_and_the_seeds_are_summed_up(data: La
         assert row.test[1] == pytest.approx(np.std([one.test for one in rungs], ddof=1))
         assert row.best_epochs == [one.epoch for one in rungs]
     # Assumed negatives keep expectations low.
-    assert rows[0].said_to_hold < rows[1].said_to_hold
+    assert rows[0].label_count < rows[1].label_count
 
 
 @pytest.mark.parametrize("name", ["role", "em_apl", "em_pl"])
@@ -105,7 +105,7 @@ def test_the_table_marks_what_knows_all_labels() -> None:
         validation=(61, 0),
         learning_rate=1e-3,
         best_epochs=[3, 4],
-        said_to_hold=2.9,
+        label_count=2.9,
     )
     table = ladder_table([row, row.model_copy(update={"loss": "an"})])
     assert table.splitlines()[2:] == [

@@ -81,6 +81,6 @@ def dense_labels(photographs: Sequence[Photograph], names: Sequence[str]) -> np.
     column = {name: number for number, name in enumerate(names)}
     labels = np.full((len(photographs), len(names)), -1, dtype=np.int8)
     for row, photograph in zip(labels, photographs, strict=True):
-        for value, applying in ((0, photograph.unsure), (1, photograph.holds)):
+        for value, applying in ((0, photograph.unsure), (1, photograph.positive)):
             row[[column[name] for name in applying]] = value
     return labels

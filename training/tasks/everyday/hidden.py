@@ -49,9 +49,9 @@ class Hidden:
             captions = tuple(text for text in captions if self._in_captions.search(text) is None)
         return replace(
             photograph,
-            holds=photograph.holds - self.names,
+            positive=photograph.positive - self.names,
             unsure=photograph.unsure | self.names if photograph.dense else photograph.unsure,
-            coco_holds=photograph.coco_holds - self._coco_labels(photograph.coco_holds),
+            coco_positive=photograph.coco_positive - self._coco_labels(photograph.coco_positive),
             coco_known=photograph.coco_known - self._coco_labels(photograph.coco_known),
             captions=captions,
             folder=folder,

@@ -24,15 +24,15 @@ class Photograph:
     """Path within that repository."""
     role: Role = "train"
     dense: bool = False
-    """Whether every name of `everyday` that is neither in `holds` nor in `unsure` does not apply."""
-    holds: frozenset[str] = frozenset()
+    """Whether every name of `everyday` that is neither in `positive` nor in `unsure` does not apply."""
+    positive: frozenset[str] = frozenset()
     """Names of `everyday` that apply."""
     unsure: frozenset[str] = frozenset()
     """Names of `everyday` that may apply."""
-    coco_holds: frozenset[str] = frozenset()
+    coco_positive: frozenset[str] = frozenset()
     """COCO labels that apply."""
     coco_known: frozenset[str] = frozenset()
-    """COCO labels that are known; those not in `coco_holds` do not apply."""
+    """COCO labels that are known; those not in `coco_positive` do not apply."""
     sought: bool = False
     """Whether it was searched for because of its content; then it says nothing about how common that is."""
     captions: tuple[str, ...] = ()

@@ -58,7 +58,7 @@ def read_coco_subset(folder: Path) -> list[Photograph]:
                     COCO_COURSE,
                     f"coco-subset/{split}/{path.name}",
                     role,
-                    coco_holds=frozenset(coco.label_names[place] for place in (labels == 1).nonzero()[0]),
+                    coco_positive=frozenset(coco.label_names[place] for place in (labels == 1).nonzero()[0]),
                     coco_known=known,
                     captions=() if caption is None else (caption,),
                 )
@@ -81,7 +81,7 @@ def read_coco_course(folder: Path) -> list[Photograph]:
             "coco_course",
             COCO_COURSE,
             f"data/{path.name}",
-            coco_holds=labels.get(path.name, frozenset()),
+            coco_positive=labels.get(path.name, frozenset()),
             coco_known=FIRST_LABELS if path.name in labels else frozenset(),
             captions=(captions[path.name],) if captions.get(path.name) else (),
         )

@@ -66,7 +66,7 @@ def read_everyday(folder: Path) -> list[Photograph]:
                     entry["split"],
                     dense=True,
                     sought=entry["id"].startswith(_SOUGHT),
-                    holds=frozenset(entry["labels"]),
+                    positive=frozenset(entry["labels"]),
                     unsure=frozenset(entry["unsure"]),
                 )
             )

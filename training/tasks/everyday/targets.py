@@ -72,14 +72,14 @@ def _fill(row: npt.NDArray[np.int8], photograph: Photograph, names: ClassNames, 
         row[[names.column[name] for name in photograph.unsure]] = 0
     for number, label in enumerate(own, start=len(names.names)):
         if label in photograph.coco_known:
-            row[number] = 1 if label in photograph.coco_holds else -1
-    for name in photograph.holds:
+            row[number] = 1 if label in photograph.coco_positive else -1
+    for name in photograph.positive:
         row[names.column[name]] = 1
     means = {label: meant for label in photograph.coco_known if (meant := names.of_coco(label)) is not None}
-    _apply(row, (means[label] for label in photograph.coco_holds if label in means), names)
+    _apply(row, (means[label] for label in photograph.coco_positive if label in means), names)
     vague = names.tables["coco_vague"]
     for label, name in means.items():
-        if label not in photograph.coco_holds and label not in vague:
+        if label not in photograph.coco_positive and label not in vague:
             # Only hand-made labels also rule out narrower names.
             narrower = names.descendants[name] if label in FIRST_LABELS else ()
             for denied in (name, *narrower):

@@ -60,7 +60,7 @@ class Row(BaseModel):
     """The best on the validation photographs, with the first seed."""
     best_epochs: list[int]
     """The best epoch of each seed, counted from 1."""
-    said_to_hold: float
+    label_count: float
     """Expected number of labels per test photograph (the sum of the probabilities), averaged over photographs
     and seeds."""
 
@@ -72,7 +72,7 @@ class _Rung:
     validation: float
     test: float
     epoch: int
-    said_to_hold: float
+    label_count: float
 
 
 def single_positive_ladder(config: TrainingConfig, cache: Path, seeds: Sequence[int]) -> list[Row]:
@@ -109,7 +109,7 @@ def run_ladder(
                     validation=_spread([one.validation for one in rungs]),
                     learning_rate=rate,
                     best_epochs=[one.epoch for one in rungs],
-                    said_to_hold=float(np.mean([one.said_to_hold for one in rungs])),
+                    label_count=float(np.mean([one.label_count for one in rungs])),
                 )
             )
     return rows
@@ -167,7 +167,7 @@ def ladder_table(rows: Sequence[Row]) -> str:
         epochs = ", ".join(str(epoch) for epoch in row.best_epochs)
         test, validation = (f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in (row.test, row.validation))
         lines.append(
-            f"| {name} | {test} | {validation} | {row.learning_rate:g} | {epochs} | {row.said_to_hold:.1f} |"
+            f"| {name} | {test} | {validation} | {row.learning_rate:g} | {epochs} | {row.label_count:.1f} |"
         )
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Makes the tables, and notes in the vocabularies' which calibration holds."""
+    """Creates the tables, and the column of the vocabularies that names the calibration in force."""
     op.add_column("vocabularies", sa.Column("calibrations", sa.Integer, nullable=False, server_default="0"))
     op.add_column("vocabularies", sa.Column("calibration", sa.Integer))
     op.create_table(

@@ -28,7 +28,7 @@ def of(photographs: list[Photograph], source: str) -> dict[str, Photograph]:
 
 def test_everyday_says_all_of_its_photographs(everyday: Config) -> None:
     dense = of(read_sources(everyday()), "everyday")
-    assert dense["D0.jpg"].holds == {"person", "man", "tree"}
+    assert dense["D0.jpg"].positive == {"person", "man", "tree"}
     assert dense["D0.jpg"].unsure == {"car"}
     assert [one.role for one in dense.values()].count("test") == 6
     assert all(one.dense for one in dense.values())
@@ -36,7 +36,7 @@ def test_everyday_says_all_of_its_photographs(everyday: Config) -> None:
 
 def test_coco_is_known_in_full_and_its_second_split_held_out(everyday: Config) -> None:
     coco = of(read_sources(everyday()), "coco")
-    assert coco["100.jpg"].coco_holds == {"person", "airplane"}
+    assert coco["100.jpg"].coco_positive == {"person", "airplane"}
     assert coco["100.jpg"].coco_known == {"person", "car", "airplane", "cat", "dog"}
     assert coco["100.jpg"].captions == ("a man looks at a plane",)
     assert {one.role for name, one in coco.items() if int(name[:3]) >= 120} == {"test"}
@@ -44,7 +44,7 @@ def test_coco_is_known_in_full_and_its_second_split_held_out(everyday: Config) -
 
 def test_the_course_knows_18_labels_where_it_has_any(folders: Path) -> None:
     course = {one.path.name: one for one in read_coco_course(folders / "course")}
-    assert course["1.jpg"].coco_holds == {"person", "dog"}
+    assert course["1.jpg"].coco_positive == {"person", "dog"}
     assert len(course["1.jpg"].coco_known) == 18
     assert course["9.jpg"].coco_known == frozenset()
     assert course["9.jpg"].captions == ("An airplane above a red bridge",)

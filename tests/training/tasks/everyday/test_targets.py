@@ -126,9 +126,9 @@ def test_hidden_labels_of_coco_take_captions_and_narrower_names_along(everyday: 
     columns = [data.targets.known_words.index(word) for word in data.hidden]
     assert not data.targets.known[:, columns].any()
     assert {text for one in data.told for text in one.captions} == {"a cat under a bridge"}
-    assert all(not one.coco_holds & {"dog", "airplane"} for one in data.told)
+    assert all(not one.coco_positive & {"dog", "airplane"} for one in data.told)
     # The labels for evaluation still include hidden words.
-    assert any("dog" in one.holds for one in data.photographs)
+    assert any("dog" in one.positive for one in data.photographs)
 
 
 def test_a_folder_that_names_a_hidden_word_says_nothing(everyday: Config) -> None:

@@ -113,7 +113,7 @@ def test_a_file_that_is_no_database_says_so(data_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("url", "says"),
-    [("secret", "is no URL"), ("mysql://me:secret@host/db", "asks for mysql")],
+    [("secret", "is not a URL"), ("mysql://me:secret@host/db", "asks for mysql")],
 )
 def test_a_wrong_database_url_is_refused_without_being_repeated(url: str, says: str) -> None:
     settings = Settings(database_url=url)
