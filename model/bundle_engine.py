@@ -84,6 +84,11 @@ class BundleEngine(ABC, Generic[ArrayT]):
     @abstractmethod
     def _from_numpy(self, array: Array) -> ArrayT: ...
 
+    @property
+    def calibrated(self) -> bool:
+        """See `Engine`."""
+        return self._calibrator is not None
+
     def encode_images(self, pixel_values: Array) -> ImageFeatures[ArrayT]:
         """See `Engine`. Raises ValueError if the shape is not [B, 3, S, S]."""
         size = self.preprocessing.image_size

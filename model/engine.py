@@ -41,6 +41,11 @@ class Engine(Protocol[ImagesT, LabelsT]):
         label has none of its own."""
         ...
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether the checkpoint has a background set, so that every label gets a calibrated probability."""
+        ...
+
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> ImagesT:
         """[B, 3, S, S] -> features for `score`, which fit every vocabulary."""
         ...

@@ -22,6 +22,7 @@ app.command("evaluate")(runs.evaluate_command)
 app.command("export")(bundles.export_command)
 app.command("calibrate")(bundles.calibrate_command)
 app.command("import")(bundles.import_command)
+app.command("head")(bundles.head_command)
 app.command("pretrain")(towers.pretrain_command)
 app.command("ablate")(towers.ablate_command)
 

@@ -25,6 +25,8 @@ class Bundle:
     """As `BundleStore.find` accepts it; None for the bundle that ships with the package."""
     path: Path
     checkpoint_id: str
+    calibrated: bool = True
+    """Whether it has a background set, by which any label gets a calibrated probability."""
 
 
 def is_beginning(text: str, checkpoint_id: str) -> bool:
@@ -74,7 +76,7 @@ class BundleStore:
             name = path.name
         try:
             with (path / MANIFEST).open("rb") as file:
-                _, checkpoint_id = read_manifest(file.read(MAX_MANIFEST_BYTES))
+                manifest, checkpoint_id = read_manifest(file.read(MAX_MANIFEST_BYTES))
         except FileNotFoundError as error:
             detail = f"there is no bundle {name!a}: {MANIFEST} is not there"
             raise CheckpointNotFoundError(
@@ -86,7 +88,7 @@ class BundleStore:
             ) from error
         except ValueError as error:
             raise UnusableBundleError(f"the bundle {name!a}: {error}", "copy it again") from error
-        return Bundle(name, path, checkpoint_id)
+        return Bundle(name, path, checkpoint_id, manifest.calibration is not None)
 
     def names(self) -> list[str]:
         """The names of all folders with a manifest, sorted; empty if `directory` cannot be read."""

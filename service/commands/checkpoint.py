@@ -22,6 +22,12 @@ app = typer.Typer(
 
 app.command("get")(get_command)
 
+_UNCALIBRATED = "not calibrated"
+_HOW_TO_CALIBRATE = (
+    "not calibrated: only the order of its labels means something; on some 400 photographs of your own: "
+    "sigrl-train calibrate BUNDLE --photographs FOLDER -o NEW_BUNDLE"
+)
+
 
 @app.command("list")
 def list_command(
@@ -38,18 +44,24 @@ def list_command(
     from rich.table import Table
 
     table = Table("checkpoint", "bundle", "state", "requests", "", box=None, pad_edge=False)
+    uncalibrated = {bundle.checkpoint for bundle in found.bundles if bundle.calibrated is False}
     for each in found.checkpoints:
         remark = "previous" if each.previous else each.reason or _progress(each)
+        if each.id in uncalibrated and each.state not in GONE:
+            remark = ", ".join(filter(None, [remark, _UNCALIBRATED]))
         table.add_row(_short(each.id), each.bundle or "(bundled)", each.state, str(each.requests), remark)
     known = {each.id for each in found.checkpoints}
     for bundle in found.bundles:
         if bundle.checkpoint not in known:
-            table.add_row(_short(bundle.checkpoint or ""), bundle.bundle, "on disk", "", bundle.problem or "")
+            remark = bundle.problem or (_UNCALIBRATED if bundle.checkpoint in uncalibrated else "")
+            table.add_row(_short(bundle.checkpoint or ""), bundle.bundle, "on disk", "", remark)
     console = Console(highlight=False)
     console.print(f"generation {found.generation}")
     if found.problem:
         console.print(found.problem, soft_wrap=True, markup=False)
     console.print(table)
+    if uncalibrated:
+        console.print(_HOW_TO_CALIBRATE, soft_wrap=True, markup=False)
     if len(found.replicas) > 1:
         said = {
             True: "promoted on all",

@@ -69,6 +69,8 @@ class BundleInfo(Schema):
     """Name of its folder."""
     checkpoint: str | None
     """Id of its checkpoint; null if its manifest cannot be read."""
+    calibrated: bool | None = None
+    """Whether its labels get calibrated probabilities; null if its manifest cannot be read."""
     problem: str | None
     """Why the manifest cannot be read; null if it can."""
 

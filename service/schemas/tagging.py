@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from sigrl.model.engine import Engine
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.schemas.base import Schema
 
@@ -57,6 +58,21 @@ class VocabularyInfo(Schema):
         )
 
 
+class VocabularyUsed(VocabularyInfo):
+    """The vocabulary of an answer, and what its probabilities are worth."""
+
+    calibrated: bool = True
+    """Whether its probabilities are calibrated, on the checkpoint's background set or by examples. If not,
+    only their order means something: calibrate the vocabulary, or the checkpoint by `sigrl-train
+    calibrate`."""
+
+    @classmethod
+    def by(cls, engine: Engine, vocabulary: Vocabulary) -> "VocabularyUsed":
+        """Describes a vocabulary that an engine answers with."""
+        calibrated = engine.calibrated or vocabulary.calibration is not None
+        return cls(**VocabularyInfo.of(vocabulary).model_dump(), calibrated=calibrated)
+
+
 class LabelWarning(Schema):
     """A label that the checkpoint cannot judge. Its probability is capped, and it is not accepted unless the
     caller sets a low threshold."""
@@ -79,7 +95,7 @@ class Tagging(Schema):
     """The three most probable labels if none is accepted and the request sets no number of tags."""
     checkpoint: str
     """Id of the checkpoint that was used."""
-    vocabulary: VocabularyInfo
+    vocabulary: VocabularyUsed
     """The vocabulary that was used."""
     warnings: tuple[LabelWarning, ...] = ()
     """Those of the caller's labels that the checkpoint cannot judge."""

@@ -2,7 +2,7 @@
 
 from sigrl.service.errors import Problem
 from sigrl.service.schemas.base import Schema
-from sigrl.service.schemas.tagging import LabelWarning, Tag, VocabularyInfo
+from sigrl.service.schemas.tagging import LabelWarning, Tag, VocabularyUsed
 
 
 class Shown(Schema):
@@ -60,7 +60,7 @@ class TagAnswer(Schema):
 
     checkpoint: str
     """Id of the checkpoint."""
-    vocabulary: VocabularyInfo
+    vocabulary: VocabularyUsed
     """The vocabulary that was used."""
     warnings: tuple[LabelWarning, ...] = ()
     """Those of the caller's labels that the checkpoint cannot judge."""
@@ -73,7 +73,7 @@ class TagAnswerBySeveral(Schema):
 
     checkpoint: str
     """Id of the checkpoint."""
-    vocabularies: tuple[VocabularyInfo, ...]
+    vocabularies: tuple[VocabularyUsed, ...]
     """The vocabularies that were used, in the order of the request."""
     warnings: tuple[tuple[LabelWarning, ...], ...] = ()
     """For each vocabulary, in the same order, the labels that the checkpoint cannot judge."""
@@ -88,7 +88,7 @@ class TagLine(Schema):
     """The photograph's position in the request, from 0."""
     checkpoint: str
     """Id of the checkpoint, the same in every line."""
-    vocabulary: VocabularyInfo
+    vocabulary: VocabularyUsed
     """The vocabulary that was used, the same in every line."""
     warnings: tuple[LabelWarning, ...] = ()
     """Labels that the checkpoint cannot judge, the same in every line."""
@@ -103,7 +103,7 @@ class TagLineBySeveral(Schema):
     """The photograph's position in the request, from 0."""
     checkpoint: str
     """Id of the checkpoint, the same in every line."""
-    vocabularies: tuple[VocabularyInfo, ...]
+    vocabularies: tuple[VocabularyUsed, ...]
     """The vocabularies that were used, the same in every line."""
     warnings: tuple[tuple[LabelWarning, ...], ...] = ()
     """For each vocabulary, the labels that the checkpoint cannot judge; the same in every line."""

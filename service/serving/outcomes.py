@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sigrl.service.errors import ImageError
 from sigrl.service.observability import metrics
-from sigrl.service.schemas.tagging import LabelWarning, Tagging, VocabularyInfo
+from sigrl.service.schemas.tagging import LabelWarning, Tagging, VocabularyUsed
 from sigrl.service.tagging.scoring import Question
 
 
@@ -52,7 +52,7 @@ class TaggingStream:
     def __init__(
         self,
         checkpoint: str,
-        vocabularies: tuple[VocabularyInfo, ...],
+        vocabularies: tuple[VocabularyUsed, ...],
         questions: Sequence[Question],
         refused: list[ImageResult],
         tasks: list[asyncio.Task[ImageResult]],

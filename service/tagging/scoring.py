@@ -19,7 +19,7 @@ from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.errors import ModelError, ParameterError
 from sigrl.service.images import decoding as images
 from sigrl.service.observability import metrics
-from sigrl.service.schemas.tagging import LabelWarning, Tagging, VocabularyInfo
+from sigrl.service.schemas.tagging import LabelWarning, Tagging, VocabularyUsed
 from sigrl.service.tagging.selection import SURE, Selection, verdicts
 from sigrl.service.vocabularies import builtin as vocabularies
 from sigrl.service.vocabularies.english import is_english
@@ -88,8 +88,7 @@ class Question:
                     f"the {name} cannot be kept: {error}", "give a threshold, or another checkpoint"
                 ) from error
         found = self.engine.thresholds(self.features)
-        is_calibrated = self.engine.background_logits(self.features) is not None
-        if self.selection.brief and is_calibrated and self.vocabulary.calibration is None:
+        if self.selection.brief and self.engine.calibrated and self.vocabulary.calibration is None:
             return np.full_like(found, SURE)
         return found
 
@@ -110,8 +109,8 @@ class Question:
         return tuple(LabelWarning(label=names[row], message=told) for row, told in self._doubts.items())
 
     @cached_property
-    def _info(self) -> VocabularyInfo:
-        return VocabularyInfo.of(self.vocabulary)
+    def _info(self) -> VocabularyUsed:
+        return VocabularyUsed.by(self.engine, self.vocabulary)
 
     def answer(self, scores: Scores) -> Tagging:
         """The tags of one photograph."""

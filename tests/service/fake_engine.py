@@ -42,6 +42,10 @@ class FakeEngine:
     delay: float = 0.0
     working: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def calibrated(self) -> bool:
+        return self.has_background
+
     def encode_images(self, pixel_values: np.ndarray) -> FakeFeatures:
         assert pixel_values.dtype == np.float32
         assert self.working.acquire(blocking=False), "two threads are in the image tower"

@@ -17,9 +17,17 @@ from sigrl.training.bundles.import_weights import (
     import_published,
     read_published,
 )
+from sigrl.training.bundles.replace_head import UntrainedHead, replace_head
 from sigrl.training.commands.common import NewBundle, console, shown
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.bundled.recipe import check_new
+
+PhotographsToCalibrate = Annotated[
+    Path | None, typer.Option(help="Folder of photographs of your own to calibrate on; no labels needed")
+]
+WithGraphs = Annotated[
+    bool, typer.Option("--graphs", help="Also write the graphs, as `sigrl-train export` does.")
+]
 
 
 def export_command(
@@ -89,12 +97,8 @@ def import_command(
         tuple[PublishedKind, Path] | None,
         typer.Option(metavar="mkt|sigrl FILE.pth", help="Checkpoint of MKT or SigRL, in the published form"),
     ] = None,
-    photographs: Annotated[
-        Path | None, typer.Option(help="Folder of photographs of your own to calibrate on; no labels needed")
-    ] = None,
-    graphs: Annotated[
-        bool, typer.Option("--graphs", help="Also write the graphs, as `sigrl-train export` does.")
-    ] = False,
+    photographs: PhotographsToCalibrate = None,
+    graphs: WithGraphs = False,
 ) -> None:
     """Make a bundle from weights that others trained: any CLIP in open_clip, or MKT's or SigRL's
     checkpoint."""
@@ -119,6 +123,22 @@ def import_command(
             else:
                 import_published(weights, source, file, imported, show)
         checkpoint = finish(imported, additions, output)
+    console.print(f"wrote {output} ({checkpoint})")
+
+
+def head_command(
+    bundle: Annotated[Path, typer.Argument(help="Bundle with the towers")],
+    kind: Annotated[UntrainedHead, typer.Option(help="The head, which needs no training")],
+    output: NewBundle,
+    photographs: PhotographsToCalibrate = None,
+    graphs: WithGraphs = False,
+) -> None:
+    """Write a bundle with the towers of another one and a head that needs no training."""
+    check_new(output)
+    additions = _additions(photographs, graphs=graphs)
+    with unfinished(output) as made:
+        write_files(made, replace_head(bundle, kind))
+        checkpoint = finish(made, additions, output)
     console.print(f"wrote {output} ({checkpoint})")
 
 

@@ -121,6 +121,9 @@ def unload_checkpoint(checkpoint_id: str, runtime: Checkpoints) -> CheckpointInf
 
 def _bundle(bundles: BundleStore, name: str) -> BundleInfo:
     try:
-        return BundleInfo(bundle=name, checkpoint=bundles.find(name).checkpoint_id, problem=None)
+        found = bundles.find(name)
+        return BundleInfo(
+            bundle=name, checkpoint=found.checkpoint_id, calibrated=found.calibrated, problem=None
+        )
     except TaggerError as error:
         return BundleInfo(bundle=name, checkpoint=None, problem=str(error))

@@ -97,6 +97,10 @@ def test_one_command_goes_from_nothing_to_a_server_that_answers_with_the_model(
             "/v1/tag", files={"image": photograph.read_bytes()}, data={"labels": '["dog", "cat"]'}
         )
         assert answer.json()["checkpoint"] == listed["active"]
+        assert answer.json()["vocabulary"]["calibrated"] is False
+        listing = sigrl("checkpoint", "list", "--server", client.base_url)[1]
+        assert "not calibrated" in listing
+        assert "sigrl-train calibrate" in listing
 
 
 def test_a_running_server_activates_it_and_photographs_calibrate_it(
@@ -111,7 +115,10 @@ def test_a_running_server_activates_it_and_photographs_calibrate_it(
         status, _, err = sigrl("checkpoint", "get", "tiny-clip", "--photographs", folder, "--activate")
         assert status == 0, err
         assert "answers on http" in err
-        assert client.get("/v1/checkpoints").json()["checkpoints"][-1]["state"] == "active"
+        listed = client.get("/v1/checkpoints").json()
+        assert listed["checkpoints"][-1]["state"] == "active"
+        assert listed["bundles"][0]["calibrated"] is True
+        assert "not calibrated" not in sigrl("checkpoint", "list", "--server", client.base_url)[1]
     assert "not calibrated" not in err
     manifest = json.loads((data_folder / "checkpoints" / "tiny-clip" / "manifest.json").read_text())
     assert manifest["calibration"]["photographs"] == 20

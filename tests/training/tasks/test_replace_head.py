@@ -1,0 +1,64 @@
+"""`sigrl-train head`: another head for the towers of a bundle."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sigrl.model.bundle_files import read_files
+from sigrl.model.engine import Engine
+from sigrl.model.onnx_engine import OnnxEngine
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.bundles import replace_head
+from sigrl.training.data.common_names import common_names
+
+NAMES = ("dog", "red car")
+PIXELS = np.random.default_rng(0).standard_normal((3, 3, 64, 64), dtype=np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replace_head, "CONTEXT_NAMES", 8)
+
+
+def scores(engine: Engine, names: tuple[str, ...] = NAMES) -> np.ndarray:
+    return engine.score(engine.encode_images(PIXELS), engine.encode_labels(Vocabulary.from_names(names)))
+
+
+def test_the_sparc_head_standardises_over_common_names_on_every_engine(
+    sigrl_train, towers: Path, tmp_path: Path
+) -> None:
+    status, _, err = sigrl_train("head", towers, "--kind", "sparc", "--graphs", "-o", tmp_path / "new")
+    assert status == 0, err
+    engine = TorchEngine.load(tmp_path / "new", "cpu", precision="float32")
+    images = engine.image_embeddings(engine.encode_images(PIXELS))
+    context = tuple(common_names(8))
+    labels = engine.label_embeddings(engine.encode_labels(Vocabulary.from_names((*NAMES, *context))))
+    cosines = images @ labels.T
+    reference = cosines[:, len(NAMES) :]
+    expected = cosines[:, : len(NAMES)] - reference.mean(1, keepdims=True)
+    expected = expected / reference.std(1, keepdims=True, ddof=1) + replace_head.SPARC_BIAS
+    # The context is stored in half precision.
+    np.testing.assert_allclose(scores(engine), expected, atol=0.02)
+    np.testing.assert_allclose(scores(engine, NAMES[:1]), scores(engine)[:, :1], atol=1e-5)
+    np.testing.assert_allclose(scores(OnnxEngine.load(tmp_path / "new")), scores(engine), atol=1e-3)
+    assert engine.manifest.provenance["head"]["of"] == read_files(towers).checkpoint_id
+
+
+def test_heads_of_one_scale_can_be_changed_and_changed_back(
+    sigrl_train, towers: Path, tmp_path: Path
+) -> None:
+    assert sigrl_train("head", towers, "--kind", "clip", "-o", tmp_path / "clip")[0] == 0
+    assert sigrl_train("head", tmp_path / "clip", "--kind", "mkt", "-o", tmp_path / "mkt")[0] == 0
+    before, after = (
+        TorchEngine.load(path, "cpu", precision="float32") for path in (towers, tmp_path / "mkt")
+    )
+    np.testing.assert_allclose(scores(after), scores(before), rtol=1e-4)
+
+
+def test_a_head_without_a_scale_of_cosines_is_refused(sigrl_train, towers: Path, tmp_path: Path) -> None:
+    assert sigrl_train("head", towers, "--kind", "sparc", "-o", tmp_path / "sparc")[0] == 0
+    status, _, err = sigrl_train("head", tmp_path / "sparc", "--kind", "clip", "-o", tmp_path / "clip")
+    assert status == 2
+    assert "has no scale of cosines" in err
