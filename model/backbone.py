@@ -12,10 +12,9 @@ from torch.nn import functional
 from sigrl.model.config import BackboneConfig
 from sigrl.model.features import ImageFeatures
 from sigrl.model.label_texts import text_batches
-from sigrl.model.open_clip_towers import build_image_tower, build_text_tower, encode_images
-from sigrl.model.prompt_tokens import PromptTokens, Tokenize
-from sigrl.model.sentence_encoder import SentenceEncoder
-from sigrl.model.tokenizer import SentenceTokenizer
+from sigrl.model.open_clip_towers import build_image_tower, encode_images
+from sigrl.model.prompt_tokens import PromptTokens
+from sigrl.model.text_towers import build_text_tower, build_tokenizer
 from sigrl.model.vocabulary import Label
 from sigrl.model.word_tower import WordTower
 
@@ -23,13 +22,13 @@ from sigrl.model.word_tower import WordTower
 class Backbone(nn.Module):
     """Encodes images to ImageFeatures and texts to label embeddings.
 
-    `visual` is open_clip's image tower; `text` is open_clip's text tower or our sentence encoder. Every
+    `visual` is open_clip's image tower; `text` is one of the towers of `sigrl.model.text_towers`. Every
     method computes in the dtype and on the device of the weights, and is differentiable.
     """
 
     def __init__(self, config: BackboneConfig, tokenizer: bytes | None = None) -> None:
-        """Weights are freshly initialised. `tokenizer` is the content of a `tokenizer.json`, for sentence
-        encoders only.
+        """Weights are freshly initialised. `tokenizer` is the content of a `tokenizer.json`; None for
+        CLIP's own tokenizer.
 
         Raises ValueError when a tower cannot be built from its configuration, or has no patch tokens.
         """
@@ -38,22 +37,8 @@ class Backbone(nn.Module):
         self.visual: Any = (
             build_image_tower(config) if config.words is None else WordTower(config, config.words)
         )
-        self.text: nn.Module
-        self._tokenize: Tokenize
-        if config.sentence_encoder is not None:
-            if tokenizer is None:
-                raise ValueError("a sentence encoder needs a tokenizer.json")
-            self._tokenize = SentenceTokenizer(tokenizer, config.sentence_encoder.context_length)
-            if self._tokenize.vocab_size > config.sentence_encoder.vocab_size:
-                raise ValueError(
-                    f"the tokenizer knows {self._tokenize.vocab_size:,} tokens, the sentence encoder's table "
-                    f"has {config.sentence_encoder.vocab_size:,} rows"
-                )
-            self.text = SentenceEncoder(config.sentence_encoder, config.embed_dim)
-        else:
-            if tokenizer is not None:
-                raise ValueError("CLIP's text tower has its own tokenizer: remove tokenizer.json")
-            self.text, self._tokenize = build_text_tower(config)
+        self.text = build_text_tower(config)
+        self._tokenize = build_tokenizer(config, tokenizer)
         if config.learned_prompt:
             self._learn_prompt()
 

@@ -16,6 +16,8 @@ _DOWNLOADS = {
 
 CLIP_TOKENS = 49408
 """Rows of CLIP's token table, unless open_clip's `text_cfg` states another number."""
+CLIP_CONTEXT = 77
+"""Tokens of a text in CLIP's text tower, likewise."""
 
 
 class Frozen(BaseModel):
@@ -63,6 +65,43 @@ class SentenceEncoderConfig(Frozen):
         return self
 
 
+class TextEncoderConfig(Frozen):
+    """A text encoder of Hugging Face's transformers with open_clip's projection: see
+    `sigrl.model.text_encoder`."""
+
+    kind: Literal["roberta", "nllb"]
+    """`roberta`: RoBERTa and XLM-RoBERTa. `nllb`: the encoder of NLLB (transformers' M2M100)."""
+    vocab_size: int = Field(ge=2)
+    """Rows of the token table."""
+    width: int = Field(ge=4)
+    """Width of a hidden state."""
+    layers: int = Field(ge=1)
+    """Number of transformer blocks."""
+    heads: int = Field(ge=1)
+    """Attention heads per block."""
+    feed_forward: int = Field(ge=1)
+    """Hidden size of a block's MLP."""
+    context_length: int = Field(77, ge=3)
+    """Maximum number of tokens per text, including the special ones."""
+    padding_token: int = Field(1, ge=0)
+    """Id of the padding, which no token attends to."""
+    pooling: Literal["mean", "first"] = "mean"
+    """The mean of the hidden states, or that of the first token."""
+    projection: Literal["linear", "mlp"] = "mlp"
+    """The map into the joint space."""
+
+
+class TokenizerConfig(Frozen):
+    """How texts are prepared for the `tokenizer.json` that was published with a text tower. Truncation and
+    padding are written in that file."""
+
+    clean: Literal["none", "whitespace", "lower", "canonicalize"] = "whitespace"
+    """open_clip's cleaning. `none`: the text as it is. `whitespace`: mends Unicode and HTML entities, and
+    joins white space. `lower` also lower-cases. `canonicalize` also removes ASCII punctuation."""
+    blanked_token: int | None = None
+    """A token that becomes 0, the padding: CLIPA was trained without BERT's separator."""
+
+
 class WordTowerConfig(Frozen):
     """The parts that `sigrl.model.word_tower` adds to a convolutional classifier."""
 
@@ -84,9 +123,14 @@ class BackboneConfig(Frozen):
     vision: dict[str, Any]
     """open_clip's `vision_cfg`: a ViT, or any timm model by `timm_model_name`."""
     text: dict[str, Any] | None = None
-    """open_clip's `text_cfg`, for CLIP's own text tower. Exactly one of `text`, `sentence_encoder`."""
+    """open_clip's `text_cfg`, for CLIP's own text tower. Exactly one of `text`, `sentence_encoder`,
+    `text_encoder`."""
     sentence_encoder: SentenceEncoderConfig | None = None
     """A sentence encoder followed by a linear map into the joint space."""
+    text_encoder: TextEncoderConfig | None = None
+    """A text encoder that was published as a part of an open_clip model."""
+    tokenizer: TokenizerConfig | None = None
+    """For a `text` or `text_encoder` that has a tokenizer.json of its own. None: CLIP's tokenizer."""
     words: WordTowerConfig | None = None
     """The image tower is a `model.word_tower.WordTower` on timm's `vision["timm_model_name"]`. None: it is
     open_clip's."""
@@ -101,14 +145,32 @@ class BackboneConfig(Frozen):
     @property
     def token_rows(self) -> int:
         """Rows of the text tower's token table."""
-        if self.sentence_encoder is not None:
-            return self.sentence_encoder.vocab_size
+        encoder = self.sentence_encoder or self.text_encoder
+        if encoder is not None:
+            return encoder.vocab_size
         return int((self.text or {}).get("vocab_size", CLIP_TOKENS))
+
+    @property
+    def context_length(self) -> int:
+        """Maximum number of tokens per text."""
+        encoder = self.sentence_encoder or self.text_encoder
+        if encoder is not None:
+            return encoder.context_length
+        return int((self.text or {}).get("context_length", CLIP_CONTEXT))
+
+    @property
+    def has_tokenizer_file(self) -> bool:
+        """Whether the tokenizer is a file of the bundle. CLIP's is part of open_clip."""
+        return self.sentence_encoder is not None or self.tokenizer is not None
 
     @model_validator(mode="after")
     def _check_towers(self) -> "BackboneConfig":
-        if (self.text is None) == (self.sentence_encoder is None):
-            raise ValueError("a backbone has exactly one text tower: set `text` or `sentence_encoder`")
+        towers = (self.text, self.sentence_encoder, self.text_encoder)
+        if sum(tower is not None for tower in towers) != 1:
+            raise ValueError(
+                "a backbone has exactly one text tower: set `text`, `sentence_encoder` or `text_encoder`"
+            )
+        self._check_tokenizer()
         asked = _DOWNLOADS.intersection(
             key for tower in (self.vision, self.text or {}) for key, value in tower.items() if value
         )
@@ -127,6 +189,16 @@ class BackboneConfig(Frozen):
         if self.learned_prompt and len(self.prompts) > 1:
             raise ValueError("only a single prompt can be learned: keep one template in `prompts`")
         return self
+
+    def _check_tokenizer(self) -> None:
+        if self.tokenizer is not None and self.sentence_encoder is not None:
+            raise ValueError("a sentence encoder cleans its texts by itself: remove `tokenizer`")
+        if self.tokenizer is None and self.text_encoder is not None:
+            raise ValueError("`text_encoder` needs `tokenizer`, which says how texts are prepared for it")
+        if self.tokenizer is not None and self.learned_prompt:
+            raise ValueError(
+                "only CLIP's text tower with CLIP's tokenizer, or a sentence encoder, learns a prompt"
+            )
 
 
 class EvidenceConfig(Frozen):

@@ -22,7 +22,7 @@ from sigrl.model.label_texts import text_batches
 from sigrl.model.manifest import ONNX_TOKENIZER, TOKENIZER, WEIGHTS
 from sigrl.model.prompt_tokens import Tokenize, with_prompt
 from sigrl.model.region_maps import Regions
-from sigrl.model.tokenizer import ClipTokenizer, SentenceTokenizer
+from sigrl.model.tokenizer import CLIP_TOKENIZER, PublishedTokenizer, SentenceTokenizer
 from sigrl.model.vocabulary import Label
 
 BLOCK_BYTES = {"cpu": 16 * 2**20}
@@ -216,8 +216,10 @@ def _load_tokenizer(files: BundleFiles) -> Tokenize:
         tokenize: Tokenize
         if encoder is not None:
             tokenize = SentenceTokenizer(files.contents[TOKENIZER], encoder.context_length)
+        elif backbone.tokenizer is not None:
+            tokenize = PublishedTokenizer(files.contents[TOKENIZER], backbone.tokenizer)
         else:
-            tokenize = ClipTokenizer(files.contents[ONNX_TOKENIZER])
+            tokenize = PublishedTokenizer(files.contents[ONNX_TOKENIZER], CLIP_TOKENIZER)
         return with_prompt(tokenize, backbone)
     except ValueError as error:
         raise BundleError(f"{error}: make the bundle again") from error

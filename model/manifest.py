@@ -68,7 +68,7 @@ class Description(Frozen):
     @property
     def file_names(self) -> set[str]:
         """The files of the bundle, except for the manifest and what an export adds."""
-        names = {WEIGHTS, TOKENIZER} if self.backbone.sentence_encoder is not None else {WEIGHTS}
+        names = {WEIGHTS, TOKENIZER} if self.backbone.has_tokenizer_file else {WEIGHTS}
         return names if self.calibration is None else names | {CALIBRATION}
 
     @property
@@ -91,7 +91,7 @@ class Description(Frozen):
             elif self.head.gmc:
                 graphs |= {"graph_nodes", "graph_hidden", "graph_output"}
         names = {f"{graph}.onnx" for graph in graphs}
-        return names if self.backbone.sentence_encoder is not None else names | {ONNX_TOKENIZER}
+        return names if self.backbone.has_tokenizer_file else names | {ONNX_TOKENIZER}
 
 
 class Manifest(Description):
@@ -126,6 +126,8 @@ def write_manifest(description: Description, hashes: dict[str, str]) -> bytes:
         (described, "calibration"),
         (described["head"], "evidence"),
         (described["backbone"], "words"),
+        (described["backbone"], "text_encoder"),
+        (described["backbone"], "tokenizer"),
     ):
         if part[key] is None:
             del part[key]

@@ -1,6 +1,7 @@
 """The only module that uses open_clip's private functions: builds its towers and calls them.
 
-Towers are open_clip's vision transformers, timm's models in open_clip's wrapper, and CLIP's text towers.
+Towers are open_clip's vision transformers, CLIP's ResNets, timm's models in open_clip's wrapper, and CLIP's
+text towers.
 """
 
 import sigrl.model.torchvision_cure  # noqa: F401 (before open_clip, which imports torchvision)
@@ -13,11 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from open_clip.model import _build_text_tower, _build_vision_tower
+from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
+from sigrl.model.attention_pools import encode_by_pooled_vit, encode_by_resnet
 from sigrl.model.config import BackboneConfig
 from sigrl.model.features import ImageFeatures
 from sigrl.model.prompt_tokens import Tokenize
@@ -35,33 +38,34 @@ def build_image_tower(config: BackboneConfig) -> Any:
     if isinstance(visual, TimmModel):
         if config.vision.get("timm_pool") in ("abs_attn", "rot_attn"):
             raise ValueError("an image tower that pools by attention in its head gives no patch tokens")
-    elif not isinstance(visual, VisionTransformer):
-        raise ValueError(
-            "CLIP's own ResNets pool by attention and give no patch tokens: use a ViT or a tower of timm's"
-        )
-    elif visual.attn_pool is not None or visual.pool_type == "none":
-        raise ValueError("a ViT that pools by attention gives no patch tokens: use one with `tok` or `avg`")
+    elif isinstance(visual, VisionTransformer) and visual.pool_type == "none":
+        raise ValueError("a ViT with two attention pools, or with none, gives no patch tokens")
     return visual
 
 
-def build_text_tower(config: BackboneConfig) -> tuple[Any, Tokenize]:
-    """CLIP's text tower for `config.text`, freshly initialised, and its tokenizer. Raises ValueError."""
+def build_clip_text_tower(config: BackboneConfig) -> Any:
+    """open_clip's tower for `config.text`, freshly initialised. Raises ValueError."""
     options = (config.text or {}) | {"output_tokens": False}
     try:
-        text = _build_text_tower(config.embed_dim, options, config.quick_gelu)
+        return _build_text_tower(config.embed_dim, options, config.quick_gelu)
     except Exception as error:
         raise ValueError(f"the text tower cannot be built: {error}") from error
-    tokenizer = SimpleTokenizer(context_length=text.context_length)
-    if text.vocab_size != tokenizer.vocab_size:
+
+
+def clip_tokenizer(config: BackboneConfig) -> Tokenize:
+    """CLIP's tokenizer for the text tower of a configuration. Raises ValueError if the tower has another."""
+    tokenizer = SimpleTokenizer(context_length=config.context_length)
+    if config.token_rows != tokenizer.vocab_size:
         raise ValueError(
-            f"the text tower's table has {text.vocab_size:,} rows, CLIP's tokenizer {tokenizer.vocab_size:,}"
+            f"the text tower's table has {config.token_rows:,} rows, and CLIP's tokenizer knows "
+            f"{tokenizer.vocab_size:,} tokens"
         )
 
     def tokenize(texts: Sequence[str]) -> npt.NDArray[np.int64]:
         token_ids: npt.NDArray[np.int64] = tokenizer(list(texts)).numpy()
         return token_ids
 
-    return text, tokenize
+    return tokenize
 
 
 def projection_name(visual: Any) -> str:
@@ -73,6 +77,10 @@ def encode_images(visual: Any, pixel_values: Tensor) -> ImageFeatures:
     """Pixel values [B, 3, S, S] -> ImageFeatures of a tower that `build_image_tower` made."""
     if isinstance(visual, TimmModel):
         return _encode_by_timm(visual, pixel_values)
+    if isinstance(visual, ModifiedResNet):
+        return encode_by_resnet(visual, pixel_values)
+    if visual.attn_pool is not None:
+        return encode_by_pooled_vit(visual, pixel_values)
     return _encode_by_vision_transformer(visual, pixel_values)
 
 

@@ -1,12 +1,15 @@
 """Converts texts to token ids. Imports without torch."""
 
 import html
-from collections.abc import Sequence
+import string
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ftfy
 import numpy as np
 from tokenizers import Tokenizer as FastTokenizer
+
+from sigrl.model.config import TokenizerConfig
 
 
 class SentenceTokenizer:
@@ -45,26 +48,54 @@ class SentenceTokenizer:
         return np.array([encoding.ids for encoding in encodings], dtype=np.int64)
 
 
-class ClipTokenizer:
-    """CLIP's byte-pair tokenizer from the `tokenizer.json` of an ONNX export, because open_clip's needs
-    torch.
+class PublishedTokenizer:
+    """A `tokenizer.json` that truncates and pads by itself, after open_clip's cleaning of the texts.
 
-    Texts are cleaned as in open_clip (ftfy, HTML entities, whitespace, lower case).
+    It serves the text towers that were published with one, and CLIP's in an engine without torch, which
+    open_clip's own tokenizer needs.
     """
 
-    def __init__(self, definition: bytes) -> None:
+    def __init__(self, definition: bytes, config: TokenizerConfig) -> None:
         """Raises ValueError when `definition` is not a `tokenizer.json`."""
         self._tokenizer = _read(definition)
+        self._clean = _CLEANING[config.clean]
+        self._blanked = config.blanked_token
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest token id."""
+        return 1 + max(self._tokenizer.get_vocab().values())
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Token ids [N, L], int64, truncated or padded to the length in the definition."""
-        encodings = self._tokenizer.encode_batch([_clean(text) for text in texts])
-        return np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+        """Token ids [N, L], int64; L is the length in the definition, or that of the longest text."""
+        encodings = self._tokenizer.encode_batch([self._clean(text) for text in texts])
+        token_ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+        if self._blanked is not None:
+            token_ids[token_ids == self._blanked] = 0
+        return token_ids
 
 
-def _clean(text: str) -> str:
-    text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return " ".join(text.split()).lower()
+CLIP_TOKENIZER = TokenizerConfig(clean="lower")
+"""The cleaning of CLIP's own tokenizer."""
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _mend(text: str) -> str:
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
+
+
+def _canonicalize(text: str) -> str:
+    return " ".join(_mend(text).replace("_", " ").translate(_PUNCTUATION).lower().split())
+
+
+_CLEANING: dict[str, Callable[[str], str]] = {
+    "none": str,
+    "whitespace": _mend,
+    "lower": lambda text: _mend(text).lower(),
+    "canonicalize": _canonicalize,
+}
+"""By `TokenizerConfig.clean`."""
 
 
 def _read(definition: bytes) -> FastTokenizer:

@@ -18,6 +18,8 @@ TOWERS = {
     "vit": CLIP_VIT,
     "vit-avg": CLIP_VIT | {"pool_type": "avg"},
     "vit-norm-after-pool": CLIP_VIT | {"final_ln_after_pool": True},
+    "vit-attention": CLIP_VIT | {"attentional_pool": True, "attn_pooler_heads": 2, "attn_pooler_queries": 3},
+    "clip-resnet": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 64},
     "conv": {"timm_model_name": "test_efficientnet"},
     "conv-classifier": {"timm_model_name": "test_efficientnet", "timm_proj": ""},
     "conv-mlp": {"timm_model_name": "test_efficientnet", "timm_proj": "mlp"},
@@ -106,6 +108,26 @@ def test_a_timm_token_is_projected_as_if_all_tokens_were_it(make, tower):
     torch.testing.assert_close(features.patch_tokens[:, 7], expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("tower", "last"), [("vit-attention", "transformer"), ("clip-resnet", "layer4")])
+def test_a_token_is_what_an_attention_pool_makes_of_its_position_alone(make, tower, last):
+    """If all positions are the same, attention makes no difference, and each token is the image embedding."""
+    backbone = make(tower).double()
+    if tower == "clip-resnet":
+        torch.nn.init.zeros_(backbone.visual.attnpool.positional_embedding)
+    alike = []
+
+    def same(_module, _inputs, output):
+        place = output[:, 1:2] if output.ndim == 3 else output[:, :, :1, :1]
+        alike.append(place.expand_as(output))
+        return alike[-1]
+
+    backbone.visual.get_submodule(last).register_forward_hook(same)
+    features = backbone.encode_images(pixels(backbone))
+    assert alike
+    expected = features.image_embeddings[:, None].expand_as(features.patch_tokens)
+    torch.testing.assert_close(features.patch_tokens, expected, rtol=0, atol=1e-12)
+
+
 def test_patch_tokens_of_a_vit_are_normed_tokens_times_the_projection(make):
     for tower in ("vit", "vit-norm-after-pool"):
         backbone = make(tower).double()
@@ -187,9 +209,8 @@ def test_many_labels_come_in_their_order_with_progress(make, monkeypatch):
 @pytest.mark.parametrize(
     ("vision", "message"),
     [
-        (CLIP_VIT | {"attentional_pool": True}, "pools by attention"),
-        (CLIP_VIT | {"pool_type": "none"}, "pools by attention"),
-        ({"layers": [1, 1, 1, 1], "width": 8, "image_size": 64}, "ResNets pool by attention"),
+        (CLIP_VIT | {"attentional_pool": "cascade"}, "two attention pools"),
+        (CLIP_VIT | {"pool_type": "none"}, "two attention pools, or with none"),
         ({"timm_model_name": "test_efficientnet", "timm_pool": "abs_attn", "timm_proj": ""}, "by attention"),
         ({"timm_model_name": "no_such_model"}, "cannot be built.*no_such_model"),
         ({"colour": "red"}, "cannot be built.*colour"),

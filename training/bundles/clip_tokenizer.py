@@ -12,7 +12,7 @@ WORD_END = "</w>"
 
 def clip_tokenizer_definition(context_length: int) -> bytes:
     """The content of a `tokenizer.json` that returns the ids of open_clip's `SimpleTokenizer`, for texts
-    cleaned as `sigrl.model.tokenizer.ClipTokenizer` cleans them.
+    cleaned as `sigrl.model.tokenizer.CLIP_TOKENIZER` says.
 
     Two kinds of text differ: a special token written right after a punctuation mark, and letters too new for
     the Unicode tables of the `tokenizers` library.

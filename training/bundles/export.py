@@ -15,7 +15,7 @@ from sigrl.model.engine import Engine
 from sigrl.model.manifest import ONNX_TOKENIZER, WEIGHTS
 from sigrl.model.onnx_engine import OnnxEngine
 from sigrl.model.prompt_tokens import with_prompt
-from sigrl.model.tokenizer import ClipTokenizer
+from sigrl.model.tokenizer import CLIP_TOKENIZER, PublishedTokenizer
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Label, Vocabulary
 from sigrl.training.bundles.clip_tokenizer import clip_tokenizer_definition
@@ -51,7 +51,7 @@ def export(path: Path, progress: Callable[[str, int, int], None]) -> BundleFiles
     source, bundle = read_files(path), load_bundle(path)
     manifest = source.manifest
     contents = {name: source.contents[name] for name in manifest.file_names}
-    if bundle.tokenizer is None:
+    if not manifest.backbone.has_tokenizer_file:
         contents[ONNX_TOKENIZER] = _clip_tokenizer(bundle)
     sizes = _sizes(bundle)
     names = sorted(manifest.onnx_file_names - {ONNX_TOKENIZER})
@@ -104,7 +104,7 @@ def _clip_tokenizer(bundle: Bundle) -> bytes:
     texts = [*TEXTS, *bundle.manifest.head.context_labels]
     expected = backbone.tokenize(texts)
     definition = clip_tokenizer_definition(expected.shape[1])
-    tokenize = with_prompt(ClipTokenizer(definition), bundle.manifest.backbone)
+    tokenize = with_prompt(PublishedTokenizer(definition, CLIP_TOKENIZER), bundle.manifest.backbone)
     for text, ours, theirs in zip(texts, tokenize(texts), expected, strict=True):
         if not np.array_equal(ours, theirs):
             raise ExportError(f"the text {text!a} has other tokens without open_clip: please report this")

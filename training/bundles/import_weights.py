@@ -18,6 +18,7 @@ from sigrl.model.config import HeadConfig, Preprocessing
 from sigrl.model.manifest import Description
 from sigrl.model.reference_names import ReferenceWeights, map_reference_weights
 from sigrl.training.backbones.open_clip_source import OpenClipSource, rename
+from sigrl.training.backbones.published_tokenizer import add_tokenizer
 from sigrl.training.backbones.weight_files import WeightsError, read_tensors
 from sigrl.training.bundles.provenance import commit
 
@@ -67,15 +68,26 @@ class PublishedWeights:
 
 
 def import_open_clip(
-    source: OpenClipSource, file: Path, kind: ZeroShotHead, output: Path, progress: Progress
+    source: OpenClipSource,
+    file: Path,
+    tokenizer_folder: Path | None,
+    kind: ZeroShotHead,
+    output: Path,
+    progress: Progress,
 ) -> Bundle:
     """Writes the bundle of a CLIP, whose weights are in `file`, with a head that needs no training.
+    `tokenizer_folder` is `fetch_tokenizer`'s.
 
     The logit is CLIP's own: its scale times the cosine, plus its bias. A CLIP without a bias gets the one
     that gives `MATCH` a probability of 0.5. The `mkt` head shares the scale between the image embedding and
     the best patches. Raises WeightsError, and BundleError as `save_bundle` does.
     """
     progress("reading the weights", 0, _STEPS)
+    backbone, tokenizer = source.backbone, None
+    if tokenizer_folder is not None:
+        backbone, tokenizer = add_tokenizer(
+            backbone, tokenizer_folder, strip_separator=source.strip_separator
+        )
     tensors = rename(source, read_tensors(file))
     if "logit_scale" not in tensors:
         raise WeightsError(f"{file} has no `logit_scale`: it contains towers, but not a whole CLIP")
@@ -87,14 +99,14 @@ def import_open_clip(
     command = f"sigrl-train import --open-clip {source.name} --head {kind}"
     description = Description(
         name=source.name,
-        backbone=source.backbone.model_copy(update={"prompts": (CLIP_PROMPT,)}),
+        backbone=backbone.model_copy(update={"prompts": (CLIP_PROMPT,)}),
         head=HeadConfig(kind=kind.value),
         preprocessing=source.preprocessing,
         default_threshold=0.5,
         provenance=_provenance(command, source, {file: source.url(file)}, progress)
         | {"calibration": f"none: a cosine of {MATCH}, or the model's own bias, gives a probability of 0.5"},
     )
-    return _save(output, description, source, tensors, head, progress)
+    return _save(output, description, source, tensors, head, tokenizer, progress)
 
 
 def read_published(kind: PublishedKind, file: Path) -> PublishedWeights:
@@ -119,6 +131,10 @@ def import_published(
     was trained from (OpenAI's with QuickGELU), whose weights are in `file`. Raises WeightsError, and
     BundleError as `save_bundle` does.
     """
+    if source.backbone.has_tokenizer_file:
+        raise WeightsError(
+            f"{source.name} has a tokenizer of its own: MKT and SigRL were trained from {PUBLISHED_CLIP}"
+        )
     progress("reading the weights", 0, _STEPS)
     clip = rename(source, read_tensors(file))
     text_tower = {name: tensor for name, tensor in clip.items() if name.startswith("text.")}
@@ -136,7 +152,7 @@ def import_published(
         | {"left_out": published.weights.left_out},
     )
     towers = published.weights.tower | text_tower
-    return _save(output, description, source, towers, published.weights.head, progress)
+    return _save(output, description, source, towers, published.weights.head, None, progress)
 
 
 def _image_size(source: OpenClipSource, tower: Mapping[str, Tensor]) -> int:
@@ -175,22 +191,25 @@ def _save(
     source: OpenClipSource,
     towers: Mapping[str, Tensor],
     head: Mapping[str, Tensor],
+    tokenizer: bytes | None,
     progress: Progress,
 ) -> Bundle:
     progress("writing the bundle", 2, _STEPS)
     tensors = {f"backbone.{name}": tensor for name, tensor in towers.items()}
     tensors |= {f"head.{name}": tensor for name, tensor in head.items()}
-    _check(tensors, description, source.architecture)
-    saved = save_bundle(output, description, tensors)
+    _check(tensors, description, tokenizer, source.architecture)
+    saved = save_bundle(output, description, tensors, tokenizer)
     progress("", _STEPS, _STEPS)
     return saved
 
 
-def _check(tensors: Mapping[str, Tensor], description: Description, architecture: str) -> None:
+def _check(
+    tensors: Mapping[str, Tensor], description: Description, tokenizer: bytes | None, architecture: str
+) -> None:
     """Raises WeightsError unless the names and shapes are those of the described model. `save_bundle` would
     refuse them too, but it cannot know that the user named another architecture."""
     with torch.device("meta"):
-        expected = TaggingModel(description.backbone, description.head).state_dict()
+        expected = TaggingModel(description.backbone, description.head, tokenizer).state_dict()
     differences = {
         "missing": expected.keys() - tensors.keys(),
         "unknown": tensors.keys() - expected.keys(),

@@ -52,7 +52,7 @@ class TextTower(Step):
         super().__init__()
         self.backbone = model.backbone
         # open_clip's text tower only takes texts of its full context length.
-        dynamic = model.backbone.config.sentence_encoder is not None
+        dynamic = model.backbone.config.text is None
         self.inputs = ("token_ids NL" if dynamic else "token_ids NT",)
 
     def forward(self, token_ids: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sigrl.model.bundle_files import BundleFiles, write_files
-from sigrl.training.backbones.open_clip_source import fetch, find_source
+from sigrl.training.backbones.open_clip_source import fetch, fetch_tokenizer, find_source
 from sigrl.training.bundles.calibrate import calibrate, find_photographs
 from sigrl.training.bundles.finishing import Addition, finish, unfinished
 from sigrl.training.bundles.import_weights import (
@@ -115,11 +115,11 @@ def import_command(
             f"{source.name} is not named after a tag of open_clip's: reading it with "
             f"{'QuickGELU' if source.backbone.quick_gelu else 'GELU'} and CLIP's preprocessing"
         )
-    file = fetch(source)
+    file, tokenizer = fetch(source), fetch_tokenizer(source)
     with unfinished(output) as imported:
         with shown("import") as show:
             if weights is None:
-                import_open_clip(source, file, head or ZeroShotHead.clip, imported, show)
+                import_open_clip(source, file, tokenizer, head or ZeroShotHead.clip, imported, show)
             else:
                 import_published(weights, source, file, imported, show)
         checkpoint = finish(imported, additions, output)

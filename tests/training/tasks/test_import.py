@@ -277,10 +277,6 @@ def test_without_a_network_it_says_what_to_fetch_and_how_to_name_it(sigrl_train,
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("RN50/openai", "ResNets pool by attention"),
-        ("coca_ViT-B-32/laion2b_s13b_b90k", "pools by attention"),
-        ("roberta-ViT-B-32/laion2b_s12b_b32k", "encodes texts with roberta-base"),
-        ("ViT-B-16-SigLIP/webli", "encodes texts with timm/ViT-B-16-SigLIP"),
         ("tiny/slow", "resizes photographs by 'longest'"),
         ("ViT-B/16", "no architecture 'ViT-B': write ARCHITECTURE/TAG, for instance ViT-B-"),
         ("ViT-B-16/opena", "neither a file nor weights of ViT-B-16 that open_clip knows (openai, "),
@@ -293,6 +289,27 @@ def test_what_cannot_be_a_bundle_is_refused_before_anything_is_fetched(
 ) -> None:
     monkeypatch.setattr(open_clip_source, "download_pretrained", None)
     assert reason in refused(sigrl_train, tmp_path, "--open-clip", name)
+
+
+@pytest.mark.usefixtures("offline")
+def test_without_a_network_it_says_which_tokenizer_to_fetch_too(
+    sigrl_train, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_clip_source, "download_pretrained", lambda _: weights)
+    error = refused(sigrl_train, tmp_path, "--open-clip", "ViT-B-16-SigLIP2-256/webli")
+    assert "download tokenizer.json and tokenizer_config.json from" in error
+    assert "https://huggingface.co/timm/ViT-B-16-SigLIP2-256 elsewhere" in error
+    assert "put them beside the weights" in error
+    named = tmp_path / "webli.safetensors"
+    named.write_bytes(weights.read_bytes())
+    error = refused(sigrl_train, tmp_path, "--open-clip", f"ViT-B-16-SigLIP2-256/{named}")
+    assert "tokenizer_config.json cannot be read" in error
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_text_encoder_that_bundles_do_not_have_is_named(sigrl_train, weights: Path, tmp_path: Path) -> None:
+    error = refused(sigrl_train, tmp_path, "--open-clip", f"mt5-base-ViT-B-32/{weights}")
+    assert "encodes texts with google/mt5-base, which bundles do not support" in error
 
 
 @pytest.mark.usefixtures("offline")

@@ -1,0 +1,105 @@
+"""`sigrl-train import` of every family of open_clip's models: the bundle computes what open_clip computes."""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from engine_bundles import share_exports
+from open_clip import get_tokenizer
+from tiny_clips import FAMILIES, ODD_TEXTS, TinyClip, tiny_clips
+
+from sigrl.model.bundle import load_bundle
+from sigrl.model.bundle_files import write_files
+from sigrl.model.engine import Engine
+from sigrl.model.onnx_engine import OnnxEngine
+from sigrl.model.openvino_engine import OpenVinoEngine
+from sigrl.model.torch_engine import TorchEngine
+from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.training.backbones.open_clip_source import fetch_tokenizer, find_source
+from sigrl.training.bundles.export import export
+from sigrl.training.bundles.import_weights import ZeroShotHead, import_open_clip
+
+VOCABULARY = Vocabulary(labels=(Label(name="dog"), Label(name="red_car", synonyms=("車", "car " * 49 + "x"))))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], TinyClip]]:
+    yield from tiny_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="module")
+def imported(
+    clips: Callable[[str], TinyClip], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Name of a family -> the directory of its bundle, with the `mkt` head. Do not change it."""
+    folder = tmp_path_factory.mktemp("imported")
+
+    @cache
+    def imported(name: str) -> Path:
+        clip = clips(name)
+        source = find_source(f"{clip.name}/{clip.file}")
+        tokenizer = fetch_tokenizer(source)
+        import_open_clip(source, clip.file, tokenizer, ZeroShotHead.mkt, folder / name, lambda *_: None)
+        return folder / name
+
+    return imported
+
+
+@pytest.fixture
+def pixels() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).standard_normal((3, 3, 64, 64), dtype=np.float32))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_photographs_are_encoded_as_by_open_clip(clips, imported, pixels: torch.Tensor, name: str) -> None:
+    expected = clips(name).model.encode_image(pixels, normalize=False)
+    found = load_bundle(imported(name)).model.backbone.encode_images(pixels).image_embeddings
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_odd_texts_are_encoded_as_by_open_clip(clips, imported, name: str) -> None:
+    clip, backbone = clips(name), load_bundle(imported(name)).model.backbone
+    expected = clip.model.encode_text(get_tokenizer(clip.name)(list(ODD_TEXTS)), normalize=False)
+    found = backbone.encode_texts(torch.from_numpy(backbone.tokenize(ODD_TEXTS)))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.tokenizer])
+def test_token_ids_are_those_of_open_clips_tokenizer(clips, imported, name: str) -> None:
+    theirs = get_tokenizer(clips(name).name)(list(ODD_TEXTS)).numpy()
+    ours = load_bundle(imported(name)).model.backbone.tokenize(ODD_TEXTS)
+    np.testing.assert_array_equal(ours, theirs[:, : ours.shape[1]])
+
+
+def answers(engine: Engine, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Label embeddings, scores, and local scores of each patch."""
+    images, labels = engine.encode_images(pixels), engine.encode_labels(VOCABULARY)
+    return (np.asarray(labels.label_embeddings), engine.score(images, labels), engine.explain(images, labels))
+
+
+@pytest.fixture(scope="module")
+def _shared_exports() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        share_exports(patch)
+        yield
+
+
+@pytest.mark.usefixtures("_shared_exports")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_graphs_compute_what_torch_computes(imported, tmp_path: Path, pixels, name: str) -> None:
+    write_files(tmp_path / "exported", export(imported(name), lambda *_: None))
+    engines = (
+        TorchEngine.load(imported(name), "cpu", precision="float32"),
+        OnnxEngine.load(tmp_path / "exported", "cpu"),
+        OpenVinoEngine.load(tmp_path / "exported", precision="float32", threads=1),
+    )
+    found = [answers(engine, pixels.numpy()) for engine in engines]
+    for values in found[1:]:
+        for ours, expected in zip(values, found[0], strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
