@@ -272,6 +272,10 @@ def test_ones_own_photographs_in_three_commands(
     config.write_text(config.read_text().replace("\nloop:", "\nloop:\n  workers: 0"))
     status, _, err = sigrl_train("check", "--config", config)
     assert status == 0, err
+    status, out, _ = sigrl_train("fit", "--config", config, "--start", towers, "-o", run, "--dry-run")
+    assert status == 0
+    assert "photographs: " in out
+    assert not run.exists()
     status, out, _ = sigrl_train("fit", "--config", config, "--start", towers, "-o", run)
     assert status == 0
     assert f"SIGRL_CHECKPOINT={run / 'bundle'} SIGRL_VOCABULARY={run / 'vocabulary.json'}" in out

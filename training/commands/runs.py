@@ -69,9 +69,19 @@ def fit_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the run")],
     start: Start = None,
     seed: Seed = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what it takes: photographs, steps, minutes, disk"),
+    ] = False,
 ) -> None:
     """Train as the configuration says. Run the same command again to resume an interrupted run."""
     run = load_run(config, start, seed)
+    if dry_run:
+        if run.kind.plan is None:
+            raise DataError(f"the task {run.name} has no --dry-run: `photographs` has")
+        for sentence in run.kind.plan(run.config, output):
+            console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+        return
     outcome = run.kind.fit(run.config, output)
     if os.environ.get("RANK", "0") != "0":
         return

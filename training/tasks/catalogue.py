@@ -1,6 +1,6 @@
 """The tasks that a configuration can name, and the functions of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sigrl.training.tasks.nuswide import run as nuswide
 from sigrl.training.tasks.nuswide.prompt_tuning import PromptTuningConfig, fit_prompt
 from sigrl.training.tasks.photographs import data as photographs_data
 from sigrl.training.tasks.photographs.config import PhotographsConfig
+from sigrl.training.tasks.photographs.plan import plan_photographs
 from sigrl.training.tasks.photographs.run import fit_photographs
 from sigrl.training.tasks.single_positive import data as single_positive_data
 from sigrl.training.tasks.single_positive.config import SinglePositiveConfig
@@ -36,6 +37,8 @@ class TaskKind:
     """Checks the data: name of a part -> report."""
     test_photographs: Callable[[Any], LabelledPhotographs]
     """The photographs on which a bundle is evaluated."""
+    plan: Callable[[Any, Path], Sequence[str]] | None = None
+    """What a run in a directory would take, in sentences; nothing is written."""
     seed_section: str = "loop"
     """The section of the configuration that contains `seed`, if there is no `seeds`."""
 
@@ -46,6 +49,7 @@ CATALOGUE: dict[str, TaskKind] = {
         fit_photographs,
         photographs_data.check_photographs,
         photographs_data.held_out_photographs,
+        plan_photographs,
     ),
     "open_vocabulary": TaskKind(
         nuswide.NusWideConfig,
@@ -57,14 +61,18 @@ CATALOGUE: dict[str, TaskKind] = {
         PromptTuningConfig, fit_prompt, nuswide_data.check_nuswide, nuswide_data.held_out_photographs
     ),
     "bundled": TaskKind(
-        TrainingConfig, bundled.fit_bundled, bundled.check_bundled, bundled.held_out_photographs, "fit"
+        TrainingConfig,
+        bundled.fit_bundled,
+        bundled.check_bundled,
+        bundled.held_out_photographs,
+        seed_section="fit",
     ),
     "everyday": TaskKind(
         EverydayConfig,
         fit_everyday,
         everyday_data.check_everyday,
         everyday_data.held_out_photographs,
-        "training",
+        seed_section="training",
     ),
     "single_positive": TaskKind(
         SinglePositiveConfig,

@@ -32,6 +32,7 @@ from sigrl.training.loop import state as run_state
 from sigrl.training.tasks.photographs import bundle as photographs_run
 from sigrl.training.tasks.photographs.config import PhotographsConfig
 from sigrl.training.tasks.photographs.data import check_photographs, held_out_photographs, load_own_data
+from sigrl.training.tasks.photographs.plan import plan, plan_photographs
 from sigrl.training.tasks.photographs.run import fit_photographs
 
 COLOURS = {"red": (230, 20, 20), "green": (20, 200, 20), "blue": (30, 30, 240)}
@@ -427,3 +428,27 @@ def test_smaller_caches_and_none_train_to_nearly_the_same(
     )
     # The rounding of the features and of the tower's bfloat16.
     np.testing.assert_allclose(after, before, rtol=0.05)
+
+
+@pytest.mark.parametrize("cache", ["float16", "int8", "none"])
+def test_a_plan_says_what_the_run_takes(
+    config: PhotographsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    config = changed(config, cache=cache)
+    monkeypatch.chdir(tmp_path)
+    planned = plan(config)
+    assert not list(tmp_path.iterdir())
+    assert planned.training_seconds > 0
+    photographs, steps, took, disk = plan_photographs(config, tmp_path / "run")
+    fit_photographs(config, tmp_path / "run")
+    data = load_own_data(config)
+    assert (planned.training, planned.validation) == (len(data.train), len(data.validation))
+    assert photographs.startswith(f"photographs: {len(data.train)} to train on, {len(data.validation)} to")
+    assert planned.steps == metrics(tmp_path / "run")[-1]["step"]
+    assert f"steps: {planned.steps} in 4 epochs of {planned.steps // 4}" in steps
+    assert "minutes" in took
+    assert "free" in disk
+    arrays = [np.load(path, mmap_mode="r") for path in (tmp_path / "run").glob("features/*/*.npy")]
+    assert planned.feature_bytes == sum(array.nbytes for array in arrays)
+    written = sum(path.stat().st_size for path in (tmp_path / "run").glob("*.safetensors"))
+    assert planned.other_bytes > written > 0

@@ -51,7 +51,7 @@ class PhotographsRun:
         features = encode_labels(start, [*labels, *(Label(name=name) for name in names)])
         self.module = PhotographTagger(start, features, config.tower)
         self.module.to(accelerator.device).eval()
-        self._features = self._tower_features() if _is_cached(config) else {}
+        self._features = self._tower_features() if is_cached(config) else {}
 
     @property
     def loop(self) -> LoopConfig:
@@ -146,5 +146,6 @@ class PhotographsRun:
         return scores
 
 
-def _is_cached(config: PhotographsConfig) -> bool:
+def is_cached(config: PhotographsConfig) -> bool:
+    """Whether the image tower's features are kept on disk."""
     return config.tower == "frozen" and config.cache != "none"

@@ -1,7 +1,7 @@
 """The inputs of `task: photographs`: pixel values, or cached features of the image tower."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -112,18 +112,7 @@ def tower_features(
 ) -> TowerFeatures:
     """The tower's features before its projection, of one view or of two if `mirrored`, in a file under
     `cache`. Every process computes a share of them once, on its device."""
-    device = accelerator.device
-    backbone.to(device)
-    slow = device.type == "cpu" and choose_precision("auto", device) == "float32"
-
-    def compute(pixel_values: Tensor) -> Tensor:
-        # image_features computes in bfloat16, which older processors only emulate.
-        with torch.autocast("cpu", enabled=False) if slow else torch.autocast("cpu", torch.bfloat16):
-            views = [pixel_values, pixel_values.flip(-1)] if mirrored else [pixel_values]
-            outputs = [stacked(backbone.encode_images(view.to(device))) for view in views]
-        features = torch.stack(outputs, dim=1).cpu()
-        return to_int8(features) if form == "int8" else features
-
+    compute = tower_outputs(backbone, accelerator.device, mirrored, form)
     # image_features distinguishes photographs by name only. Here the same name may occur in several folders,
     # and the file may have changed since.
     folder = cache / _state_of(paths, mirrored, form)
@@ -132,6 +121,25 @@ def tower_features(
             paths, preprocessing, compute, backbone.visual, folder, description, accelerator
         )
     return TowerFeatures(stored)
+
+
+def tower_outputs(
+    backbone: Backbone, device: torch.device, mirrored: bool, form: Literal["float16", "int8"]
+) -> Callable[[Tensor], Tensor]:
+    """A function from pixel values [B, 3, S, S] to what `TowerFeatures` stores, on the CPU; for use within
+    `without_projection`. The tower is moved to `device`."""
+    backbone.to(device)
+    slow = device.type == "cpu" and choose_precision("auto", device) == "float32"
+
+    def compute(pixel_values: Tensor) -> Tensor:
+        # Older processors only emulate bfloat16.
+        with torch.autocast("cpu", torch.bfloat16, enabled=not slow):
+            views = [pixel_values, pixel_values.flip(-1)] if mirrored else [pixel_values]
+            outputs = [stacked(backbone.encode_images(view.to(device))) for view in views]
+        features = torch.stack(outputs, dim=1).cpu()
+        return to_int8(features) if form == "int8" else features
+
+    return compute
 
 
 def _state_of(paths: Sequence[Path], mirrored: bool, form: str) -> str:
