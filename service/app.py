@@ -31,6 +31,8 @@ from sigrl.service.http.routes import (
     feedback,
     health,
     page,
+    preview,
+    suggesting,
     tag,
     vocabularies,
 )
@@ -46,9 +48,11 @@ if TYPE_CHECKING:
 _ROUTERS = (
     tag.router,
     explain.router,
+    preview.router,
     embeddings.router,
     vocabularies.router,
     calibration.router,
+    suggesting.router,
     dry_run.router,
     feedback.router,
     checkpoints.router,

@@ -27,6 +27,7 @@ from sigrl.service.schemas.calibration import CalibrationGoal, CalibrationReport
 from sigrl.service.schemas.checkpoints import CheckpointInfo, CheckpointList
 from sigrl.service.schemas.embeddings import EmbeddingsAnswer
 from sigrl.service.schemas.feedback import FeedbackAnswer
+from sigrl.service.schemas.suggesting import SUGGESTED, Candidate, CandidatesAnswer, Suggestion
 from sigrl.service.schemas.tagging import Explanation
 from sigrl.service.schemas.tags import TagAnswer
 from sigrl.service.schemas.vocabularies import VocabularyDocument, VocabularySummary
@@ -174,6 +175,18 @@ class AsyncClient:
         """See `Client.calibrate`."""
         uploads = [(await to_thread.run_sync(read, source), shown) for source, shown in examples]
         return await self._send(requests.calibrate(name, uploads, goal or CalibrationGoal(), replace))
+
+    async def weigh(self, name: str, photographs: Sequence[Source]) -> CandidatesAnswer:
+        """Weighs photographs that could be labelled for a vocabulary, for `suggest`."""
+        return await self._send(requests.weigh(name, [read(each) for each in photographs]))
+
+    async def suggest(self, name: str, candidates: Sequence[Candidate], count: int = SUGGESTED) -> Suggestion:
+        """Chooses the candidates whose labels teach a vocabulary most, in the order to label them."""
+        return await self._send(requests.suggest(name, candidates, count))
+
+    async def preview(self, photograph: Source) -> bytes:
+        """Returns a photograph as the server decodes it: an upright JPEG, at most 1024 pixels a side."""
+        return await self._send(requests.preview(read(photograph)))
 
     async def give_feedback(
         self, photograph: Source, *, right: Sequence[str] = (), wrong: Sequence[str] = ()

@@ -16,6 +16,7 @@ from sigrl.service.schemas.calibration import CalibrationGoal, CalibrationReport
 from sigrl.service.schemas.checkpoints import CheckpointInfo, CheckpointList
 from sigrl.service.schemas.embeddings import EmbeddingsAnswer
 from sigrl.service.schemas.feedback import FeedbackAnswer
+from sigrl.service.schemas.suggesting import Candidate, CandidatesAnswer, Suggestion
 from sigrl.service.schemas.tagging import Explanation
 from sigrl.service.schemas.tags import TagAnswer, TagLine, TagLineBySeveral
 from sigrl.service.schemas.vocabularies import VocabularyDocument, VocabularyPage, VocabularySummary
@@ -164,6 +165,27 @@ def calibrate(
         data["value"] = str(goal.value)
     arguments = {"data": data, "files": _files([upload for upload, _ in given])}
     return Request("POST", f"{_vocabulary(name)}/calibrate", _content_of(CalibrationReport), arguments)
+
+
+def weigh(name: str, uploads: Sequence[Upload]) -> Request[CandidatesAnswer]:
+    """POST /v1/vocabularies/{name}/candidates."""
+    arguments = {"files": _files(uploads)}
+    return Request("POST", f"{_vocabulary(name)}/candidates", _content_of(CandidatesAnswer), arguments)
+
+
+def suggest(name: str, candidates: Sequence[Candidate], count: int) -> Request[Suggestion]:
+    """POST /v1/vocabularies/{name}/suggest."""
+    body = {
+        "embeddings": [each.embedding for each in candidates],
+        "doubts": [each.doubt for each in candidates],
+        "count": count,
+    }
+    return Request("POST", f"{_vocabulary(name)}/suggest", _content_of(Suggestion), {"json": body})
+
+
+def preview(upload: Upload) -> Request[bytes]:
+    """POST /v1/preview."""
+    return Request("POST", "/v1/preview", lambda response: response.content, {"files": _files([upload])})
 
 
 def give_feedback(photograph: Upload, right: Sequence[str], wrong: Sequence[str]) -> Request[FeedbackAnswer]:

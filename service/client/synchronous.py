@@ -26,6 +26,7 @@ from sigrl.service.schemas.calibration import CalibrationGoal, CalibrationReport
 from sigrl.service.schemas.checkpoints import CheckpointInfo, CheckpointList
 from sigrl.service.schemas.embeddings import EmbeddingsAnswer
 from sigrl.service.schemas.feedback import FeedbackAnswer
+from sigrl.service.schemas.suggesting import SUGGESTED, Candidate, CandidatesAnswer, Suggestion
 from sigrl.service.schemas.tagging import Explanation
 from sigrl.service.schemas.tags import TagAnswer
 from sigrl.service.schemas.vocabularies import VocabularyDocument, VocabularySummary
@@ -194,6 +195,18 @@ class Client:
         The default goal is the best F1."""
         uploads = [(read(source), shown) for source, shown in examples]
         return self._send(requests.calibrate(name, uploads, goal or CalibrationGoal(), replace))
+
+    def weigh(self, name: str, photographs: Sequence[Source]) -> CandidatesAnswer:
+        """Weighs photographs that could be labelled for a vocabulary, for `suggest`."""
+        return self._send(requests.weigh(name, [read(each) for each in photographs]))
+
+    def suggest(self, name: str, candidates: Sequence[Candidate], count: int = SUGGESTED) -> Suggestion:
+        """Chooses the candidates whose labels teach a vocabulary most, in the order to label them."""
+        return self._send(requests.suggest(name, candidates, count))
+
+    def preview(self, photograph: Source) -> bytes:
+        """Returns a photograph as the server decodes it: an upright JPEG, at most 1024 pixels a side."""
+        return self._send(requests.preview(read(photograph)))
 
     def give_feedback(
         self, photograph: Source, *, right: Sequence[str] = (), wrong: Sequence[str] = ()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sigrl.service.commands.calibrate import calibrate_command
+from sigrl.service.commands.suggest import suggest_command
 from sigrl.service.errors import InvalidLabelsError, ParameterError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 
 app.command("calibrate")(calibrate_command)
+app.command("suggest")(suggest_command)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name; see `sigrl vocab list`.")]
 VersionOption = Annotated[

@@ -87,6 +87,17 @@ class CalibratedLabel(Schema):
     with both."""
 
 
+class CalibrationGain(Schema):
+    """What a calibration gains on its own examples, each decided by a calibration with the others."""
+
+    before: float
+    """Mean F1 of the labels without the calibration, in 0..1."""
+    after: float
+    """Mean F1 of the labels with it."""
+    labels: int
+    """Number of labels that apply to an example; the others are not counted."""
+
+
 class CalibrationReport(Schema):
     """A vocabulary's calibration as one checkpoint uses it: each checkpoint has thresholds of its own."""
 
@@ -102,3 +113,6 @@ class CalibrationReport(Schema):
     """One entry for each label, in the vocabulary's order."""
     hygiene: HygieneReport
     """Labels that may need a change."""
+    gain: CalibrationGain | None = None
+    """What the calibration gains. Null in the answer to GET, with fewer than ten examples, and if no label
+    applies to any."""

@@ -49,12 +49,13 @@ class Calibrating:
         add = partial(self._store.add, name, examples, goal, replace=replace, limit=self._most)
         await in_database_thread(add)
         await in_database_thread(self._store.keep_features, checkpoint, features)
-        report = await self.report(name)
+        report = await self.report(name, with_gain=True)
         self._tagger.runtime.prepare(await in_database_thread(self._registry.get, name))
         return report
 
-    async def report(self, name: str) -> CalibrationReport:
-        """The report on the current calibration. Raises CalibrationNotFoundError."""
+    async def report(self, name: str, *, with_gain: bool = False) -> CalibrationReport:
+        """The report on the current calibration; `with_gain`: including what it gains, which takes as long as
+        five calibrations. Raises CalibrationNotFoundError."""
         vocabulary = await in_database_thread(self._registry.get, name)
         if vocabulary.calibration is None:
             raise not_calibrated(name)
@@ -62,10 +63,14 @@ class Calibrating:
         plain = vocabulary.model_copy(update={"calibration": None})
 
         def make(tagger: Tagger, calibrated: LabelFeatures) -> CalibrationReport:
-            overruled = LabelCalibrator(self._store).overruled(tagger.tower, vocabulary, calibrated)
-            return report_calibration(
-                vocabulary, calibration, tagger.engine, tagger.labels.features(plain), calibrated, overruled
+            calibrator, uncalibrated = LabelCalibrator(self._store), tagger.labels.features(plain)
+            overruled = calibrator.overruled(tagger.tower, vocabulary, calibrated)
+            report = report_calibration(
+                vocabulary, calibration, tagger.engine, uncalibrated, calibrated, overruled
             )
+            if not with_gain:
+                return report
+            return report.model_copy(update={"gain": calibrator.gain(tagger.tower, vocabulary, uncalibrated)})
 
         return await self._tagger.look_at_labels(vocabulary, make)
 

@@ -12,7 +12,8 @@ from sigrl.model.example_marks import overruled
 from sigrl.model.kept_features import KeptFeatures, join
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.errors import ExamplesError
-from sigrl.service.schemas.calibration import CalibrationGoal
+from sigrl.service.schemas.calibration import CalibrationGain, CalibrationGoal
+from sigrl.service.vocabularies.calibration_gain import gain
 from sigrl.service.vocabularies.calibration_store import CalibrationStore, not_calibrated
 from sigrl.service.vocabularies.examples import Calibration
 
@@ -68,6 +69,14 @@ class LabelCalibrator:
             return None
         logits = tower.engine.score_kept(joined, features)
         return calibration_error(tower.engine.probabilities(logits, features), labels)
+
+    def gain(self, tower: Tower, vocabulary: Vocabulary, features: LabelFeatures) -> CalibrationGain | None:
+        """What the calibration of a vocabulary gains; `features` are those without it. Raises as a call
+        does."""
+        if vocabulary.calibration is None:
+            raise not_calibrated(vocabulary.name)
+        goal, joined, labels = self._examples(tower, vocabulary, vocabulary.calibration)
+        return gain(tower.engine, features, joined, labels, goal.of_model)
 
     def overruled(self, tower: Tower, vocabulary: Vocabulary, features: LabelFeatures) -> tuple[int, ...]:
         """For each label of a calibrated vocabulary, how many examples its threshold decides against their

@@ -3,6 +3,7 @@
 import { ask, Problem, send } from "./api.js";
 import { $, button, confirmed, make, short, tell, telling } from "./dom.js";
 import { driftReport } from "./drift.js";
+import { decimal, language, t } from "./texts.js";
 import { onShow } from "./views.js";
 
 const SECONDS = 2;
@@ -11,7 +12,7 @@ const GONE = ["retired", "failed"];
 let seen = "";
 let timer = 0;
 
-const nameOf = (each) => each.bundle ?? "The bundled checkpoint";
+const nameOf = (each) => each.bundle ?? t("checkpoints.bundled");
 
 async function refresh() {
   clearTimeout(timer);
@@ -27,7 +28,7 @@ async function refresh() {
 
 // Redraws only if something has changed, so that focus and reading position are kept.
 function draw(list, drifts) {
-  const now = JSON.stringify([list, [...drifts.values()]]);
+  const now = JSON.stringify([language, list, [...drifts.values()]]);
   if (now === seen) return;
   seen = now;
   const focused = document.activeElement?.dataset.action;
@@ -35,23 +36,23 @@ function draw(list, drifts) {
   const active = list.checkpoints.find((each) => each.id === list.active);
   $("answering").replaceChildren(
     make("strong", { textContent: nameOf(active) }),
-    ` is active (${short(list.active)}), generation ${list.generation}. ${promotion(list)}`,
+    ` ${t("checkpoints.active", { id: short(list.active), generation: list.generation })} ${promotion(list)}`,
     ...(list.problem ? [make("span", { className: "bad", textContent: ` ${list.problem}` })] : []),
   );
   $("roll-back").disabled = list.previous === null;
   $("checkpoint-list").replaceChildren(...[...list.checkpoints].reverse().map((each) => card(each, drifts.get(each.id), open)));
   const loaded = new Set(list.checkpoints.filter((each) => !GONE.includes(each.state)).map((each) => each.id));
   const bundles = list.bundles.filter((each) => !loaded.has(each.checkpoint));
-  const none = make("li", { className: "note", textContent: "No others. Bundles that you copy into the server's folder of bundles appear here." });
+  const none = make("li", { className: "note", textContent: t("checkpoints.no-bundles") });
   $("bundle-list").replaceChildren(...(bundles.length ? bundles.map(bundle) : [none]));
   $("replica-list").replaceChildren(...list.replicas.map((each) => replica(each, list.replica)));
   if (focused) document.querySelector(`[data-action="${CSS.escape(focused)}"]`)?.focus();
 }
 
 function promotion({ promoted, replicas }) {
-  if (promoted === null) return "The database does not respond, so the state of other replicas is unknown.";
+  if (promoted === null) return t("checkpoints.no-database");
   if (replicas.length < 2) return "";
-  return promoted ? `All ${replicas.length} replicas use it.` : "Some replicas have not applied the newest activation yet.";
+  return promoted ? t("checkpoints.everywhere", { count: replicas.length }) : t("checkpoints.not-everywhere");
 }
 
 function card(each, drift, open) {
@@ -59,19 +60,19 @@ function card(each, drift, open) {
   const act = (text, listener, what) => button(text, listener, { "data-action": `${what} ${each.id}` });
   const actions = [];
   if (COMPARABLE.includes(each.state)) {
-    actions.push(act("Activate", () => activate(each), "activate"));
-    if (each.state === "shadow") actions.push(act("End shadow", () => shadow(each, 0), "shadow"));
-    else actions.push(act("Shadow", () => shadow(each, Number($("share").value)), "shadow"));
+    actions.push(act(t("checkpoints.activate"), () => activate(each), "activate"));
+    if (each.state === "shadow") actions.push(act(t("checkpoints.end-shadow"), () => shadow(each, 0), "shadow"));
+    else actions.push(act(t("checkpoints.shadow"), () => shadow(each, Number($("share").value)), "shadow"));
   }
-  if (!isActive && ![...GONE, "draining"].includes(each.state)) actions.push(act("Unload", () => unload(each), "unload"));
-  const warming = each.state === "warming" && each.labels_total ? ` ${each.labels_done} of ${each.labels_total} labels` : "";
-  const facts = [short(each.id), each.previous ? "previously active" : "", `since ${new Date(each.since).toLocaleString()}`];
-  if (each.requests && !isActive) facts.push(`requests in progress: ${each.requests}`);
-  if (each.load_seconds !== null) facts.push(`loaded in ${each.load_seconds.toFixed(1)} s`);
+  if (!isActive && ![...GONE, "draining"].includes(each.state)) actions.push(act(t("checkpoints.unload"), () => unload(each), "unload"));
+  const warming = each.state === "warming" && each.labels_total ? ` ${t("checkpoints.labels", { done: each.labels_done, count: each.labels_total })}` : "";
+  const facts = [short(each.id), each.previous ? t("checkpoints.previous") : "", t("checkpoints.since", { time: new Date(each.since).toLocaleString(language) })];
+  if (each.requests && !isActive) facts.push(t("checkpoints.requests", { count: each.requests }));
+  if (each.load_seconds !== null) facts.push(t("checkpoints.loaded", { seconds: decimal(each.load_seconds) }));
   const item = make(
     "li",
     { className: isActive ? "card active" : "card" },
-    make("h3", {}, nameOf(each), " ", make("span", { className: `state ${each.state}`, textContent: each.state + warming })),
+    make("h3", {}, nameOf(each), " ", make("span", { className: `state ${each.state}`, textContent: t(`state.${each.state}`) + warming })),
     make("p", { className: "note", textContent: facts.filter(Boolean).join(" · ") }),
   );
   if (each.reason) item.append(make("p", { className: "bad", textContent: each.reason }));
@@ -81,7 +82,7 @@ function card(each, drift, open) {
 }
 
 function bundle(each) {
-  const load = button("Load", () => change(() => send("POST", "v1/checkpoints/load", { bundle: each.bundle }), `${each.bundle} is loading.`), {
+  const load = button(t("checkpoints.load"), () => change(() => send("POST", "v1/checkpoints/load", { bundle: each.bundle }), t("checkpoints.loading", { name: each.bundle })), {
     "data-action": `load ${each.bundle}`,
     disabled: each.problem !== null,
   });
@@ -98,10 +99,10 @@ function replica(each, own) {
   return make(
     "tr",
     {},
-    make("th", { scope: "row", textContent: each.id + (each.id === own ? " (serves this page)" : "") }),
+    make("th", { scope: "row", textContent: each.id === own ? t("replica.own", { id: each.id }) : each.id }),
     make("td", { textContent: each.generation }),
     make("td", {}, short(each.checkpoint), ...(each.problem ? [make("p", { className: "bad", textContent: each.problem })] : [])),
-    make("td", { textContent: new Date(each.seen).toLocaleTimeString() }),
+    make("td", { textContent: new Date(each.seen).toLocaleTimeString(language) }),
   );
 }
 
@@ -114,36 +115,34 @@ async function change(work, said) {
 }
 
 async function activate(each) {
-  const title = `Activate ${nameOf(each)}?`;
-  const text = "All replicas will use it for every new request. The current checkpoint stays in memory, so that you can roll back.";
-  if (!(await confirmed(title, text, "Activate"))) return;
+  const title = t("activate.title", { name: nameOf(each) });
+  if (!(await confirmed(title, t("activate.text"), t("checkpoints.activate")))) return;
   const path = `v1/checkpoints/${each.id}/activate`;
   await change(async () => {
     try {
       await send("POST", path, {});
     } catch (error) {
       if (!(error instanceof Problem) || !error.drift) throw error;
-      if (!(await confirmed(error.title, `${error.detail}. Activate it anyway?`, "Activate anyway"))) throw error;
+      if (!(await confirmed(t("activate.drift"), t("activate.drift-text", { detail: error.detail }), t("activate.anyway")))) throw error;
       await send("POST", path, { force: true });
     }
-  }, `${nameOf(each)} is active now.`);
+  }, t("activate.done", { name: nameOf(each) }));
 }
 
 async function rollBack() {
-  const text = "All replicas will use the previously active checkpoint for every new request.";
-  if (await confirmed("Roll back?", text, "Roll back")) {
-    await change(() => send("POST", "v1/checkpoints/rollback"), "The previous checkpoint is active again.");
+  if (await confirmed(t("roll-back.title"), t("roll-back.text"), t("checkpoints.roll-back"))) {
+    await change(() => send("POST", "v1/checkpoints/rollback"), t("roll-back.done"));
   }
 }
 
 function shadow(each, share) {
-  const said = share ? `${nameOf(each)} now tags the same photographs; only the drift report shows its tags.` : `${nameOf(each)} is no longer a shadow.`;
+  const said = t(share ? "shadow.begun" : "shadow.ended", { name: nameOf(each) });
   return change(() => send("POST", `v1/checkpoints/${each.id}/shadow`, { share }), said);
 }
 
 async function unload(each) {
-  if (await confirmed(`Unload ${nameOf(each)}?`, "It is removed from memory when its requests are finished. Its bundle stays on disk.", "Unload")) {
-    await change(() => send("POST", `v1/checkpoints/${each.id}/unload`), `${nameOf(each)} is being unloaded.`);
+  if (await confirmed(t("unload.title", { name: nameOf(each) }), t("unload.text"), t("checkpoints.unload"))) {
+    await change(() => send("POST", `v1/checkpoints/${each.id}/unload`), t("unload.done", { name: nameOf(each) }));
   }
 }
 

@@ -1,6 +1,7 @@
 // The camera: on a phone, its camera app takes the photograph; elsewhere, a dialog of this page does.
 
 import { $, tell } from "./dom.js";
+import { t } from "./texts.js";
 
 let taken = 0;
 
@@ -24,7 +25,7 @@ async function open() {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1920 } } });
   } catch (error) {
-    tell($("status"), `The camera is not available: ${error.message || error.name}. Allow this page to use it, or choose a file.`, true);
+    tell($("status"), t("camera.missing", { reason: error.message || error.name }), true);
     return;
   }
   $("video").srcObject = stream;
@@ -44,5 +45,5 @@ async function photograph() {
   canvas.getContext("2d").drawImage(video, 0, 0);
   const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.92 });
   taken += 1;
-  return new File([blob], `camera-${taken}.jpg`, { type: "image/jpeg" });
+  return new File([blob], `${t("camera.file")}-${taken}.jpg`, { type: "image/jpeg" });
 }

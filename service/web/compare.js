@@ -1,25 +1,29 @@
-// Comparison with the tags of another vocabulary or another checkpoint.
+// The choices of vocabularies and checkpoints: what to look for, and what to compare it with.
 
 import { ask, vocabularies } from "./api.js";
-import { $, short } from "./dom.js";
+import { $, make, short } from "./dom.js";
+import { t } from "./texts.js";
 
 const USABLE = ["ready", "shadow"];
 
-// The choice to name no labels: the service then returns only what it is sure of.
+// The choice to name no words: the service then returns only what it is sure of.
 export const NOTHING_NAMED = "*";
 
 // Fills both lists of choices and keeps what is chosen.
 export async function fillChoices() {
   const [known, { checkpoints }] = await Promise.all([vocabularies(), ask("v1/checkpoints")]);
-  const named = () => known.map((each) => new Option(`${each.name} (${each.size} labels)`, each.name));
-  fill($("vocabulary"), [new Option("my own labels", ""), new Option("everyday words, only if certain", NOTHING_NAMED), ...named()]);
+  const named = (prefix = "") => known.map((each) => new Option(t("asked.vocabulary", { name: each.name, count: each.size }), prefix + each.name));
+  fill($("vocabulary"), [
+    new Option(t("asked.everyday"), NOTHING_NAMED),
+    new Option(t("asked.own"), ""),
+    ...group(t("asked.vocabularies"), named()),
+  ]);
   const others = checkpoints.filter((each) => USABLE.includes(each.state));
   fill($("beside"), [
-    new Option("nothing", ""),
-    ...group("Another vocabulary", named().map((each) => new Option(each.text, `vocabulary ${each.value}`))),
-    ...group("Another checkpoint", others.map((each) => new Option(`${each.bundle ?? "bundled"} (${short(each.id)})`, `checkpoint ${each.id}`))),
+    new Option(t("asked.nothing"), ""),
+    ...group(t("asked.other-vocabulary"), named("vocabulary ")),
+    ...group(t("asked.other-checkpoint"), others.map((each) => new Option(`${each.bundle ?? t("checkpoints.bundled")} (${short(each.id)})`, `checkpoint ${each.id}`))),
   ]);
-  return new Map(known.map((each) => [each.name, each]));
 }
 
 // The form of the second request, made from that of the first; null if nothing is compared.
@@ -33,15 +37,11 @@ export function besides(fields) {
 }
 
 function group(label, options) {
-  if (!options.length) return [];
-  const element = document.createElement("optgroup");
-  element.label = label;
-  element.append(...options);
-  return [element];
+  return options.length ? [make("optgroup", { label }, ...options)] : [];
 }
 
 function fill(select, choices) {
-  const chosen = select.value;
+  const chosen = select.options.length ? select.value : null;
   select.replaceChildren(...choices);
-  select.value = [...select.options].some((each) => each.value === chosen) ? chosen : "";
+  select.value = [...select.options].some((each) => each.value === chosen) ? chosen : choices[0].value;
 }

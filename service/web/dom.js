@@ -4,7 +4,10 @@ import { Problem } from "./api.js";
 
 export const $ = (id) => document.getElementById(id);
 
-// An element with properties (`data-…`, `aria-…` and `role` as attributes) and children.
+// Whether the reader taps rather than points.
+export const taps = () => matchMedia("(hover: none)").matches;
+
+// An element with properties (`data-…`, `aria-…` and `role` as attributes) and children; null children are left out.
 export function make(kind, properties = {}, ...children) {
   const element = document.createElement(kind);
   for (const [name, value] of Object.entries(properties)) {
@@ -18,6 +21,15 @@ export function make(kind, properties = {}, ...children) {
 
 export function button(text, listener, properties = {}) {
   return make("button", { type: "button", textContent: text, on: { click: listener }, ...properties });
+}
+
+// A table that scrolls by itself. `heads`: texts; `rows`: lists of texts, the first of which names the row.
+export function table(name, heads, rows) {
+  const head = make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col", textContent: text }))));
+  const body = rows.map(([first, ...rest]) =>
+    make("tr", {}, make("th", { scope: "row", textContent: first }), ...rest.map((text) => make("td", { textContent: text }))),
+  );
+  return make("div", { className: "wide", tabIndex: 0, role: "group", "aria-label": name }, make("table", {}, head, make("tbody", {}, ...body)));
 }
 
 export function tell(element, text, bad = false) {
@@ -37,6 +49,24 @@ export async function telling(element, work) {
   }
 }
 
+// Marks every field in `faults`, a Map from field to message, at once, and removes the other marks of the form.
+// Focuses the first one. Returns whether there is none.
+export function valid(form, faults) {
+  for (const each of form.querySelectorAll(".fault")) each.remove();
+  for (const each of form.querySelectorAll("[aria-invalid]")) {
+    each.removeAttribute("aria-invalid");
+    each.removeAttribute("aria-describedby");
+  }
+  for (const [field, message] of faults) {
+    const id = `fault-${crypto.getRandomValues(new Uint32Array(1))[0]}`;
+    field.setAttribute("aria-invalid", "true");
+    field.setAttribute("aria-describedby", id);
+    (field.closest(".chips") ?? field).after(make("p", { id, className: "fault", textContent: message }));
+  }
+  faults.keys().next().value?.focus();
+  return faults.size === 0;
+}
+
 // Asks for confirmation before an action that affects other users; resolves to whether to continue.
 export function confirmed(title, text, yes) {
   const dialog = $("confirm");
@@ -49,7 +79,5 @@ export function confirmed(title, text, yes) {
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
   });
 }
-
-export const percent = (share) => `${Math.round(share * 100)} %`;
 
 export const short = (id) => id.replace("sha256:", "").slice(0, 12);

@@ -1,47 +1,35 @@
 // The drift report: how a shadow's tags differ from the active checkpoint's.
 
-import { make, percent } from "./dom.js";
+import { make, table } from "./dom.js";
+import { decimal, percent, t } from "./texts.js";
 
 const SHOWN = 20;
-
-const signed = (share) => `${share > 0 ? "+" : ""}${(share * 100).toFixed(1)} %`;
 
 export function driftReport(drift, isOpen) {
   const report = make("div", { className: "drift" });
   if (!drift.photographs) {
-    report.append(make("p", { className: "note", textContent: "No photographs have been compared yet. Tag some to see the drift." }));
+    report.append(make("p", { className: "note", textContent: t("drift.none") }));
   } else {
     const facts = {
-      "Photographs compared": drift.photographs,
-      "Changed tags": percent(drift.changed_tags),
-      "Mean change of probabilities": percent(drift.probability_change),
-      "Time in the model": drift.latency_ratio === null ? "not known yet" : `${drift.latency_ratio.toFixed(2)} times`,
-      "Calibration error": drift.calibration_error === null ? "no examples" : percent(drift.calibration_error),
-      Failures: drift.failures,
+      photographs: drift.photographs,
+      changed: percent(drift.changed_tags),
+      shift: percent(drift.probability_change),
+      time: drift.latency_ratio === null ? t("drift.unknown") : t("drift.times", { ratio: decimal(drift.latency_ratio, 2) }),
+      error: drift.calibration_error === null ? t("drift.no-examples") : percent(drift.calibration_error),
+      failures: drift.failures,
     };
-    report.append(
-      make("dl", { className: "facts" }, ...Object.entries(facts).map(([name, value]) => make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: value })))),
-    );
+    const entry = ([name, value]) => make("div", {}, make("dt", { textContent: t(`drift.${name}`) }), make("dd", { textContent: value }));
+    report.append(make("dl", { className: "facts" }, ...Object.entries(facts).map(entry)));
   }
-  for (const limit of drift.exceeded) report.append(make("p", { className: "bad", textContent: `Limit exceeded: ${limit}.` }));
+  for (const limit of drift.exceeded) report.append(make("p", { className: "bad", textContent: t("drift.exceeded", { limit }) }));
   const changed = drift.labels.filter((each) => each.changed_tags || each.probability_shift).slice(0, SHOWN);
   if (changed.length) report.append(labels(changed, drift.checkpoint, isOpen));
   return report;
 }
 
 function labels(changed, id, isOpen) {
-  const rows = changed.map((each) =>
-    make(
-      "tr",
-      {},
-      make("th", { scope: "row", textContent: each.label }),
-      make("td", { textContent: each.vocabulary }),
-      make("td", { textContent: percent(each.changed_tags) }),
-      make("td", { textContent: signed(each.probability_shift) }),
-    ),
-  );
-  const heads = ["Label", "Vocabulary", "Changed tags", "Probability"].map((text) => make("th", { scope: "col", textContent: text }));
-  const table = make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows));
-  const box = make("div", { className: "wide", tabIndex: 0, role: "group", "aria-label": "Labels that change most" }, table);
-  return make("details", { open: isOpen, "data-of": id }, make("summary", { textContent: "Labels that change most" }), box);
+  const signed = (share) => `${share > 0 ? "+" : ""}${decimal(share * 100)} %`;
+  const heads = ["label", "vocabulary", "changed", "probability"].map((each) => t(`drift.${each}`));
+  const rows = changed.map((each) => [each.label, each.vocabulary, percent(each.changed_tags), signed(each.probability_shift)]);
+  return make("details", { open: isOpen, "data-of": id }, make("summary", { textContent: t("drift.most") }), table(t("drift.most"), heads, rows));
 }

@@ -1,9 +1,15 @@
-// Starts the parts of the page.
+// Starts the parts of the page, once its texts are there.
 
 import { useKey } from "./api.js";
-import { $ } from "./dom.js";
 import * as admin from "./admin.js";
-import * as tagging from "./tagging.js";
+import * as asked from "./asked.js";
+import { $ } from "./dom.js";
+import * as gathering from "./gathering.js";
+import * as grid from "./grid.js";
+import * as improving from "./improving.js";
+import * as opened from "./opened.js";
+import * as photographs from "./photographs.js";
+import * as texts from "./texts.js";
 import * as views from "./views.js";
 import * as editor from "./vocabulary_editor.js";
 
@@ -15,7 +21,15 @@ $("needs-key").addEventListener("submit", (event) => {
   views.refresh();
 });
 
-tagging.start();
+await texts.speak();
+texts.start();
+photographs.start(asked.columnsOf);
+asked.start();
+grid.start();
+opened.start();
+gathering.start();
+improving.start();
 editor.start();
 admin.start();
+views.onShow("tag", opened.open);
 views.start();

@@ -1,49 +1,95 @@
-// The photographs of this visit: chosen, dropped, pasted or taken.
+// The photographs of this visit, and the queue that tags them. Each has its own state, result and error.
 
-import { $, make } from "./dom.js";
-import { withCamera } from "./camera.js";
+import { patiently, preview, Problem } from "./api.js";
 
+const AT_ONCE = 3;
+
+// A photograph is { id, file, shown, url, state, columns, problem, maps }. `shown` is what the browser can show of
+// it, the file or a copy that the service decoded, and `url` its address; `state` is waiting, tagging, tagged or failed.
 export const photographs = [];
+let newest = 0;
+let running = 0;
+let tagged = null;
 
-// Calls `added` with each new photograph and `chosen` with one that is clicked. A photograph is
-// { file, image, columns, maps, marks, button }.
-export function start(added, chosen) {
-  const add = async (files) => {
-    for (const file of files) await added(await enter(file, chosen));
-  };
-  for (const id of ["files", "taken"]) {
-    $(id).addEventListener("change", async () => {
-      await add([...$(id).files]);
-      // Reset, so that the same file can be chosen again.
-      $(id).value = "";
-    });
-  }
-  document.addEventListener("paste", (event) => add([...event.clipboardData.files]));
-  for (const event of ["dragenter", "dragover", "dragleave", "drop"]) {
-    $("drop").addEventListener(event, (drag) => {
-      drag.preventDefault();
-      $("drop").classList.toggle("over", event === "dragenter" || event === "dragover");
-    });
-  }
-  $("drop").addEventListener("drop", (event) => add([...event.dataTransfer.files]));
-  withCamera((file) => add([file]));
+// `work(file)` resolves to the columns of a photograph. Changes are announced as `photograph-changed`.
+export function start(work) {
+  tagged = work;
 }
 
-export function mark(current) {
-  for (const each of photographs) each.button.setAttribute("aria-current", String(each === current));
+export function add(files) {
+  for (const file of files) {
+    newest += 1;
+    photographs.push({ id: newest, file, shown: file, url: URL.createObjectURL(file), state: "waiting", columns: [], problem: null, maps: new Map() });
+  }
+  announce();
+  advance();
 }
 
-async function enter(file, chosen) {
-  const photograph = { file, image: null, columns: [], maps: new Map(), marks: new Map() };
+export function remove(photograph) {
+  photographs.splice(photographs.indexOf(photograph), 1);
+  URL.revokeObjectURL(photograph.url);
+  photograph.state = "removed";
+  announce();
+}
+
+export function again(some = photographs) {
+  for (const each of some) change(each, { state: "waiting", problem: null });
+  advance();
+}
+
+// What of the photograph the browser shows, decoded.
+export async function pixels(photograph) {
+  const decode = () => createImageBitmap(photograph.shown, { imageOrientation: "from-image" });
+  return decode().catch(async () => ((await decoded(photograph)) ? decode() : null));
+}
+
+// Replaces what is shown by the service's copy, for formats that the browser does not know; returns whether there is one.
+export async function decoded(photograph) {
+  if (photograph.shown !== photograph.file) return true;
   try {
-    photograph.image = await createImageBitmap(file, { imageOrientation: "from-image" });
-  } catch {
-    // The browser may not support a format that the service does, or vice versa; the service decides.
+    photograph.shown = await preview(photograph.file);
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    return false;
   }
-  const small = make("img", { alt: file.name, src: URL.createObjectURL(file) });
-  photograph.button = make("button", { type: "button", on: { click: () => chosen(photograph) } }, small);
-  photographs.push(photograph);
-  $("strip").append(make("li", {}, photograph.button));
-  $("strip").hidden = false;
-  return photograph;
+  URL.revokeObjectURL(photograph.url);
+  photograph.url = URL.createObjectURL(photograph.shown);
+  announce(photograph);
+  return true;
+}
+
+function advance() {
+  while (running < AT_ONCE) {
+    const next = photographs.find((each) => each.state === "waiting");
+    if (!next) return;
+    tag(next);
+  }
+}
+
+async function tag(photograph) {
+  running += 1;
+  change(photograph, { state: "tagging" });
+  const result = await outcome(photograph.file);
+  running -= 1;
+  // It may have been removed or queued again meanwhile.
+  if (photograph.state === "tagging") change(photograph, result);
+  advance();
+}
+
+async function outcome(file) {
+  try {
+    return { state: "tagged", columns: await patiently(() => tagged(file)), problem: null, maps: new Map() };
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    return { state: "failed", columns: [], problem: error };
+  }
+}
+
+function change(photograph, values) {
+  Object.assign(photograph, values);
+  announce(photograph);
+}
+
+function announce(photograph = null) {
+  document.dispatchEvent(new CustomEvent("photograph-changed", { detail: photograph }));
 }

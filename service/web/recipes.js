@@ -2,6 +2,7 @@
 
 import { address, key } from "./api.js";
 import { $ } from "./dom.js";
+import { t } from "./texts.js";
 
 export function showRecipes(filename, fields) {
   $("curl").textContent = curl(filename, fields);
@@ -12,8 +13,8 @@ export function start() {
   for (const each of ["curl", "python"]) {
     $(`copy-${each}`).addEventListener("click", async () => {
       await navigator.clipboard.writeText($(each).textContent);
-      $(`copy-${each}`).textContent = "Copied";
-      setTimeout(() => ($(`copy-${each}`).textContent = "Copy"), 2000);
+      $(`copy-${each}`).textContent = t("recipes.copied");
+      setTimeout(() => ($(`copy-${each}`).textContent = t("recipes.copy")), 2000);
     });
   }
 }
@@ -28,8 +29,7 @@ function curl(filename, fields) {
 // Strings and lists are written the same in JSON and in Python.
 function python(filename, fields) {
   const vocabulary = fields.get("vocabulary");
-  const names = (fields.get("labels") ?? "").split(",").map((each) => each.trim());
-  const labels = JSON.stringify(names.filter(Boolean)).replaceAll('","', '", "');
+  const labels = (fields.get("labels") ?? "[]").replaceAll('","', '", "');
   const named = vocabulary === null ? labels : `vocabulary=${JSON.stringify(vocabulary)}`;
   const wanted = vocabulary === null && !fields.has("labels") ? "" : `, ${named}`;
   const note = key() ? "  # the key is read from SIGRL_API_KEY" : "";

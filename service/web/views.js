@@ -1,25 +1,27 @@
 // Switches between the sections of the page by the address's fragment, so that back and reload work.
 
 import { $ } from "./dom.js";
+import { t } from "./texts.js";
 
-const VIEWS = ["tag", "vocabularies", "checkpoints"];
+const VIEWS = ["tag", "improve", "vocabularies", "checkpoints"];
 const shown = new Map();
 
-// Calls `listener` each time a view is shown.
+// Calls `listener` each time a view is shown, with what follows the view's name in the fragment: `#tag/3` has "3".
 export function onShow(view, listener) {
   shown.set(view, listener);
 }
 
 function show() {
-  const view = VIEWS.find((each) => location.hash === `#${each}`) ?? "tag";
+  const [asked, rest = ""] = location.hash.slice(1).split("/");
+  const view = VIEWS.includes(asked) ? asked : VIEWS[0];
   for (const each of VIEWS) {
     $(`view-${each}`).hidden = each !== view;
     const link = $("views").querySelector(`[href="#${each}"]`);
     if (each === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  document.title = view === "tag" ? "SigRL Tagger" : `${$("views").querySelector("[aria-current]").textContent} · SigRL Tagger`;
-  shown.get(view)?.();
+  document.title = view === VIEWS[0] ? t("name") : t("title", { view: t(`nav.${view}`) });
+  shown.get(view)?.(rest);
 }
 
 export function start() {
@@ -28,6 +30,7 @@ export function start() {
     scrollTo(0, 0);
   });
   document.addEventListener("key-needed", () => ($("needs-key").hidden = false));
+  document.addEventListener("language-changed", show);
   show();
 }
 

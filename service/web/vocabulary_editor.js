@@ -1,10 +1,13 @@
 // The vocabulary editor: edits labels as lines of text, and saves without overwriting others' changes.
 
 import { Problem, send, vocabularies } from "./api.js";
-import { $, confirmed, make, tell, telling } from "./dom.js";
+import { $, confirmed, make, tell, telling, valid } from "./dom.js";
 import * as finer from "./finer_labels.js";
+import { t } from "./texts.js";
 import { onShow } from "./views.js";
 
+const NAME = /^[a-z0-9][a-z0-9-]{0,63}$/;
+const LONGEST_LABEL = 200;
 let opened = null; // { from, etag, settings, lines }; etag is null until it is saved
 const path = (name) => `v1/vocabularies/${encodeURIComponent(name)}`;
 
@@ -20,8 +23,8 @@ async function list() {
     const known = await vocabularies();
     $("vocabulary-list").replaceChildren(
       ...known.map((each) => {
-        const facts = [each.built_in ? "built in" : `version ${each.version}`, `${each.size} labels`];
-        if (each.calibration !== null) facts.push(`calibration ${each.calibration}`);
+        const facts = [each.built_in ? t("vocabulary.built-in") : t("vocabulary.version", { version: each.version }), t("vocabulary.labels", { count: each.size })];
+        if (each.calibration !== null) facts.push(t("vocabulary.calibration", { calibration: each.calibration }));
         const open = make("button", { type: "button", on: { click: () => leave(() => load(each.name)) } }, each.name, make("small", { textContent: facts.join(" · ") }));
         open.setAttribute("aria-current", String(opened !== null && each.name === opened.from));
         return make("li", {}, open);
@@ -31,8 +34,7 @@ async function list() {
 }
 
 async function leave(then) {
-  const text = "Your changes are not saved and will be lost.";
-  if (!isChanged() || (await confirmed("Leave without saving?", text, "Leave"))) await then();
+  if (!isChanged() || (await confirmed(t("leave.title"), t("leave.text"), t("leave.yes")))) await then();
 }
 
 function show({ from, name, etag, labels, settings = {}, builtIn = false }) {
@@ -41,9 +43,10 @@ function show({ from, name, etag, labels, settings = {}, builtIn = false }) {
   $("name").readOnly = etag !== null;
   $("lines").value = opened.lines;
   finer.open(labels, names);
-  $("editor-heading").textContent = etag === null ? "New vocabulary" : name;
-  $("editor-note").textContent = builtIn ? `${from} is built in and cannot be changed. Save this copy under another name.` : "";
-  for (const id of ["use-vocabulary", "delete-vocabulary"]) $(id).hidden = etag === null;
+  $("editor-heading").textContent = etag === null ? t("vocabulary.new") : name;
+  $("editor-note").textContent = builtIn ? t("vocabulary.copy", { name: from }) : "";
+  valid($("editor"), new Map());
+  for (const id of ["use-vocabulary", "improve-vocabulary", "delete-vocabulary"]) $(id).hidden = etag === null;
   $("conflict").hidden = true;
   for (const each of $("vocabulary-list").querySelectorAll("button")) each.setAttribute("aria-current", String(each.firstChild.data === from));
 }
@@ -67,12 +70,13 @@ function begin() {
 
 async function save(etag) {
   const name = $("name").value.trim();
+  if (!valid($("editor"), faults(name))) return;
   const headers = etag === null ? { "If-None-Match": "*" } : { "If-Match": etag };
   $("conflict").hidden = true;
   try {
     const saved = await send("PUT", path(name), { labels: finer.labels(names()), ...opened.settings }, headers);
     const { version, size } = saved.content;
-    tell($("editor-status"), `Saved ${name}: version ${version}, ${size} labels.`);
+    tell($("editor-status"), t("vocabulary.saved", { name, version, count: size }));
     const { content } = await send("GET", path(name));
     show({ from: name, name, etag: saved.etag, labels: content.labels, settings: settingsOf(content) });
     document.dispatchEvent(new CustomEvent("vocabularies-changed"));
@@ -83,6 +87,20 @@ async function save(etag) {
   }
 }
 
+// What is wrong with the fields, by field.
+function faults(name) {
+  const found = new Map(finer.faults());
+  if (!NAME.test(name)) found.set($("name"), t("vocabulary.bad-name"));
+  const labels = names();
+  const twice = labels.find((each, place) => labels.findIndex((other) => other.toLowerCase() === each.toLowerCase()) < place);
+  const long = labels.find((each) => each.length > LONGEST_LABEL);
+  if (!labels.length) found.set($("lines"), t("vocabulary.no-labels"));
+  else if (twice) found.set($("lines"), t("vocabulary.twice", { word: twice }));
+  else if (long) found.set($("lines"), t("vocabulary.too-long", { word: long.slice(0, 40), most: LONGEST_LABEL }));
+  // In the order of the form, so that the first one gets the focus.
+  return new Map([...found].sort(([one], [other]) => (one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1)));
+}
+
 // Another user has saved it meanwhile: the editor shows the differences and lets the user decide.
 async function conflict(name) {
   const { content, etag } = await send("GET", path(name));
@@ -90,11 +108,11 @@ async function conflict(name) {
   const mine = new Set(names());
   const more = [...theirs].filter((each) => !mine.has(each));
   const less = [...mine].filter((each) => !theirs.has(each));
-  const few = (of) => of.slice(0, 5).join(", ") + (of.length > 5 ? ` and ${of.length - 5} more` : "");
-  const differences = [more.length ? `only in the saved version: ${few(more)}` : "", less.length ? `only in yours: ${few(less)}` : ""].filter(Boolean).join("; ");
-  tell($("editor-status"), "Not saved. Your changes are still here.", true);
-  const since = opened.etag === null ? `A vocabulary named ${name} already exists` : `${name} has changed since you opened it`;
-  $("conflict-text").textContent = `${since}: version ${content.version}${differences ? ` (${differences})` : ""}.`;
+  const few = (of) => (of.length > 5 ? t("conflict.more", { words: of.slice(0, 5).join(", "), count: of.length - 5 }) : of.join(", "));
+  const differences = [more.length ? t("conflict.only-theirs", { words: few(more) }) : "", less.length ? t("conflict.only-mine", { words: few(less) }) : ""].filter(Boolean).join("; ");
+  tell($("editor-status"), t("conflict.kept"), true);
+  const since = t(opened.etag === null ? "conflict.exists" : "conflict.changed", { name });
+  $("conflict-text").textContent = t("conflict.text", { since, version: content.version, differences: differences ? ` (${differences})` : "" });
   $("conflict").hidden = false;
   $("save-mine").onclick = () => telling($("editor-status"), () => save(etag));
   $("load-theirs").onclick = () => leave(() => load(name));
@@ -102,11 +120,11 @@ async function conflict(name) {
 
 async function remove() {
   const name = $("name").value;
-  if (!(await confirmed(`Delete ${name}?`, "All its versions and calibrations are deleted too.", "Delete"))) return;
+  if (!(await confirmed(t("delete.title", { name }), t("delete.text"), t("vocabulary.delete")))) return;
   await telling($("editor-status"), async () => {
     await send("DELETE", path(name), undefined, { "If-Match": opened.etag });
     begin();
-    tell($("editor-status"), `${name} is deleted.`);
+    tell($("editor-status"), t("delete.done", { name }));
     document.dispatchEvent(new CustomEvent("vocabularies-changed"));
     await list();
   });
@@ -123,6 +141,12 @@ export function start() {
   $("use-vocabulary").addEventListener("click", () =>
     leave(() => document.dispatchEvent(new CustomEvent("vocabulary-chosen", { detail: $("name").value }))),
   );
+  $("improve-vocabulary").addEventListener("click", () => leave(() => document.dispatchEvent(new CustomEvent("improve", { detail: $("name").value }))));
+  document.addEventListener("language-changed", () => {
+    list();
+    finer.redraw();
+    if (opened.etag === null) $("editor-heading").textContent = t("vocabulary.new");
+  });
   addEventListener("beforeunload", (event) => isChanged() && event.preventDefault());
   show({ from: null, name: "", etag: null, labels: [] });
   onShow("vocabularies", list);

@@ -1,11 +1,14 @@
 """Tagging on the page, with the bundled checkpoint."""
 
 import base64
+import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sample_images as samples
 from two_checkpoints import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -18,7 +21,7 @@ HAND_OVER = """([event, photograph]) => {
   const given = event === "drop"
     ? new DragEvent(event, { dataTransfer: data, bubbles: true, cancelable: true })
     : new ClipboardEvent(event, { clipboardData: data, bubbles: true });
-  document.getElementById("drop").dispatchEvent(given);
+  document.getElementById("empty").dispatchEvent(given);
 }"""
 """Simulates dropping or pasting a file."""
 
@@ -26,18 +29,47 @@ OpenPage = Callable[..., Any]
 CheckView = Callable[[Any], None]
 
 
-def _tagged(page: Any, *names: str) -> list[str]:
+def _tagged(page: Any, *names: str) -> None:
     page.set_input_files("#files", [EXAMPLES / name for name in names])
-    page.wait_for_selector(".tags button.yes")
-    return [text.strip() for text in page.locator(".tags button.yes span:first-child").all_inner_texts()]
+    _settled(page, len(names))
 
 
-def test_a_photograph_is_tagged_and_a_tag_is_shown_where_it_is_seen(open_page: OpenPage) -> None:
+def _settled(page: Any, count: int) -> None:
+    from playwright.sync_api import expect
+
+    expect(page.locator("#grid .card[data-state='tagged']")).to_have_count(count, timeout=LONG)
+
+
+def _chips(page: Any, place: int = 0) -> list[str]:
+    return page.locator("#grid .card").nth(place).locator(".chip").all_inner_texts()
+
+
+def _own_words(page: Any, words: str) -> None:
+    page.select_option("#vocabulary", "")
+    while page.locator("#words .chip button").count():
+        page.locator("#words .chip button").first.click()
+    page.fill("#labels", words)
+    page.click("#asked button[type=submit]")
+
+
+def _open(page: Any, place: int = 0) -> None:
+    page.locator("#grid .shot").nth(place).click()
+    page.wait_for_selector("#lists .tags")
+
+
+def test_a_sample_is_tagged_and_a_tag_is_shown_where_it_is_seen(open_page: OpenPage) -> None:
     page = open_page()
-    assert _tagged(page, "cat.jpg")[0] == "cat"
-    page.hover(".tags button")
+    page.click("[aria-label='Try the photograph of a cat']")
+    _settled(page, 1)
+    assert _chips(page) == ["cat"]
+    assert page.inner_text("#summary") == "1 photograph · 1 tag"
+    _open(page)
+    page.hover("#lists .tags button")
     page.wait_for_selector("#picture[data-label='cat']")
-    assert "where “cat” is seen" in page.get_attribute("#picture", "aria-label")
+    assert "where “cat” is found" in page.get_attribute("#picture", "aria-label")
+    assert page.inner_text("#legend-label") == "What speaks for “cat”"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#gallery:not([hidden])")
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
@@ -45,8 +77,27 @@ def test_a_photograph_is_dropped_or_pasted(open_page: OpenPage, event: str) -> N
     page = open_page()
     photograph = base64.b64encode((EXAMPLES / "cat.jpg").read_bytes()).decode()
     page.evaluate(HAND_OVER, [event, photograph])
-    page.wait_for_selector(".tags button.yes")
-    assert "cat" in page.locator(".tags button.yes").first.inner_text()
+    _settled(page, 1)
+    assert _chips(page) == ["cat"]
+
+
+def test_each_photograph_keeps_its_own_result_and_error(open_page: OpenPage, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page()
+    (tmp_path / "notes.pdf").write_bytes(b"%PDF-1.4")
+    page.set_input_files("#files", [EXAMPLES / "cat.jpg", tmp_path / "notes.pdf", EXAMPLES / "coffee.jpg"])
+    failed = page.locator("#grid .card[data-state='failed']")
+    expect(failed).to_have_count(1, timeout=LONG)
+    _settled(page, 2)
+    assert "This is not a photograph that can be read." in failed.inner_text()
+    assert "curl" not in failed.inner_text()
+    assert page.inner_text("#summary").endswith("· 1 failed")
+    failed.get_by_role("button", name="Try again").click()
+    expect(failed).to_have_count(1, timeout=LONG)
+    failed.get_by_role("button", name="Remove notes.pdf").click()
+    expect(page.locator("#grid .card")).to_have_count(2)
+    assert page.inner_text("#summary").startswith("2 photographs ·")
 
 
 def test_own_words_a_vocabulary_and_a_threshold(open_page: OpenPage) -> None:
@@ -54,17 +105,37 @@ def test_own_words_a_vocabulary_and_a_threshold(open_page: OpenPage) -> None:
 
     page = open_page()
     _tagged(page, "coffee.jpg")
-    page.fill("#labels", "cup, spaceship")
-    page.press("#labels", "Enter")
-    expect(page.locator(".tags li")).to_have_count(2, timeout=LONG)
-    assert """answer = client.tag("coffee.jpg", ["cup", "spaceship"])""" in page.text_content("#python")
+    _own_words(page, "cup, spaceship")
+    _settled(page, 1)
+    assert [text.split("\n")[0] for text in page.locator("#words .chip").all_inner_texts()] == [
+        "cup",
+        "spaceship",
+    ]
+    assert page.inner_text("#threshold-value") == "own thresholds"
     page.locator("#threshold").evaluate("e => { e.value = 99; e.dispatchEvent(new Event('input')) }")
-    assert page.locator(".tags button.yes").count() == 0
+    assert page.inner_text("#threshold-value") == "99%"
+    assert page.inner_text("#summary") == "1 photograph · 0 tags"
+    _open(page)
+    assert page.locator("#lists button.yes").count() == 0
+    page.locator("#threshold").evaluate("e => { e.value = 0; e.dispatchEvent(new Event('input')) }")
+    assert page.locator("#lists button.yes").count() == 2
+    assert page.inner_text("#lists .count") == "2 tags"
+    page.click("#own-thresholds")
+    assert page.inner_text("#threshold-value") == "own thresholds"
+    assert """answer = client.tag("coffee.jpg", ["cup", "spaceship"])""" in page.text_content("#python")
+    page.click("#close")
     page.select_option("#vocabulary", "voc20")
-    page.click("#asked button[type=submit]")
-    expect(page.locator(".tags li")).to_have_count(20, timeout=LONG)
+    expect(page.locator("#summary")).not_to_contain_text("still to do", timeout=LONG)
+    _open(page)
+    expect(page.locator("#lists .tags li")).to_have_count(20)
     assert "vocabulary=voc20" in page.text_content("#curl")
     assert """client.tag("coffee.jpg", vocabulary="voc20")""" in page.text_content("#python")
+
+
+def test_no_words_at_all_are_told_beside_the_field(open_page: OpenPage) -> None:
+    page = open_page()
+    _own_words(page, "")
+    assert page.inner_text("#asked .fault") == "Type at least one word, for example: beach."
 
 
 def test_who_names_nothing_sees_what_is_sure_and_else_guesses(open_page: OpenPage, address: str) -> None:
@@ -72,10 +143,8 @@ def test_who_names_nothing_sees_what_is_sure_and_else_guesses(open_page: OpenPag
     from playwright.sync_api import expect
 
     page = open_page()
-    page.wait_for_selector("#vocabulary option[value='*']", state="attached")
-    page.select_option("#vocabulary", "*")
-    page.set_input_files("#files", EXAMPLES / "cat.jpg")
-    page.wait_for_selector("#lists .tags li")
+    _tagged(page, "cat.jpg")
+    _open(page)
     with httpx.Client(base_url=address, timeout=60) as client:
         files = {"image": (EXAMPLES / "cat.jpg").read_bytes()}
         (image,) = client.post("/v1/tag", files=files).json()["images"]
@@ -87,10 +156,11 @@ def test_who_names_nothing_sees_what_is_sure_and_else_guesses(open_page: OpenPag
 
 def test_guesses_and_warnings_are_marked(open_page: OpenPage, check_view: CheckView) -> None:
     page = open_page()
-    page.fill("#labels", "no dog, submarine, giraffe, violin")
-    page.set_input_files("#files", EXAMPLES / "coffee.jpg")
-    page.wait_for_selector("#lists .guess")
-    assert "Nothing recognised with confidence" in page.inner_text("#lists .nothing")
+    _tagged(page, "coffee.jpg")
+    _own_words(page, "no dog, submarine, giraffe, violin")
+    page.wait_for_selector("#grid .chip.guess")
+    assert "Nothing recognised with confidence" in page.inner_text("#grid .nothing")
+    _open(page)
     assert page.locator("#lists .guess").count() == 3
     assert all("a guess" in text for text in page.locator("#lists .guess").all_inner_texts())
     assert "no dog: it names what is absent" in page.inner_text("#lists .warning")
@@ -98,9 +168,25 @@ def test_guesses_and_warnings_are_marked(open_page: OpenPage, check_view: CheckV
     check_view(page)
 
 
+def test_all_tags_are_downloaded(open_page: OpenPage) -> None:
+    page = open_page()
+    _tagged(page, "cat.jpg", "coffee.jpg")
+    with page.expect_download() as given:
+        page.click("#as-csv")
+    rows = list(csv.DictReader(given.value.path().read_text(encoding="utf-8-sig").splitlines()))
+    shown = {"cat.jpg": _chips(page, 0), "coffee.jpg": _chips(page, 1)}
+    for name, chips in shown.items():
+        assert [row["label"] for row in rows if row["path"] == name] == chips
+    with page.expect_download() as given:
+        page.click("#as-json")
+    told = json.loads(given.value.path().read_text())
+    assert {each["path"]: [tag["label"] for tag in each["tags"]] for each in told} == shown
+
+
 def test_what_is_copied_from_the_page_runs(open_page: OpenPage, monkeypatch: Any, capsys: Any) -> None:
     page = open_page()
     _tagged(page, "cat.jpg")
+    _open(page)
     monkeypatch.chdir(EXAMPLES)
     exec(page.text_content("#python"), {})
     assert "cat 0." in capsys.readouterr().out
@@ -108,18 +194,54 @@ def test_what_is_copied_from_the_page_runs(open_page: OpenPage, monkeypatch: Any
 
 def test_the_keyboard_alone_will_do(open_page: OpenPage) -> None:
     page = open_page()
-    _tagged(page, "cat.jpg")
-    page.focus("#threshold")
+    _tagged(page, "cat.jpg", "coffee.jpg")
+    page.focus("#grid .shot")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#lists .tags")
+    page.focus("#opened-remove")
     page.keyboard.press("Tab")
     page.wait_for_selector("#picture[data-label='cat']")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#file:has-text('coffee.jpg')")
 
 
-def test_what_is_no_photograph_is_told_with_a_hint(open_page: OpenPage, tmp_path: Path) -> None:
+def test_a_format_that_browsers_do_not_know_is_shown_as_the_service_decodes_it(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
     page = open_page()
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    page.set_input_files("#files", tmp_path / "broken.jpg")
-    page.wait_for_selector("#status.bad")
-    assert "damaged" in page.text_content("#status")
+    (tmp_path / "telephone.heic").write_bytes(samples.HEIC)
+    page.set_input_files("#files", tmp_path / "telephone.heic")
+    _settled(page, 1)
+    page.wait_for_selector("#grid img:not([hidden])")
+    assert page.locator("#grid img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    page.click("#grid .shot")
+    page.wait_for_selector("#picture:not([hidden])")
+
+
+def test_on_a_phone_a_tapped_tag_scrolls_to_the_picture(open_page: OpenPage, check_view: CheckView) -> None:
+    page = open_page(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 500})
+    _tagged(page, "cat.jpg")
+    _own_words(page, "cat, animal, dog, sofa, table, tree, car, house, sky, sea")
+    page.wait_for_selector("#grid .chip.yes")
+    page.tap("#grid .shot")
+    page.wait_for_selector("#lists .tags")
+    assert page.inner_text("#legend-label").startswith("Tap a tag")
+    page.tap("#lists .others summary")
+    page.tap("#lists .others li:last-child button")
+    page.wait_for_selector("#picture[data-label]")
+    page.wait_for_function("() => document.getElementById('stage').getBoundingClientRect().top >= 0")
+    check_view(page)
+
+
+def test_the_page_speaks_german_and_remembers_it(open_page: OpenPage, check_view: CheckView) -> None:
+    page = open_page(locale="de-DE")
+    assert page.inner_text("#empty h2") == "Fotos hier ablegen"
+    check_view(page)
+    page.select_option("#language", "en")
+    page.wait_for_selector("#empty h2:has-text('Drop photographs here')")
+    page.reload()
+    page.wait_for_selector("#empty h2:has-text('Drop photographs here')")
+    assert page.get_attribute("html", "lang") == "en"
 
 
 def test_the_camera_takes_a_photograph(open_page: OpenPage, check_view: CheckView) -> None:
@@ -128,8 +250,8 @@ def test_the_camera_takes_a_photograph(open_page: OpenPage, check_view: CheckVie
     page.wait_for_selector("#viewfinder[open]")
     check_view(page)
     page.click("#shoot")
-    page.wait_for_selector(".tags li")
-    assert page.get_attribute("#strip img", "alt") == "camera-1.jpg"
+    _settled(page, 1)
+    assert page.inner_text("#grid .file") == "camera-1.jpg"
     assert page.evaluate("document.querySelector('#video').srcObject === null")
 
 
@@ -148,17 +270,21 @@ def test_two_vocabularies_and_two_checkpoints_side_by_side(
     with httpx.Client(base_url=address) as client:
         other = load(client, "candidate")
     page = open_page()
-    _tagged(page, "coffee.jpg")
+    page.wait_for_selector("#vocabulary option[value='coco80']", state="attached")
     page.select_option("#vocabulary", "coco80")
+    page.click("#asked summary")
     page.select_option("#beside", "vocabulary voc20")
-    page.click("#asked button[type=submit]")
-    expect(page.locator("#lists h3")).to_have_text(["coco80", "voc20"], timeout=LONG)
+    _tagged(page, "coffee.jpg")
+    _open(page)
+    expect(page.locator("#lists h3")).to_have_text(["coco80", "voc20"])
     check_view(page)
+    page.click("#close")
     page.select_option("#beside", f"checkpoint {other}")
-    page.click("#asked button[type=submit]")
+    expect(page.locator("#summary")).not_to_contain_text("still to do", timeout=LONG)
+    _open(page)
     expect(page.locator("#lists h3").nth(1)).to_contain_text(other[7:19], timeout=LONG)
     with page.expect_response("**/v1/explain") as explained:
-        page.locator("#lists section").nth(1).locator("button").first.hover()
+        page.locator("#lists section").nth(1).locator("li button").first.hover()
     assert explained.value.json()["checkpoint"] == other
 
 
@@ -166,6 +292,8 @@ def test_it_fits_and_everybody_can_use_it(open_page: OpenPage, check_view: Check
     page = open_page(viewport={"width": 1200, "height": 700})
     check_view(page)
     _tagged(page, "coffee.jpg")
+    check_view(page)
+    _open(page)
     for closed in page.locator("#result details:not([hidden]) summary").all():
         closed.click()
     check_view(page)

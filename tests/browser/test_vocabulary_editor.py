@@ -35,11 +35,11 @@ def test_a_vocabulary_is_written_saved_and_changed(
     cup.get_by_label("Synonyms").fill("mug, tea cup")
     cup.get_by_label("Threshold").fill("35")
     page.click("#editor button[type=submit]")
-    _said(page, "version 1, 2 labels")
+    _said(page, "version 1, 2 words")
     check_view(page)
     page.fill("#lines", "cup\ncoffee\nspoon")
     page.click("#editor button[type=submit]")
-    _said(page, "version 2, 3 labels")
+    _said(page, "version 2, 3 words")
     saved = client.get("kitchen").json()["labels"]
     cup_saved = {"name": "cup", "synonyms": ["mug", "tea cup"], "threshold": 0.35}
     assert saved == [cup_saved, {"name": "coffee"}, {"name": "spoon"}]
@@ -86,10 +86,22 @@ def test_what_comes_with_the_package_is_copied(open_page: OpenPage) -> None:
     page.wait_for_selector("#editor-status.bad")
     page.fill("#name", "mine")
     page.click("#editor button[type=submit]")
-    _said(page, "Saved mine: version 1, 20 labels")
+    _said(page, "Saved mine: version 1, 20 words")
 
 
-def test_marked_tags_calibrate_a_vocabulary(
+def test_all_faults_are_told_at_once(open_page: OpenPage, check_view: CheckView) -> None:
+    page = open_page("#vocabularies")
+    page.fill("#name", "My Garden!")
+    page.click("#editor button[type=submit]")
+    assert page.locator("#editor .fault").all_inner_texts() == [
+        "Use small letters without accents, digits and hyphens, at most 64, for example: my-garden.",
+        "Write at least one word.",
+    ]
+    assert page.evaluate("document.activeElement.id") == "name"
+    check_view(page)
+
+
+def test_photographs_are_suggested_marked_by_keyboard_and_calibrate(
     open_page: OpenPage, client: httpx.Client, check_view: CheckView
 ) -> None:
     from playwright.sync_api import expect
@@ -97,20 +109,30 @@ def test_marked_tags_calibrate_a_vocabulary(
     client.put("house", json=["cat", "cup", "person"])
     page = open_page("#vocabularies")
     page.click("#vocabulary-list button:has-text('house')")
-    page.click("#use-vocabulary")
-    expect(page.locator("#vocabulary")).to_have_value("house")
-    page.set_input_files("#files", [EXAMPLES / "cat.jpg"])
-    page.click("#calibrate summary")
-    page.click("[aria-label='cat is right']")
-    page.click("[aria-label='person is wrong']")
-    page.click("#calibration button")
-    expect(page.locator("#calibration-status")).to_contain_text(
-        "Calibration 1, from 1 photograph, is in effect now."
+    page.click("#improve-vocabulary")
+    expect(page.locator("#improved")).to_have_value("house")
+    check_view(page)
+    page.click("#suggest")
+    assert page.inner_text("#improve-choose .fault") == "Choose a folder or some photographs first."
+    page.set_input_files("#some", [EXAMPLES / name for name in ("cat.jpg", "coffee.jpg", "rocket.jpg")])
+    page.click("#suggest")
+    expect(page.locator("#marking-place")).to_have_text("Photograph 1 of 3, 0 marked")
+    check_view(page)
+    for _ in range(3):
+        name = page.get_attribute("#marked-picture", "alt")
+        words = [text.split("\n")[0] for text in page.locator("#marks li").all_inner_texts()]
+        for word in words:
+            is_shown = (word, name) in (("cat", "cat.jpg"), ("cup", "coffee.jpg"))
+            page.keyboard.press("y" if is_shown else "s" if word == "person" else "n")
+    page.click("#calibrate")
+    expect(page.locator("#improve-status")).to_contain_text(
+        "Calibration 1, from 3 photographs, is in effect now."
     )
     rows = page.locator("#calibration-report tbody tr")
     assert "cat" in [row.split("\t")[0] for row in rows.all_inner_texts()]
-    expect(page.locator("#made-by")).to_contain_text("calibration 1")
     check_view(page)
     marked = {each["label"]: each for each in client.get("house/calibration").json()["labels"]}
-    counts = [(marked[name]["positives"], marked[name]["negatives"]) for name in ("cat", "person", "cup")]
-    assert counts == [(1, 0), (0, 1), (0, 0)]
+    counts = [(marked[name]["positives"], marked[name]["negatives"]) for name in ("cat", "cup", "person")]
+    assert counts == [(1, 2), (1, 2), (0, 0)]
+    page.click("#use-improved")
+    expect(page.locator("#vocabulary")).to_have_value("house")

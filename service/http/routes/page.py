@@ -9,7 +9,13 @@ from fastapi.responses import Response
 
 router = APIRouter(include_in_schema=False)
 
-_KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+_KINDS = {
+    "html": "text/html",
+    "css": "text/css",
+    "js": "text/javascript",
+    "json": "application/json",
+    "jpg": "image/jpeg",
+}
 _OURS = files("sigrl.service").joinpath("web")
 _SWAGGER_UI = files("fastapi_offline").joinpath("static")
 _FILES = {each.name: each for each in _OURS.iterdir() if each.is_file()} | {
