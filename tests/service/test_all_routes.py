@@ -71,6 +71,10 @@ def test_every_route_answers(
         assert ask("POST", "/v1/embeddings", files=FILES)["images"][0]["embedding"]
         assert ask("POST", f"{one}/dry-run", name="pets", json=["dog"])["photographs"] == 1
         assert "never" in ask("GET", f"{one}/hygiene", name="pets")
+        (weighed,) = ask("POST", f"{one}/candidates", name="pets", files=FILES)["images"]
+        candidates = {"embeddings": [weighed["embedding"]], "doubts": [weighed["doubt"]]}
+        assert ask("POST", f"{one}/suggest", name="pets", json=candidates) == {"suggested": [0]}
+        assert ask("POST", "/v1/preview", files=FILES).startswith(b"\xff\xd8")
         examples = {"examples": json.dumps([{"positive": ["dog"], "negative": "others"}])}
         made = ask("POST", f"{one}/calibrate", name="pets", files=FILES, data=examples)
         assert ask("GET", f"{one}/calibration", name="pets") == made

@@ -171,6 +171,10 @@ def test_calibration_feedback_and_embeddings(call: Callable[..., Any], server: s
         == 1
     )
 
+    weighed = call(server, "weigh", "colours", [photograph, samples.jpeg(9, 9)])
+    assert sorted(call(server, "suggest", "colours", weighed.images).suggested) == [0, 1]
+    assert call(server, "preview", photograph).startswith(b"\xff\xd8")
+
     told = call(server, "give_feedback", photograph, right=["red"], wrong=["salt, pepper", "green"])
     assert (told.right, told.wrong) == (("red",), ("green", "salt, pepper"))
 
