@@ -43,7 +43,7 @@ _CHANGED = (
         r"sed -i 's/epochs: 15/epochs: 2/; s/augment: true/augment: false/' small.yaml; \1",
     ),
     # Without an address they ask port 8000.
-    (r"^(sigrl (checkpoint|feedback|vocab (?:calibrate|suggest)) )", r"SIGRL_SERVER=http://127.0.0.1:8000 \1"),
+    (r"^(sigrl (checkpoint|feedback|vocab (calibrate|suggest)) )", r"SIGRL_SERVER=http://127.0.0.1:8000 \1"),
 )
 
 
