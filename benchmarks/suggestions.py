@@ -35,7 +35,9 @@ def main(folder: Annotated[Path, typer.Argument(help="Folder in COCO's layout, w
     used = np.random.default_rng(0).permutation(len(split.image_paths))[:PHOTOGRAPHS]
     files = [split.image_paths[row] for row in used]
     batches = [files[start : start + _BATCH] for start in range(0, len(files), _BATCH)]
-    kept = join([each for batch in batches for each in tagger.keep_images([f.read_bytes() for f in batch])])
+    kept = join(
+        [each for batch in batches for each in tagger.tower.keep_images([f.read_bytes() for f in batch])]
+    )
     shown = split.labels[used][:, [split.label_names.index(name) for name in OTHER_WORDS]] > 0
     plain = engine.encode_labels(Vocabulary.from_names(list(OTHER_WORDS.values())))
     logits = engine.score_kept(kept, plain)
