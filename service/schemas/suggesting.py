@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from sigrl.service.schemas.base import Schema
 from sigrl.service.schemas.tagging import VocabularyInfo
@@ -43,6 +43,8 @@ class CandidatesAnswer(Schema):
 
 class SuggestionRequest(Schema):
     """Candidates to choose from."""
+
+    model_config = ConfigDict(extra="forbid")
 
     embeddings: Annotated[
         tuple[Annotated[tuple[Finite, ...], Field(min_length=1, max_length=8192)], ...],
