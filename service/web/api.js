@@ -1,6 +1,6 @@
 // Requests to the service, its problem documents as errors, and the API key of this tab.
 
-import { has, t } from "./texts.js";
+import { has, language, t } from "./texts.js";
 
 const PLAIN = { "Content-Type": "application/json" };
 const ATTEMPTS = 8;
@@ -33,7 +33,7 @@ async function request(method, path, body, headers) {
     response = await fetch(address(path), {
       method,
       body: isPlain ? JSON.stringify(body) : body,
-      headers: { ...(key() ? { Authorization: `Bearer ${key()}` } : {}), ...(isPlain ? PLAIN : {}), ...headers },
+      headers: { "Accept-Language": language, ...(key() ? { Authorization: `Bearer ${key()}` } : {}), ...(isPlain ? PLAIN : {}), ...headers },
     });
   } catch {
     throw new Problem({ type: "unreachable", status: 0 });

@@ -5,11 +5,10 @@ import { Chips } from "./chips.js";
 import { besides, fillChoices, NOTHING_NAMED } from "./compare.js";
 import { $, tell, telling, valid } from "./dom.js";
 import { again, photographs } from "./photographs.js";
-import { percent, t } from "./texts.js";
+import { language, percent, t } from "./texts.js";
 
 // So many of a vocabulary's words are listed, the most probable ones.
 const LISTED = 60;
-const FIRST_WORDS = ["cat", "dog", "person", "table", "sofa", "rocket"];
 let words = null;
 let isOwn = true;
 
@@ -36,7 +35,11 @@ function asked() {
   const vocabulary = $("vocabulary").value;
   if (vocabulary === NOTHING_NAMED) return form;
   if (vocabulary) form.append("vocabulary", vocabulary);
-  else form.append("labels", JSON.stringify(words.words));
+  else {
+    form.append("labels", JSON.stringify(words.words));
+    // The service looks for words of another language by their English names.
+    if (language !== "en") form.append("language", language);
+  }
   return form;
 }
 
@@ -78,7 +81,7 @@ async function fill() {
 }
 
 export function start() {
-  words = new Chips($("words"), [...FIRST_WORDS]);
+  words = new Chips($("words"), t("asked.first-words").split(", "));
   $("asked").addEventListener("submit", (event) => {
     event.preventDefault();
     submit();
@@ -107,6 +110,8 @@ export function start() {
     location.hash = "#tag";
     again();
   });
+  // Tags are named in the language of the page.
+  document.addEventListener("language-changed", () => again());
   for (const event of ["vocabularies-changed", "checkpoints-changed", "key-given", "language-changed"]) document.addEventListener(event, fill);
   fill();
 }

@@ -31,7 +31,7 @@ export function besides(fields) {
   const [kind, value] = $("beside").value.split(/ (.*)/);
   if (!kind) return null;
   const other = new FormData();
-  for (const [name, each] of fields) if (kind === "checkpoint" || !["vocabulary", "labels"].includes(name)) other.append(name, each);
+  for (const [name, each] of fields) if (kind === "checkpoint" || !["vocabulary", "labels", "language"].includes(name)) other.append(name, each);
   other.append(kind, value);
   return other;
 }

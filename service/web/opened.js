@@ -122,7 +122,9 @@ async function explain(each, label) {
   const done = await telling($("opened-status"), async () => {
     if (!photograph.maps.has(place)) {
       const form = new FormData();
-      form.append("labels", JSON.stringify([label]));
+      // Words in the page's language are known to the service only where a vocabulary translates them.
+      const { english } = each.tags.find((tag) => tag.label === label);
+      form.append("labels", JSON.stringify([english ?? label]));
       if (checkpoint) form.append("checkpoint", checkpoint);
       form.append("image", photograph.file, photograph.file.name);
       photograph.maps.set(place, ask("v1/explain", form));

@@ -237,8 +237,17 @@ def test_the_page_speaks_german_and_remembers_it(open_page: OpenPage, check_view
     page = open_page(locale="de-DE")
     assert page.inner_text("#empty h2") == "Fotos hier ablegen"
     check_view(page)
+    _tagged(page, "cat.jpg")
+    assert _chips(page) == ["Katze"]
+    _open(page)
+    page.hover("#lists .tags button")
+    page.wait_for_selector("#picture[data-label='Katze']")
+    page.click("#close")
+    _own_words(page, "Hund, Katze")
+    page.wait_for_selector("#grid .chip.yes:has-text('Katze')")
+    page.select_option("#vocabulary", "*")
     page.select_option("#language", "en")
-    page.wait_for_selector("#empty h2:has-text('Drop photographs here')")
+    page.wait_for_selector("#grid .chip.yes:has-text('cat')")
     page.reload()
     page.wait_for_selector("#empty h2:has-text('Drop photographs here')")
     assert page.get_attribute("html", "lang") == "en"
