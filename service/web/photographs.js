@@ -4,8 +4,9 @@ import { patiently, preview, Problem } from "./api.js";
 
 const AT_ONCE = 3;
 
-// A photograph is { id, file, shown, url, state, columns, problem, maps }. `shown` is what the browser can show of
-// it, the file or a copy that the service decoded, and `url` its address; `state` is waiting, tagging, tagged or failed.
+// A photograph is { id, file, shown, url, state, turn, columns, problem, maps }. `shown` is what the browser can show of
+// it, the file or a copy that the service decoded, and `url` its address; `state` is waiting, tagging, tagged or failed, and `turn` counts
+// how often it was sent.
 export const photographs = [];
 let newest = 0;
 let running = 0;
@@ -19,7 +20,7 @@ export function start(work) {
 export function add(files) {
   for (const file of files) {
     newest += 1;
-    photographs.push({ id: newest, file, shown: file, url: URL.createObjectURL(file), state: "waiting", columns: [], problem: null, maps: new Map() });
+    photographs.push({ id: newest, file, shown: file, url: URL.createObjectURL(file), state: "waiting", turn: 0, columns: [], problem: null, maps: new Map() });
   }
   announce();
   advance();
@@ -68,11 +69,12 @@ function advance() {
 
 async function tag(photograph) {
   running += 1;
-  change(photograph, { state: "tagging" });
+  const turn = photograph.turn + 1;
+  change(photograph, { state: "tagging", turn });
   const result = await outcome(photograph.file);
   running -= 1;
-  // It may have been removed or queued again meanwhile.
-  if (photograph.state === "tagging") change(photograph, result);
+  // It may have been removed or queued again meanwhile; then this is the answer to an earlier question.
+  if (photograph.state === "tagging" && photograph.turn === turn) change(photograph, result);
   advance();
 }
 
