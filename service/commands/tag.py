@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sigrl.service.commands.film import check_films, tag_films
 from sigrl.service.commands.pictures import check_pictures, draw_sheet, explain_photograph
 from sigrl.service.commands.tag_source import Asked, open_ray_source, open_source
 from sigrl.service.errors import ImageError, ParameterError
@@ -39,7 +40,7 @@ CheckpointOption = Annotated[
 def tag_command(
     photographs: Annotated[
         list[Path],
-        typer.Argument(metavar="PHOTO...", help="Photographs, or folders to search for them."),
+        typer.Argument(metavar="PHOTO...", help="Photographs, folders to search for them, or films."),
     ],
     labels: Annotated[
         list[str] | None,
@@ -136,6 +137,9 @@ def tag_command(
     --out writes the tags of folders of any size to a file. The command may be stopped at any time; run it
     again to continue. Photographs that cannot be tagged are listed in a file beside it.
 
+    Films are named like `film.mp4`: a frame every two seconds, and one more where a scene changes, is tagged,
+    and the times at which each tag is seen are printed; --sheet draws the frames.
+
     --explain draws the photograph beside a map of each tag, of up to six tags unless --top-k asks for more.
     --sheet draws a contact sheet; further pages are called FILE-2, FILE-3 and so on.
 
@@ -147,6 +151,12 @@ def tag_command(
     names = vocabulary or []
     thresholds = (threshold, false_positive_rate, precision, recall)
     sets_thresholds = any(each is not None for each in thresholds)
+    of_films = check_films(
+        photographs,
+        alone=not (out or ray or sidecar or explain),
+        vocabularies=names,
+        sheet=sheet,
+    )
     check_pictures(
         explain, sheet, photographs, names, out=out, as_json=as_json, sets_thresholds=sets_thresholds
     )
@@ -163,13 +173,18 @@ def tag_command(
         languages=(language,) if language is not None and labels is None else (),
     )
     asked = Asked(labels, names, selection, language, checkpoint)
+    opened: AbstractContextManager[TagSource]
+    if of_films:
+        with Renderer(as_json) as renderer:
+            opened = open_source(renderer, asked, server)
+            failed = tag_films(renderer, opened, photographs, sheet, top_k, as_json=as_json)
+        raise typer.Exit(SOME_FAILED if failed else 0)
     if picture := explain or sheet:
         with Renderer(as_json) as renderer:
             seeing = open_source(renderer, asked, server)
             draw = explain_photograph if explain is not None else draw_sheet
             failed = draw(renderer, seeing, photographs, picture, top_k)
         raise typer.Exit(SOME_FAILED if failed else 0)
-    opened: AbstractContextManager[TagSource]
     with Renderer(as_json) as renderer:
         if ray is not None:
             opened = open_ray_source(renderer, asked, ray)
