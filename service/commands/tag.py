@@ -82,7 +82,7 @@ def tag_command(
         str | None,
         typer.Option(
             help="Language of the tags, such as `de`, if the vocabulary has translations; --labels are "
-            "read in it."
+            "read in it first."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per photograph.")] = False,

@@ -64,7 +64,7 @@ class TagBody(BaseModel):
     vocabulary: str | Annotated[list[str], Field(min_length=1)] | None = None
     """The names of one or more vocabularies, in place of labels."""
     language: str | None = Field(default=None, min_length=1)
-    """BCP 47 tag of the language that tags are named in, and that `labels` are read in."""
+    """BCP 47 tag of the language that tags are named in, and that `labels` are read in first."""
     top_k: int | None = None
     threshold: float | None = None
     false_positive_rate: float | None = None

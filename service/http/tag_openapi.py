@@ -39,7 +39,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "minLength": 1,
         "examples": ["de"],
         "description": "BCP 47 tag of the language that tags are named in: one that the vocabulary has "
-        "translations into. `labels` are read in that language. Without it, Accept-Language counts.",
+        "translations into. `labels` are read in that language first. Without it, Accept-Language counts.",
     },
     "top_k": {
         "type": "integer",

@@ -60,8 +60,8 @@ def find(name_or_path: str, settings: Settings) -> Vocabulary:
 def from_names(names: Sequence[str], language: str | None = None) -> Vocabulary:
     """A vocabulary of the labels that a caller gives. A label in another language than English gets its
     English name as the translation `en` if it is the translation of a built-in label; see `english_for`.
-    `language`, as a BCP 47 tag, makes the labels be read in that language. Raises InvalidLabelsError, and
-    ParameterError for a language in which labels cannot be read."""
+    `language`, as a BCP 47 tag, makes the labels be read in that language first; in English alone with `en`.
+    Raises InvalidLabelsError, and ParameterError for a language in which labels cannot be read."""
     read_in = None
     if language is not None:
         read_in = best_language((language,), (*LANGUAGES, "en"))

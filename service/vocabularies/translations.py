@@ -26,14 +26,14 @@ def translations_of(english: str) -> dict[str, str]:
 def english_for(word: str, english_words: Collection[str], language: str | None = None) -> str | None:
     """The English name of what a foreign word means, or None.
 
-    With a `language` of `LANGUAGES`, the word is read in it. Without one, it is a foreign word only if it is
+    A word is read in `language`, one of `LANGUAGES`, first. Otherwise it is a foreign word only if it is
     neither in `english_words`, which are case-folded, nor otherwise an English word; if it means different
     things in several languages, the meaning that most of them share counts, else the one in the first of
     `LANGUAGES`.
     """
     folded = word.casefold()
-    if language is not None:
-        return _meanings(language).get(folded)
+    if language is not None and (meaning := _meanings(language).get(folded)) is not None:
+        return meaning
     if folded in english_words or folded in _also_english():
         return None
     found = Counter(each for known in map(_meanings, LANGUAGES) if (each := known.get(folded)) is not None)

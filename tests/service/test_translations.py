@@ -67,15 +67,15 @@ def test_a_word_that_is_english_too_stays_english():
     assert meanings(words) == dict.fromkeys(words)
 
 
-def test_labels_are_read_in_the_language_that_is_asked_for():
-    assert meanings(["pan", "Hund"], "es") == {"pan": "bread", "Hund": None}
+def test_labels_are_read_first_in_the_language_that_is_asked_for():
+    assert meanings(["pan", "Hund", "sofa"], "es") == {"pan": "bread", "Hund": "dog", "sofa": None}
     assert meanings(["Boot", "Gans"], "de-AT") == {"Boot": "boat", "Gans": "goose"}
     assert meanings(["Hund"], "en") == {"Hund": None}
     with pytest.raises(ParameterError, match="cannot be read in the language 'sv'"):
         from_names(["hund"], "sv")
 
 
-def test_a_word_of_several_languages_means_what_most_of_them_call_so():
+def test_a_word_of_several_languages_has_the_meaning_that_most_of_them_share():
     assert meanings(["vela", "cachorro"]) == {"vela": "candle", "cachorro": "puppy"}
     assert meanings(["cachorro"], "pt") == {"cachorro": "dog"}
 
