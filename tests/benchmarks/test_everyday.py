@@ -18,6 +18,9 @@ from benchmarks.everyday.baselines import baselines, classes_of, linear_probe
 from benchmarks.everyday.labelled import read
 from benchmarks.everyday.page import photographs_page
 from benchmarks.everyday.report import BRIEF, EVERYDAY, IMPLIED, ORACLE, section, section_text
+from sigrl.model.bundle import TaggingModel, save_bundle
+from sigrl.model.config import BackboneConfig, HeadConfig, Preprocessing
+from sigrl.model.manifest import Description
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.tagging.tagger import Tagger
 from sigrl.training.data.dataset import DataError
@@ -185,6 +188,28 @@ def test_the_command_measures_a_bundle(
     left_out.write_text("purple\n")
     with pytest.raises(DataError, match="'purple' is not in names"):
         main(tiny_bundle, folder, left_out=left_out)
+
+
+def test_a_clip_of_random_weights_is_measured_like_every_bundle(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    description = Description(
+        name="a ViT as `sigrl-train import` writes it",
+        backbone=BackboneConfig(
+            embed_dim=16,
+            vision={"image_size": 64, "patch_size": 32, "width": 16, "head_width": 8, "layers": 1},
+            text={"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 1},
+            quick_gelu=True,
+        ),
+        head=HeadConfig(kind="clip"),
+        preprocessing=Preprocessing(image_size=64),
+        default_threshold=0.5,
+        provenance={"data": "none: random weights"},
+    )
+    weights = TaggingModel(description.backbone, description.head).state_dict()
+    save_bundle(tmp_path / "clip", description, weights)
+    main(tmp_path / "clip", folder)
+    assert "## test: 4 photographs" in capsys.readouterr().out
 
 
 def test_coco_is_measured_over_names_with_ten_positives(tmp_path: Path) -> None:
