@@ -15,6 +15,7 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 """The files of a tokenizer."""
 _FLOAT32_BYTES = 4
 _HALF_BYTES = 2
+_MOST_TRACED_BYTES = 2**31
 _PROCESS_BYTES = 300 * 10**6
 
 
@@ -50,6 +51,11 @@ class Model(BaseModel):
     def full_bytes(self) -> int:
         """Size of the weights in float32, as most publishers store them."""
         return round(sum(self.parameters) * 1e6) * _FLOAT32_BYTES
+
+    @property
+    def gets_graphs(self) -> bool:
+        """Whether ONNX graphs can be made of it. A traced tower is one protobuf message, below 2 GiB."""
+        return max(self.parameters) * 1e6 * _FLOAT32_BYTES < _MOST_TRACED_BYTES
 
     @property
     def serving_bytes(self) -> int:

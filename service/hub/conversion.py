@@ -72,10 +72,12 @@ def check_packages() -> None:
 
 
 def convert(model: Model, weights: Path, bundle: Path, photographs: Path | None) -> None:
-    """Writes the bundle, with graphs, of a model whose weights lie in a file that is named after the model's
-    tag, with the tokenizer beside it; calibrated if there is a folder of photographs. Progress goes to the
-    terminal. Raises ConversionError."""
-    options = ["--open-clip", f"{model.architecture}/{weights}", "--graphs", "--output", str(bundle)]
+    """Writes the bundle of a model whose weights lie in a file that is named after the model's tag, with the
+    tokenizer beside it. It has graphs if the model gets any, and is calibrated if there is a folder of
+    photographs. Progress goes to the terminal. Raises ConversionError."""
+    options = ["--open-clip", f"{model.architecture}/{weights}", "--output", str(bundle)]
+    if model.gets_graphs:
+        options.append("--graphs")
     if photographs is not None:
         options += ["--photographs", str(photographs)]
     _run(["import", *options])

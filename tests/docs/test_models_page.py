@@ -46,6 +46,13 @@ def test_the_table_is_the_list() -> None:
     assert found[2].strip() == table(), "python tests/docs/test_models_page.py"
 
 
+def test_models_without_graphs_are_named() -> None:
+    without = {model.name for model in catalogue() if not model.gets_graphs}
+    assert without == {"siglip2-so400m-384", "metaclip2-h14"}
+    (line,) = re.findall(r"^- (.*) get no graphs", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"`([\w-]+)`", line)) == without
+
+
 def test_names_are_those_of_bundles_and_unique() -> None:
     names = [model.name for model in catalogue()]
     assert len(set(names)) == len(names)

@@ -16,6 +16,7 @@ from hub.stand_in import StandIn, serving
 from open_clip import create_model, factory
 from PIL import Image
 from safetensors.torch import save
+from tiny_clips import make_clip, register_tiny_siglip
 from two_checkpoints import serving as serving_app
 
 from sigrl.service.app import create_app
@@ -38,6 +39,15 @@ MODEL = Model(
     languages="English",
     licence="none: random weights",
     source="https://example.com",
+)
+SIGLIP = MODEL.model_copy(
+    update={
+        "name": "tiny-siglip2",
+        "architecture": "tiny-siglip2",
+        "repository": "someone/tiny-siglip2",
+        "tokenizer": "someone/tiny-siglip2",
+        "languages": "many",
+    }
 )
 WEIGHTS = "/someone/tiny-clip/resolve/main/open_clip_model.safetensors"
 REGISTERS = f"""
@@ -72,6 +82,30 @@ def hub(weights: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 @pytest.fixture
+def siglip(hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny SigLIP 2 with its own tokenizer, on the stand-in and in the open_clip of the conversion."""
+    register_tiny_siglip()
+    made = make_clip("siglip2", tmp_path, monkeypatch)
+    monkeypatch.setattr(catalogue, "catalogue", lambda: (SIGLIP,))
+    for name in ("weights.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        stored = "open_clip_model.safetensors" if name.startswith("weights") else name
+        hub.files[f"/someone/tiny-siglip2/resolve/main/{stored}"] = (made.file.parent / name).read_bytes()
+    config = json.dumps(json.dumps(factory._MODEL_CONFIGS["tiny-siglip2"]))
+    (tmp_path / "sitecustomize.py").write_text(f"""
+import json
+import sigrl.model.torchvision_cure
+from open_clip import factory, pretrained
+from tiny_clips import register_tiny_siglip
+register_tiny_siglip()
+factory._MODEL_CONFIGS["tiny-siglip2"] = json.loads({config})
+of_hub = pretrained._slpcfg(hf_hub="someone/tiny-siglip2/")
+pretrained._PRETRAINED["tiny-siglip2"] = {{"random": of_hub}}
+""")
+    folders = [tmp_path, Path.cwd(), Path.cwd() / "tests" / "training"]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
+
+
+@pytest.fixture
 def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGRL_SERVER", "http://127.0.0.1:1")
 
@@ -101,6 +135,28 @@ def test_one_command_goes_from_nothing_to_a_server_that_answers_with_the_model(
         listing = sigrl("checkpoint", "list", "--server", client.base_url)[1]
         assert "not calibrated" in listing
         assert "sigrl-train calibrate" in listing
+
+
+@pytest.mark.usefixtures("no_server", "siglip")
+def test_one_command_goes_from_nothing_to_a_served_siglip_2(
+    sigrl, hub: StandIn, data_folder: Path, photograph: Path
+) -> None:
+    status, _, err = sigrl("checkpoint", "get", "tiny-siglip2", "--activate")
+    assert status == 0, err
+    assert {path.rpartition("/")[2] for _, path, _ in hub.asked} == {
+        "open_clip_model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    assert (data_folder / "checkpoints" / "tiny-siglip2" / "tokenizer.json").is_file()
+    with serving_app(create_app(Settings())) as client:
+        answer = client.post(
+            "/v1/tag",
+            files={"image": photograph.read_bytes()},
+            data={"labels": '["犬", "dog"]', "top_k": "2"},
+        ).json()
+        assert answer["checkpoint"] == client.get("/v1/checkpoints").json()["active"]
+        assert {tag["label"] for tag in answer["images"][0]["tags"]} == {"犬", "dog"}
 
 
 def test_a_running_server_activates_it_and_photographs_calibrate_it(
