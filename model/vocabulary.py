@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
+from sigrl.model.bounded_json import loads, refuse_unknown_fields
 from sigrl.model.config import Frozen
 from sigrl.model.hierarchy import Hierarchy
 from sigrl.model.label_calibration import EverydayGoal, TargetPrecision, TargetRecall
@@ -20,6 +22,7 @@ from sigrl.model.words import MAX_NAME_LENGTH, Language, Name, Prompt
 MAX_LABELS = 20_000
 MAX_FILE_BYTES = 32 * 1024 * 1024
 
+_MAX_TRANSLATIONS = 64
 _ADDED_BY_REGISTRIES = frozenset({"hash", "size", "built_in", "created", "calibration", "calibrated"})
 
 
@@ -28,7 +31,13 @@ class VocabularyError(ValueError):
 
 
 def _accept_bare_name(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
+    return {"name": value} if isinstance(value, str) else refuse_unknown_fields(value, Label.model_fields)
+
+
+def _refuse_too_many_translations(value: Any) -> Any:
+    if isinstance(value, dict) and len(value) > _MAX_TRANSLATIONS:
+        raise ValueError(f"a label has {len(value):,} translations, at most {_MAX_TRANSLATIONS} are allowed")
+    return value
 
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -55,7 +64,11 @@ class Label(Frozen):
     """Labels with the same parent and the same group exclude each other: at most one is present."""
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     """Probability from which on the label counts as present; None: the request or the checkpoint decides."""
-    translations: Annotated[Mapping[Language, Name], Field(max_length=64)] = {}
+    translations: Annotated[
+        Mapping[Language, Name],
+        # Checked before each name is, which takes long for a million.
+        BeforeValidator(_refuse_too_many_translations),
+    ] = {}
     """The name in other languages by BCP 47 tag, `{"de": "Hund"}`, for answers. The text tower, which is
     trained on English, sees the translation `en` in place of the name, and no other."""
 
@@ -113,6 +126,7 @@ class Vocabulary(Frozen):
     """When that calibration was made: after a restore of the database another one may get its number."""
     labels: Annotated[
         tuple[Annotated[Label, BeforeValidator(_accept_bare_name)], ...],
+        Field(fail_fast=True),
         # This runs before each label is validated separately.
         BeforeValidator(_refuse_too_many),
     ]
@@ -225,8 +239,8 @@ class Vocabulary(Frozen):
         label is a name or an object with `Label`'s fields. `name` is used if the text has none; fields that a
         registry adds are ignored. Raises VocabularyError."""
         try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            content = loads(text)
+        except ValueError as error:
             raise VocabularyError(f"the vocabulary is not valid JSON ({error}): correct it") from error
         if isinstance(content, list):
             content = {"labels": content}
@@ -268,7 +282,9 @@ class Vocabulary(Frozen):
     @classmethod
     def _checked(cls, content: dict[str, Any]) -> "Vocabulary":
         try:
-            return cls.model_validate(content)
+            return cls.model_validate(refuse_unknown_fields(content, cls.model_fields))
+        except PydanticCustomError as error:
+            raise VocabularyError(str(error)) from error
         except ValidationError as error:
             raise VocabularyError(_describe(error)) from error
 

@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 MAX_NAME_LENGTH = 200
+# Composing accents takes time in the square of the length.
+_MAX_UNCLEANED = 1000
 
 # Overrides of the writing direction make a terminal or web page show a text that differs from the stored one.
 _DIRECTION_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -28,16 +30,22 @@ def _refuse_control_characters(text: str) -> None:
 
 
 def _check_name(name: str) -> str:
+    if len(name) > _MAX_UNCLEANED:
+        raise _too_long(name)
     name = clean_text(name)
     if not name:
         raise ValueError("a label is empty: give every label at least one character")
     if len(name) > MAX_NAME_LENGTH:
-        raise ValueError(
-            f"the label '{name[:40]}...' has {len(name):,} characters, at most {MAX_NAME_LENGTH} are "
-            "allowed: use a word or a short phrase, and put longer text into `prompts`"
-        )
+        raise _too_long(name)
     _refuse_control_characters(name)
     return name
+
+
+def _too_long(name: str) -> ValueError:
+    return ValueError(
+        f"the label '{name[:40]}...' has {len(name):,} characters, at most {MAX_NAME_LENGTH} are "
+        "allowed: use a word or a short phrase, and put longer text into `prompts`"
+    )
 
 
 def _check_prompt(prompt: str) -> str:

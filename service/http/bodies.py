@@ -1,12 +1,18 @@
 """Limits on request bodies: size of each, total size of all in memory, and time to arrive."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sigrl.service.errors import OverloadedError, RequestTooLargeError, SlowRequestError
 from sigrl.service.settings import Settings
+
+_MAX_OPTIONS_BYTES = 64 * 1024
 
 
 class BodyLimits:
@@ -76,3 +82,21 @@ class BodyLimits:
             "try again in a few seconds, or set SIGRL_BODY_BYTES higher",
             retry_after=2,
         )
+
+
+class OptionsRoute(APIRoute):
+    """A route whose body holds a few options. FastAPI parses such a body in the event loop, so it has to be
+    short."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_short(request: Request) -> Response:
+            if len(await request.body()) > _MAX_OPTIONS_BYTES:
+                raise RequestTooLargeError(
+                    f"the body is larger than {_MAX_OPTIONS_BYTES >> 10} KiB",
+                    "send only what /docs describes",
+                )
+            return await handle(request)
+
+        return handle_short

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from anyio import to_thread
+from pydantic import Field, TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
+from sigrl.model.bounded_json import check_size
 from sigrl.model.vocabulary import MAX_LABELS, Vocabulary
 from sigrl.model.words import Name
 from sigrl.service.errors import ExamplesError, ParameterError
 from sigrl.service.http.forms import read_form
+from sigrl.service.schemas.base import Received
 from sigrl.service.schemas.calibration import CalibrationGoal
 from sigrl.service.settings import Settings
 from sigrl.service.vocabularies.examples import LabelledFile
@@ -22,14 +25,15 @@ _HINT = (
 )
 
 
-class Shown(BaseModel):
+_Names = Annotated[tuple[Name, ...], Field(max_length=MAX_LABELS, fail_fast=True)]
+
+
+class Shown(Received):
     """The labels that apply and do not apply to one photograph."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    positive: Annotated[tuple[Name, ...], Field(max_length=MAX_LABELS)] = ()
+    positive: _Names = ()
     """Labels that apply."""
-    negative: Annotated[tuple[Name, ...], Field(max_length=MAX_LABELS)] | Literal["others"] = ()
+    negative: _Names | Literal["others"] = ()
     """Labels that do not apply; `"others"` means all other labels of the vocabulary."""
 
 
@@ -61,6 +65,12 @@ async def read_calibration_request(
                     f"the field `{name[:40]}` is not known here",
                     f"use image for photographs, and {', '.join(_FIELDS)} for texts",
                 )
+    return await to_thread.run_sync(_parse, photographs, texts, vocabulary)
+
+
+def _parse(
+    photographs: list[tuple[str | None, bytes]], texts: dict[str, str], vocabulary: Vocabulary
+) -> CalibrationRequest:
     shown = _shown(texts.get("examples", "[]"))
     if len(shown) != len(photographs):
         raise ExamplesError(f"there are {len(photographs)} photographs and {len(shown)} examples", _HINT)
@@ -72,10 +82,14 @@ async def read_calibration_request(
 
 
 _FIELDS = ("examples", "goal", "value", "replace")
-_SHOWN = TypeAdapter(tuple[Shown, ...])
+_SHOWN = TypeAdapter(Annotated[tuple[Shown, ...], Field(fail_fast=True)])
 
 
 def _shown(text: str) -> tuple[Shown, ...]:
+    try:
+        check_size(text)
+    except ValueError as error:
+        raise ExamplesError(f"`examples` cannot be used: {error}", _HINT) from error
     try:
         return _SHOWN.validate_json(text)
     except ValidationError as error:

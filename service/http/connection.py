@@ -28,11 +28,35 @@ extensions."""
 
 Awaited: TypeAlias = Literal["headers", "body"]
 
+# Each chunk of a body costs some microseconds, however short it is.
+_FREE_CHUNKS = 1000
+_MIN_CHUNK_BYTES = 128
 # The application refuses a late body. Its answer needs a moment before the connection is cut.
 _BODY_GRACE_SECONDS = 5.0
 # The connection stays open for a client that is still sending. If it were closed at once, the client's kernel
 # would discard the refusal.
 _LINGER_SECONDS = 2.0
+
+
+class _Parser(h11.Connection):
+    """h11's parser, which also refuses a body that is sent in many chunks of a few bytes."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, MAX_HEADER_BYTES)
+        self._chunks, self._chunk_bytes = 0, 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks, self._chunk_bytes = 0, 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_end
+            self._chunk_bytes += len(event.data)
+            if self._chunks > _FREE_CHUNKS and self._chunk_bytes < _MIN_CHUNK_BYTES * self._chunks:
+                raise h11.RemoteProtocolError(
+                    f"the chunks of the body have less than {_MIN_CHUNK_BYTES} bytes on average"
+                )
+        return event
 
 
 class Connection(H11Protocol):
@@ -57,6 +81,7 @@ class Connection(H11Protocol):
         settings: Settings,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.conn = _Parser()
         self._settings = settings
         self._awaited: Awaited | None = None
         self._awaited_since = 0.0

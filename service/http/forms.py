@@ -1,21 +1,25 @@
 """Reads forms with photographs and fields, and limits their number and size."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from email.message import Message
 
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from sigrl.service.errors import ContentTypeError, RequestError, StorageFullError
+from sigrl.service.errors import ContentTypeError, RequestError, RequestTooLargeError, StorageFullError
 from sigrl.service.http.content import media_type
 
 FORM = "multipart/form-data"
 _FORM_WITHOUT_FILES = "application/x-www-form-urlencoded"
 # 20,000 labels in one field take less than half of this.
 _MAX_FIELD_BYTES = 8 * 1024 * 1024
+# A form without files has only a few options.
+_MAX_URL_ENCODED_BYTES = 64 * 1024
+# Parsing this much of the smallest parts takes milliseconds, and then other requests get their turn.
+_SLICE_BYTES = 16 * 1024
 _MEMORY_BYTES = 64 * 1024 * 1024
 """Files up to this size stay in memory. SIGRL_BODY_BYTES limits the total over all requests."""
 
@@ -26,26 +30,30 @@ async def read_form(
 ) -> AsyncIterator[Sequence[tuple[str, str | UploadFile]]]:
     """Yields fields and files in the order sent. Files are closed when the block ends.
 
-    Raises ContentTypeError, RequestError, StorageFullError, and any error from reading the body.
+    Raises ContentTypeError, RequestError, RequestTooLargeError, StorageFullError, and any error from reading
+    the body.
     """
     kind = media_type(request)
     if kind not in (FORM, _FORM_WITHOUT_FILES):
         raise ContentTypeError(f"the body is {kind[:80] or 'of no type'}, not {FORM}", hint)
     try:
-        if kind == FORM:
-            async with aclosing(request.stream()) as stream:
-                form = await _Parser(
+        most_bytes = None if kind == FORM else _MAX_URL_ENCODED_BYTES
+        async with aclosing(_in_slices(request, most_bytes)) as stream:
+            form = await (
+                _Parser(
                     request.headers,
                     stream,
                     max_files=max_files,
                     max_fields=max_fields,
                     max_part_size=_MAX_FIELD_BYTES,
-                ).parse()
-        else:
-            form = await request.form(max_fields=max_fields, max_part_size=_MAX_FIELD_BYTES)
-    except (MultiPartException, HTTPException) as error:
-        reason = error.message if isinstance(error, MultiPartException) else error.detail
-        raise RequestError(f"the form cannot be read: {reason}", hint) from error
+                )
+                if kind == FORM
+                else FormParser(
+                    request.headers, stream, max_fields=max_fields, max_part_size=_MAX_URL_ENCODED_BYTES
+                )
+            ).parse()
+    except MultiPartException as error:
+        raise RequestError(f"the form cannot be read: {error.message}", hint) from error
     except OSError as error:
         raise StorageFullError(
             f"a file of more than {_MEMORY_BYTES >> 20} MiB cannot be kept in the temporary folder",
@@ -55,6 +63,20 @@ async def read_form(
         yield form.multi_items()
     finally:
         await form.close()
+
+
+async def _in_slices(request: Request, most_bytes: int | None) -> AsyncGenerator[bytes]:
+    received = 0
+    async with aclosing(request.stream()) as stream:
+        async for chunk in stream:
+            received += len(chunk)
+            if most_bytes is not None and received > most_bytes:
+                raise RequestTooLargeError(
+                    f"a form without files is larger than {most_bytes >> 10} KiB", f"send it as {FORM}"
+                )
+            for start in range(0, len(chunk), _SLICE_BYTES):
+                yield chunk[start : start + _SLICE_BYTES]
+                await asyncio.sleep(0)
 
 
 class _Parser(MultiPartParser):

@@ -5,10 +5,12 @@ import json
 from typing import Annotated, Any, Self
 from urllib.parse import unquote_to_bytes
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from sigrl.model.bounded_json import check_size
 from sigrl.model.vocabulary import MAX_LABELS
 from sigrl.service.errors import RequestError
+from sigrl.service.schemas.base import Received
 from sigrl.service.tagging.selection import THRESHOLDS
 
 _HINT = 'send {"images": [{"data": "BASE64"}], "labels": ["dog", "cat"]}; the fields are described at /docs'
@@ -16,12 +18,15 @@ _HINT = 'send {"images": [{"data": "BASE64"}], "labels": ["dog", "cat"]}; the fi
 
 _STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _NOT_DIGITS = b" \t\r\n="
+# Decoding in slices lets other threads run in between.
+_SLICE = 1 << 20
+_MAX_PERCENT_ENCODED = 1 << 20
+# Long enough for each label that is valid, and for a clear error about others.
+_Text = Annotated[str, Field(max_length=1000)]
 
 
-class JsonImage(BaseModel):
+class JsonImage(Received):
     """One photograph, as base64 data or a URL."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     data: str | None = Field(default=None, min_length=1)
     """The file in standard or URL-safe base64, with or without line breaks and padding; or a `data:` URL."""
@@ -49,19 +54,17 @@ class JsonImage(BaseModel):
         if not _is_data_url(text):
             return _decode_base64(text)
         head, _, text = text.partition(",")
-        return _decode_base64(text) if head.lower().endswith(";base64") else unquote_to_bytes(text)
+        return _decode_base64(text) if head.lower().endswith(";base64") else _decode_percent(text)
 
 
-class TagBody(BaseModel):
+class TagBody(Received):
     """Photographs and parameters, with the same fields as a form."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    images: Annotated[list[JsonImage], Field(min_length=1)]
+    images: Annotated[list[JsonImage], Field(min_length=1, fail_fast=True)]
     """Photographs."""
-    labels: Annotated[list[str], Field(min_length=1, max_length=MAX_LABELS)] | None = None
+    labels: Annotated[list[_Text], Field(min_length=1, max_length=MAX_LABELS, fail_fast=True)] | None = None
     """The labels to look for."""
-    vocabulary: str | Annotated[list[str], Field(min_length=1)] | None = None
+    vocabulary: str | Annotated[list[str], Field(min_length=1, fail_fast=True)] | None = None
     """The names of one or more vocabularies, in place of labels."""
     language: str | None = Field(default=None, min_length=1)
     """BCP 47 tag of the language that tags are named in, and that `labels` are read in first."""
@@ -92,14 +95,31 @@ def _is_data_url(text: str) -> bool:
 def _decode_base64(text: str) -> bytes:
     """Decodes either alphabet of RFC 4648, with or without line breaks and padding. Raises RequestError."""
     try:
-        digits = text.encode("ascii").translate(_STANDARD_ALPHABET, _NOT_DIGITS)
-        return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
+        decoded, rest = bytearray(), b""
+        for start in range(0, len(text), _SLICE):
+            piece = text[start : start + _SLICE].encode("ascii")
+            digits = rest + piece.translate(_STANDARD_ALPHABET, _NOT_DIGITS)
+            whole = len(digits) - len(digits) % 4
+            decoded += base64.b64decode(digits[:whole], validate=True)
+            rest = digits[whole:]
+        decoded += base64.b64decode(rest + b"=" * (-len(rest) % 4), validate=True)
     except ValueError as error:
         raise RequestError(f"the data of an image is not base64: {error}", _HINT) from error
+    return bytes(decoded)
+
+
+def _decode_percent(text: str) -> bytes:
+    if len(text) > _MAX_PERCENT_ENCODED:
+        raise RequestError("a data: URL of more than 1 MiB is not base64", _HINT)
+    return unquote_to_bytes(text)
 
 
 def parse_tag_body(body: bytes) -> TagBody:
     """Parses and validates the body. Raises RequestError."""
+    try:
+        check_size(body)
+    except ValueError as error:
+        raise RequestError(f"the body cannot be used: {error}", _HINT) from error
     try:
         return TagBody.model_validate_json(body)
     except ValidationError as error:

@@ -24,7 +24,7 @@ from sigrl.service.errors import (
 )
 from sigrl.service.http.content import JSON, accepted_languages, accepts, media_type, read_json
 from sigrl.service.http.forms import FORM, read_form
-from sigrl.service.http.tag_body import TagBody, parse_tag_body
+from sigrl.service.http.tag_body import parse_tag_body
 from sigrl.service.images.url_input import Budget, UrlFetcher
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.selection import ANY_LANGUAGE, THRESHOLDS, Selection
@@ -101,9 +101,8 @@ async def read_tag_request(
             uploads, fields = await _of_form(form)
         parameters += fields
     elif content_type == JSON:
-        body = await to_thread.run_sync(parse_tag_body, await read_json(request))
-        uploads = await to_thread.run_sync(_of_json, body)
-        parameters += body.parameters()
+        uploads, fields = await to_thread.run_sync(_of_json, await read_json(request))
+        parameters += fields
     elif content_type.startswith("image/") or content_type in ("application/octet-stream", ""):
         content = await request.body()
         # An empty body next to a URL is not a photograph.
@@ -160,8 +159,10 @@ async def _of_form(
     return uploads, fields
 
 
-def _of_json(body: TagBody) -> list[Upload]:
-    return [Upload(image.content(), image.filename, image.address) for image in body.images]
+def _of_json(text: bytes) -> tuple[list[Upload], list[tuple[str, str]]]:
+    body = parse_tag_body(text)
+    uploads = [Upload(image.content(), image.filename, image.address) for image in body.images]
+    return uploads, body.parameters()
 
 
 async def _fetched(uploads: list[Upload], fetcher: UrlFetcher | None, max_bytes: int) -> list[Upload]:

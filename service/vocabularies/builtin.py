@@ -1,12 +1,12 @@
 """The vocabularies that ship with the package, and the parser for labels in a line of text."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from sigrl.model.bounded_json import MAX_SEPARATORS, loads
 from sigrl.model.vocabulary import Label, Vocabulary, VocabularyError
 from sigrl.model.words import best_language
 from sigrl.service.errors import InvalidLabelsError, ParameterError
@@ -107,6 +107,8 @@ def parse_labels(texts: Sequence[str], language: str | None = None) -> Vocabular
     InvalidLabelsError and ParameterError.
     """
     names: list[str] = []
+    if (commas := sum(text.count(",") for text in texts)) > MAX_SEPARATORS:
+        raise InvalidLabelsError(f"the labels have {commas:,} commas", "split the list")
     for text in texts:
         if text.lstrip().startswith("["):
             names += _parse_list(text)
@@ -118,8 +120,8 @@ def parse_labels(texts: Sequence[str], language: str | None = None) -> Vocabular
 def _parse_list(text: str) -> list[str]:
     hint = 'write labels as dog, bicycle or as ["dog", "bicycle"]'
     try:
-        names = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        names = loads(text)
+    except ValueError as error:
         raise InvalidLabelsError(f"the list of labels is not valid JSON: {error}", hint) from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InvalidLabelsError("the list of labels contains something that is not text", hint)

@@ -57,6 +57,19 @@ def test_what_is_no_http_is_told_so(process: ServiceProcess) -> None:
         assert _answer(sending)[0] == 400
 
 
+def test_a_body_in_chunks_of_one_byte_is_refused(process: ServiceProcess) -> None:
+    with _connect(process) as sending:
+        sending.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 1100)
+        assert _answer(sending)[0] == 400
+
+
+def test_short_and_long_chunks_are_read(process: ServiceProcess) -> None:
+    with _connect(process) as sending:
+        chunks = b"1\r\na\r\n" * 900 + (b"400\r\n" + b"a" * 1024 + b"\r\n") * 900 + b"0\r\n\r\n"
+        sending.sendall(HEAD + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n" + chunks)
+        assert _answer(sending)[0] == 415
+
+
 def test_headers_and_bodies_have_to_arrive_in_time(process: ServiceProcess) -> None:
     with _connect(process) as slow_head, _connect(process) as slow_body:
         slow_head.sendall(b"GET /healthz HTTP/1.1\r\nhost:")

@@ -226,3 +226,14 @@ def test_the_peak_stays_within_the_budget(tmp_path: Path, kind: str) -> None:
     assert parent < 300
     # The budget of 512 MiB, and four processes with their modules.
     assert children < 512 + 4 * 100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the memory is limited")
+def test_a_limit_that_the_operator_set_stays() -> None:
+    code = (
+        "import resource; from sigrl.service.images.decoder_process import _limit_memory\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (4 << 30, 4 << 30)); _limit_memory(8 << 30)\n"
+        "print(resource.getrlimit(resource.RLIMIT_DATA) == (4 << 30, 4 << 30))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

@@ -8,6 +8,7 @@ from sigrl.service.batching.threads import waits_for_database
 from sigrl.service.checkpoints.bundles import BundleStore
 from sigrl.service.checkpoints.runtime import Runtime
 from sigrl.service.errors import StoreError, TaggerError
+from sigrl.service.http.bodies import OptionsRoute
 from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_ADMIN, NEEDS_TAG
 from sigrl.service.http.state import ServiceState, service_state
@@ -21,7 +22,7 @@ from sigrl.service.schemas.checkpoints import (
 )
 from sigrl.service.schemas.drift import DriftReport
 
-router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"])
+router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"], route_class=OptionsRoute)
 
 
 async def _runtime(state: Annotated[ServiceState, Depends(service_state)]) -> Runtime:

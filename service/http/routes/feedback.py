@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import StreamingResponse
 
@@ -183,12 +184,16 @@ async def _read(request: Request) -> tuple[bytes, dict[str, bool]]:
                 raise ParameterError(f"the field `{name[:40]}` is not known here", _HINT)
     if data is None:
         raise RequestError("there is no photograph in the form", _HINT)
+    return data, await to_thread.run_sync(_shown, texts, language)
+
+
+def _shown(texts: dict[str, list[str]], language: str | None) -> dict[str, bool]:
     right, wrong = (_english(texts[name], language) for name in ("right", "wrong"))
     if not right and not wrong:
         raise InvalidLabelsError("neither right nor wrong tags are given", _HINT)
     if both := set(right) & set(wrong):
         raise InvalidLabelsError(f"{min(both)!a} is given as right and as wrong", "give it once")
-    return data, dict.fromkeys(right, True) | dict.fromkeys(wrong, False)
+    return dict.fromkeys(right, True) | dict.fromkeys(wrong, False)
 
 
 def _english(texts: list[str], language: str | None) -> tuple[str, ...]:
