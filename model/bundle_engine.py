@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sigrl.model.background import Calibrator
 from sigrl.model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
-from sigrl.model.evidence import Photographs, evidence_of, pool_tokens
+from sigrl.model.evidence import Evidence, Photographs, evidence_of, pool_tokens
 from sigrl.model.features import ImageFeatures, LabelFeatures
 from sigrl.model.kept_features import KeptFeatures, keep
 from sigrl.model.label_calibration import EverydayGoal, Goal, everyday_thresholds, fit_labels
@@ -23,6 +23,8 @@ from sigrl.model.vocabulary import Label, Vocabulary
 Array = npt.NDArray[np.float32]
 ArrayT = TypeVar("ArrayT", bound=Sized)
 """The type of the engine's features: `Tensor` or `Array`."""
+# Labels between two pauses: a tenth of a second of work.
+_SLICE = 256
 
 
 class BundleEngine(ABC, Generic[ArrayT]):
@@ -104,16 +106,21 @@ class BundleEngine(ABC, Generic[ArrayT]):
         features = self._refine(embeddings)
         if self._calibrator is None:
             return features
-        background = self._calibrator.background.photographs
+        background, count = self._calibrator.background.photographs, len(vocabulary.labels)
+
+        def pause() -> None:
+            if progress is not None:
+                progress(count)
+
+        pause()
         if self._evidence is not None:
-            rows = self._evidence.describe(vocabulary.labels, self._to_numpy(features.refined), background)
+            unit = self._to_numpy(features.refined)
+            rows, logits = _describe_and_score(self._evidence, vocabulary.labels, unit, background, pause)
             features = replace(features, evidence=rows)
-        logits = self.score_kept(background, features)
-        calibration = (
-            self._calibrator.calibrate(self._to_numpy(embeddings), logits)
-            if self._evidence is None
-            else calibrated_already(len(logits.T), self.default_threshold)
-        )
+            calibration = calibrated_already(count, self.default_threshold)
+        else:
+            logits = self._score_kept(background, features, pause)
+            calibration = self._calibrator.calibrate(self._to_numpy(embeddings), logits)
         return replace(features, calibration=calibration, background=np.ascontiguousarray(logits.T))
 
     def pack_labels(self, label_features: LabelFeatures[ArrayT]) -> dict[str, Array]:
@@ -182,8 +189,13 @@ class BundleEngine(ABC, Generic[ArrayT]):
         if self._evidence is not None:
             unit = self._to_numpy(label_features.refined)
             return self._evidence.score_kept(photographs, unit, label_features.evidence)
+        return self._score_kept(photographs, label_features, lambda: None)
 
+    def _score_kept(
+        self, photographs: KeptFeatures, label_features: LabelFeatures[ArrayT], pause: Callable[[], None]
+    ) -> Array:
         def score(image_embeddings: Array, patch_tokens: Array, _: Array | None) -> Array:
+            pause()
             tokens = self._from_numpy(patch_tokens)
             images = ImageFeatures(
                 self._from_numpy(image_embeddings),
@@ -239,6 +251,25 @@ class BundleEngine(ABC, Generic[ArrayT]):
         return Photographs(
             self._to_numpy(images.image_embeddings), tokens, self._to_numpy(images.word_logits)
         )
+
+
+def _describe_and_score(
+    evidence: Evidence,
+    labels: Sequence[Label],
+    unit: Array,
+    background: KeptFeatures,
+    pause: Callable[[], None],
+) -> tuple[Array, Array]:
+    """The evidence rows [C, width] of labels with embeddings `unit` [C, D], and their logits [N, C] on the
+    background set. `pause` is called after each slice of labels."""
+    rows = np.zeros((len(labels), evidence.width), np.float32)
+    logits = np.zeros((len(background), len(labels)), np.float32)
+    for start in range(0, len(labels), _SLICE):
+        part = slice(start, start + _SLICE)
+        rows[part] = evidence.describe(labels[part], unit[part], background)
+        logits[:, part] = evidence.score_kept(background, unit[part], rows[part])
+        pause()
+    return rows, logits
 
 
 def unit_norm(features: Array) -> Array:

@@ -11,6 +11,7 @@ import onnxruntime
 
 from sigrl.model.graph_engine import GraphError
 from sigrl.model.manifest import WEIGHTS
+from sigrl.model.processors import available_processors
 
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider",),
@@ -31,6 +32,7 @@ class Graph:
         # An idle graph must not use the processor or keep its peak memory while another graph runs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.enable_cpu_mem_arena = False
+        options.intra_op_num_threads = available_processors()
         options.log_severity_level = 4
         options.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
         providers = [(name, _provider_options(name, number)) for name in PROVIDERS[kind]]

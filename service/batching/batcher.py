@@ -77,12 +77,15 @@ class Batcher(Generic[Item, Result]):
         return self._worker.seconds_since_success
 
     @contextmanager
-    def admit(self, pixels: Sequence[int], seconds: float) -> "Iterator[list[Place[Item, Result]]]":
+    def admit(
+        self, pixels: Sequence[int], seconds: float, since: float | None = None
+    ) -> "Iterator[list[Place[Item, Result]]]":
         """Yields places for all of a request's items or raises; returns those still held at the end.
 
         Args:
             pixels: the original size of each item.
             seconds: time until the deadline of all items.
+            since: when that time began, by `time.monotonic`; now if not given.
 
         Raises:
             NotReadyError: the batcher is not running.
@@ -92,7 +95,7 @@ class Batcher(Generic[Item, Result]):
             raise NotReadyError.leaving()
         self.permits.take(pixels)
         metrics.IMAGES_ADMITTED.inc(len(pixels))
-        request, deadline = object(), time.monotonic() + seconds
+        request, deadline = object(), (time.monotonic() if since is None else since) + seconds
         places = [Place(self, request, size, deadline, seconds) for size in pixels]
         reason: type[BaseException] | None = None
         try:

@@ -166,11 +166,22 @@ def _show(report: "CalibrationReport") -> None:
         table.add_row(Text(label.label), str(label.positives), str(label.negatives), moved)
     console.print(table)
     told = [f"calibration {report.vocabulary.calibration}, from {_counted(report.examples)}"]
+    told += _contradictions(report)
     console.print("\n".join([*told, *_warnings(report.hygiene)]), soft_wrap=True, markup=False)
 
 
 def _counted(photographs: int) -> str:
     return f"{photographs:,} photograph{'' if photographs == 1 else 's'}"
+
+
+def _contradictions(report: "CalibrationReport") -> Iterator[str]:
+    for label in report.labels:
+        if label.overruled:
+            examples = "1 example" if label.overruled == 1 else f"{label.overruled:,} examples"
+            yield (
+                f"{label.label}: {examples} will be tagged against the mark, because another example with "
+                "the opposite mark is as probable"
+            )
 
 
 def _warnings(hygiene: "HygieneReport") -> Iterator[str]:

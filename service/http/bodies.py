@@ -1,6 +1,7 @@
 """Limits on request bodies: size of each, total size of all in memory, and time to arrive."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -10,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sigrl.service.errors import OverloadedError, RequestTooLargeError, SlowRequestError
+from sigrl.service.observability.context import SERVED
 from sigrl.service.settings import Settings
 
 _MAX_OPTIONS_BYTES = 64 * 1024
@@ -52,6 +54,8 @@ class BodyLimits:
             except TimeoutError as error:
                 raise self._too_slow() from error
             is_whole = not message.get("more_body", False)
+            if is_whole and (served := SERVED.get()) is not None:
+                served.arrived = time.monotonic()
             arrived = len(message.get("body", b""))
             received += arrived
             self._held += arrived

@@ -1,4 +1,4 @@
-"""The facts about the current request that logs and traces use, in any thread or task."""
+"""The facts about the current request that logs, traces and deadlines use, in any thread or task."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Trace(Protocol):
 
 @dataclass(slots=True)
 class Served:
-    """What logs and traces contain of a request: never labels, file names or contents."""
+    """The facts about a request: never labels, file names or contents."""
 
     id: str
     trace: Trace | None = None
@@ -32,6 +32,8 @@ class Served:
     """Id of the checkpoint that tags them."""
     problem: str | None = None
     """Code of the error in the response."""
+    arrived: float | None = None
+    """When the last byte of the body arrived, by `time.monotonic`: the deadline counts from then."""
 
     def note(self, photographs: int, checkpoint: str) -> None:
         """Adds photographs that this checkpoint tags."""

@@ -149,10 +149,10 @@ class AsyncTagger:
         with (
             self.runtime.acquire() as handle,
             # Admitted as a photograph of one pixel: it needs a place and a deadline, but not the image tower.
-            self._batcher.admit([1], self._settings.request_seconds) as (place,),
+            self._batcher.admit([1], self._settings.request_seconds, _arrival()) as (place,),
         ):
             features = await place.in_time(self._labels.features(handle.tagger, vocabulary))
-            return await self._labels.run(look, handle.tagger, features)
+            return await place.in_time(self._labels.run(look, handle.tagger, features))
 
     @asynccontextmanager
     async def _tag_as(
@@ -170,8 +170,8 @@ class AsyncTagger:
         readable = {number: cost for number, cost in enumerate(costs) if not isinstance(cost, ImageError)}
         refused = [finished(n, error) for n, error in enumerate(costs) if isinstance(error, ImageError)]
         pixels = [cost.pixels for cost in readable.values()]
-        deadline = time.monotonic() + self._settings.request_seconds
-        with self._batcher.admit(pixels, self._settings.request_seconds) as places:
+        arrival, seconds = _arrival(), self._settings.request_seconds
+        with self._batcher.admit(pixels, seconds, arrival) as places:
             if kind is Question and self.recent.most:
                 kind = Keep
             questions: list[Question] = []
@@ -181,13 +181,21 @@ class AsyncTagger:
                 question = kind(tagger.engine, vocabulary, features, selection)
                 if question.goal is not None:
                     # Computed before the first photograph, because an error concerns the whole request.
-                    await to_thread.run_sync(getattr, question, "thresholds")
+                    work = to_thread.run_sync(getattr, question, "thresholds", abandon_on_cancel=True)
+                    await places[0].in_time(work)
                 questions.append(question)
             slots = asyncio.Semaphore(self._settings.threads)
             tasks = [
                 asyncio.create_task(
                     self._tag(
-                        number, photographs[number], cost, tagger, deadline, place, tuple(questions), slots
+                        number,
+                        photographs[number],
+                        cost,
+                        tagger,
+                        arrival + seconds,
+                        place,
+                        tuple(questions),
+                        slots,
                     )
                 )
                 for (number, cost), place in zip(readable.items(), places, strict=True)
@@ -221,7 +229,8 @@ class AsyncTagger:
                 scored, waited_for_model = await place.run(
                     BatchItem(values, questions), preprocessing.image_size**2
                 )
-                taggings = await place.in_time(to_thread.run_sync(_taggings, questions, scored))
+                answering = to_thread.run_sync(_taggings, questions, scored, abandon_on_cancel=True)
+                taggings = await place.in_time(answering)
             self.recent.note(taggings)
             if not self._is_busy:
                 self.runtime.offer(photograph, questions, scored)
@@ -276,6 +285,13 @@ def _decode(photograph: bytes, cost: DecodingCost, tower: ImageTower, deadline: 
     seconds = time.perf_counter() - started
     metrics.DECODE_SECONDS.observe(seconds)
     return values, seconds
+
+
+def _arrival() -> float:
+    """When the current request arrived, so that the deadline covers the parsing of its labels; outside a
+    request, now."""
+    served = SERVED.get()
+    return time.monotonic() if served is None or served.arrived is None else served.arrived
 
 
 def _taggings(questions: tuple[Question, ...], scored: ScoredImage) -> tuple[Tagging, ...]:

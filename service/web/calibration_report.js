@@ -9,7 +9,8 @@ export function report({ labels, hygiene, gain }) {
   const heads = ["label", "right", "wrong", "before", "threshold"].map((each) => t(`report.${each}`));
   const rows = told.map((each) => [each.label, each.positives, each.negatives, percent(each.threshold_before), percent(each.threshold)]);
   const pairs = (of) => of.map((each) => `${each.first} / ${each.second}`);
-  const notes = { never: hygiene.never, always: hygiene.always, duplicates: pairs(hygiene.near_duplicates), alike: pairs(hygiene.indistinguishable) };
+  const contradicted = labels.filter((each) => each.overruled).map((each) => `${each.label} (${each.overruled})`);
+  const notes = { contradicted, never: hygiene.never, always: hygiene.always, duplicates: pairs(hygiene.near_duplicates), alike: pairs(hygiene.indistinguishable) };
   return [
     gain ? make("p", { className: "gain" }, make("strong", { textContent: t("report.gain", { before: percent(gain.before), after: percent(gain.after) }) }), " ", t("report.gain-note")) : null,
     table(t("report.name"), heads, rows),

@@ -65,7 +65,7 @@ def test_a_body_in_chunks_of_one_byte_is_refused(process: ServiceProcess) -> Non
 
 def test_short_and_long_chunks_are_read(process: ServiceProcess) -> None:
     with _connect(process) as sending:
-        chunks = b"1\r\na\r\n" * 900 + (b"400\r\n" + b"a" * 1024 + b"\r\n") * 900 + b"0\r\n\r\n"
+        chunks = b"1\r\na\r\n" * 900 + (b"1000\r\n" + b"a" * 4096 + b"\r\n") * 900 + b"0\r\n\r\n"
         sending.sendall(HEAD + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n" + chunks)
         assert _answer(sending)[0] == 415
 
