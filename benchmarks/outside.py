@@ -10,6 +10,7 @@ from benchmarks.measuring import Function
 from benchmarks.subjects import vit_description
 from sigrl.model.bundle import TaggingModel, save_bundle
 from sigrl.model.bundle_files import write_files
+from sigrl.model.processors import available_processors
 from sigrl.training.bundles.export import export
 
 
@@ -28,8 +29,10 @@ def outside_towers(model: TaggingModel, pixel_values: torch.Tensor, scratch: Pat
     quantize_dynamic(folded, quantized, ["MatMul", "Gemm"], weight_type=QuantType.QInt8)
     pixels = {"pixel_values": pixel_values.numpy()}
     towers: dict[str, Function] = {}
+    threads = onnxruntime.SessionOptions()
+    threads.intra_op_num_threads = available_processors()
     for name, path in (("float32", graph), ("dynamic int8", quantized)):
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, threads, providers=["CPUExecutionProvider"])
         towers[f"ONNX Runtime, {name}"] = lambda session=session: session.run(None, pixels)
     try:
         import openvino
@@ -37,6 +40,7 @@ def outside_towers(model: TaggingModel, pixel_values: torch.Tensor, scratch: Pat
         return towers
     core = openvino.Core()
     for name in ("f32", "bf16"):
-        compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": name})
+        how = {"INFERENCE_PRECISION_HINT": name, "INFERENCE_NUM_THREADS": available_processors()}
+        compiled = core.compile_model(graph, "CPU", how)
         towers[f"OpenVINO, {name}"] = lambda compiled=compiled: compiled(pixels)
     return towers

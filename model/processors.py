@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -18,10 +19,12 @@ def available_processors() -> int:
 
 def bound_native_threads() -> None:
     """Limits the threads of OpenMP, and so of PyTorch, to the processors that the cgroup grants, unless
-    OMP_NUM_THREADS is set. OpenMP by itself respects only the affinity. Call this before PyTorch is
-    imported."""
-    if min(cgroup_quotas(), default=math.inf) < (os.cpu_count() or 1):
-        os.environ.setdefault("OMP_NUM_THREADS", str(available_processors()))
+    OMP_NUM_THREADS is set. OpenMP by itself respects only the affinity."""
+    if "OMP_NUM_THREADS" in os.environ or min(cgroup_quotas(), default=math.inf) >= (os.cpu_count() or 1):
+        return
+    os.environ["OMP_NUM_THREADS"] = str(available_processors())
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(available_processors())
 
 
 def cgroup_quotas(own: Path = _OWN_CGROUPS, mounted: Path = _CGROUPS) -> Iterator[float]:

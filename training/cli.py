@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from sigrl.model.bundle_files import BundleError
+from sigrl.model.processors import bound_native_threads
 from sigrl.model.vocabulary import VocabularyError
 from sigrl.training.commands import bundles, runs, towers
 from sigrl.training.data.dataset import DataError
@@ -29,6 +30,7 @@ app.command("ablate")(towers.ablate_command)
 
 def main() -> None:
     """Entry point: an error that the user can fix becomes one line on stderr and exit status 2."""
+    bound_native_threads()
     try:
         app()
     except USER_ERRORS as error:

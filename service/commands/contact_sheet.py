@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
@@ -15,8 +15,6 @@ from sigrl.service.bulk.tag_sources import Tagged, TagSource
 from sigrl.service.drawing.files import check_target, is_ours, save
 from sigrl.service.drawing.sheets import COLUMNS, PHOTOGRAPH, ROWS, Tile, draw_page
 from sigrl.service.errors import ImageError, ParameterError
-from sigrl.service.images import decoding as images
-from sigrl.service.images.files import ImageLimits, read
 from sigrl.service.terminal import Renderer, printable
 
 PER_PAGE = COLUMNS * ROWS
@@ -43,13 +41,14 @@ def draw_sheet(
     photographs: Sequence[Path],
     out: Path,
     top_k: int | None,
-    limits: ImageLimits,
+    copy: Callable[[Path, int], Image.Image],
     renderer: Renderer,
 ) -> Sheet:
     """Tags photographs and draws them 30 to a page, each with `top_k` tags or five.
 
     A photograph that cannot be tagged is reported and drawn grey. Each page is written as soon as it is full;
-    surplus pages of an earlier sheet are deleted. `photographs` must come from `without_pages`.
+    surplus pages of an earlier sheet are deleted. `photographs` must come from `without_pages`; `copy` is
+    `sigrl.service.commands.pictures.small_copy`.
 
     Raises ParameterError if a page cannot be written, and whatever the source raises.
     """
@@ -63,7 +62,7 @@ def draw_sheet(
                 renderer.show(path, result)
             else:
                 renderer.warn(result)
-            tiles.append(threads.submit(_tile, names[number - 1], (path, result), limits))
+            tiles.append(threads.submit(_tile, names[number - 1], (path, result), copy))
             progress(number)
             if len(tiles) == PER_PAGE or number == total:
                 heading = f"Photographs {number - len(tiles) + 1:,} to {number:,} of {total:,}"
@@ -91,22 +90,17 @@ def without_pages(photographs: Sequence[Path], out: Path) -> list[Path]:
     return left
 
 
-def _tile(name: str, tagged: Tagged, limits: ImageLimits) -> Tile:
+def _tile(name: str, tagged: Tagged, copy: Callable[[Path, int], Image.Image]) -> Tile:
     path, result = tagged
     if isinstance(result, ImageError):
         return Tile(name, result.detail)
     (tagging,) = result
     try:
-        with images.open_image(read(path, limits), limits) as image:
-            return Tile(name, _small(image), tagging.tags, tagging.implied, tagging.guesses)
+        small = copy(path, 2 * max(PHOTOGRAPH))
     except ImageError as error:
         return Tile(name, error.detail)
-
-
-def _small(image: Image.Image) -> Image.Image:
-    small = images.to_rgb(image, max(PHOTOGRAPH))
     small.thumbnail(PHOTOGRAPH, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return small
+    return Tile(name, small, tagging.tags, tagging.implied, tagging.guesses)
 
 
 def _names(photographs: Sequence[Path]) -> list[str]:

@@ -1,12 +1,13 @@
 """`sigrl tag --explain`: draws where in a photograph its tags are seen."""
 
+from collections.abc import Callable
 from pathlib import Path
+
+from PIL import Image
 
 from sigrl.service.bulk.tag_sources import ExplainingSource
 from sigrl.service.drawing.explanations import PANEL, draw_explanation
 from sigrl.service.drawing.files import save
-from sigrl.service.images import decoding as images
-from sigrl.service.images.files import ImageLimits, read
 from sigrl.service.schemas.tagging import Explanation
 from sigrl.service.tagging.explaining import MAX_MAPS
 from sigrl.service.tagging.selection import GUESSES
@@ -17,10 +18,15 @@ MAX_SHOWN = 6
 
 
 def explain_photograph(
-    source: ExplainingSource, path: Path, out: Path, top_k: int | None, limits: ImageLimits
+    source: ExplainingSource,
+    path: Path,
+    out: Path,
+    top_k: int | None,
+    copy: Callable[[Path, int], Image.Image],
 ) -> Explanation:
     """Draws where in a photograph its labels are seen, and returns what was drawn: the `top_k` most probable
     labels; by default the accepted ones, at most six, or the best three as guesses if none is accepted.
+    `copy` is `sigrl.service.commands.pictures.small_copy`.
 
     Raises ImageError, ParameterError if `out` cannot be written, and whatever the source raises.
     """
@@ -29,7 +35,5 @@ def explain_photograph(
         accepted = tuple(tag for tag in explanation.tags if tag.accepted)
         shown = accepted[:MAX_SHOWN] or explanation.tags[:GUESSES]
         explanation = explanation.model_copy(update={"tags": shown})
-    with images.open_image(read(path, limits), limits) as image:
-        photograph = images.to_rgb(image, PANEL)
-    save(draw_explanation(photograph, printable(Path(path.name)), explanation), out)
+    save(draw_explanation(copy(path, 2 * PANEL), printable(Path(path.name)), explanation), out)
     return explanation

@@ -1,18 +1,23 @@
 """`sigrl tag --explain` and `--sheet`: checks their options and runs them."""
 
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sigrl.service.errors import ImageError, ParameterError
-from sigrl.service.images.files import ImageLimits
 from sigrl.service.images.folders import find_photographs
 from sigrl.service.terminal import Renderer, printable
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from sigrl.service.bulk.tag_sources import ExplainingSource, TagSource
     from sigrl.service.commands.contact_sheet import Sheet
+
+_MOST_SECONDS = 600.0
+"""Time limit for decoding one photograph, including the wait for those decoded before it."""
 
 
 def check_pictures(
@@ -65,7 +70,7 @@ def explain_photograph(
         from sigrl.service.commands import explaining
 
         try:
-            explanation = explaining.explain_photograph(source, path, out, top_k, _limits())
+            explanation = explaining.explain_photograph(source, path, out, top_k, small_copy)
         except ImageError as error:
             renderer.show(path, error)
             return True
@@ -86,9 +91,23 @@ def draw_sheet(
 
     paths = contact_sheet.without_pages(list(find_photographs(photographs)), out)
     with opened as source:
-        sheet = contact_sheet.draw_sheet(source, paths, out, top_k, _limits(), renderer)
+        sheet = contact_sheet.draw_sheet(source, paths, out, top_k, small_copy, renderer)
     renderer.tell(_in_words(sheet))
     return sheet.failed > 0
+
+
+def small_copy(path: Path, side: int) -> "Image.Image":
+    """A photograph in RGB, with no side over `side` pixels. Large and unusual files are decoded in another
+    process, which is ended if that takes too long. Raises ImageError."""
+    from sigrl.service.images.decoder_pool import pool_of
+    from sigrl.service.images.decoding import decode
+    from sigrl.service.images.files import ImageLimits, read
+    from sigrl.service.settings import load_settings
+
+    settings = load_settings()
+    limits = ImageLimits.of(settings)
+    data, deadline = read(path, limits), time.monotonic() + _MOST_SECONDS
+    return decode(pool_of(settings).small_copy(data, limits, deadline, side))
 
 
 def _in_words(sheet: "Sheet") -> str:
@@ -96,10 +115,3 @@ def _in_words(sheet: "Sheet") -> str:
     files = printable(first) + (f" to {printable(others[-1])}" if others else "")
     photographs = f"{sheet.photographs:,} photograph{'' if sheet.photographs == 1 else 's'}"
     return f"{files}: {photographs}{f', {sheet.failed:,} failed' if sheet.failed else ''}"
-
-
-def _limits() -> ImageLimits:
-    from sigrl.service.settings import load_settings
-
-    settings = load_settings()
-    return ImageLimits.of(settings)

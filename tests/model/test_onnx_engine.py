@@ -14,6 +14,7 @@ from engine_bundles import NAMES, VOCABULARY
 
 from sigrl.model import graph_engine, onnx_graphs
 from sigrl.model.bundle_files import BundleError, read_files
+from sigrl.model.manifest import WEIGHTS
 from sigrl.model.onnx_engine import OnnxEngine
 from sigrl.model.vocabulary import Label, Vocabulary
 
@@ -49,6 +50,15 @@ print(json.dumps([logits.tolist(), engine.probabilities(logits, labels).tolist()
 @pytest.fixture
 def pixels():
     return np.random.default_rng(0).standard_normal((2, 3, 64, 64), dtype=np.float32)
+
+
+def test_sessions_have_as_many_threads_as_the_process_has_processors(make_exported, monkeypatch):
+    monkeypatch.setattr(onnx_graphs, "available_processors", lambda: 3)
+    files = read_files(make_exported("sigrl"))
+    graphs, _ = onnx_graphs.open_graphs(
+        {"text": files.contents["text_tower.onnx"]}, files.contents[WEIGHTS], "cpu"
+    )
+    assert graphs["text"]._session.get_session_options().intra_op_num_threads == 3
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
