@@ -17,12 +17,11 @@ from sigrl.model.hierarchy import Hierarchy
 from sigrl.model.label_calibration import EverydayGoal, TargetPrecision, TargetRecall
 from sigrl.model.label_lists import read_labels
 from sigrl.model.label_warnings import names_an_absence
-from sigrl.model.words import MAX_NAME_LENGTH, Language, Name, Prompt
+from sigrl.model.words import MAX_NAME_LENGTH, Name, Prompt, Translations
 
 MAX_LABELS = 20_000
 MAX_FILE_BYTES = 32 * 1024 * 1024
 
-_MAX_TRANSLATIONS = 64
 _ADDED_BY_REGISTRIES = frozenset({"hash", "size", "built_in", "created", "calibration", "calibrated"})
 
 
@@ -32,12 +31,6 @@ class VocabularyError(ValueError):
 
 def _accept_bare_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else refuse_unknown_fields(value, Label.model_fields)
-
-
-def _refuse_too_many_translations(value: Any) -> Any:
-    if isinstance(value, dict) and len(value) > _MAX_TRANSLATIONS:
-        raise ValueError(f"a label has {len(value):,} translations, at most {_MAX_TRANSLATIONS} are allowed")
-    return value
 
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -64,11 +57,7 @@ class Label(Frozen):
     """Labels with the same parent and the same group exclude each other: at most one is present."""
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     """Probability from which on the label counts as present; None: the request or the checkpoint decides."""
-    translations: Annotated[
-        Mapping[Language, Name],
-        # Checked before each name is, which takes long for a million.
-        BeforeValidator(_refuse_too_many_translations),
-    ] = {}
+    translations: Translations = {}
     """The name in other languages by BCP 47 tag, `{"de": "Hund"}`, for answers. The text tower, which is
     trained on English, sees the translation `en` in place of the name, and no other."""
 

@@ -2,12 +2,13 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
-from typing import Annotated
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 MAX_NAME_LENGTH = 200
+_MAX_TRANSLATIONS = 64
 # Composing accents takes time in the square of the length.
 _MAX_UNCLEANED = 1000
 
@@ -77,6 +78,16 @@ def best_language(wanted: Sequence[str], available: Collection[str]) -> str | No
     return None
 
 
+def _refuse_too_many(translations: Any) -> Any:
+    if isinstance(translations, dict) and len(translations) > _MAX_TRANSLATIONS:
+        raise ValueError(
+            f"a label has {len(translations):,} translations, at most {_MAX_TRANSLATIONS} are allowed"
+        )
+    return translations
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
 Prompt = Annotated[str, Field(max_length=1000), AfterValidator(_check_prompt)]
 Language = Annotated[str, AfterValidator(_check_language)]
+# Their number is checked before each of them is.
+Translations = Annotated[Mapping[Language, Name], BeforeValidator(_refuse_too_many)]
