@@ -57,7 +57,7 @@ class Label(Frozen):
     """Labels with the same parent and the same group exclude each other: at most one is present."""
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     """Probability from which on the label counts as present; None: the request or the checkpoint decides."""
-    translations: Translations = {}
+    translations: Translations = Field(default={})
     """The name in other languages by BCP 47 tag, `{"de": "Hund"}`, for answers. The text tower, which is
     trained on English, sees the translation `en` in place of the name, and no other."""
 

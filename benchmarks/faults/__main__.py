@@ -34,7 +34,7 @@ from benchmarks.servers import ROOT, free_port
 _GIB = 1 << 30
 _PEER_BYTES = 4 * _GIB
 _START_SECONDS = 300
-_QUIET_SECONDS = 5.0
+_QUIET_SECONDS = 30.0
 _COLUMNS = (
     "attack",
     "times",

@@ -74,6 +74,7 @@ def attacks(photograph: bytes) -> list[Attack]:
         Attack("endless header, 100 MiB", lambda victim: [_endless_header(victim, 100)]),
         Attack("30 unfinished bodies of 20 MiB", lambda victim: _held_bodies(victim, 30, 20)),
         Attack("malformed requests", _malformed),
+        Attack("bodies that cost much to parse", lambda victim: _costly_to_parse(victim, photograph)),
         Attack("2 lists of 20,000 new labels", lambda victim: _new_labels(victim, photograph), ours=True),
     ]
 
@@ -109,6 +110,23 @@ def _malformed(victim: Victim) -> list[Answer]:
     raw = [_raw(victim, lambda connection, each=each: connection.sendall(each)) for each in _MALFORMED]
     headers = {"content-type": "application/json"}
     return raw + [victim.post(victim.path, content=each, headers=headers) for each in _ODD_JSON]
+
+
+def _costly_to_parse(victim: Victim, photograph: bytes) -> list[Answer]:
+    labels = 10_000 * b'--B\r\ncontent-disposition: form-data; name="labels"\r\n\r\nx\r\n'
+    image = (
+        b'--B\r\ncontent-disposition: form-data; name="image"; filename="a"\r\n\r\n' + photograph + b"\r\n"
+    )
+    keys = b",".join(b'"%d":0' % number for number in range(1_000_000))
+    bodies = (
+        ("application/json", b'{"images":[' + 15_000_000 * b"0," + b"0]}"),
+        ("application/json", b"{" + keys + b"}"),
+        ("multipart/form-data; boundary=B", image + labels + b"--B--\r\n"),
+        ("application/x-www-form-urlencoded", 30_000_000 * b"&"),
+    )
+    sent = [victim.post(victim.path, content=body, headers={"content-type": kind}) for kind, body in bodies]
+    chunks = _HEAD + b"transfer-encoding: chunked\r\n\r\n" + 200_000 * b"1\r\na\r\n" + b"0\r\n\r\n"
+    return [*sent, _raw(victim, lambda connection: connection.sendall(chunks))]
 
 
 def _new_labels(victim: Victim, photograph: bytes) -> list[Answer]:

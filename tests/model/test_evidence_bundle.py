@@ -7,6 +7,7 @@ import pytest
 import torch
 from engine_bundles import load_openvino
 
+from sigrl.model import bundle_engine
 from sigrl.model.bundle import TaggingModel
 from sigrl.model.bundle_files import read_files, write_files
 from sigrl.model.config import EvidenceConfig, HeadConfig, WordTowerConfig
@@ -89,6 +90,18 @@ def test_all_engines_say_the_same(onnx_bundle, pixel_values, load):
     np.testing.assert_allclose(*maps, atol=1e-3)
     # Of the known word; to a random tower all photographs are alike, new words are measured in deviations.
     np.testing.assert_allclose(kept[0][:, 0], scores[0][:, 0], atol=0.1)
+
+
+def test_the_last_step_of_encoding_labels_pauses_between_slices(bundle, monkeypatch):
+    engine = TorchEngine.load(bundle, "cpu", precision="float32")
+    whole = engine.encode_labels(VOCABULARY)
+    pauses = []
+    engine.encode_labels(VOCABULARY, pauses.append)
+    monkeypatch.setattr(bundle_engine, "_SLICE", 1)
+    sliced = engine.encode_labels(VOCABULARY, pauses.append)
+    assert len(pauses) >= 4 + len(VOCABULARY.labels)
+    np.testing.assert_allclose(sliced.evidence, whole.evidence, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(sliced.background, whole.background, rtol=1e-5, atol=1e-5)
 
 
 def test_packed_labels_score_the_same(bundle, pixel_values):

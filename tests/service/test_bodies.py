@@ -8,6 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sigrl.service.errors import OverloadedError, RequestTooLargeError, SlowRequestError
 from sigrl.service.http.bodies import BodyLimits
+from sigrl.service.observability.context import SERVED, Served
 from sigrl.service.settings import Settings
 
 KIB = 1024
@@ -128,5 +129,20 @@ def test_a_body_has_to_be_whole_in_time_however_often_a_piece_arrives() -> None:
         assert not whole.task.done()
         whole.answer.set()
         await whole.task
+
+    asyncio.run(test())
+
+
+def test_a_request_has_arrived_with_the_last_piece_of_its_body() -> None:
+    async def test() -> None:
+        served = Served("request")
+        SERVED.set(served)
+        request = Request(_limits())
+        await request.send(KIB)
+        assert served.arrived is None
+        await request.send(KIB, more=False)
+        assert served.arrived is not None
+        request.answer.set()
+        await request.task
 
     asyncio.run(test())

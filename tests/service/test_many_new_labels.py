@@ -19,6 +19,7 @@ from sigrl.service.database.database import Database
 from sigrl.service.errors import DeadlineError
 from sigrl.service.keys.key import KeyScope
 from sigrl.service.keys.store import KeyStore
+from sigrl.service.observability.context import SERVED, Served
 from sigrl.service.serving.async_tagger import AsyncTagger
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.label_cache import LabelCache
@@ -102,6 +103,21 @@ def test_turns_go_round() -> None:
         for each in working:
             each.result(60)
     assert "".join(order) == "abcabc"
+
+
+def test_the_deadline_counts_from_the_arrival_of_the_request() -> None:
+    engine = SlowTextEngine()
+
+    async def test() -> None:
+        settings = Settings(threads=1, request_seconds=60.0)
+        tagger = AsyncTagger(Tagger(engine=engine, vocabulary=Vocabulary.from_names(["red"])), settings)
+        await tagger.start()
+        SERVED.set(Served("request", arrived=time.monotonic() - 61))
+        with pytest.raises(DeadlineError):
+            await _tag(tagger, _long(0))
+        await tagger.close(0)
+
+    asyncio.run(test())
 
 
 def test_whoever_waits_for_an_abandoned_encoding_encodes_in_its_place() -> None:

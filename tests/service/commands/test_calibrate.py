@@ -71,6 +71,18 @@ def test_photographs_go_in_batches_and_thresholds_are_shown(
     assert "calibration 7, from 1 photograph\n" in out
 
 
+@pytest.mark.usefixtures("server")
+def test_contradicting_examples_are_named(sigrl, tmp_path: Path) -> None:
+    for red in (20, 200, 250):
+        Image.new("RGB", (40, 40), (red, 0, 0)).save(tmp_path / f"{red}.png")
+    path = tmp_path / "labels.csv"
+    path.write_text("image,positive,negative\n250.png,,red\n200.png,red,\n20.png,,red\n")
+    status, out, _ = sigrl("vocab", "calibrate", "colours", path)
+    assert status == 0
+    assert "red: 1 example will be tagged against the mark" in out
+    assert "green:" not in out
+
+
 def test_a_goal_of_its_own(sigrl, server: httpx.Client, labels: Path) -> None:
     command = ("vocab", "calibrate", "colours", labels, "--photographs", labels.parent / "photographs")
     assert sigrl(*command, "--goal", "precision", "--value", "0.9")[0] == 0
