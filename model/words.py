@@ -90,4 +90,6 @@ Name = Annotated[str, AfterValidator(_check_name)]
 Prompt = Annotated[str, Field(max_length=1000), AfterValidator(_check_prompt)]
 Language = Annotated[str, AfterValidator(_check_language)]
 # Their number is checked before each of them is.
-Translations = Annotated[Mapping[Language, Name], BeforeValidator(_refuse_too_many)]
+Translations = Annotated[
+    Mapping[Language, Name], Field(max_length=_MAX_TRANSLATIONS), BeforeValidator(_refuse_too_many)
+]

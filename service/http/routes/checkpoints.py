@@ -61,7 +61,9 @@ def list_checkpoints(
     )
 
 
-@router.post("/load", dependencies=[NEEDS_ADMIN], status_code=202, responses=documented(404, 409, 422, 503))
+@router.post(
+    "/load", dependencies=[NEEDS_ADMIN], status_code=202, responses=documented(404, 409, 413, 422, 503)
+)
 def load_checkpoint(asked: LoadRequest, runtime: Checkpoints, response: Response) -> CheckpointInfo:
     """Starts loading a bundle in the background. Loading verifies its hashes, tags a test image and encodes
     every vocabulary in use. GET /v1/checkpoints/{id} reports the progress; the active checkpoint continues to
@@ -85,7 +87,7 @@ def get_checkpoint(checkpoint_id: str, runtime: Checkpoints) -> CheckpointInfo:
 
 
 @router.post(
-    "/{checkpoint_id}/activate", dependencies=[NEEDS_ADMIN], responses=documented(404, 409, 422, 503)
+    "/{checkpoint_id}/activate", dependencies=[NEEDS_ADMIN], responses=documented(404, 409, 413, 422, 503)
 )
 @waits_for_database
 def activate_checkpoint(
@@ -97,7 +99,9 @@ def activate_checkpoint(
     return runtime.activate(checkpoint_id, force=asked is not None and asked.force)
 
 
-@router.post("/{checkpoint_id}/shadow", dependencies=[NEEDS_ADMIN], responses=documented(404, 409, 422, 503))
+@router.post(
+    "/{checkpoint_id}/shadow", dependencies=[NEEDS_ADMIN], responses=documented(404, 409, 413, 422, 503)
+)
 def shadow_checkpoint(
     checkpoint_id: str, runtime: Checkpoints, asked: Annotated[ShadowRequest | None, Body()] = None
 ) -> CheckpointInfo:
