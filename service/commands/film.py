@@ -82,18 +82,17 @@ def tag_films(
                     complain(printable(path), film.error)
                     failed = True
                 if sheet is not None:
-                    _draw(renderer, source, film, sheet, top_k, limits)
+                    _draw(renderer, source, film, sheet, top_k)
                 else:
                     _print(renderer, path, film, _tagged(renderer, source, film.frames), as_json=as_json)
     return failed
 
 
-def _draw(
-    renderer: Renderer, source: "TagSource", film: Film, sheet: Path, top_k: int | None, limits: ImageLimits
-) -> None:
+def _draw(renderer: Renderer, source: "TagSource", film: Film, sheet: Path, top_k: int | None) -> None:
     from sigrl.service.commands.contact_sheet import draw_sheet
+    from sigrl.service.commands.pictures import small_copy
 
-    drawn = draw_sheet(source, [frame.path for frame in film.frames], sheet, top_k, limits, renderer)
+    drawn = draw_sheet(source, [frame.path for frame in film.frames], sheet, top_k, small_copy, renderer)
     pages = ", ".join(printable(page) for page in drawn.pages)
     renderer.tell(f"{pages}: {drawn.photographs:,} frame{'' if drawn.photographs == 1 else 's'}")
 

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from sigrl.service.schemas.base import Schema
+from sigrl.service.schemas.base import Received, Schema
 from sigrl.service.schemas.tagging import VocabularyInfo
 from sigrl.service.schemas.tags import FailedImage
 
@@ -41,17 +41,17 @@ class CandidatesAnswer(Schema):
     """One per photograph, in the order of the request."""
 
 
-class SuggestionRequest(Schema):
+class SuggestionRequest(Received):
     """Candidates to choose from."""
 
-    model_config = ConfigDict(extra="forbid")
-
     embeddings: Annotated[
-        tuple[Annotated[tuple[Finite, ...], Field(min_length=1, max_length=8192)], ...],
-        Field(min_length=1, max_length=20_000),
+        tuple[Annotated[tuple[Finite, ...], Field(min_length=1, max_length=8192, fail_fast=True)], ...],
+        Field(min_length=1, max_length=20_000, fail_fast=True),
     ]
     """The `embedding` of each candidate."""
-    doubts: Annotated[tuple[Annotated[Finite, Field(ge=0)], ...], Field(min_length=1, max_length=20_000)]
+    doubts: Annotated[
+        tuple[Annotated[Finite, Field(ge=0)], ...], Field(min_length=1, max_length=20_000, fail_fast=True)
+    ]
     """The `doubt` of each candidate, in the same order."""
     count: Annotated[int, Field(ge=1, le=MAX_SUGGESTED)] = SUGGESTED
     """How many to choose at most."""
