@@ -61,6 +61,6 @@ function preferred() {
 
 function translate() {
   for (const each of document.querySelectorAll("[data-text]")) each.textContent = t(each.dataset.text);
-  for (const each of document.querySelectorAll("[data-label]")) each.setAttribute("aria-label", t(each.dataset.label));
+  for (const each of document.querySelectorAll("[data-aria]")) each.setAttribute("aria-label", t(each.dataset.aria));
   for (const each of document.querySelectorAll("[data-hint]")) each.placeholder = t(each.dataset.hint);
 }

@@ -246,8 +246,11 @@ def test_the_page_speaks_german_and_remembers_it(open_page: OpenPage, check_view
     _own_words(page, "Hund, Katze")
     page.wait_for_selector("#grid .chip.yes:has-text('Katze')")
     page.select_option("#vocabulary", "*")
+    _open(page)
+    page.locator("#lists .tags button").first.click()
+    page.wait_for_selector("#picture[data-label='Katze']")
     page.select_option("#language", "en")
-    page.wait_for_selector("#grid .chip.yes:has-text('cat')")
+    page.wait_for_selector("#lists .yes:has-text('cat')")
     page.reload()
     page.wait_for_selector("#empty h2:has-text('Drop photographs here')")
     assert page.get_attribute("html", "lang") == "en"

@@ -19,7 +19,7 @@ BEGINNINGS = {
 }
 USED = {
     *(key for text in CODE.values() for key in re.findall(r'"([a-z]+(?:[.?-][a-z?-]+)*)"', text)),
-    *re.findall(r'data-(?:text|label|hint)="([^"]+)"', PAGE),
+    *re.findall(r'data-(?:text|aria|hint)="([^"]+)"', PAGE),
 }
 PROBLEMS = re.findall(
     r'code = "([a-z-]+)"', "".join(path.read_text() for path in (WEB.parent / "errors").glob("*.py"))
@@ -39,7 +39,7 @@ def test_every_language_has_the_same_texts_with_the_same_values() -> None:
 
 
 def test_every_key_of_the_page_has_a_text_and_every_text_a_use() -> None:
-    shown = re.findall(r'data-(?:text|label|hint)="([^"]+)"', PAGE)
+    shown = re.findall(r'data-(?:text|aria|hint)="([^"]+)"', PAGE)
     asked = [key for text in CODE.values() for key in re.findall(r'\bt\("([^"]+)"', text)]
     assert {key for key in [*shown, *asked] if key not in TEXTS["en"]} == set()
     unused = {key for key in TEXTS["en"] if key not in USED and not key.startswith((*BEGINNINGS, "problem."))}
