@@ -3,7 +3,14 @@
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 _DOWNLOADS = {
     "timm_model_pretrained",
@@ -34,12 +41,30 @@ class Preprocessing(Frozen):
     resize: Literal["squash", "crop"] = "crop"
     """`squash` ignores the aspect ratio and loses nothing; `crop` scales the short side and crops the
     centre."""
+    short_side: int | None = Field(None, ge=16, le=2048)
+    """For `crop`: the short side in pixels before the crop. None: `image_size`, which loses least. MKT and
+    SigRL scale it to 256 and crop 224."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     """Filter of the resize (Pillow's, with antialiasing)."""
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     """Subtracted per channel after scaling to 0..1; the default is CLIP's."""
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
     """Divides per channel; the default is CLIP's."""
+
+    @model_validator(mode="after")
+    def _check_short_side(self) -> "Preprocessing":
+        if self.short_side is not None and (self.resize == "squash" or self.short_side < self.image_size):
+            raise ValueError("`short_side` is for `resize: crop`, and at least `image_size`")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out a `short_side` that is not set, so that identities of bundles and caches stay the
+        same."""
+        values: dict[str, Any] = dump(self)
+        if values.get("short_side") is None:
+            values.pop("short_side", None)
+        return values
 
 
 class SentenceEncoderConfig(Frozen):

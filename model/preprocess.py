@@ -10,13 +10,13 @@ from sigrl.model.config import Preprocessing
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
-def _cut_box(width: int, height: int, size: int) -> tuple[float, float, float, float]:
-    """The part of the photograph that survives a resize of the short side to `size` and a centre crop, in
-    pixels of the photograph. Rounds like torchvision's Resize and CenterCrop."""
+def _cut_box(width: int, height: int, size: int, short_side: int) -> tuple[float, float, float, float]:
+    """The part of the photograph that survives a resize of the short side to `short_side` and a crop of
+    `size` at the centre, in pixels of the photograph. Rounds like torchvision's Resize and CenterCrop."""
     short = min(width, height)
 
     def along(length: int) -> tuple[float, float]:
-        resized = size * length // short
+        resized = short_side * length // short
         start = round((resized - size) / 2)
         scale = length / resized
         return start * scale, min((start + size) * scale, length)
@@ -48,7 +48,8 @@ def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[
             f"preprocess takes RGB images, not {image.mode}: decode with sigrl.service.images.decoding"
         )
     size = preprocessing.image_size
-    box = None if preprocessing.resize == "squash" else _cut_box(*image.size, size)
+    crop = preprocessing.resize == "crop"
+    box = _cut_box(*image.size, size, preprocessing.short_side or size) if crop else None
     resized = image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box)
     values = np.asarray(resized, dtype=np.float32) / np.float32(255)
     values -= np.asarray(preprocessing.mean, dtype=np.float32)

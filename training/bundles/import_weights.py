@@ -29,7 +29,7 @@ CLIP_PROMPT = "a photo of a {label}."
 PUBLISHED_CLIP = "ViT-B-16/openai"
 """The CLIP that MKT and SigRL were trained from; their label embeddings are those of its original text
 tower."""
-PUBLISHED_PREPROCESSING = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+PUBLISHED_NORMALISATION = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 """ImageNet's statistics, as in their training. Their evaluation crops to the inner 7/8 of the short side;
 here the tower sees the whole photograph."""
 
@@ -146,13 +146,21 @@ def import_published(
         name=f"{published.kind} ({published.file.name})",
         backbone=source.backbone.model_copy(update={"vision": vision, "quick_gelu": True}),
         head=HeadConfig(kind=published.kind.value, form="published"),
-        preprocessing=PUBLISHED_PREPROCESSING.model_copy(update={"image_size": size}),
+        preprocessing=_published_preprocessing(size),
         default_threshold=TWO_DEVIATIONS,
         provenance=_provenance(f"{command} --open-clip {source.name}", source, files, progress)
         | {"left_out": published.weights.left_out},
     )
     towers = published.weights.tower | text_tower
     return _save(output, description, source, towers, published.weights.head, None, progress)
+
+
+def _published_preprocessing(size: int) -> Preprocessing:
+    """MKT's and SigRL's for the test: up to 224 pixels, the short side is larger by 256 to 224."""
+    short_side = size * 256 // 224 if size <= 224 else None
+    return Preprocessing.model_validate(
+        {**PUBLISHED_NORMALISATION, "image_size": size, "short_side": short_side}
+    )
 
 
 def _image_size(source: OpenClipSource, tower: Mapping[str, Tensor]) -> int:

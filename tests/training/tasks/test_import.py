@@ -392,6 +392,8 @@ def test_a_published_checkpoint_takes_its_text_tower_from_clip(
     assert bundle.manifest.backbone.prompts == ("There is a {label} in the scene",)
     assert bundle.manifest.backbone.quick_gelu
     assert bundle.manifest.preprocessing.mean == (0.485, 0.456, 0.406)
+    size = bundle.manifest.preprocessing.image_size
+    assert bundle.manifest.preprocessing.short_side == size * 256 // 224
     assert [entry["file"] for entry in bundle.manifest.provenance["weights"]] == [file.name, weights.name]
     assert bundle.manifest.provenance["commands"] == [
         "sigrl-train import --published mkt published.pth --open-clip tiny/mine.safetensors"
