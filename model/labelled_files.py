@@ -1,4 +1,4 @@
-"""Reads the labels of a user's own photographs from a CSV or JSONL file. Imports without torch."""
+"""Reads the labels of a user's own photographs from a CSV, JSONL or XML file. Imports without torch."""
 
 import csv
 import io
@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from sigrl.model.cvat_labels import CvatError, read_cvat
 
 COLUMNS = ("image", "positive", "negative")
 
@@ -30,7 +32,7 @@ class LabelledFile:
 
 
 def read_label_file(path: Path) -> list[LabelledFile]:
-    """Reads `.csv` or `.jsonl`, in UTF-8.
+    """Reads `.csv`, `.jsonl` or an export from CVAT, `.xml`; in UTF-8.
 
     A CSV file starts with the headings `image,positive,negative`; the last one may be left out. Semicolons
     separate the labels in a cell:
@@ -47,9 +49,11 @@ def read_label_file(path: Path) -> list[LabelledFile]:
     it in countries with a decimal comma, `|` separates the labels. Raises LabelledFileError, with the line,
     for anything else.
     """
-    readers = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
+    readers = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".xml": _cvat}
     if path.suffix.lower() not in readers:
-        raise LabelledFileError(f"{path} is neither .csv nor .jsonl: write the labels in one of these forms")
+        raise LabelledFileError(
+            f"{path} is neither .csv nor .jsonl, nor .xml from CVAT: write the labels in one of these forms"
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -118,6 +122,14 @@ def _jsonl(path: Path, text: str) -> Iterator[LabelledFile]:
                 f"{where} is not an object with only `image`, `positive` and `negative`: correct the line"
             )
         yield _row(where, row["image"], *listed_labels(row, where))
+
+
+def _cvat(path: Path, text: str) -> Iterator[LabelledFile]:
+    try:
+        for image, positive, negative in read_cvat(text):
+            yield _row(f"{path}: {image}", image, positive, negative)
+    except CvatError as error:
+        raise LabelledFileError(f"{path} {error}") from error
 
 
 def listed_labels(content: Mapping[str, Any], where: str) -> tuple[list[str], list[str]]:

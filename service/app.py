@@ -12,8 +12,10 @@ from starlette.middleware.cors import CORSMiddleware
 from sigrl import version
 from sigrl.service.checkpoints.runtime import Runtime
 from sigrl.service.errors import ParameterError
-from sigrl.service.http import problems
+from sigrl.service.http import openapi, problems
 from sigrl.service.http.bodies import BodyLimits
+from sigrl.service.http.compat import cvat, huggingface, label_studio, photoprism
+from sigrl.service.http.compat import openai as openai_embeddings
 from sigrl.service.http.guard import Guard
 from sigrl.service.http.middleware import (
     REQUEST_ID_HEADER,
@@ -56,6 +58,11 @@ _ROUTERS = (
     dry_run.router,
     feedback.router,
     checkpoints.router,
+    huggingface.router,
+    openai_embeddings.router,
+    photoprism.router,
+    label_studio.router,
+    cvat.router,
 )
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 _READ = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", REQUEST_ID_HEADER)
@@ -105,7 +112,9 @@ def create_app(
         # FastAPI's own pages load scripts from a CDN; the `page` router serves /docs instead.
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
     )
+    openapi.install(app)
     app.state.service = state
     metrics.BUILD.labels(version(), state.settings.engine).set(1)
     problems.install(app)

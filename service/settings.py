@@ -148,6 +148,10 @@ class Settings(BaseSettings):
     """The allowed ports of URLs."""
     url_seconds: float = Field(default=10.0, gt=0)
     """Time limit for fetching one photograph."""
+    label_studio_url: str | None = Field(default=None, pattern=r"^https?://[^/]+(/.*)?$")
+    """Address of a Label Studio. Its ML backend fetches photographs from there, also in a private network."""
+    label_studio_key: SecretStr | None = None
+    """A legacy access token of Label Studio, from the account's page there."""
     max_images: int = Field(default=64, ge=1)
     """The largest number of photographs in one request."""
     threads: int = Field(default_factory=available_processors, ge=1)

@@ -1,4 +1,5 @@
-"""Writes the tags of a bulk run to a JSON Lines, CSV or Parquet file. An incomplete file never appears."""
+"""Writes the tags of a bulk run to a file of JSON Lines, CSV or Parquet, or for FiftyOne. An incomplete file
+never appears."""
 
 import csv
 import json
@@ -9,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from sigrl.service.bulk.fiftyone_dataset import dataset_parts
 from sigrl.service.bulk.ledger import Failure
 from sigrl.service.errors import ParameterError
 
@@ -21,8 +23,13 @@ _ROW_GROUP = 10_000
 def writer(out: Path) -> Callable[[Path, Rows], None]:
     """The function that writes a file of that name. Raises ParameterError for an unknown suffix, and for
     Parquet if pyarrow is not installed."""
-    writers = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
-    found = writers.get(out.suffix.lower())
+    writers = {
+        ".jsonl": _write_jsonl,
+        ".csv": _write_csv,
+        ".parquet": _write_parquet,
+        ".fiftyone.json": _write_fiftyone,
+    }
+    found = next((write for end, write in writers.items() if out.name.lower().endswith(end)), None)
     if found is None:
         raise ParameterError(f"--out is '{out}'", f"use one of the suffixes {', '.join(writers)}")
     if found is _write_parquet:
@@ -67,6 +74,11 @@ def _write_csv(path: Path, rows: Rows) -> None:
                 table.writerow([_text(photograph), *cells])
             if not tags:
                 table.writerow([_text(photograph), "", "", "", ""])
+
+
+def _write_fiftyone(path: Path, rows: Rows) -> None:
+    with _whole(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+        file.writelines(dataset_parts(path.name[: -len(".fiftyone.json")], rows))
 
 
 def _write_parquet(path: Path, rows: Rows) -> None:

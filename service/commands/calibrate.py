@@ -45,7 +45,8 @@ def calibrate_command(
         Path,
         typer.Argument(
             metavar="LABELS_FILE",
-            help="The labels of each photograph: .csv with the columns image,positive,negative, or .jsonl.",
+            help="The labels of each photograph: .csv with the columns image,positive,negative, .jsonl, or "
+            ".xml from CVAT.",
         ),
     ],
     photographs: Annotated[

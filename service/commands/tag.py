@@ -96,7 +96,8 @@ def tag_command(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write the tags to FILE (.parquet, .csv or .jsonl) instead of printing them."
+            metavar="FILE",
+            help="Write the tags to FILE (.parquet, .csv, .jsonl, .fiftyone.json) instead of printing them.",
         ),
     ] = None,
     ray: Annotated[

@@ -1,6 +1,15 @@
 """Reads a request's content type, Accept headers and JSON body."""
 
+from typing import Any, TypeVar
+
+from anyio import to_thread
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
+
+from sigrl.model.bounded_json import check_size
+from sigrl.service.errors import ContentTypeError, RequestError
+
+Body = TypeVar("Body", bound=BaseModel)
 
 JSON = "application/json"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -35,6 +44,29 @@ def accepted_languages(request: Request) -> tuple[str, ...]:
 async def read_json(request: Request) -> bytes:
     """The body without a byte-order mark, which Windows editors write and JSON does not allow."""
     return (await request.body()).removeprefix(_BYTE_ORDER_MARK)
+
+
+async def read_json_as(request: Request, kind: type[Body], hint: str) -> Body:
+    """The JSON body as a model. Raises ContentTypeError and RequestError, both with `hint`."""
+    content_type = media_type(request)
+    if content_type not in (JSON, ""):
+        raise ContentTypeError(f"the body is {content_type[:80]}, not {JSON}", hint)
+    # Parsed in a thread, because a body with photographs would block every other request.
+    return await to_thread.run_sync(parse_json_as, kind, await read_json(request), hint)
+
+
+def parse_json_as(kind: type[Body], body: bytes, hint: str) -> Body:
+    """Parses and validates a JSON body. Raises RequestError."""
+    try:
+        check_size(body)
+    except ValueError as error:
+        raise RequestError(f"the body cannot be used: {error}", hint) from error
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RequestError(f"the body cannot be used: {place}: {first['msg'].lower()}", hint) from error
 
 
 def _without_parameters(text: str) -> str:

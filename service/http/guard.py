@@ -1,5 +1,6 @@
 """Checks API keys and rate limits before any of the request body is read."""
 
+import base64
 import ipaddress
 import math
 from collections.abc import Sequence
@@ -79,7 +80,9 @@ class Guard:
                 "the request has no API key",
                 "send `Authorization: Bearer KEY`; on the server, `sigrl key create NAME` makes a key",
             )
-        if kind.lower() != "bearer":
+        if kind.lower() == "basic":
+            text = _password(text)
+        elif kind.lower() != "bearer":
             raise InvalidKeyError(
                 f"an API key cannot be sent as {kind[:20]!a}", "send `Authorization: Bearer KEY`"
             )
@@ -117,6 +120,16 @@ class Guard:
                 "send several photographs in one request, or ask an operator for a higher rate",
                 retry_after=math.ceil(wait),
             )
+
+
+def _password(credentials: str) -> str:
+    """The password of HTTP Basic credentials, which clients send that know no bearer tokens."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError as error:
+        raise InvalidKeyError(
+            "the Basic credentials are not base64", "send the key as the password"
+        ) from error
 
 
 def needs_keys(settings: Settings) -> bool:

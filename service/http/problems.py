@@ -2,6 +2,7 @@
 
 import errno
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI
@@ -28,15 +29,16 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _HINTS = {404: "the paths are listed at /docs", 405: "the methods of each path are listed at /docs"}
 
 
-def refusal(error: TaggerError) -> JSONResponse:
-    """The response for an error. Its cause is counted and logged with the request."""
+def refusal(error: TaggerError, members: Mapping[str, object] | None = None) -> JSONResponse:
+    """The response for an error, with `members` added to the problem. The cause is counted and logged with
+    the request."""
     if (served := SERVED.get()) is not None:
         served.problem = error.code
     metrics.REQUESTS_REFUSED.labels(error.code).inc()
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return _response(error.problem(), headers)
+    return _response(error.problem(), headers, members)
 
 
 def unforeseen(error: Exception, request_id: str) -> TaggerError:
@@ -95,5 +97,7 @@ def install(app: FastAPI) -> None:
         return _response(problem, headers)
 
 
-def _response(problem: Problem, headers: dict[str, str] | None) -> JSONResponse:
-    return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
+def _response(
+    problem: Problem, headers: Mapping[str, str], members: Mapping[str, object] | None = None
+) -> JSONResponse:
+    return JSONResponse(problem.model_dump() | dict(members or {}), problem.status, headers, MEDIA_TYPE)

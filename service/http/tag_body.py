@@ -2,18 +2,17 @@
 
 import base64
 import json
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 from urllib.parse import unquote_to_bytes
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from sigrl.model.bounded_json import check_size
 from sigrl.model.vocabulary import MAX_LABELS
 from sigrl.service.errors import RequestError
 from sigrl.service.schemas.base import Received
 from sigrl.service.tagging.selection import THRESHOLDS
 
-_HINT = 'send {"images": [{"data": "BASE64"}], "labels": ["dog", "cat"]}; the fields are described at /docs'
+HINT = 'send {"images": [{"data": "BASE64"}], "labels": ["dog", "cat"]}; the fields are described at /docs'
 
 
 _STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
@@ -26,7 +25,7 @@ _Text = Annotated[str, Field(max_length=1000)]
 
 
 class JsonImage(Received):
-    """One photograph, as base64 data or a URL."""
+    """One photograph: either `data` or `url`."""
 
     data: str | None = Field(default=None, min_length=1)
     """The file in standard or URL-safe base64, with or without line breaks and padding; or a `data:` URL."""
@@ -104,25 +103,11 @@ def _decode_base64(text: str) -> bytes:
             rest = digits[whole:]
         decoded += base64.b64decode(rest + b"=" * (-len(rest) % 4), validate=True)
     except ValueError as error:
-        raise RequestError(f"the data of an image is not base64: {error}", _HINT) from error
+        raise RequestError(f"the data of an image is not base64: {error}", HINT) from error
     return bytes(decoded)
 
 
 def _decode_percent(text: str) -> bytes:
     if len(text) > _MAX_PERCENT_ENCODED:
-        raise RequestError("a data: URL of more than 1 MiB is not base64", _HINT)
+        raise RequestError("a data: URL of more than 1 MiB is not base64", HINT)
     return unquote_to_bytes(text)
-
-
-def parse_tag_body(body: bytes) -> TagBody:
-    """Parses and validates the body. Raises RequestError."""
-    try:
-        check_size(body)
-    except ValueError as error:
-        raise RequestError(f"the body cannot be used: {error}", _HINT) from error
-    try:
-        return TagBody.model_validate_json(body)
-    except ValidationError as error:
-        first: Any = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RequestError(f"the body cannot be used: {place}: {first['msg'].lower()}", _HINT) from error

@@ -1,8 +1,10 @@
 """The OpenAPI description of POST /v1/tag. It is written by hand because the route reads the body itself: the
-body may be a form, JSON or an image, and its size is limited."""
+body may be a form, JSON or an image, and its size is limited. It says in words, not by `anyOf`, which fields
+need each other: client generators give up on schemas without a type of their own."""
 
 from typing import Any
 
+from sigrl.service.http.openapi import named
 from sigrl.service.http.problems import documented
 from sigrl.service.http.tag_body import TagBody
 from sigrl.service.http.tag_request import MAX_VOCABULARIES, NDJSON
@@ -90,9 +92,8 @@ _IDEMPOTENCY_KEY = {
 
 
 def _json_schema() -> dict[str, Any]:
-    schema = TagBody.model_json_schema()
-    image = schema["properties"]["images"]["items"] = schema.pop("$defs")["JsonImage"]
-    image["oneOf"] = [{"required": ["data"]}, {"required": ["url"]}]
+    reference = named(TagBody)
+    schema, image = (reference["$defs"][each] for each in ("TagBody", "JsonImage"))
     for name, form in (("data", "byte"), ("url", "uri")):
         description = image["properties"][name]["description"]
         image["properties"][name] = {"type": "string", "format": form, "description": description}
@@ -101,7 +102,7 @@ def _json_schema() -> dict[str, Any]:
     for name in ("top_k", *THRESHOLDS):
         number = {key: value for key, value in _PARAMETERS[name].items() if key != "description"}
         schema["properties"][name] |= {"anyOf": [number, {"type": "null"}]}
-    return schema
+    return reference
 
 
 _IMAGE = {"type": "string", "format": "binary"}
@@ -122,13 +123,12 @@ OPENAPI: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "anyOf": [{"required": ["image"]}, {"required": ["url"]}],
                     "properties": {
                         "image": {
                             "type": "array",
                             "items": _IMAGE,
                             "minItems": 1,
-                            "description": "One or more photographs.",
+                            "description": "One or more photographs. They may only be left out beside `url`.",
                         },
                         **_PARAMETERS,
                     },

@@ -22,9 +22,9 @@ from sigrl.service.errors import (
     UrlInputOffError,
     VocabularyNotFoundError,
 )
-from sigrl.service.http.content import JSON, accepted_languages, accepts, media_type, read_json
+from sigrl.service.http.content import JSON, accepted_languages, accepts, media_type, read_json_as
 from sigrl.service.http.forms import FORM, read_form
-from sigrl.service.http.tag_body import parse_tag_body
+from sigrl.service.http.tag_body import HINT, JsonImage, TagBody
 from sigrl.service.images.url_input import Budget, UrlFetcher
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.selection import ANY_LANGUAGE, THRESHOLDS, Selection
@@ -101,8 +101,9 @@ async def read_tag_request(
             uploads, fields = await _of_form(form)
         parameters += fields
     elif content_type == JSON:
-        uploads, fields = await to_thread.run_sync(_of_json, await read_json(request))
-        parameters += fields
+        body = await read_json_as(request, TagBody, HINT)
+        uploads = await to_thread.run_sync(_of_json, body.images)
+        parameters += body.parameters()
     elif content_type.startswith("image/") or content_type in ("application/octet-stream", ""):
         content = await request.body()
         # An empty body next to a URL is not a photograph.
@@ -114,8 +115,7 @@ async def read_tag_request(
     parameters = [(name, value) for name, value in parameters if name != "url"]
     if not uploads:
         raise RequestError("there is no photograph in the form", _CURL)
-    if len(uploads) > settings.max_images:
-        raise RequestError(f"there are {len(uploads)} photographs", f"send at most {settings.max_images}")
+    _refuse_too_many(uploads, settings)
     # Runs in a thread, because validating 20,000 labels would block every other request. Only a named
     # vocabulary needs a database thread.
     run = in_database_thread if any(name == "vocabulary" for name, _ in parameters) else to_thread.run_sync
@@ -136,6 +136,23 @@ def in_accepted_language(asked: TagRequest, request: Request) -> TagRequest:
     if not languages or asked.selection.languages or asked.names_labels:
         return asked
     return replace(asked, selection=replace(asked.selection, languages=(*languages, ANY_LANGUAGE)))
+
+
+async def read_images(
+    images: Sequence[JsonImage], settings: Settings, fetcher: UrlFetcher | None
+) -> list[bytes | ImageError]:
+    """The photographs of a JSON body, in their order. An ImageError says why one could not be fetched.
+
+    Raises RequestError and UrlInputOffError.
+    """
+    _refuse_too_many(images, settings)
+    uploads = await to_thread.run_sync(_of_json, images)
+    return [upload.data for upload in await _fetched(uploads, fetcher, settings.max_request_bytes)]
+
+
+def _refuse_too_many(photographs: Sequence[object], settings: Settings) -> None:
+    if len(photographs) > settings.max_images:
+        raise RequestError(f"there are {len(photographs)} photographs", f"send at most {settings.max_images}")
 
 
 async def _of_form(
@@ -159,10 +176,8 @@ async def _of_form(
     return uploads, fields
 
 
-def _of_json(text: bytes) -> tuple[list[Upload], list[tuple[str, str]]]:
-    body = parse_tag_body(text)
-    uploads = [Upload(image.content(), image.filename, image.address) for image in body.images]
-    return uploads, body.parameters()
+def _of_json(images: Sequence[JsonImage]) -> list[Upload]:
+    return [Upload(image.content(), image.filename, image.address) for image in images]
 
 
 async def _fetched(uploads: list[Upload], fetcher: UrlFetcher | None, max_bytes: int) -> list[Upload]:

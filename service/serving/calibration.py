@@ -74,6 +74,13 @@ class Calibrating:
 
         return await self._tagger.look_at_labels(vocabulary, make)
 
+    async def goal(self, name: str) -> CalibrationGoal:
+        """The goal of the current calibration; the best F1 if there is none."""
+        vocabulary = await in_database_thread(self._registry.get, name)
+        if vocabulary.calibration is None:
+            return CalibrationGoal()
+        return (await in_database_thread(self._store.get, name, vocabulary.calibration)).goal
+
     async def forget(self, name: str) -> None:
         """Deletes a vocabulary's calibrations and their photographs."""
         await in_database_thread(self._registry.entry, name)

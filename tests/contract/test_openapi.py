@@ -66,6 +66,19 @@ def _is_list_of_one(case: Case) -> bool:
     return any(name in case.query and not isinstance(case.query[name], list) for name in lists)
 
 
+def _is_two_in_one(case: Case) -> bool:
+    """Whether a photograph that is sent in one of two fields is in both of them or in neither."""
+    if not isinstance(case.body, dict):
+        return False
+    images = case.body.get("images")
+    pairs = []
+    if case.path == "/api/v1/vision/labels":
+        pairs = [(images, case.body.get("url"))]
+    elif isinstance(images, list):
+        pairs = [(each.get("data"), each.get("url")) for each in images if isinstance(each, dict)]
+    return any((first is None) == (second is None) for first, second in pairs)
+
+
 def _is_beyond_schemas(case: Case, response: Response) -> bool:
     """Whether it was refused for what a schema cannot say: that labels differ by more than their case, that
     there are as many examples as photographs, that a key was not used before, that a vocabulary has names
@@ -81,5 +94,12 @@ def _is_beyond_schemas(case: Case, response: Response) -> bool:
     query, form = {*case.query}, {*case.body} if isinstance(case.body, dict) else set()
     given = query | form
     thresholds = given & {"threshold", "false_positive_rate", "precision", "recall"}
-    excluding = {"labels", "vocabulary"} <= given or len(thresholds) > 1
-    return bool(query & form) or excluding or bool({"goal", "value", "language"} & given)
+    excluding = {"labels", "vocabulary"} <= given or len(thresholds) > 1 or {"url", "labels"} <= given
+    no_photograph = case.media_type == "multipart/form-data" and not given & {"image", "url"}
+    return (
+        bool(query & form)
+        or excluding
+        or no_photograph
+        or _is_two_in_one(case)
+        or bool({"goal", "value", "language"} & given)
+    )

@@ -72,5 +72,7 @@ def test_openapi_tells_of_both_bodies(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     content = document["paths"]["/v1/embeddings"]["post"]["requestBody"]["content"]
     assert {"application/json", "multipart/form-data", "image/*"} <= set(content)
-    assert "/components/schemas/Label'" in str(content)
-    assert {"Label", "EmbeddingsAnswer"} <= set(document["components"]["schemas"])
+    schemas = document["components"]["schemas"]
+    assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/LabelsToEmbed"}
+    assert "/components/schemas/Label'" in str(schemas["LabelsToEmbed"])
+    assert {"Label", "EmbeddingsAnswer"} <= set(schemas)

@@ -10,6 +10,7 @@ from sigrl.model.engine import LabelFeatures
 from sigrl.model.vocabulary import Vocabulary, VocabularyError
 from sigrl.service.errors import InvalidLabelsError, ParameterError
 from sigrl.service.http.content import JSON, media_type, read_json
+from sigrl.service.http.openapi import component
 from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_TAG
 from sigrl.service.http.state import ServiceState, service_state
@@ -29,6 +30,8 @@ router = APIRouter(tags=["tagging"], dependencies=[NEEDS_TAG])
 MAX_LABELS = 1000
 """Maximum number of labels in one request, which limits the size of the answer."""
 
+_SEPARATE = "send only photographs; send labels as JSON in another request"
+
 
 def _openapi() -> dict[str, Any]:
     """The request body: photographs as for POST /v1/tag without its parameters, or labels as JSON."""
@@ -41,25 +44,24 @@ def _openapi() -> dict[str, Any]:
         "minItems": 1,
         "maxItems": MAX_LABELS,
     }
-    body["content"]["application/json"] = {
-        "schema": {
-            "type": "object",
-            "required": ["labels"],
-            "properties": {
-                "labels": {
-                    **names,
-                    "items": {
-                        "anyOf": [
-                            {"type": "string", "pattern": r"\S"},
-                            {"$ref": "#/components/schemas/Label"},
-                        ]
-                    },
-                }
-            },
+    labels = {
+        "type": "object",
+        "required": ["labels"],
+        "properties": {
+            "labels": {
+                **names,
+                "items": {
+                    "anyOf": [{"type": "string", "pattern": r"\S"}, {"$ref": "#/components/schemas/Label"}]
+                },
+            }
         },
+    }
+    body["content"]["application/json"] = {
+        "schema": component("LabelsToEmbed", labels),
         "example": {"labels": ["dog", {"name": "sofa", "synonyms": ["couch"]}]},
     }
-    return {"requestBody": body}
+    url = next(each for each in OPENAPI["parameters"] if each["name"] == "url")
+    return {"requestBody": body, "parameters": [url]}
 
 
 @router.post(
@@ -80,14 +82,13 @@ async def embeddings(request: Request, state: Annotated[ServiceState, Depends(se
     tagger = state.ready_tagger
     tagger.check_room()
     if media_type(request) == JSON:
+        if "url" in request.query_params:
+            raise ParameterError("there is a URL beside the labels", _SEPARATE)
         body = await _of_labels(tagger, await read_json(request))
         return Response(body, media_type="application/json")
     asked = await read_tag_request(request, state.settings, state.vocabularies, state.fetcher)
     if asked.vocabularies or asked.checkpoint or asked.selection != Selection(brief=True):
-        raise ParameterError(
-            "the request has parameters besides the photographs",
-            "send only photographs; send labels as JSON in another request",
-        )
+        raise ParameterError("the request has parameters besides the photographs", _SEPARATE)
     photographs = [upload.data for upload in asked.uploads]
     # The labels of the service's own vocabulary are always encoded. Only the embeddings are returned.
     async with tagger.tag_many(photographs, [tagger.vocabulary], Selection(1), Embed) as tags:

@@ -26,7 +26,6 @@ def _openapi() -> dict[str, Any]:
     body = deepcopy(OPENAPI["requestBody"])
     form = body["content"]["multipart/form-data"]["schema"]
     form["properties"] = {"image": form["properties"]["image"]["items"]}
-    del form["anyOf"]
     form["required"] = ["image"]
     del body["content"]["application/json"]
     return {"requestBody": body}

@@ -9,6 +9,7 @@ from sigrl.model.vocabulary import MAX_FILE_BYTES, MAX_LABELS, Vocabulary, Vocab
 from sigrl.service.batching.threads import in_database_thread, waits_for_database
 from sigrl.service.errors import ContentTypeError, InvalidLabelsError, RequestTooLargeError
 from sigrl.service.http.content import JSON, media_type, read_json
+from sigrl.service.http.openapi import component
 from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_TAG, NEEDS_VOCABULARY
 from sigrl.service.http.state import ServiceState, service_state
@@ -56,12 +57,15 @@ BODY: dict[str, Any] = {
         "application/json": {
             "schema": {
                 "oneOf": [
-                    {
-                        "type": "object",
-                        "required": ["labels"],
-                        "properties": {"labels": _LABELS, "precision": _SHARE, "recall": _SHARE},
-                        "not": {"required": ["precision", "recall"]},
-                    },
+                    component(
+                        "VocabularyBody",
+                        {
+                            "type": "object",
+                            "required": ["labels"],
+                            "properties": {"labels": _LABELS, "precision": _SHARE, "recall": _SHARE},
+                            "not": {"required": ["precision", "recall"]},
+                        },
+                    ),
                     _LABELS,
                 ]
             },

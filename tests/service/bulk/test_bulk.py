@@ -90,6 +90,21 @@ def test_all_forms_say_what_tag_says(sigrl, album: Path, tmp_path: Path) -> None
     assert (failure["path"], failure["error"]) == (str(album / "damaged.jpg"), "damaged-image")
 
 
+def test_a_dataset_for_fiftyone(sigrl, album: Path, tmp_path: Path) -> None:
+    """tests/clients/test_fiftyone.py opens one."""
+    out = tmp_path / "tags.fiftyone.json"
+    assert _run(sigrl, album, out, "--threshold", "0")[0] == 1
+    dataset = json.loads(out.read_text())
+    assert (dataset["name"], dataset["media_type"]) == ("tags", "image")
+    samples_by_name = {Path(each["filepath"]).name: each for each in dataset["samples"]}
+    assert samples_by_name.keys() == {"a.jpg", "b.jpg", "c.jpg", "höf\ufffd.jpg"}
+    found = samples_by_name["a.jpg"]["sigrl"]
+    assert found["_cls"] == "Classifications"
+    assert [tag["label"] for tag in found["classifications"]] == ["red", "green"]
+    assert all(tag["accepted"] and tag["threshold"] == 0 for tag in found["classifications"])
+    assert _run(sigrl, album, tmp_path / "tags.json")[0] == 2
+
+
 def test_what_is_done_is_not_done_again(sigrl, album: Path, tmp_path: Path, engine: FakeEngine) -> None:
     out = tmp_path / "tags.jsonl"
     _run(sigrl, album, out)

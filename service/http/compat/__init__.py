@@ -1,0 +1,1 @@
+"""Routes that other programs' clients already know how to call."""
