@@ -18,7 +18,7 @@ from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from sigrl.model.attention_pools import encode_by_pooled_vit, encode_by_resnet
 from sigrl.model.config import BackboneConfig
@@ -36,6 +36,9 @@ def build_image_tower(config: BackboneConfig) -> Any:
     except Exception as error:
         raise ValueError(f"the image tower cannot be built: {error}") from error
     if isinstance(visual, TimmModel):
+        # open_clip passes this option on to its own towers only.
+        for gelu in (module for module in visual.modules() if isinstance(module, nn.GELU)):
+            gelu.approximate = (config.vision.get("act_kwargs") or {}).get("approximate", "none")
         if config.vision.get("timm_pool") in ("abs_attn", "rot_attn"):
             raise ValueError("an image tower that pools by attention in its head gives no patch tokens")
     elif isinstance(visual, VisionTransformer) and visual.pool_type == "none":
@@ -68,8 +71,11 @@ def clip_tokenizer(config: BackboneConfig) -> Tokenize:
     return tokenize
 
 
-def projection_name(visual: Any) -> str:
-    """The attribute of an image tower that projects into the joint space."""
+def projection_name(visual: Any) -> str | None:
+    """The attribute of an image tower that projects into the joint space; None for CLIP's ResNets, whose pool
+    ends there."""
+    if isinstance(visual, ModifiedResNet):
+        return None
     return "head" if isinstance(visual, TimmModel) else "proj"
 
 

@@ -168,6 +168,7 @@ def register_tiny_siglip() -> None:
         return
 
     def tower(pretrained: bool = False, **options: Any) -> VisionTransformer:  # noqa: ARG001
+        options = {"global_pool": "map"} | options
         for name in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
             options.pop(name, None)
         return VisionTransformer(
@@ -182,7 +183,9 @@ def register_tiny_siglip() -> None:
 def write_tokenizer(kind: str, folder: Path) -> int:
     """Trains a tokenizer on `SENTENCES` and writes its files as transformers does. Returns its size."""
     tokenizer, special = TOKENIZERS[kind]()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side="right", **special).save_pretrained(
+        folder
+    )
     return int(tokenizer.get_vocab_size())
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, processors
+from tokenizers import Tokenizer, normalizers, processors
 
 from sigrl.model.config import BackboneConfig
 from sigrl.model.manifest import TOKENIZER
@@ -18,13 +18,13 @@ NLLB_LANGUAGE = "eng_Latn"
 
 
 def add_tokenizer(
-    backbone: BackboneConfig, folder: Path, *, strip_separator: bool = False
+    backbone: BackboneConfig, folder: Path, *, strip_separator: bool = False, lower_case: bool = False
 ) -> tuple[BackboneConfig, bytes]:
     """The configuration with the special tokens of `tokenizer.json` in `folder`, and the file's content with
     the padding and truncation of the tower's training.
 
-    `strip_separator` is open_clip's `strip_sep_token`. Raises WeightsError when a file is missing or cannot
-    be read.
+    `strip_separator` is open_clip's `strip_sep_token`; `lower_case` puts all texts in lower case. Raises
+    WeightsError when a file is missing or cannot be read.
     """
     assert backbone.tokenizer is not None
     settings = _read_settings(folder)
@@ -40,6 +40,9 @@ def add_tokenizer(
     tokenizer.no_truncation()
     if backbone.text_encoder is not None and backbone.text_encoder.kind == "nllb":
         _begin_with_language(tokenizer, _token(tokenizer, settings, "eos_token", folder))
+    if lower_case:
+        parts = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *parts])
     tokenizer.enable_truncation(backbone.context_length)
     # A text encoder attends to no padding, so that the longest text of a batch can decide.
     length = None if backbone.text is None else backbone.context_length

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from sigrl.model.bundle import Bundle, TaggingModel, save_bundle
-from sigrl.model.config import HeadConfig, Preprocessing
+from sigrl.model.config import BackboneConfig, HeadConfig, Preprocessing
 from sigrl.model.manifest import Description
 from sigrl.model.reference_names import ReferenceWeights, map_reference_weights
+from sigrl.training.backbones.model_folder import TransformersFolder
 from sigrl.training.backbones.open_clip_source import OpenClipSource, rename
 from sigrl.training.backbones.published_tokenizer import add_tokenizer
 from sigrl.training.backbones.weight_files import WeightsError, read_tensors
@@ -89,24 +90,55 @@ def import_open_clip(
             backbone, tokenizer_folder, strip_separator=source.strip_separator
         )
     tensors = rename(source, read_tensors(file))
+    command = f"sigrl-train import --open-clip {source.name} --head {kind}"
+    provenance = _provenance(command, source.page, {file: source.url(file)}, progress)
+    description, head = _zero_shot(source.name, backbone, source.preprocessing, tensors, kind, provenance)
+    return _save(output, description, source.architecture, tensors, head, tokenizer, progress)
+
+
+def import_folder(folder: TransformersFolder, kind: ZeroShotHead, output: Path, progress: Progress) -> Bundle:
+    """Writes the bundle of a model in the layout of transformers, as `import_open_clip` does for one of
+    open_clip's. Raises WeightsError, and BundleError as `save_bundle` does."""
+    progress("reading the weights", 0, _STEPS)
+    backbone, tokenizer = folder.backbone, None
+    if backbone.has_tokenizer_file:
+        backbone, tokenizer = add_tokenizer(backbone, folder.path, lower_case=folder.lower_case)
+    files = folder.weight_files
+    tensors = folder.rename({name: one for file in files for name, one in read_tensors(file).items()})
+    name = folder.path.resolve().name
+    command = f"sigrl-train import --folder {name} --head {kind}"
+    provenance = _provenance(command, None, dict.fromkeys(files), progress)
+    description, head = _zero_shot(name, backbone, folder.preprocessing, tensors, kind, provenance)
+    return _save(output, description, name, tensors, head, tokenizer, progress)
+
+
+def _zero_shot(
+    name: str,
+    backbone: BackboneConfig,
+    preprocessing: Preprocessing,
+    tensors: dict[str, Tensor],
+    kind: ZeroShotHead,
+    provenance: Mapping[str, Any],
+) -> tuple[Description, dict[str, Tensor]]:
+    """The description of a CLIP and the tensors of its head, whose scale and bias are taken out of `tensors`.
+    Raises WeightsError if there is no scale."""
     if "logit_scale" not in tensors:
-        raise WeightsError(f"{file} has no `logit_scale`: it contains towers, but not a whole CLIP")
+        raise WeightsError(f"{name} has no `logit_scale`: it contains towers, but not a whole CLIP")
     log_scale = tensors.pop("logit_scale").float().reshape(())
     bias = tensors.pop("logit_bias", -MATCH * log_scale.exp()).float().reshape(())
     head = {"log_global_scale": log_scale, "bias": bias}
     if kind is ZeroShotHead.mkt:
         head["log_global_scale"] = head["log_local_scale"] = log_scale - math.log(2)
-    command = f"sigrl-train import --open-clip {source.name} --head {kind}"
     description = Description(
-        name=source.name,
+        name=name,
         backbone=backbone.model_copy(update={"prompts": (CLIP_PROMPT,)}),
         head=HeadConfig(kind=kind.value),
-        preprocessing=source.preprocessing,
+        preprocessing=preprocessing,
         default_threshold=0.5,
-        provenance=_provenance(command, source, {file: source.url(file)}, progress)
+        provenance=dict(provenance)
         | {"calibration": f"none: a cosine of {MATCH}, or the model's own bias, gives a probability of 0.5"},
     )
-    return _save(output, description, source, tensors, head, tokenizer, progress)
+    return description, head
 
 
 def read_published(kind: PublishedKind, file: Path) -> PublishedWeights:
@@ -148,11 +180,11 @@ def import_published(
         head=HeadConfig(kind=published.kind.value, form="published"),
         preprocessing=_published_preprocessing(size),
         default_threshold=TWO_DEVIATIONS,
-        provenance=_provenance(f"{command} --open-clip {source.name}", source, files, progress)
+        provenance=_provenance(f"{command} --open-clip {source.name}", source.page, files, progress)
         | {"left_out": published.weights.left_out},
     )
     towers = published.weights.tower | text_tower
-    return _save(output, description, source, towers, published.weights.head, None, progress)
+    return _save(output, description, source.architecture, towers, published.weights.head, None, progress)
 
 
 def _published_preprocessing(size: int) -> Preprocessing:
@@ -173,7 +205,7 @@ def _image_size(source: OpenClipSource, tower: Mapping[str, Tensor]) -> int:
 
 
 def _provenance(
-    command: str, source: OpenClipSource, files: Mapping[Path, str | None], progress: Progress
+    command: str, page: str | None, files: Mapping[Path, str | None], progress: Progress
 ) -> dict[str, Any]:
     progress("hashing the weights", 1, _STEPS)
     weights = []
@@ -185,7 +217,7 @@ def _provenance(
     return {
         "weights": weights,
         # open_clip's tables say where weights are, but not under which licence.
-        "licence": f"as their publisher says: {source.page or 'see where the file came from'}",
+        "licence": f"as their publisher says: {page or 'see where the file came from'}",
         "commands": [command],
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
@@ -196,7 +228,7 @@ def _provenance(
 def _save(
     output: Path,
     description: Description,
-    source: OpenClipSource,
+    architecture: str,
     towers: Mapping[str, Tensor],
     head: Mapping[str, Tensor],
     tokenizer: bytes | None,
@@ -205,7 +237,7 @@ def _save(
     progress("writing the bundle", 2, _STEPS)
     tensors = {f"backbone.{name}": tensor for name, tensor in towers.items()}
     tensors |= {f"head.{name}": tensor for name, tensor in head.items()}
-    _check(tensors, description, tokenizer, source.architecture)
+    _check(tensors, description, tokenizer, architecture)
     saved = save_bundle(output, description, tensors, tokenizer)
     progress("", _STEPS, _STEPS)
     return saved

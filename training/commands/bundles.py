@@ -1,18 +1,23 @@
 """Bundles made from other bundles or from weights that others trained: `export`, `calibrate`, `import`."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sigrl.model.bundle_files import BundleFiles, write_files
+from sigrl.training.backbones.model_folder import read_transformers_folder
 from sigrl.training.backbones.open_clip_source import fetch, fetch_tokenizer, find_source
 from sigrl.training.bundles.calibrate import calibrate, find_photographs
 from sigrl.training.bundles.finishing import Addition, finish, unfinished
 from sigrl.training.bundles.import_weights import (
     PUBLISHED_CLIP,
+    Progress,
     PublishedKind,
     ZeroShotHead,
+    import_folder,
     import_open_clip,
     import_published,
     read_published,
@@ -97,33 +102,51 @@ def import_command(
         tuple[PublishedKind, Path] | None,
         typer.Option(metavar="mkt|sigrl FILE.pth", help="Checkpoint of MKT or SigRL, in the published form"),
     ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder of a CLIP or SigLIP as Hugging Face's transformers writes it")
+    ] = None,
     photographs: PhotographsToCalibrate = None,
     graphs: WithGraphs = False,
 ) -> None:
-    """Make a bundle from weights that others trained: any CLIP in open_clip, or MKT's or SigRL's
-    checkpoint."""
-    if published is None and open_clip is None:
-        raise DataError(f"name what to import: --open-clip {PUBLISHED_CLIP}, or --published")
+    """Make a bundle from weights that others trained: any CLIP in open_clip, a folder of transformers, or
+    MKT's or SigRL's checkpoint."""
+    if published is None and open_clip is None and folder is None:
+        raise DataError(f"name what to import: --open-clip {PUBLISHED_CLIP}, --folder, or --published")
+    if folder is not None and (published or open_clip):
+        raise DataError("a folder has both towers: omit --open-clip and --published")
     if published is not None and head is not None:
         raise DataError("a published checkpoint has its own head: omit --head")
     check_new(output)
     additions = _additions(photographs, graphs=graphs)
+    kind = head or ZeroShotHead.clip
+    if folder is not None:
+        write: Write = partial(import_folder, read_transformers_folder(folder), kind)
+    else:
+        write = _fetched(open_clip or PUBLISHED_CLIP, published, kind)
+    with unfinished(output) as imported:
+        with shown("import") as show:
+            write(imported, show)
+        checkpoint = finish(imported, additions, output)
+    console.print(f"wrote {output} ({checkpoint})")
+
+
+Write = Callable[[Path, Progress], object]
+"""Writes a bundle into a new directory."""
+
+
+def _fetched(open_clip: str, published: tuple[PublishedKind, Path] | None, kind: ZeroShotHead) -> Write:
+    """Fetches open_clip's weights; returns what makes a bundle of them, or of a published checkpoint."""
     weights = None if published is None else read_published(*published)
-    source = find_source(open_clip or PUBLISHED_CLIP)
+    source = find_source(open_clip)
     if weights is None and source.tag is None:
         console.print(
             f"{source.name} is not named after a tag of open_clip's: reading it with "
             f"{'QuickGELU' if source.backbone.quick_gelu else 'GELU'} and CLIP's preprocessing"
         )
-    file, tokenizer = fetch(source), fetch_tokenizer(source)
-    with unfinished(output) as imported:
-        with shown("import") as show:
-            if weights is None:
-                import_open_clip(source, file, tokenizer, head or ZeroShotHead.clip, imported, show)
-            else:
-                import_published(weights, source, file, imported, show)
-        checkpoint = finish(imported, additions, output)
-    console.print(f"wrote {output} ({checkpoint})")
+    file = fetch(source)
+    if weights is not None:
+        return partial(import_published, weights, source, file)
+    return partial(import_open_clip, source, file, fetch_tokenizer(source), kind)
 
 
 def head_command(

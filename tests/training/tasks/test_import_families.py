@@ -9,18 +9,23 @@ import pytest
 import torch
 from engine_bundles import share_exports
 from open_clip import get_tokenizer
-from tiny_clips import FAMILIES, ODD_TEXTS, TinyClip, tiny_clips
+from tiny_clips import FAMILIES, ODD_TEXTS, WIDTH, TinyClip, tiny_clips
+from torch.nn import functional
 
 from sigrl.model.bundle import load_bundle
 from sigrl.model.bundle_files import write_files
+from sigrl.model.config import HeadConfig
 from sigrl.model.engine import Engine
+from sigrl.model.heads import SigRLHead, create_head
 from sigrl.model.onnx_engine import OnnxEngine
 from sigrl.model.openvino_engine import OpenVinoEngine
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Label, Vocabulary
 from sigrl.training.backbones.open_clip_source import fetch_tokenizer, find_source
+from sigrl.training.backbones.projection import project, projection_parameters, stacked, without_projection
 from sigrl.training.bundles.export import export
 from sigrl.training.bundles.import_weights import ZeroShotHead, import_open_clip
+from sigrl.training.tasks.nuswide.task import OpenVocabularyModel
 
 VOCABULARY = Vocabulary(labels=(Label(name="dog"), Label(name="red_car", synonyms=("車", "car " * 49 + "x"))))
 
@@ -103,3 +108,44 @@ def test_the_graphs_compute_what_torch_computes(imported, tmp_path: Path, pixels
     for values in found[1:]:
         for ours, expected in zip(values, found[0], strict=True):
             np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "head", [HeadConfig(kind="mkt"), HeadConfig(kind="sigrl", context_labels=("a", "b"))]
+)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_heads_are_fitted_on_it(imported, pixels: torch.Tensor, name: str, head: HeadConfig) -> None:
+    """Gradients of `fit`'s model reach the image tower through global and through local scores, and steps
+    lower the loss."""
+    backbone = load_bundle(imported(name)).model.backbone
+    labels = backbone.encode_labels(Vocabulary.from_names(["dog", "car", "cat"]).labels)
+    model = OpenVocabularyModel(backbone, create_head(head, WIDTH), labels)
+    if isinstance(model.head, SigRLHead):
+        model.head.set_context(labels[:2])
+    backbone.visual.requires_grad_(True)
+    trained = [one for one in model.parameters() if one.requires_grad]
+    optimizer = torch.optim.SGD(trained, 1e-3)
+    wanted = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    losses = []
+    for _ in range(3):
+        loss = functional.binary_cross_entropy_with_logits(model(pixels)[0], wanted)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[2] < losses[0]
+    assert all(one.grad is not None and one.grad.isfinite().all() for one in model.head.parameters())
+    assert sum(one.grad is not None and one.grad.any().item() for one in backbone.visual.parameters()) > 10
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_a_frozen_tower_and_its_projection_are_the_tower(imported, pixels: torch.Tensor, name: str) -> None:
+    backbone = load_bundle(imported(name)).model.backbone
+    expected = backbone.encode_images(pixels)
+    with without_projection(backbone):
+        features = stacked(backbone.encode_images(pixels))
+    found = project(backbone, features, expected.grid)
+    torch.testing.assert_close(found.image_embeddings, expected.image_embeddings, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.patch_tokens, expected.patch_tokens, rtol=0, atol=1e-5)
+    assert bool(projection_parameters(backbone)) == (name not in ("siglip", "siglip2", "nllb", "resnet"))

@@ -55,8 +55,9 @@ class PhotographsConfig(Frozen):
     remember: float = Field(5.0, ge=0)
     """Weight of keeping the start's scores for other names, so that the checkpoint can still tag them."""
     tower: Literal["frozen", "tuned"] = "frozen"
-    """`frozen`: the image tower runs once over each photograph, then its projection and the scales are
-    trained, in minutes on a CPU. `tuned`: the whole image tower is trained, which takes a GPU."""
+    """`frozen`: the image tower runs once over each photograph, then its projection (SigLIP and CLIP's
+    ResNets have none) and the scales are trained, in minutes on a CPU. `tuned`: the whole image tower is
+    trained, which takes a GPU."""
     cache: Literal["float16", "int8", "none"] = "float16"
     """How a frozen tower's features are kept on disk. `int8` takes half of the room; `none` keeps nothing and
     passes every photograph through the tower in every epoch."""

@@ -74,7 +74,7 @@ class PhotographTagger(nn.Module):
         return self
 
     def projection(self) -> list[nn.Parameter]:
-        """The parameters of the projection. Raises DataError if the tower has none."""
+        """The parameters of the projection; empty if the tower has none."""
         return projection_parameters(self.backbone)
 
     def scales(self) -> list[nn.Parameter]:
