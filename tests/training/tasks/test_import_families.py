@@ -132,7 +132,7 @@ def test_heads_are_fitted_on_it(imported, pixels: torch.Tensor, name: str, head:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[2] < losses[0]
     assert all(one.grad is not None and one.grad.isfinite().all() for one in model.head.parameters())
     assert sum(one.grad is not None and one.grad.any().item() for one in backbone.visual.parameters()) > 10
