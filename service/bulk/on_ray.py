@@ -23,7 +23,8 @@ from sigrl.service.bulk.keyword_paths import KeywordPaths, keyword_paths
 from sigrl.service.bulk.tag_sources import Tagged
 from sigrl.service.checkpoints.bundles import BundleStore, configured
 from sigrl.service.client.failures import of_problem
-from sigrl.service.errors import ImageError, ParameterError, Problem
+from sigrl.service.errors import ImageError, ParameterError
+from sigrl.service.errors.problem import Problem
 from sigrl.service.schemas.tagging import Tagging, VocabularyInfo
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.selection import Selection

@@ -7,14 +7,13 @@ from pydantic import ValidationError
 
 from sigrl.service.errors import (
     DriftError,
-    DriftProblem,
     NotReadyError,
     OverloadedError,
-    Problem,
     ServerError,
     TaggerError,
     UnreachableError,
 )
+from sigrl.service.errors.problem import DriftProblem, Problem
 
 _URN = "urn:sigrl:problem:"
 # For responses of a proxy, which are not problem documents.

@@ -10,7 +10,7 @@ from sigrl.service.errors.access import (
     ScopeError,
     UrlInputOffError,
 )
-from sigrl.service.errors.base import Problem, TaggerError
+from sigrl.service.errors.base import TaggerError
 from sigrl.service.errors.checkpoints import (
     CheckpointError,
     CheckpointNotFoundError,
@@ -18,7 +18,6 @@ from sigrl.service.errors.checkpoints import (
     ConversionError,
     DownloadError,
     DriftError,
-    DriftProblem,
     ModelError,
     UnusableBundleError,
 )
@@ -75,7 +74,6 @@ __all__ = [
     "DeadlineError",
     "DownloadError",
     "DriftError",
-    "DriftProblem",
     "ExamplesError",
     "FeedbackFullError",
     "FeedbackNotFoundError",
@@ -98,7 +96,6 @@ __all__ = [
     "OverloadedError",
     "ParameterError",
     "PreconditionError",
-    "Problem",
     "RateError",
     "ReadOnlyVocabularyError",
     "RequestError",

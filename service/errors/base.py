@@ -1,25 +1,9 @@
-"""The base class of all errors, and the mapping from errors to RFC 9457 problems."""
+"""The base class of all errors. Imports nothing heavy, because every command imports it."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
-
-
-class Problem(BaseModel):
-    """An RFC 9457 problem with a hint that says what to do."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-    type: str = Field(examples=["urn:sigrl:problem:damaged-image"])
-    """One URN per cause. Programs should compare this field."""
-    title: str
-    """The cause in words. It is the same for every occurrence."""
-    status: int
-    """HTTP status."""
-    detail: str
-    """What happened this time."""
-    hint: str
-    """What to do about it."""
+if TYPE_CHECKING:
+    from sigrl.service.errors.problem import Problem
 
 
 class TaggerError(Exception):
@@ -36,8 +20,10 @@ class TaggerError(Exception):
         self.retry_after = retry_after
         """Seconds after which the same request may succeed; None if unknown."""
 
-    def problem(self) -> Problem:
+    def problem(self) -> "Problem":
         """The error in the form in which it is sent to the client."""
+        from sigrl.service.errors.problem import Problem
+
         return Problem(
             type=f"urn:sigrl:problem:{self.code}",
             title=self.title,

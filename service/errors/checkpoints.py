@@ -1,8 +1,11 @@
 """Errors that concern checkpoints."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sigrl.service.errors.base import Problem, TaggerError
+from sigrl.service.errors.base import TaggerError
+
+if TYPE_CHECKING:
+    from sigrl.service.errors.problem import DriftProblem
 
 
 class CheckpointError(TaggerError):
@@ -37,13 +40,6 @@ class CheckpointStateError(TaggerError):
     status = 409
 
 
-class DriftProblem(Problem):
-    """A problem that includes the drift report."""
-
-    drift: dict[str, Any]
-    """The report, as GET /v1/checkpoints/{id}/drift returns it."""
-
-
 class DriftError(TaggerError):
     """A candidate's answers differ more from those of the active checkpoint than the settings allow."""
 
@@ -55,8 +51,10 @@ class DriftError(TaggerError):
         super().__init__(detail, hint)
         self.drift = drift
 
-    def problem(self) -> DriftProblem:
+    def problem(self) -> "DriftProblem":
         """The problem, including the drift report."""
+        from sigrl.service.errors.problem import DriftProblem
+
         return DriftProblem(**super().problem().model_dump(), drift=self.drift)
 
 

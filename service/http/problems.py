@@ -14,11 +14,11 @@ from starlette.requests import Request
 from sigrl.service.errors import (
     InternalError,
     ParameterError,
-    Problem,
     RequestError,
     StorageFullError,
     TaggerError,
 )
+from sigrl.service.errors.problem import Problem
 from sigrl.service.observability import metrics
 from sigrl.service.observability.context import SERVED
 

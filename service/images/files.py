@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sigrl.service.errors import ImageNotFoundError, ImageTooLargeError
-from sigrl.service.settings import Settings
+
+if TYPE_CHECKING:
+    from sigrl.service.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class ImageLimits:
     """Longer side in pixels, as stated in the header. A decoder needs memory for every row, however short."""
 
     @classmethod
-    def of(cls, settings: Settings) -> "ImageLimits":
+    def of(cls, settings: "Settings") -> "ImageLimits":
         """The limits in the settings."""
         return cls(settings.max_request_bytes, settings.max_image_pixels)
 

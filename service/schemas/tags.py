@@ -1,6 +1,6 @@
 """Responses with tags."""
 
-from sigrl.service.errors import Problem
+from sigrl.service.errors.problem import Problem
 from sigrl.service.schemas.base import Schema
 from sigrl.service.schemas.tagging import LabelWarning, Tag, VocabularyUsed
 

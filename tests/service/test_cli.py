@@ -131,7 +131,7 @@ def test_version_and_help_come_quickly_and_load_nothing_heavy(sigrl) -> None:
     assert out.startswith("sigrl-tagger ")
     code = (
         "import sys, sigrl.service.cli;"
-        "sys.exit(bool({'torch', 'numpy', 'PIL', 'fastapi'} & set(sys.modules)))"
+        "sys.exit(bool({'torch', 'numpy', 'PIL', 'fastapi', 'pydantic'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
