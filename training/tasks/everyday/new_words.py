@@ -25,8 +25,9 @@ _LEAST_FEATURE_DEVIATION = 1e-3
 _STEPS = 800
 _RATE = 0.02
 _LOSS_SCALE = 100.0
-_DECAY = 0.02
-"""Penalty on the features' effect on slope and offset, because there are few words to learn it from."""
+_DECAY = 2.0
+"""Penalty on the features' effect on slope and offset, because there are few words to learn it from. Of
+0.02, 0.2, 2, 10 and 50, this has the best log-likelihood on words that the weights were not fitted to."""
 _FOLDS = 5
 
 
