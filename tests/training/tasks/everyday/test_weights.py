@@ -52,6 +52,13 @@ TRUE = NewWords(
 )
 
 
+@pytest.fixture
+def weak_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The true weights are found only where the penalty does not pull them to 0."""
+    monkeypatch.setattr(new_words, "_DECAY", 0.02)
+
+
+@pytest.mark.usefixtures("weak_penalty")
 def test_weights_of_new_words_are_found() -> None:
     given = shown(3000, 60)
     labels = labels_of(TRUE.logits(given), seed=1)
@@ -61,6 +68,7 @@ def test_weights_of_new_words_are_found() -> None:
     assert found.gains == pytest.approx(TRUE.gains, abs=0.1)
 
 
+@pytest.mark.usefixtures("weak_penalty")
 def test_weights_of_other_words_serve_words_that_were_not_fitted() -> None:
     given, other = shown(1500, 40), shown(1500, 40)
     truth = TRUE.logits(given)
