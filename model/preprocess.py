@@ -51,7 +51,12 @@ def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[
     crop = preprocessing.resize == "crop"
     box = _cut_box(*image.size, size, preprocessing.short_side or size) if crop else None
     resized = image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box)
-    values = np.asarray(resized, dtype=np.float32) / np.float32(255)
-    values -= np.asarray(preprocessing.mean, dtype=np.float32)
-    values /= np.asarray(preprocessing.std, dtype=np.float32)
-    return np.ascontiguousarray(values.transpose(2, 0, 1))
+    values = np.empty((3, size, size), np.float32)
+    # Channel by channel: NumPy takes three times as long for arrays whose last axis has three numbers.
+    for channel, mean, std, of_channel in zip(
+        resized.split(), preprocessing.mean, preprocessing.std, values, strict=True
+    ):
+        np.divide(np.asarray(channel), np.float32(255), out=of_channel)
+        of_channel -= np.float32(mean)
+        of_channel /= np.float32(std)
+    return values
