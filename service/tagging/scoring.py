@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +83,7 @@ class Question:
             try:
                 return self.engine.thresholds_for(self.features, self.goal)
             except ValueError as error:
-                (name,) = (field.name for field in fields(self.goal))
+                (name,) = (each.name for each in fields(self.goal))
                 raise ParameterError(
                     f"the {name} cannot be kept: {error}", "give a threshold, or another checkpoint"
                 ) from error
@@ -98,8 +98,7 @@ class Question:
         vocabulary or for one that is calibrated with examples."""
         if vocabularies.is_builtin(self.vocabulary) or self.vocabulary.calibration is not None:
             return {}
-        texts = (label.texts(["{label}"]) for label in self.vocabulary.labels)
-        foreign = [row for row, of_label in enumerate(texts) if not any(map(is_english, of_label))]
+        foreign = _foreign_rows(_Texts(self.vocabulary.texts_hash, self.vocabulary))
         return warnings(self.vocabulary.absences, foreign, self.engine.familiarity(self.features))
 
     @cached_property
@@ -141,6 +140,22 @@ class Question:
     def verdicts(self, scores: Scores) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]:
         """See `sigrl.service.tagging.selection.verdicts`."""
         return verdicts(self.vocabulary, self._believed(scores.probabilities), self.thresholds)
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """The texts of a vocabulary's labels: equal if the hashes are."""
+
+    hash: str
+    vocabulary: Vocabulary = field(compare=False, repr=False)
+
+
+# Kept from request to request, because 10,000 labels take twice as long here as in the image tower.
+@lru_cache(maxsize=16)
+def _foreign_rows(texts: _Texts) -> tuple[int, ...]:
+    """The rows of the labels that are not English."""
+    of_labels = (label.texts(["{label}"]) for label in texts.vocabulary.labels)
+    return tuple(row for row, of_label in enumerate(of_labels) if not any(map(is_english, of_label)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +243,7 @@ def _rows_by(keys: Iterable[Hashable]) -> dict[Hashable, list[int]]:
 
 def _pick(image_features: ImageFeatures, rows: list[int]) -> ImageFeatures:
     """The features of some photographs of a batch."""
-    values = {field.name: getattr(image_features, field.name) for field in fields(image_features)}
+    values = {each.name: getattr(image_features, each.name) for each in fields(image_features)}
     return replace(
         image_features, **{name: value[rows] for name, value in values.items() if hasattr(value, "shape")}
     )

@@ -8,6 +8,7 @@ from sigrl.model.label_warnings import ABSENCE, UNKNOWN
 from sigrl.model.preprocess import preprocess
 from sigrl.model.vocabulary import Label, Vocabulary
 from sigrl.service.errors import ModelError, ParameterError
+from sigrl.service.tagging import scoring
 from sigrl.service.tagging.scoring import MOST_DOUBTFUL, BatchItem, Question, ScoredImage, Scores, score_batch
 from sigrl.service.tagging.selection import SURE, Selection
 from sigrl.service.vocabularies import builtin as vocabularies
@@ -122,6 +123,17 @@ def test_a_label_that_cannot_be_judged_never_fires_by_default() -> None:
     # Who sets a low threshold has it.
     assert _answered(_asked(engine, odd, Selection(threshold=0.2)), 9, 9, -9)["no dog"][1]
     assert not question.verdicts(Scores(np.zeros(3, np.float32), np.ones(3, np.float32)))[1][0]
+
+
+def test_words_are_looked_up_once_for_all_requests_with_the_same_labels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_up: list[str] = []
+    monkeypatch.setattr(scoring, "is_english", lambda text: bool(looked_up.append(text)))
+    names = ("a word that only this test asks for", "another of these words")
+    for _ in range(3):
+        assert _question(FakeEngine(), *names)._doubts == _question(FakeEngine(), *names)._doubts
+    assert looked_up == list(names)
 
 
 def test_built_in_vocabularies_and_those_with_examples_do_not_warn() -> None:
