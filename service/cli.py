@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sigrl import version
-from sigrl.model.processors import bound_native_threads
+from sigrl.model.processors import bound_native_threads, keep_blas_from_spinning
 from sigrl.service.commands import checkpoint, doctor, feedback, key, vocab
 from sigrl.service.commands.assistants import mcp_command
 from sigrl.service.commands.tag import CheckpointOption, tag_command
@@ -37,6 +37,7 @@ def main() -> None:
     """Entry point. Errors that a user can act on are reported in one line, without a traceback."""
     warnings.filterwarnings("ignore", module="PIL")
     bound_native_threads()
+    keep_blas_from_spinning()
     try:
         app()
     except TaggerError as error:

@@ -136,6 +136,21 @@ def test_version_and_help_come_quickly_and_load_nothing_heavy(sigrl) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in Linux's /proc")
+def test_numpy_leaves_the_processors_idle_between_products() -> None:
+    code = (
+        "import os, sys, time; sys.argv = ['sigrl', '--version']\n"
+        "from sigrl.service.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "import numpy as np; square = np.ones((300, 300), np.float32); square @ square\n"
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "1", done.stderr
+
+
 @pytest.mark.parametrize(
     ("probability", "text", "blocks", "hashes"),
     [
