@@ -250,7 +250,9 @@ class Evidence:
         """Global and local matching [B, C], not calibrated."""
         global_scale, local_scale, bias = self._scales
         scores = global_scale * (_unit(photographs.embeddings) @ unit.T) + bias
-        local = _unit(photographs.tokens) @ unit.T
+        tokens = _unit(photographs.tokens)
+        # One product for the whole batch reads the labels once.
+        local = (tokens.reshape(-1, tokens.shape[2]) @ unit.T).reshape(*tokens.shape[:2], len(unit))
         first = local.shape[1] - min(self._top_k, local.shape[1])
         best = np.partition(local, first, axis=1)[:, first:]
         matched: Array = scores + local_scale * best.mean(axis=1)
