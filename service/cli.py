@@ -1,6 +1,8 @@
 """The command `sigrl`. Heavy modules are imported only when needed, so that `--help` answers at once."""
 
+import logging
 import sys
+import time
 import warnings
 from typing import Annotated
 
@@ -67,26 +69,33 @@ def serve(
     checkpoint: CheckpointOption = None,
 ) -> None:
     """Serves tagging over HTTP; the documentation is at /docs. Settings are environment variables SIGRL_*."""
+    began = time.monotonic()
     # Installed before the imports, which take seconds.
     end_at_signals()
+
+    from sigrl.service.observability import logs
+    from sigrl.service.settings import load_settings
+
+    settings = load_settings(host=host, port=port, checkpoint=checkpoint)
+    logs.configure(settings)
+    logger = logging.getLogger("sigrl")
+    logger.info("sigrl-tagger %s starts; it listens as soon as its model has answered once", version())
 
     from sigrl.service.app import create_app
     from sigrl.service.checkpoints.opening import open_runtime
     from sigrl.service.http.guard import needs_keys
     from sigrl.service.http.server import Server
     from sigrl.service.keys.store import KeyStore
-    from sigrl.service.observability import logs
-    from sigrl.service.settings import load_settings
     from sigrl.service.vocabularies.registry import VocabularyRegistry
 
-    settings = load_settings(host=host, port=port, checkpoint=checkpoint)
-    logs.configure(settings)
+    logger.info("it opens the database")
     # Opened here rather than at application startup, where a bad checkpoint would end in a traceback.
     registry = VocabularyRegistry.open(settings)
     if needs_keys(settings) and not KeyStore(registry.database).all():
         print("requests need an API key, and there is none yet: sigrl key create NAME", file=sys.stderr)
+    logger.info("it loads and verifies the checkpoint")
     runtime = open_runtime(settings, registry)
-    server = Server(create_app(settings, registry=registry, runtime=runtime), settings)
+    server = Server(create_app(settings, registry=registry, runtime=runtime), settings, began)
     server.run()
     if server.started:
         # A thread still running C++ code would abort the process while the interpreter shuts down.

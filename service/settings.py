@@ -5,14 +5,18 @@ from typing import Any, Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from sigrl.model.processors import available_processors
 from sigrl.service.errors import ParameterError
 
+_SECRETS = Path("/run/secrets")
+"""Where container engines put secrets, each in a file of its own."""
+
 
 def load_settings(**options: Any) -> "Settings":
-    """Settings from the environment; options that are not None take precedence. Raises ParameterError."""
+    """Settings from the environment and the files of /run/secrets; options that are not None take precedence
+    over both, the environment over files. Raises ParameterError."""
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
@@ -20,6 +24,9 @@ def load_settings(**options: Any) -> "Settings":
         variable = "SIGRL_" + "_".join(str(part) for part in first["loc"]).upper()
         detail = f"{variable} is '{first['input']}': {first['msg'].lower()}"
         raise ParameterError(detail, "correct or unset the environment variable") from error
+    except SettingsError as error:
+        hint = f"correct the environment variable, or make the file in {_SECRETS} readable for this user"
+        raise ParameterError(f"{error}: {error.__cause__}", hint) from error
 
 
 def make_private_folder(folder: Path) -> None:
@@ -48,7 +55,13 @@ def _users_data() -> Path:
 class Settings(BaseSettings):
     """Settings of the service and the command line, whose options take precedence over the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="SIGRL_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SIGRL_",
+        frozen=True,
+        use_attribute_docstrings=True,
+        # pydantic warns of a folder that is not there.
+        secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
+    )
 
     host: str = "127.0.0.1"
     """Address to listen on. Requests to an address other than loopback need API keys, unless `keys` is

@@ -1,6 +1,7 @@
 """The HTTP server of `sigrl serve`. On shutdown it finishes the requests it has accepted."""
 
 import asyncio
+import logging
 import signal
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ _FAREWELL_SECONDS = 3
 # Extra time after draining and shutdown for threads that do not end. It is less than the ten seconds that
 # supervisors are configured to wait.
 _STUCK_SECONDS = 8
+_logger = logging.getLogger("sigrl")
 
 
 class Server(uvicorn.Server):
@@ -32,8 +34,9 @@ class Server(uvicorn.Server):
     ends with status 0, even if threads are stuck. A second signal ends it at once.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
-        """`app`: made by `create_app` with the same settings."""
+    def __init__(self, app: FastAPI, settings: Settings, began: float) -> None:
+        """`app`: made by `create_app` with the same settings. `began`: when the start began, as
+        `time.monotonic` told it."""
         # uvicorn calls this partial as it would call one of its own protocol classes.
         connection = cast("type[asyncio.Protocol]", partial(Connection, settings=settings))
         super().__init__(
@@ -53,7 +56,15 @@ class Server(uvicorn.Server):
         )
         self._settings = settings
         self._state: ServiceState = app.state.service
+        self._began = began
         self._leave_at: float | None = None
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Starts the application, which waits for the model's first answer, and then listens."""
+        _logger.info("it loads the model and tags a test picture")
+        await super().startup(sockets)
+        if self.started:
+            _logger.info("ready after %.1f s", time.monotonic() - self._began)
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
         """Handles both signals. uvicorn's handler would raise the signal again after the shutdown, and the

@@ -42,7 +42,7 @@ def test_each_profile_starts_what_it_says() -> None:
         assert set(service.get("depends_on", ())) <= {
             other for other, each in COMPOSE["services"].items() if profile in each["profiles"]
         }
-    full = {"replica", "proxy", "postgres", "prometheus", "grafana"}
+    full = {"replica", "proxy", "postgres", "prometheus", "alertmanager", "grafana"}
     assert started == {"default": {"sigrl"}, "gpu": {"gpu"}, "full": full}
 
 
@@ -52,6 +52,22 @@ def test_compose_mounts_what_is_there_and_publishes_on_loopback() -> None:
             source = volume.partition(":")[0]
             assert source in COMPOSE["volumes"] or (ROOT / source).exists(), source
         assert all("127.0.0.1:" in port for port in service.get("ports", ()))
+
+
+@pytest.mark.parametrize("service", COMPOSE["services"].values(), ids=COMPOSE["services"])
+def test_every_container_has_a_bound_on_memory_and_logs(service: dict[str, Any]) -> None:
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
+
+
+def test_no_password_has_a_default() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert not re.search(r"PASSWORD\w*:-", text)
+    assert all("PASSWORD" not in each or "_FILE" in each for each in re.findall(r"\b[A-Z_]+(?=:)", text))
+    used = {name for each in COMPOSE["services"].values() for name in each.get("secrets", ())}
+    assert used == COMPOSE["secrets"].keys()
+    assert all(map(_known_variable, (name.upper() for name in used)))
+    assert "Secret" not in KUBERNETES
 
 
 @pytest.mark.parametrize("service", OURS.values(), ids=OURS)
@@ -67,6 +83,29 @@ def test_our_containers_may_finish_and_can_do_little_else(service: dict[str, Any
 @pytest.mark.parametrize("version", ["1.31", "1.37"])
 def test_kubernetes_keeps_to_its_schema(manifest: dict[str, Any], version: str) -> None:
     kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_monitor_finds_the_service_and_names_the_job_as_the_alerts_do() -> None:
+    monitor = yaml.safe_load((ROOT / "deploy" / "kubernetes-monitoring.yaml").read_text())["spec"]
+    service = KUBERNETES["Service"]
+    labels = service["metadata"]["labels"]
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+    assert {each["port"] for each in monitor["endpoints"]} <= {
+        each["name"] for each in service["spec"]["ports"]
+    }
+    alerts = (ROOT / "deploy" / "alerts.yml").read_text()
+    assert set(re.findall(r'job="(\w+)"', alerts)) == {labels[monitor["jobLabel"]]}
+    # Otherwise Prometheus might find the pods twice, the second time as another job.
+    assert "annotations" not in KUBERNETES["Deployment"]["spec"]["template"]["metadata"]
+
+
+def test_the_network_lets_through_what_the_pods_need() -> None:
+    policy = KUBERNETES["NetworkPolicy"]["spec"]
+    pod_labels = KUBERNETES["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"] == pod_labels
+    (ingress,), (egress,) = policy["ingress"], policy["egress"]
+    assert [each["port"] for each in ingress["ports"]] == [POD["containers"][0]["ports"][0]["name"]]
+    assert {each["port"] for each in egress["ports"]} == {53, 5432}
 
 
 def test_probes_ask_what_the_service_answers() -> None:
@@ -97,12 +136,11 @@ def test_a_pod_is_nobody_and_writes_only_where_it_should() -> None:
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     assert set(mounts) == {"/data", "/tmp", "/checkpoints"}
     assert set(mounts.values()) == {volume["name"] for volume in POD["volumes"]}
-    names = KUBERNETES["ConfigMap"]["data"].keys() | KUBERNETES["Secret"]["stringData"].keys()
-    assert all(map(_known_variable, names))
+    assert all(map(_known_variable, KUBERNETES["ConfigMap"]["data"]))
 
 
 def test_the_proxy_refuses_nothing_that_the_service_would_take() -> None:
-    nginx = (ROOT / "deploy" / "nginx.conf").read_text()
+    nginx = (ROOT / "deploy" / "nginx" / "site.conf").read_text()
     (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", nginx)
     (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", nginx)
     assert int(megabytes) * 2**20 > Settings().max_request_bytes

@@ -63,6 +63,23 @@ def test_prometheus_takes_its_configuration() -> None:
     subprocess.run(["promtool", "check", "config", DEPLOY / "prometheus.yml"], check=True)
 
 
+@pytest.mark.skipif(shutil.which("amtool") is None, reason="amtool is not installed here")
+@pytest.mark.parametrize("severity", ["page", "ticket"])
+def test_an_alert_reaches_the_receiver_of_its_severity(severity: str) -> None:
+    file = f"--config.file={DEPLOY / 'alertmanager.yml'}"
+    command = ["amtool", "config", "routes", "test", file, f"--verify.receivers={severity}"]
+    subprocess.run([*command, f"severity={severity}", "alertname=SigrlErrors"], check=True)
+
+
+def test_prometheus_sends_alerts_to_the_alertmanager_of_compose() -> None:
+    config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+    (manager,) = config["alerting"]["alertmanagers"]
+    ((target,),) = (each["targets"] for each in manager["static_configs"])
+    host, _, port = target.partition(":")
+    compose = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())
+    assert compose["services"][host]["ports"] == [f"127.0.0.1:{port}:{port}"]
+
+
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_alerts_are_explained(rule: dict) -> None:
     page = (DEPLOY.parent / "docs/deploy.md").read_text(encoding="utf-8")

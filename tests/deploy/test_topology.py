@@ -212,17 +212,20 @@ class Client(threading.Thread):
 
 
 def _write_nginx(topology: Topology) -> None:
-    text = (DEPLOY / "nginx.conf").read_text()
-    servers = (f"server 127.0.0.1:{replica.port} max_fails" for replica in topology.replicas)
-    for old, new in {
-        # Names are Docker's, and so is who knows them.
-        "server replica:8000 resolve max_fails": "=1 fail_timeout=3s;\n        ".join(servers),
-        "resolver 127.0.0.11 valid=5s;": "",
-        "listen 8080;": f"listen {topology.proxy.removeprefix('http://')};",
-    }.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    (topology.folder / "nginx.conf").write_text(text.replace(" /tmp/", f" {topology.folder}/nginx-"))
+    main = (DEPLOY / "nginx" / "container.conf").read_text()
+    (topology.folder / "nginx.conf").write_text(main.replace(" /tmp/", f" {topology.folder}/nginx-"))
+    site = (DEPLOY / "nginx" / "site.conf").read_text()
+    listen = "listen 8080;"
+    assert site.count(listen) == 1
+    (topology.folder / "conf.d").mkdir()
+    (topology.folder / "conf.d" / "sigrl.conf").write_text(
+        site.replace(listen, f"listen {topology.proxy.removeprefix('http://')};")
+    )
+    local = (DEPLOY / "nginx" / "replicas.conf").read_text()
+    assert local.count("127.0.0.1:8000") == 1
+    (topology.folder / "sigrl-replicas.conf").write_text(
+        "".join(local.replace(":8000", f":{replica.port}") for replica in topology.replicas)
+    )
 
 
 def _write_prometheus(topology: Topology) -> None:

@@ -11,6 +11,11 @@ ROOT = Path(__file__).parents[2]
 NOT_RUN = {
     r"(\w+=\S+ )*sigrl serve( &)?": "runs until it is stopped; a process of the test's is there in its place",
     r"(\w+=\S+ )*docker ": "needs a container engine; deploy/prove_image.py and tests/deploy run its parts",
+    r"kubectl |\(printf 'apiVersion": "needs a cluster; tests/deploy checks the manifests",
+    r"((useradd|systemctl|journalctl|apt-get|nginx|runuser) |cp deploy/|echo SIGRL_|/opt/sigrl/bin/pip )": (
+        "changes the machine; tests/deploy/test_bare_metal.py checks the unit and the site"
+    ),
+    r"python3 -m venv /opt/sigrl": "the same",
     r"PYTHONPATH=deploy serve run ": "runs until it is stopped; tests/deploy/test_ray_serve.py runs it",
     r"sigrl tag .*--ray ": "starts or needs a cluster; tests/service/bulk/test_on_ray.py has one",
     r"pip install ": "changes the environment and asks a registry; .ci/run and deploy/prove_image.py install",

@@ -27,6 +27,8 @@ from sigrl.service.settings import Settings
 PROGRAMS = {"sigrl": sigrl.service.cli.app, "sigrl-train": sigrl.training.cli.app}
 BESIDE_SETTINGS = {"SIGRL_SERVER", "SIGRL_API_KEY", "SIGRL_PUBLISH", "SIGRL_GOLDEN"}
 """Variables of ours that are no settings of the service."""
+NAMED_BY = {"exec", "generic", "restart"}
+"""Words after which `sigrl` is the name of a container, a secret, or a unit."""
 NOT_RUN = [(page.name, command) for page in pages() for command in commands(page) if not is_run(command)]
 
 
@@ -74,8 +76,9 @@ def test_a_command_that_is_not_run_is_one_that_could_be(page: str, command: str)
     words = [word for word in shlex.split(command) if word != "&"]
     for place, word in enumerate(words):
         before = words[place - 1] if place else ""
-        # `docker exec sigrl sigrl doctor`, `pg_dump -U sigrl`: names of a container and of a user.
-        if word in PROGRAMS and before != "exec" and not before.startswith("-"):
+        # `docker exec sigrl sigrl doctor`, `pg_dump -U sigrl`, `systemctl restart sigrl`: other names.
+        is_name = before in NAMED_BY or (before.startswith("-") and before != "--")
+        if word in PROGRAMS and not is_name:
             _parse(word, words[place + 1 :])
             break
     _check_files(words)

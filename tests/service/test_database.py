@@ -97,6 +97,17 @@ def test_the_database_of_a_newer_release_is_refused(stored: Settings) -> None:
         Database.open(stored)
 
 
+def test_a_process_that_runs_goes_on_when_a_newer_release_has_added_to_its_database(stored: Settings) -> None:
+    old, new = Database.open(stored), Database.open(stored)
+    with new.write() as connection:
+        connection.execute(text("ALTER TABLE vocabularies ADD COLUMN later INTEGER NOT NULL DEFAULT 0"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    new.close()
+    _add(old, "pets")
+    assert _names(old) == ["pets"]
+    old.close()
+
+
 def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -131,3 +132,11 @@ def test_a_process_that_is_stopped_while_it_starts_has_not_failed() -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LONG)
     assert ended.returncode == 0
     assert "SIGTERM during the start" in ended.stderr
+
+
+def test_the_log_says_at_once_what_the_start_is_doing_and_then_how_long_it_took(tmp_path: Path) -> None:
+    with ServiceProcess(tmp_path) as process:
+        told = [str(record["message"]) for record in process.records if record["logger"] == "sigrl"]
+    assert told[0].startswith("sigrl-tagger ")
+    assert [each[:12] for each in told[1:4]] == ["it opens the", "it loads and", "it loads the"]
+    assert re.fullmatch(r"ready after \d+\.\d s", told[4])
