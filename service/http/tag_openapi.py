@@ -142,6 +142,23 @@ OPENAPI: dict[str, Any] = {
     },
 }
 
+
+def photographs_alone(several: bool) -> dict[str, Any]:
+    """The form of POST /v1/tag with photographs and no parameters.
+
+    The document names no raw body, although one is read: openapi-python-client makes a module that cannot be
+    imported for a route with several kinds of body and no parameters.
+    """
+    image = OPENAPI["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]["image"]
+    schema = {
+        "type": "object",
+        "properties": {"image": image if several else _IMAGE},
+        "required": ["image"],
+        "additionalProperties": False,
+    }
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Tags; with `Accept: application/x-ndjson`, a line per photograph, as each is tagged.",

@@ -1,8 +1,7 @@
 """POST /v1/preview."""
 
-from copy import deepcopy
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -10,7 +9,7 @@ from sigrl.service.errors import ImageError, ParameterError, RequestError
 from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_TAG
 from sigrl.service.http.state import ServiceState, service_state
-from sigrl.service.http.tag_openapi import OPENAPI
+from sigrl.service.http.tag_openapi import photographs_alone
 from sigrl.service.http.tag_request import read_tag_request
 from sigrl.service.tagging.selection import Selection
 
@@ -19,16 +18,6 @@ router = APIRouter(tags=["tagging"], dependencies=[NEEDS_TAG])
 JPEG = "image/jpeg"
 SIDE = 1024
 """Longest side of a preview, in pixels."""
-
-
-def _openapi() -> dict[str, Any]:
-    """The request body of POST /v1/tag with one photograph and no parameters."""
-    body = deepcopy(OPENAPI["requestBody"])
-    form = body["content"]["multipart/form-data"]["schema"]
-    form["properties"] = {"image": form["properties"]["image"]["items"]}
-    form["required"] = ["image"]
-    del body["content"]["application/json"]
-    return {"requestBody": body}
 
 
 @router.post(
@@ -41,7 +30,7 @@ def _openapi() -> dict[str, Any]:
         },
         **documented(403, 408, 413, 415, 422, 429, 500, 502, 503, 504, 507),
     },
-    openapi_extra=_openapi(),
+    openapi_extra=photographs_alone(several=False),
 )
 async def preview(request: Request, state: Annotated[ServiceState, Depends(service_state)]) -> Response:
     """Shows one photograph as the service decodes it: an upright JPEG without metadata, at most 1024 pixels a

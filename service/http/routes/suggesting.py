@@ -1,7 +1,6 @@
 """/v1/vocabularies/{name}/candidates and .../suggest: which photographs to label next."""
 
-from copy import deepcopy
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from anyio import to_thread
@@ -14,7 +13,7 @@ from sigrl.service.http.content import JSON, media_type, read_json
 from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_TAG
 from sigrl.service.http.state import ServiceState, service_state
-from sigrl.service.http.tag_openapi import OPENAPI
+from sigrl.service.http.tag_openapi import photographs_alone
 from sigrl.service.http.tag_request import TagRequest, read_tag_request
 from sigrl.service.http.tag_response import failed_image, fault, server_timing
 from sigrl.service.schemas.suggesting import Candidate, CandidatesAnswer, Suggestion, SuggestionRequest
@@ -27,20 +26,11 @@ from sigrl.service.vocabularies.suggesting import suggest as choose
 router = APIRouter(prefix="/v1/vocabularies/{name}", tags=["vocabularies"], dependencies=[NEEDS_TAG])
 
 
-def _photographs() -> dict[str, Any]:
-    """The request body of POST /v1/tag without its parameters and without JSON."""
-    body = deepcopy(OPENAPI["requestBody"])
-    form = body["content"]["multipart/form-data"]["schema"]
-    form["properties"] = {"image": form["properties"]["image"]}
-    del body["content"]["application/json"]
-    return {"requestBody": body}
-
-
 @router.post(
     "/candidates",
     response_model=CandidatesAnswer,
     responses=documented(404, 408, 413, 415, 422, 429, 500, 503, 504, 507),
-    openapi_extra=_photographs(),
+    openapi_extra=photographs_alone(several=True),
 )
 async def candidates(
     name: str, request: Request, state: Annotated[ServiceState, Depends(service_state)]
