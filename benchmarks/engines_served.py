@@ -1,0 +1,78 @@
+"""`python -m benchmarks.engines_served`: the bundled checkpoint on OpenVINO, on torch, and a plain endpoint.
+
+All servers are up all the time, and every round gives each its turn, so that what a shared machine does hits
+all of them. Takes about five minutes.
+"""
+
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.load import Outcome, Target
+from benchmarks.measuring import markdown_table
+from benchmarks.photograph_cost import SIZES, photograph
+from benchmarks.servers import environment, free_port, running
+
+CLIENTS = 16
+ROUNDS = 4
+SECONDS = 8.0
+TORCH = "SigRL Tagger, torch"
+SERVE = ("-c", "from sigrl.service.cli import main; main()", "serve", "--port")
+PLAIN = ("-m", "benchmarks.peers.plain_openvino")
+SERVERS = {
+    "SigRL Tagger, OpenVINO": (SERVE, "/v1/tag", {"SIGRL_ENGINE": "openvino"}),
+    TORCH: (SERVE, "/v1/tag", {"SIGRL_ENGINE": "torch"}),
+    "FastAPI + OpenVINO": (PLAIN, "/tag", {}),
+}
+"""Command without its port, path and settings of each server."""
+
+
+def measure(targets: dict[str, Target]) -> dict[str, tuple[Outcome, Outcome]]:
+    """What each server does with one client, and with sixteen, over all rounds."""
+    measured = {name: (Outcome(), Outcome()) for name in targets}
+    for target in targets.values():
+        target.saturate(SECONDS / 4, CLIENTS)
+    for number in range(ROUNDS):
+        for name, target in targets.items():
+            alone, loaded = measured[name]
+            measured[name] = (
+                alone + target.saturate(SECONDS, 1),
+                loaded + target.saturate(SECONDS, CLIENTS),
+            )
+        print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
+    return measured
+
+
+def main() -> None:
+    """Prints the table of docs/benchmarks.md."""
+    photographs = [photograph(SIZES["400 px"])]
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as servers:
+        targets = {}
+        for name, (command, path, variables) in SERVERS.items():
+            port = free_port()
+            settings = environment(Path(scratch), "none", name, {"SIGRL_VOCABULARY": "default", **variables})
+            del settings["SIGRL_CHECKPOINT"]
+            targets[name] = Target(f"http://127.0.0.1:{port}{path}", photographs)
+            log = Path(scratch, f"{name}.log")
+            servers.enter_context(
+                running([sys.executable, *command, str(port)], settings, log, targets[name])
+            )
+        measured = measure(targets)
+    p50_torch, most_torch = (measured[TORCH][0].percentiles()[0], measured[TORCH][1].per_second)
+    rows = []
+    for name, (alone, loaded) in measured.items():
+        p50, most = alone.percentiles()[0], loaded.per_second
+        rows.append(
+            [
+                name,
+                *(f"{alone.per_second:.1f}", f"{p50:.0f}", f"{p50 / p50_torch:.2f}"),
+                *(f"{most:.1f}", f"{most / most_torch:.2f}"),
+            ]
+        )
+    header = ["", "one client: photographs/s", "p50 ms", "of torch's", f"{CLIENTS} clients: photographs/s"]
+    print(markdown_table([*header, "of torch's"], rows))
+
+
+if __name__ == "__main__":
+    main()
