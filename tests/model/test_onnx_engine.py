@@ -112,7 +112,7 @@ def test_the_requirements_without_torch_are_the_projects():
     lines = (root / "requirements-onnx.txt").read_text().splitlines()
     wanted = {line for line in lines if not line.startswith("#")}
     assert wanted <= known
-    needs_torch = ("torch", "open_clip", "timm", "pyyaml", "accelerate", "filelock")
+    needs_torch = ("torch", "open_clip", "timm", "accelerate", "filelock")
     assert all(requirement.startswith(needs_torch) for requirement in known - wanted)
 
 
