@@ -12,6 +12,7 @@ from sigrl import version
 from sigrl.model.processors import bound_native_threads, keep_blas_from_spinning
 from sigrl.service.commands import checkpoint, doctor, feedback, key, vocab
 from sigrl.service.commands.assistants import mcp_command
+from sigrl.service.commands.immich import immich_command
 from sigrl.service.commands.tag import CheckpointOption, tag_command
 from sigrl.service.ending import end_at_signals, end_process, threads_at_work
 from sigrl.service.errors import TaggerError
@@ -33,6 +34,7 @@ app.add_typer(vocab.app, name="vocab")
 app.command()(doctor.doctor)
 app.command("tag")(tag_command)
 app.command("mcp")(mcp_command)
+app.command("immich")(immich_command)
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,41 +55,25 @@ def tag_in_bulk(
         ParameterError: earlier photographs were tagged differently, or `out` cannot be written.
         StoreError: the ledger cannot be written.
     """
-    write = writer(out)
-    ledger = Ledger(out.with_name(out.name + ".ledger"))
-    try:
-        ledger.check({"selection of tags": selection})
-        checkpoint, vocabularies = source.made_by()
-        for vocabulary in vocabularies:
-            ledger.check(_made_by(checkpoint, vocabulary))
-        with renderer.phase("looking for photographs"):
-            found = ledger.find(photographs)
+    with open_ledger(out, {"selection of tags": selection}) as ledger:
         sidecars = _Sidecars(source, ledger, sidecar)
+        found = find_photographs(source, ledger, photographs, renderer)
         if sidecar is not None:
             for path, content in ledger.without_sidecar(sidecar):
                 ledger.done([(path, content, sidecars.write(path, content))])
-        with renderer.phase("tagging", ledger.count_waiting()) as progress:
-            done: list[tuple[Path, str, str | None]] = []
-            for number, (path, result) in enumerate(source.tag(ledger.waiting()), 1):
-                if isinstance(result, ImageError):
-                    ledger.failed(path, result)
-                else:
-                    renderer.warn(result)
-                    (tagging,) = result
-                    # A server may have activated another checkpoint in the meantime.
-                    ledger.check(_made_by(tagging.checkpoint, tagging.vocabulary))
-                    content = tagging.model_dump_json()
-                    done.append((path, content, sidecars.write(path, content)))
-                if len(done) == _AT_ONCE:
-                    ledger.done(done)
-                    done.clear()
-                progress(number)
-            ledger.done(done)
-        with renderer.phase(f"writing {out.name}"):
-            write(out, ledger.tagged())
-            failures = out.with_name(out.stem + ".errors.csv")
-            failed = write_failures(failures, ledger.failures())
-        return Summary(found - ledger.count_waiting(), failed, failures)
+        tag_waiting(source, ledger, sidecars.write, renderer)
+        return write_tags(ledger, found, out, renderer)
+
+
+@contextmanager
+def open_ledger(out: Path, made_with: dict[str, str]) -> Iterator[Ledger]:
+    """The ledger beside `out`. Raises ParameterError if what it has was made with something else or if `out`
+    cannot be written, and StoreError if the ledger cannot be written."""
+    writer(out)
+    ledger = Ledger(out.with_name(out.name + ".ledger"))
+    try:
+        ledger.check(made_with)
+        yield ledger
     except sqlite3.Error as error:
         raise StoreError(
             f"the progress cannot be written: {error}",
@@ -96,6 +81,55 @@ def tag_in_bulk(
         ) from error
     finally:
         ledger.close()
+
+
+def find_photographs(
+    source: TagSource, ledger: Ledger, photographs: Iterable[Path], renderer: Renderer
+) -> int:
+    """Records the photographs in the ledger and returns their number. Raises ParameterError if earlier ones
+    were tagged differently."""
+    checkpoint, vocabularies = source.made_by()
+    for vocabulary in vocabularies:
+        ledger.check(_made_by(checkpoint, vocabulary))
+    with renderer.phase("looking for photographs"):
+        return ledger.find(photographs)
+
+
+def tag_waiting(
+    source: TagSource, ledger: Ledger, write_sidecar: Callable[[Path, str], str | None], renderer: Renderer
+) -> None:
+    """Tags the photographs that wait in the ledger, and records tags and errors there.
+
+    Args:
+        source: tags with one vocabulary.
+        write_sidecar: called with a photograph and its tags; returns the kind of the sidecar that it wrote.
+    """
+    with renderer.phase("tagging", ledger.count_waiting()) as progress:
+        done: list[tuple[Path, str, str | None]] = []
+        for number, (path, result) in enumerate(source.tag(ledger.waiting()), 1):
+            if isinstance(result, ImageError):
+                ledger.failed(path, result)
+            else:
+                renderer.warn(result)
+                (tagging,) = result
+                # A server may have activated another checkpoint in the meantime.
+                ledger.check(_made_by(tagging.checkpoint, tagging.vocabulary))
+                content = tagging.model_dump_json()
+                done.append((path, content, write_sidecar(path, content)))
+            if len(done) == _AT_ONCE:
+                ledger.done(done)
+                done.clear()
+            progress(number)
+        ledger.done(done)
+
+
+def write_tags(ledger: Ledger, found: int, out: Path, renderer: Renderer) -> Summary:
+    """Writes what the ledger has of this run's `found` photographs to `out`, and the failures beside it."""
+    with renderer.phase(f"writing {out.name}"):
+        writer(out)(out, ledger.tagged())
+        failures = out.with_name(out.stem + ".errors.csv")
+        failed = write_failures(failures, ledger.failures())
+    return Summary(found - ledger.count_waiting(), failed, failures)
 
 
 class _Sidecars:

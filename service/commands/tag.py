@@ -198,7 +198,7 @@ def tag_command(
 
             with opened as source:
                 summary = tag_in_bulk(
-                    source, find_photographs(photographs), out, _in_words(selection), sidecar, renderer
+                    source, find_photographs(photographs), out, in_words(selection), sidecar, renderer
                 )
             failed = summary.failed > 0
     if out is not None:
@@ -244,7 +244,8 @@ def _check_ray(cluster: str | None, out: Path | None, server: str | None) -> Non
         raise ParameterError("Ray is not installed", "pip install 'sigrl-tagger[ray]' on every machine")
 
 
-def _in_words(selection: "Selection") -> str:
+def in_words(selection: "Selection") -> str:
+    """A description of the selection for a ledger."""
     # Without a language, as in ledgers that were begun before there were languages.
     left_out = () if selection.languages else ("languages",)
     return ", ".join(f"{name} {value}" for name, value in asdict(selection).items() if name not in left_out)
