@@ -43,13 +43,13 @@ def report_calibration(
     calibration: Calibration,
     engine: Engine,
     plain: LabelFeatures,
-    refined: LabelFeatures,
+    calibrated: LabelFeatures,
     overruled: Sequence[int],
 ) -> CalibrationReport:
-    """The report on a calibration as `engine` uses it. `plain` and `refined` are the labels' features without
-    the calibration and with it; `overruled` has the number for each label (`CalibratedLabel.overruled`)."""
+    """The report on a calibration as `engine` uses it. `plain` and `calibrated` are the labels' features
+    without and with the calibration; `overruled` has each label's number (`CalibratedLabel.overruled`)."""
     counts = Counter((name, applies) for _, shown in calibration.examples for name, applies in shown.items())
-    thresholds = zip(engine.thresholds(refined).tolist(), engine.thresholds(plain).tolist(), strict=True)
+    thresholds = zip(engine.thresholds(calibrated).tolist(), engine.thresholds(plain).tolist(), strict=True)
     labels = tuple(
         CalibratedLabel(
             label=name,
@@ -67,7 +67,7 @@ def report_calibration(
         goal=calibration.goal,
         examples=len(calibration.examples),
         labels=labels,
-        hygiene=judge_labels(vocabulary, engine, refined),
+        hygiene=judge_labels(vocabulary, engine, calibrated),
     )
 
 

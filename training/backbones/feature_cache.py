@@ -26,7 +26,7 @@ from sigrl.training.terminal import log_line
 
 BATCH_SIZE = 32
 BLOCK = 8 * BATCH_SIZE
-"""Photographs that are computed again at most, after a kill."""
+"""Largest number of photographs that are computed again after a kill."""
 Compute = Callable[[Tensor], Tensor]
 """Pixel values [B, 3, S, S] -> outputs [B, ...] on the CPU, in any floating dtype or in int8."""
 
@@ -137,7 +137,7 @@ def _prepare(
     )
     if needed > free:
         raise DataError(
-            f"the features need {decimal(needed)} in {unfinished.parent}, of which {decimal(free)} are free: "
+            f"the features need {decimal(needed)} in {unfinished.parent}, which has {decimal(free)} free: "
             "make room, or choose a smaller form (`cache`, if the task has it)"
         )
     if len(done) != blocks:

@@ -40,7 +40,7 @@ class TransformersFolder:
     rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
     """Renames the tensors of the weight files to the names of `Backbone`."""
     lower_case: bool
-    """Whether the texts of its training were in lower case, of which its tokenizer.json may not know."""
+    """Whether it was trained on lower-case texts; its tokenizer.json may not say so."""
 
     @property
     def weight_files(self) -> list[Path]:
@@ -154,8 +154,8 @@ def _activation(path: Path, text: Mapping[str, Any], vision: Mapping[str, Any]) 
     found = {text["hidden_act"], vision["hidden_act"]}
     if len(found) > 1 or not found <= _ACTIVATIONS.keys():
         raise WeightsError(
-            f"{path / CONFIG} names the activations {sorted(found)}: a bundle has one for both towers, one "
-            f"of {sorted(_ACTIVATIONS)}"
+            f"{path / CONFIG} names the activations {sorted(found)}: both towers of a bundle "
+            f"use the same one, of {sorted(_ACTIVATIONS)}"
         )
     return str(found.pop())
 

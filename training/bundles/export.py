@@ -123,8 +123,8 @@ def _largest_difference(bundle: Bundle, files: BundleFiles) -> float:
         difference = float(np.abs(ours[name] - values).max() / np.abs(values).max())
         if not difference <= TOLERANCE:
             raise ExportError(
-                f"{name} differ by {difference:.1e} of the largest on ONNX Runtime, {TOLERANCE} is allowed: "
-                "this checkpoint cannot be exported"
+                f"on ONNX Runtime, {name} differ by {difference:.1e} of the largest value; the limit is "
+                f"{TOLERANCE}: this checkpoint cannot be exported"
             )
         largest = max(largest, difference)
     return largest

@@ -149,7 +149,7 @@ def read_published(kind: PublishedKind, file: Path) -> PublishedWeights:
         raise WeightsError(f"{file}: {error}") from error
     if bool(weights.head) != (kind is PublishedKind.sigrl):
         other = PublishedKind.sigrl if weights.head else PublishedKind.mkt
-        found = "SigRL's head" if weights.head else "no head of SigRL's"
+        found = "SigRL's head" if weights.head else "no SigRL head"
         raise WeightsError(f"{file} has {found}: import it with --published {other}")
     return PublishedWeights(kind, file, weights)
 

@@ -140,7 +140,7 @@ def _fetched(open_clip: str, published: tuple[PublishedKind, Path] | None, kind:
     source = find_source(open_clip)
     if weights is None and source.tag is None:
         console.print(
-            f"{source.name} is not named after a tag of open_clip's: reading it with "
+            f"{source.name} is not named after an open_clip tag: reading it with "
             f"{'QuickGELU' if source.backbone.quick_gelu else 'GELU'} and CLIP's preprocessing"
         )
     file = fetch(source)

@@ -71,14 +71,14 @@ def fit_command(
     seed: Seed = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Only say what it takes: photographs, steps, minutes, disk"),
+        typer.Option("--dry-run", help="Only print what it would take: photographs, steps, minutes, disk"),
     ] = False,
 ) -> None:
     """Train as the configuration says. Run the same command again to resume an interrupted run."""
     run = load_run(config, start, seed)
     if dry_run:
         if run.kind.plan is None:
-            raise DataError(f"the task {run.name} has no --dry-run: `photographs` has")
+            raise DataError(f"the task {run.name} does not support --dry-run: only `photographs` does")
         for sentence in run.kind.plan(run.config, output):
             console.print(sentence, highlight=False, soft_wrap=True, markup=False)
         return

@@ -104,7 +104,7 @@ def _singles(photographs: LabelledPhotographs) -> list[str]:
         return []
     shown = ", ".join(f"'{name}'" for name in names[:5]) + (" …" if len(names) > 5 else "")
     return [
-        f"labels with a single photograph, on which they are either trained or compared, not both "
+        f"labels with a single photograph, which cannot serve for both training and comparison "
         f"({len(names)}): {shown}: add photographs, or remove the labels"
     ]
 

@@ -120,7 +120,7 @@ def _captions(path: Path, row: dict[int, int]) -> tuple[str | None, ...]:
 
 
 def _not_in_layout(path: Path, error: Exception) -> DataError:
-    lacks = f"lacks {error}" if isinstance(error, KeyError) else "has something else in a field"
+    lacks = f"lacks {error}" if isinstance(error, KeyError) else "has a field of another type"
     return DataError(f"{path} {lacks}: it is not in COCO's layout, fetch it again")
 
 

@@ -129,7 +129,7 @@ def _columns(vocabulary: Vocabulary) -> dict[str, int]:
             if column.setdefault(_folded(name), place) != place:
                 raise DataError(
                     f"the vocabulary has '{name}' for both '{vocabulary.names[column[_folded(name)]]}' and "
-                    f"'{label.name}': leave it to one of them"
+                    f"'{label.name}': remove it from one of them"
                 )
     return column
 

@@ -51,7 +51,7 @@ def read_shards(
     if len({shard.name for shard in shards}) < len(shards):
         raise DataError(f"two shards are called {shards[0].name}: give each shard its own name")
     if len(folders) > 1:
-        raise DataError(f"the shards lie in {len(folders)} folders: put them into one")
+        raise DataError(f"the shards lie in {len(folders)} folders: put them into one folder")
     rows: list[LabelledFile] = []
     with progress_bar() as progress:
         bar = progress.add_task("read shards", total=len(shards), note="")

@@ -33,7 +33,7 @@ class _MaximizesEntropy(Frozen):
 
 class _UsesPseudoLabels(_MaximizesEntropy):
     warmup_epochs: int = Field(0, ge=0)
-    """Number of first epochs that ignore pseudo-labels and use the loss `em` (`warmup_epoch`)."""
+    """Number of initial epochs that ignore pseudo-labels and use the loss `em` (`warmup_epoch`)."""
 
 
 class Bce(Frozen):
@@ -110,7 +110,7 @@ class EmApl(_MaximizesEntropy):
     pseudo_label_weight: Weight
     """Published as `beta`: VOC 0.02, COCO 0.9."""
     warmup_epochs: int = Field(ge=0)
-    """Number of first epochs without pseudo-labels (`warmup_epoch`); the quotas are divided among the
+    """Number of initial epochs without pseudo-labels (`warmup_epoch`); the quotas are divided among the
     others."""
     negative_share: Share = 0.9
     """Share of each class's unknown labels that end up as pseudo-negatives (`neg_proportion`)."""

@@ -29,7 +29,8 @@ from sigrl.training.measures.report import (
 )
 
 MINIMUM_POSITIVES = 10
-"""A label with fewer positives is measured, but one photograph changes its average precision by percents."""
+"""A label with fewer positives is measured, but one photograph changes its average precision by
+percentage points."""
 _BATCH_SIZE = 50
 
 

@@ -19,7 +19,7 @@ from sigrl.training.report.history import History, read_history
 REPORT = "report.html"
 _PICTURE_SIDE = 320
 SHOWN_LABELS = 30
-"""Number of best and of worst labels that get a bar; with no more than twice as many labels, all do."""
+"""Number of best and of worst labels that get a bar. With at most twice as many labels, all get one."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def test_a_label_files_labels_and_counts_are_filled_in(tmp_path: Path) -> None:
     config, text, told = written(folder, labels, tmp_path)
     assert (config.photographs, config.labels, config.complete) == (folder, labels, False)
     assert [label.name for label in config.vocabulary] == ["cat", "dog", "yes"]
-    assert "- dog  # applies to 1, does not to 1" in text
+    assert "- dog  # applies to 1, not to 1" in text
     assert config.loss is not None
     assert config.loss.kind == "iu"
     assert f"sigrl-train fit --config {tmp_path / 'my.yaml'} -o runs/my" in told
@@ -61,7 +61,7 @@ def test_folders_of_classes_and_coco_say_everything(tmp_path: Path) -> None:
     config, text, _ = written(folder, coco, tmp_path)
     assert config.complete
     assert [label.name for label in config.vocabulary] == ["dog", "owl"]
-    assert "- owl  # applies to 0, does not to 2: add photographs of it, or remove it" in text
+    assert "- owl  # applies to 0, not to 2: add photographs of it, or remove it" in text
 
 
 def test_every_key_is_there_with_a_comment(tmp_path: Path) -> None:

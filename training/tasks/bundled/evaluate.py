@@ -71,7 +71,7 @@ class Report(BaseModel):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Predictions:
     """The engine's output for N photographs and some labels."""
 
     scores: np.ndarray
@@ -97,16 +97,18 @@ def evaluate(
         raise DataError(f"the test split has no label {absent[0]!r}: `evaluate` measures on COCO's labels")
     batches = list(encode_photographs(engine, split.image_paths))
 
-    def ask(names: Sequence[str]) -> Answer:
+    def ask(names: Sequence[str]) -> Predictions:
         labels = engine.encode_labels(Vocabulary.from_names(names))
         scores = np.concatenate([engine.score(batch, labels) for batch in batches])
-        return Answer(scores, engine.probabilities(scores, labels), engine.thresholds(labels))
+        return Predictions(scores, engine.probabilities(scores, labels), engine.thresholds(labels))
 
     names, targets = split.label_names, split.labels
     labels = np.where(targets > 0, 1, -1).astype(np.int8)
-    answer = ask(names)
+    predictions = ask(names)
     photographs = LabelledPhotographs(split.image_paths, names, labels)
-    evaluation = evaluate_scores(answer.scores, answer.probabilities, answer.thresholds, photographs)
+    evaluation = evaluate_scores(
+        predictions.scores, predictions.probabilities, predictions.thresholds, photographs
+    )
     if evaluation.frequent is None:
         raise DataError(
             f"no label of the test split has {MINIMUM_POSITIVES} positives: `evaluate` needs more photographs"
@@ -140,11 +142,11 @@ def _constant_scores(names: Sequence[str], photographs: int) -> np.ndarray:
     return np.tile(row, (photographs, 1))
 
 
-def _single_label(answer: Answer, targets: np.ndarray) -> dict[str, float]:
-    decided = answer.decided
+def _single_label(predictions: Predictions, targets: np.ndarray) -> dict[str, float]:
+    decided = predictions.decided
     true = float((decided & (targets > 0)).sum())
     return {
-        "average_precision": float(average_precision(answer.scores, targets)[0]),
+        "average_precision": float(average_precision(predictions.scores, targets)[0]),
         "precision": 100 * true / max(float(decided.sum()), 1),
         "recall": 100 * true / max(float(targets.sum()), 1),
         "photographs": float(targets.sum()),
@@ -152,7 +154,7 @@ def _single_label(answer: Answer, targets: np.ndarray) -> dict[str, float]:
 
 
 def _company(
-    ask: Callable[[Sequence[str]], Answer],
+    ask: Callable[[Sequence[str]], Predictions],
     names: Sequence[str],
     targets: np.ndarray,
     distractors: Sequence[str],
@@ -166,9 +168,9 @@ def _company(
     for size in (0, *COMPANY_SIZES):
         asked = [*chosen, *(distractors[index] for index in random.permutation(len(distractors))[:size])]
         order = random.permutation(len(asked))
-        answer = ask([asked[index] for index in order])
+        predictions = ask([asked[index] for index in order])
         own = np.argsort(order)[: len(chosen)]
-        scores, decided = answer.scores[:, own], answer.decided[:, own]
+        scores, decided = predictions.scores[:, own], predictions.decided[:, own]
         alone = decided if alone is None else alone
         results.append(
             Company(

@@ -104,7 +104,7 @@ class TrainingSettings(Frozen):
     clip_norm: float = 5.0
     """Maximum norm of the gradient over all parameters."""
     averaging: float = Field(0.995, gt=0, lt=1)
-    """Decay of the weights' moving average, which makes pseudo-labels and is saved in the end."""
+    """Decay of the weights' moving average, which makes pseudo-labels and is saved at the end."""
     own_share: float = Field(0.7, ge=0, le=1)
     """Final share of the averaged weights in the pseudo-labels of unknown labels; the teacher has the
     rest."""
@@ -172,7 +172,7 @@ class EverydayConfig(Frozen):
     hidden_words: tuple[str, ...] = ()
     """Names of `everyday` withheld from all label supervision: targets, class names, words of captions."""
     hidden_coco: tuple[str, ...] = ()
-    """COCO labels withheld likewise, with all narrower names, and with the captions that name one of them."""
+    """COCO labels withheld in the same way, with all narrower names and captions that name one."""
     other_names: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Other names of hidden labels, which are removed from texts too."""
     source_weights: dict[SourceName, float] = Field(default_factory=dict)

@@ -55,7 +55,7 @@ def fit(config: EverydayConfig, directory: Path, start: Start) -> Outcome:
         "data": "densely labelled everyday photographs, captions, sets of classes",
         **trained.provenance,
         "new_words": how,
-        "known_words": "fitted on the unsought photographs of everyday's val",
+        "known_words": "fitted on everyday's val photographs that were not searched for",
         "background": _counts(draft),
         "metrics": measured,
         "licences": _LICENCES,
@@ -92,13 +92,13 @@ def _fit_head(trained: Trained) -> tuple[Draft, dict[str, float], Mapping[str, A
     draft = draft.fitted(graph_arrays(draft), {})
     draft = draft.fitted({}, known_word_gains(draft))
     if trained.config.left_out is None:
-        return draft, {}, "weighed by default numbers: no words were left out of a training"
+        return draft, {}, "default weights: no words were left out of a training run"
     second, words = train_left_out(trained, trained.config.left_out)
     fitted = fit_left_out(make_draft(second), words)
     how = {
         "left_out": list(words),
         "steps": trained.config.left_out.steps,
-        "chosen_on": "the unsought photographs of everyday's train and val",
+        "chosen_on": "everyday's train and val photographs that were not searched for",
     }
     return draft.fitted(fitted.arrays, fitted.gains), fitted.measured, how
 

@@ -18,8 +18,8 @@ photographs."""
 
 
 def known_word_gains(draft: Draft) -> dict[str, float]:
-    """The likeliest gains on the unsought photographs of `everyday`'s val part. Nothing was trained on them,
-    and they show things as often as they occur. Without such photographs, the default gains."""
+    """The likeliest gains on `everyday`'s val photographs that were not searched for. Nothing was trained on
+    them, and they show things as often as they occur. Without such photographs, the default gains."""
     trained = draft.trained
     rows = dense_rows(trained, "val", sought=False)
     if not len(rows):

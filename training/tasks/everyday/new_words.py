@@ -110,8 +110,8 @@ class Fitted(NamedTuple):
 
 
 def fit_left_out(draft: Draft, names: tuple[str, ...]) -> Fitted:
-    """Fits the head of a training without `names` to the photographs of `everyday`: fits on the unsought ones
-    of train and val, measures on those of test."""
+    """Fits the head of a training without `names` on `everyday`'s train and val photographs that were not
+    searched for, and measures it on the test photographs."""
     fitting, mean, deviation = _shown(draft, names, dense_rows(draft.trained, "train", "val", sought=False))
     fitted = fit(fitting)
     test_rows = dense_rows(draft.trained, "test", sought=True)

@@ -57,7 +57,7 @@ class Plan:
             f"photographs: {self.training:,} to train on, {self.validation:,} to compare epochs on; "
             f"{self.labels:,} labels",
             f"steps: {self.steps:,} in {epochs} epochs of {self.steps // epochs:,}{sooner}",
-            f"time: about {first + then:.0f} minutes on this machine as busy as it is now, {first:.0f} of "
+            f"time: about {first + then:.0f} minutes on this machine at its present load, {first:.0f} of "
             "them before the first step",
             f"disk: {disk}, of which {decimal(self.feature_bytes)} are features that may be deleted "
             f"afterwards; {decimal(free)} are free",

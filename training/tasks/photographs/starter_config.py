@@ -62,7 +62,7 @@ def _content(photographs: Path, labels: Path | None, found: LabelledPhotographs)
         else:
             source += "\n# labels: labels.csv  # none: the sub-folders' names are the labels"
     lines = [
-        f"  - {_text(name)}  # applies to {count}, does not to {len(found) - count if complete else negative}"
+        f"  - {_text(name)}  # applies to {count}, not to {len(found) - count if complete else negative}"
         + ("" if count else ": add photographs of it, or remove it")
         for name, count, negative in zip(
             found.label_names, positives.tolist(), negatives.tolist(), strict=True
@@ -75,7 +75,7 @@ start: bundled  # checkpoint to start from; or a bundle's directory (`sigrl-trai
 
 {source}
 complete: {str(complete).lower()}  # true: a label that is not given does not apply; false: it is unknown
-# The labels to learn. To give one other words: {{name: sofa, synonyms: [couch, settee]}}.
+# The labels to learn. To give a label synonyms: {{name: sofa, synonyms: [couch, settee]}}.
 vocabulary:
 {chr(10).join(lines)}
 
@@ -84,8 +84,8 @@ validation_share: 0.2  # share of the photographs to compare epochs on; they are
 bad_data: stop  # stop at the first bad file or label and name it; skip: leave them out and count them
 check: decode  # decode every file completely before training; exists: only check that it exists
 
-# Unknown labels: iu leaves them out (it needs known negatives), an_ls assumes that they are absent with a
-# little doubt, em keeps them undecided (entropy_weight: 0.1). Others: an, wan, epr, pr.
+# Unknown labels: iu leaves them out (it needs known negatives), an_ls assumes that they are absent and
+# smooths these targets, em keeps them undecided (entropy_weight: 0.1). Others: an, wan, epr, pr.
 loss: {{kind: {loss}}}
 balance: none  # inverse_frequency: positives of rare labels weigh more, which raises their probabilities
 largest_weight: 10  # maximum of that weight
