@@ -155,7 +155,7 @@ def test_no_flipped_byte_escapes_as_another_error(form: str) -> None:
     ("data", "error", "says"),
     [
         (b"", errors.DamagedImageError, "empty"),
-        (b"hello, I am a text", errors.UnsupportedImageError, "no image"),
+        (b"hello, I am a text", errors.UnsupportedImageError, "format is not known"),
         (b"%PDF-1.7", errors.UnsupportedImageError, "PDF"),
         (b"\n<!DOCTYPE HTML><html>", errors.UnsupportedImageError, "web page"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", errors.UnsupportedImageError, "SVG"),
