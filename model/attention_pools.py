@@ -17,8 +17,8 @@ from sigrl.model.features import ImageFeatures
 def encode_by_resnet(visual: Any, pixel_values: Tensor) -> ImageFeatures:
     """Pixel values [B, 3, S, S] -> ImageFeatures of open_clip's `ModifiedResNet`.
 
-    Positions have their position embedding, as in the pool, so that for one head the image embedding is a
-    weighted mean of the tokens and of that of the pool's mean.
+    Positions get their position embedding, as in the pool, so that with one head the image embedding is a
+    weighted mean of these tokens and of the token of the mean position.
     """
     features = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(pixel_values)))))
     pool = visual.attnpool

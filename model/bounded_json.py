@@ -1,4 +1,4 @@
-"""Bounds JSON that strangers write, before it is parsed: a few bytes can become a hundred times as many in
+"""Bounds JSON from untrusted senders before it is parsed: a few bytes can become a hundred times as many in
 memory, and a parser in C stops all threads until it has finished."""
 
 import json

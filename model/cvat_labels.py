@@ -16,11 +16,11 @@ def read_cvat(text: str) -> Iterator[tuple[str, list[str], list[str]]]:
     without any tag are left out, because nobody may have looked at them. Raises CvatError."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         # Entities can expand to any size.
-        raise CvatError("declares a document type: take it out")
+        raise CvatError("declares a document type: remove it")
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        raise CvatError(f"is no XML ({error}): export the task again") from error
+        raise CvatError(f"is not XML ({error}): export the task again") from error
     labels = [name.text or "" for name in root.iterfind("meta//labels/label/name")]
     if root.tag != "annotations" or not labels:
         raise CvatError('has no labels of a task: export it from CVAT as "CVAT for images 1.1"')

@@ -55,5 +55,5 @@ def _check_length(tokenizer: PublishedTokenizer, config: BackboneConfig) -> None
     shortest = config.context_length if config.text is not None else 1
     if not shortest <= found <= longest <= config.context_length:
         raise ValueError(
-            f"tokenizer.json makes {found} to {longest} tokens of a text, which does not fit the text tower"
+            f"tokenizer.json encodes a text as {found} to {longest} tokens, which does not fit the text tower"
         )

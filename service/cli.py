@@ -81,7 +81,7 @@ def serve(
     settings = load_settings(host=host, port=port, checkpoint=checkpoint)
     logs.configure(settings)
     logger = logging.getLogger("sigrl")
-    logger.info("sigrl-tagger %s starts; it listens as soon as its model has answered once", version())
+    logger.info("sigrl-tagger %s starts; it will listen once its model has answered", version())
 
     from sigrl.service.app import create_app
     from sigrl.service.checkpoints.opening import open_runtime
@@ -90,12 +90,12 @@ def serve(
     from sigrl.service.keys.store import KeyStore
     from sigrl.service.vocabularies.registry import VocabularyRegistry
 
-    logger.info("it opens the database")
+    logger.info("opening the database")
     # Opened here rather than at application startup, where a bad checkpoint would end in a traceback.
     registry = VocabularyRegistry.open(settings)
     if needs_keys(settings) and not KeyStore(registry.database).all():
         print("requests need an API key, and there is none yet: sigrl key create NAME", file=sys.stderr)
-    logger.info("it loads and verifies the checkpoint")
+    logger.info("loading and verifying the checkpoint")
     runtime = open_runtime(settings, registry)
     server = Server(create_app(settings, registry=registry, runtime=runtime), settings, began)
     server.run()

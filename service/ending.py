@@ -46,4 +46,4 @@ def threads_at_work() -> str:
     threads, which end by themselves when they are idle."""
     others = [each for each in threading.enumerate() if each is not threading.main_thread()]
     working = {each.name for each in others if not each.daemon or each.name.startswith("sigrl-")} - {_END}
-    return f"threads that still work: {', '.join(sorted(working)) or 'none'}"
+    return f"threads still running: {', '.join(sorted(working)) or 'none'}"

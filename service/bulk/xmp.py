@@ -50,7 +50,7 @@ def with_keywords(name: str, packet: bytes | None, labels: Sequence[str], paths:
     """The packet with the labels in `dc:subject`, and with their paths in `lr:hierarchicalSubject` and
     `digiKam:TagsList`; a new one if there is none. Our earlier keywords are removed, all others stay.
 
-    `name` is the file's name for errors. Raises SidecarError for what is no XMP packet.
+    `name` is the file's name for errors. Raises SidecarError if it is not an XMP packet.
     """
     root = _parse(name, packet or _EMPTY.encode())
     description = root.find(f".//{{{_RDF}}}RDF/{{{_RDF}}}Description")

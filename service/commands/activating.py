@@ -28,20 +28,20 @@ def load_and_wait(client: "Client", bundle: str) -> "CheckpointInfo":
             info = client.get_checkpoint(info.id)
             done(100 * info.labels_done // max(info.labels_total, 1))
     if info.state in GONE:
-        reason = info.reason or "it was unloaded meanwhile"
+        reason = info.reason or "it has been unloaded since"
         raise ServerError(f"the bundle {bundle!a} was not loaded: {reason}", "repair it and load it again")
     return info
 
 
 def activate_now_or_later(bundle: str, settings: "Settings", server: str) -> str:
-    """Activates a bundle on the server; if none answers, writes the activation down, so that the next start
-    begins with it. Returns which of both it was. Raises the server's errors, and StoreError."""
+    """Activates a bundle on the server; if none answers, records the activation for the next start. Returns a
+    sentence that says which of the two happened. Raises the server's errors, and StoreError."""
     try:
         with connected(server) as client:
             info = load_and_wait(client, bundle)
             if info.state != "active":
                 client.activate_checkpoint(info.id)
-        return f"{bundle} answers on {server}"
+        return f"{bundle} is active on {server}"
     except UnreachableError:
         _write_down(bundle, settings)
         return f"no server answers at {server}; the next `sigrl serve` begins with {bundle}"

@@ -60,7 +60,7 @@ def assistant_server(tagger: "Tagger", settings: "Settings") -> "MCPServer":
     Photograph = Annotated[str, Field(description="Path of the photograph on this machine.")]
     Labels = Annotated[list[str] | None, Field(description="What to look for, in place of a vocabulary.")]
     Name = Annotated[str | None, Field(description="Name of a vocabulary, in place of labels.")]
-    TopK = Annotated[int | None, Field(description="That many labels, whether accepted or not.")]
+    TopK = Annotated[int | None, Field(description="Return this many labels, whether accepted or not.")]
 
     @server.tool()
     def tag(

@@ -33,16 +33,16 @@ def check_films(
     paths: Sequence[Path], *, alone: bool, vocabularies: Sequence[str], sheet: Path | None
 ) -> bool:
     """Whether films are to be tagged. `alone`: no option is given that films do not take. Raises
-    ParameterError for what does not go together."""
+    ParameterError for options that exclude each other."""
     films = [path for path in paths if is_film(path)]
     if not films:
         return False
     if len(films) < len(paths):
-        raise ParameterError("there are films and photographs", "run the command once for each")
+        raise ParameterError("films and photographs are given together", "run the command once for each")
     if not alone or len(vocabularies) > 1 or (sheet is not None and len(films) > 1):
         raise ParameterError(
-            "films take one vocabulary, no --out, --ray, --sidecar and --explain, and --sheet draws one film",
-            "leave these options out",
+            "films take one vocabulary and no --out, --ray, --sidecar or --explain; --sheet draws one film",
+            "omit these options",
         )
     return True
 

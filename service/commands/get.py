@@ -1,4 +1,4 @@
-"""`sigrl checkpoint get`: from a model's name in the list to a bundle that can be activated."""
+"""`sigrl checkpoint get`: downloads a model from the list and makes a bundle of it."""
 
 import os
 import shutil
@@ -21,16 +21,14 @@ HUB = "https://huggingface.co"
 
 def get_command(
     name: Annotated[str | None, typer.Argument(help="A model's name in the list")] = None,
-    show_list: Annotated[bool, typer.Option("--list", help="Print the models that can be got.")] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="Print the models on offer.")] = False,
     photographs: Annotated[
         Path | None,
         typer.Option(help="Folder of photographs of your own, some 400, to calibrate on; no labels needed"),
     ] = None,
     brought: Annotated[
         Path | None,
-        typer.Option(
-            "--from", metavar="FILE", help="The weights, brought from elsewhere; nothing is downloaded"
-        ),
+        typer.Option("--from", metavar="FILE", help="Weights from another machine; nothing is downloaded"),
     ] = None,
     activate: Annotated[
         bool, typer.Option("--activate", help="Activate it on the server, or for its next start.")
@@ -38,7 +36,7 @@ def get_command(
     server: ServerOption = LOCAL,
 ) -> None:
     """Gets a model that others published: downloads it, checks it, and puts its bundle into the folder of
-    bundles. A download that was stopped goes on where it was. HF_ENDPOINT names a mirror of the hub."""
+    bundles. An interrupted download resumes where it stopped. HF_ENDPOINT names a mirror of the hub."""
     if show_list:
         _print_list()
         return
@@ -51,7 +49,7 @@ def get_command(
     model, settings = find_model(name), load_settings()
     bundle = BundleStore.of(settings).directory / model.name
     if bundle.exists():
-        _say(f"{bundle} is there already")
+        _say(f"{bundle} already exists")
     else:
         _get(model, bundle, settings.data / "downloads" / model.name, brought, photographs)
     if activate:
@@ -59,7 +57,7 @@ def get_command(
 
         _say(activate_now_or_later(model.name, settings, server))
     else:
-        _say(f"to answer with it: sigrl checkpoint load {model.name} --activate")
+        _say(f"to serve it: sigrl checkpoint load {model.name} --activate")
 
 
 def _get(
@@ -104,7 +102,7 @@ def _download(model: "Model", folder: Path) -> Path:
 
 def _files(hub: "Hub", model: "Model") -> "dict[str, RemoteFile]":
     """The model's files on the hub, by the names that they get here, the weights first. Raises DownloadError,
-    which says what to bring where there is no network."""
+    which says what to bring if there is no network."""
     from sigrl.service.hub.catalogue import TOKENIZER, WEIGHTS
 
     try:
@@ -117,7 +115,8 @@ def _files(hub: "Hub", model: "Model") -> "dict[str, RemoteFile]":
         if model.tokenizer is not None:
             bring += f" and, beside it, {' and '.join(hub.url(model.tokenizer, name) for name in TOKENIZER)}"
         raise DownloadError(
-            error.detail, f"or bring {bring} from elsewhere: `sigrl checkpoint get {model.name} --from FILE`"
+            error.detail,
+            f"or bring {bring} from another machine: `sigrl checkpoint get {model.name} --from FILE`",
         ) from error
     return files
 
@@ -168,9 +167,9 @@ def _print_list() -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print(
-        "float32: size of the weights, which most publishers store so; `get` says the exact size before it "
-        "downloads. memory: about what serving takes. ImageNet: zero-shot accuracy in percent as others "
-        "published it; nothing of it was measured here. docs/models.md has the sources.",
+        "float32: size of the weights in float32, as most publishers store them; `get` prints the exact size "
+        "before it downloads. memory: about what serving takes. ImageNet: zero-shot accuracy in percent, as "
+        "published by others; none of it was measured here. docs/models.md has the sources.",
         soft_wrap=True,
     )
 

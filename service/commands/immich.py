@@ -98,11 +98,13 @@ def _tell(outcome: "Outcome", out: Path, *, applied: bool) -> None:
     print(f"{out}: {summary.tagged:,} photographs{failed}")
     added, removed = outcome.changes.count()
     did = "were" if applied else "would be"
-    print(f"in Immich {added:,} tags {did} added and {removed:,} removed")
+    print(f"{added:,} tags {did} added and {removed:,} removed in Immich")
     for path, photographs in outcome.changes.most_added(_SHOWN):
         print(f"  {photographs:6,}  {path}")
     if outcome.refused:
         hint = "they may have been deleted meanwhile; run the command again"
         print(f"Immich refused to change {outcome.refused:,} photographs; {hint}", file=sys.stderr)
     if not applied and (added or removed):
-        print("nothing was changed; the same command with --apply changes it, and tags no photograph again")
+        print(
+            "nothing was changed; run the command with --apply to change it, which tags no photograph again"
+        )

@@ -61,7 +61,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Starts the application, which waits for the model's first answer, and then listens."""
-        _logger.info("it loads the model and tags a test picture")
+        _logger.info("loading the model and tagging a test picture")
         await super().startup(sockets)
         if self.started:
             _logger.info("ready after %.1f s", time.monotonic() - self._began)

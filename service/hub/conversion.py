@@ -1,4 +1,4 @@
-"""Makes a bundle of downloaded weights: what that takes, and the process that does it.
+"""Turns downloaded weights into a bundle: estimates what that takes, and runs the process that does it.
 
 The conversion belongs to `sigrl.training`, which this package does not import. It runs as a process of its
 own, which also returns all its memory at its end.
@@ -18,8 +18,8 @@ from sigrl.service.hub.catalogue import Model
 NEEDED = ("torch", "open_clip", "onnx", "onnxscript", "onnxruntime")
 """Packages that a conversion imports; an installation that only serves may lack them."""
 _MEMORY_FACTOR, _MEMORY_BYTES = 3.6, 700 * 10**6
-"""Peak memory of a conversion: so many times the weights in float32, and a constant. Measured: 2.8 GB for a
-ViT-B/16."""
+"""Peak memory of a conversion: this many times the weights in float32, plus a constant. Measured: 2.8 GB for
+a ViT-B/16."""
 _SECONDS_PER_GIGABYTE, _SECONDS = 60, 60
 """Time of a conversion on two cores: for each gigabyte of weights in float32, and for imports and tracing."""
 _LINK_BYTES_PER_SECOND = 50e6 / 8
@@ -40,7 +40,7 @@ class Needs:
 
 
 def needs(model: Model, download: int) -> Needs:
-    """What `model` will take if so many bytes have to be downloaded."""
+    """What `model` will take if `download` bytes have to be downloaded."""
     seconds = _SECONDS + _SECONDS_PER_GIGABYTE * model.full_bytes / 1e9 + download / _LINK_BYTES_PER_SECOND
     return Needs(
         download=download,
@@ -56,8 +56,8 @@ def check_room(folder: Path, needed: Needs) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed.disk:
         raise StorageFullError(
-            f"{folder} has {free / 1e9:.1f} GB free, and {needed.disk / 1e9:.1f} GB are needed",
-            "free some, or set SIGRL_DATA to a folder on a larger disk",
+            f"{folder} has {free / 1e9:.1f} GB free, but {needed.disk / 1e9:.1f} GB are needed",
+            "free some space, or set SIGRL_DATA to a folder on a larger disk",
         )
 
 
@@ -92,5 +92,5 @@ def _run(arguments: Sequence[str]) -> None:
         lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
         raise ConversionError(
             f"the weights were not converted: {lines[-1].removeprefix('sigrl-train: ')}",
-            "the download is kept: the same command goes on from there",
+            "the download is kept: the same command continues from there",
         )

@@ -1,5 +1,5 @@
-"""Downloads files from a hub: goes on where it was stopped, and checks every file by the hash that the hub
-states.
+"""Downloads files from a hub: resumes an interrupted download, and checks every file against the hash that
+the hub states.
 
 huggingface_hub resumes too, but compares only sizes, so a damaged or exchanged file would pass.
 """
@@ -46,7 +46,9 @@ class Hub:
             self._client = httpx.Client(follow_redirects=True, timeout=_TIMEOUT)
             httpx.URL(self.address)
         except (httpx.InvalidURL, ValueError) as error:
-            raise DownloadError(f"the hub's address {address!a} is not a URL", "mend HF_ENDPOINT") from error
+            raise DownloadError(
+                f"the hub's address {address!a} is not a URL", "correct HF_ENDPOINT"
+            ) from error
 
     def __enter__(self) -> "Hub":
         return self
@@ -79,7 +81,7 @@ class Hub:
 
     def download(self, remote: RemoteFile, destination: Path, progress: Progress) -> None:
         """Downloads a file unless `destination` already has its content. What has arrived before a failure is
-        kept beside it, and the next call goes on from there. Raises DownloadError, and OSError if the file
+        kept beside it, and the next call continues from there. Raises DownloadError, and OSError if the file
         cannot be written."""
         if destination.is_file() and digest(destination, remote.digest) == remote.digest:
             progress(remote.size)
@@ -104,8 +106,8 @@ class Hub:
             part.unlink()
             raise DownloadError(
                 f"{remote.url} arrived with the hash {found[:12]}…, but the hub states {remote.digest[:12]}…",
-                "get it again; if that does not help, something on the way changes the file, and it should "
-                "not be used",
+                "download it again; if that does not help, something between the hub and this machine "
+                "changes the file: do not use it",
             )
         part.replace(destination)
         progress(remote.size)
@@ -143,7 +145,7 @@ def _described(url: str, response: httpx.Response) -> RemoteFile:
     is_hash = len(stated) in (_SHA256_DIGITS, _GIT_DIGITS) and set(stated) <= set("0123456789abcdef")
     if not is_hash or not size.isdecimal():
         raise DownloadError(
-            f"{url} is offered without size and hash, so that it could not be checked",
+            f"the hub states no size and hash for {url}, so it could not be checked",
             "name another mirror in HF_ENDPOINT",
         )
     return RemoteFile(url, int(size), stated)
@@ -160,5 +162,5 @@ def _reason(error: httpx.HTTPError) -> str:
 def _failed(url: str, reason: str) -> DownloadError:
     return DownloadError(
         f"{url} cannot be downloaded ({reason})",
-        "give the same command again: it goes on where this one stopped",
+        "run the same command again: it resumes the download",
     )

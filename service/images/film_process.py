@@ -1,7 +1,7 @@
 """A process that takes frames out of a film for the process that started it, which can kill it at any time.
 
 Its argument is a `Job` as JSON. It writes the frames as JPEG files, and prints a line of JSON for each of
-them and now and then for how far it is. It does not import torch.
+them, and now and then one that says how far it is. It does not import torch.
 """
 
 import json
@@ -19,7 +19,7 @@ from sigrl.service.images.films import Job
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf"
 """FFmpeg's names of the formats that are read. Playlists, which name other files and addresses, are not."""
 SCENE_SECONDS = 0.5
-"""Least time between two frames of different scenes."""
+"""Minimum time between two frames of different scenes."""
 _SCENE_CHANGE = 0.15
 """Mean absolute difference of two grey thumbnails, 0 to 1, from which on they show different scenes."""
 _THUMBNAIL = 32
@@ -74,7 +74,7 @@ def _take_frames(job: Job) -> Iterator[dict[str, Any]]:
                 taken, scene = at, thumbnail
                 count += 1
                 if count > 2 * job.most_frames:
-                    raise ValueError("it is much longer than it says")
+                    raise ValueError("it is much longer than its header states")
                 yield {"at": at, "file": _save(frame, at, Path(job.folder), count, job.side)}
             else:
                 yield {"at": at}

@@ -17,7 +17,7 @@ from sigrl.service.images.files import ImageLimits
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".3gp", ".wmv"}
 )
-"""Endings of the names of films, in lower case."""
+"""Suffixes of films, in lower case."""
 EVERY_SECONDS = 2.0
 _MOST_FRAMES = 1000
 _SIDE = 1024
@@ -30,7 +30,7 @@ _LEAST_SHARE = 0.9
 
 @dataclass(frozen=True)
 class Job:
-    """What the process is to do."""
+    """The task of the process that takes the frames."""
 
     film: str
     folder: str
@@ -75,8 +75,8 @@ def is_film(path: Path) -> bool:
 def take_frames(
     film: Path, folder: Path, limits: ImageLimits, seconds: float, progress: Callable[[float | None], None]
 ) -> Film:
-    """Writes a frame every two seconds, and one more where a scene changes, to `folder`; of long films fewer,
-    so that there are some thousand.
+    """Writes a frame every two seconds, and one more where a scene changes, to `folder`. In long
+    films they are farther apart, so that there are about a thousand.
 
     Args:
         film: the file.
@@ -116,7 +116,7 @@ def take_frames(
     if told is not None or not frames:
         error = DamagedImageError(
             f"the film cannot be decoded: {told or 'it has no picture'}",
-            "see whether a player shows it; ffmpeg repairs some damage: ffmpeg -i FILM -c copy NEW.mkv",
+            "check whether a player can show it; ffmpeg repairs some damage: ffmpeg -i FILM -c copy NEW.mkv",
         )
     if error is not None and not frames:
         raise error
@@ -163,7 +163,7 @@ class _Process:
         """What went wrong with a process that did not say how it ended."""
         if self._was_late:
             return "no picture came in time"
-        return None if self._ended else "the decoder broke down"
+        return None if self._ended else "the decoder crashed"
 
     def _be_late(self) -> None:
         self._was_late = True

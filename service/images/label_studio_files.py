@@ -49,8 +49,8 @@ class LabelStudioFiles:
     async def _from_elsewhere(self, url: str, budget: Budget) -> bytes | ImageError:
         if self._fetcher is None:
             raise UrlInputOffError(
-                "the photograph is not at Label Studio, and this service fetches no others",
-                "set SIGRL_URL_INPUT=true to let it",
+                "the photograph is not at Label Studio, and this service fetches no other URLs",
+                "set SIGRL_URL_INPUT=true to allow it",
             )
         return await self._fetcher.fetch(url, budget)
 

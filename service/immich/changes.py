@@ -1,4 +1,4 @@
-"""The changes that bring the tags in Immich to what the model says."""
+"""The changes that make the tags in Immich match the model's."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping

@@ -186,7 +186,7 @@ class Library:
             )
         if response.is_redirect:
             raise ServerError(
-                f"{self.url} sends its visitors to {response.headers.get('location')}", "give that address"
+                f"{self.url} redirects to {response.headers.get('location')}", "give that address"
             )
         raise ServerError(f"Immich at {self.url} refuses: {_message(response)} ({status})", _GO_ON_HINT)
 

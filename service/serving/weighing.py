@@ -11,7 +11,7 @@ _DIGITS = 6
 
 
 class Weighed(Embedded):
-    """A photograph's embedding, and what labelling it would be worth."""
+    """A photograph's embedding, and how much could be learned from labelling it."""
 
     doubt: float
     """See `sigrl.service.vocabularies.suggesting.doubt`."""

@@ -138,5 +138,5 @@ def test_the_log_says_at_once_what_the_start_is_doing_and_then_how_long_it_took(
     with ServiceProcess(tmp_path) as process:
         told = [str(record["message"]) for record in process.records if record["logger"] == "sigrl"]
     assert told[0].startswith("sigrl-tagger ")
-    assert [each[:12] for each in told[1:4]] == ["it opens the", "it loads and", "it loads the"]
+    assert [each[:12] for each in told[1:4]] == ["opening the ", "loading and ", "loading the "]
     assert re.fullmatch(r"ready after \d+\.\d s", told[4])

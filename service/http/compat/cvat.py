@@ -1,4 +1,4 @@
-"""/api/functions: vocabularies as functions for CVAT's automatic annotation, in the place of nuclio."""
+"""/api/functions: vocabularies as functions for CVAT's automatic annotation, in place of nuclio."""
 
 import json
 from typing import Annotated

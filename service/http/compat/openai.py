@@ -87,7 +87,7 @@ async def _embed_texts(texts: Sequence[str], tagger: AsyncTagger) -> tuple[str, 
 
 
 def _label(text: str, row: int) -> Label:
-    """A text as a label. One that is too long for a label's name becomes the only prompt of one."""
+    """A text as a label. A text that is too long for a name becomes the label's only prompt."""
     if len(clean_text(text)) <= MAX_NAME_LENGTH:
         return Label(name=text)
     return Label(name=f"{clean_text(text)[: MAX_NAME_LENGTH - 10]} {row}", prompts=(text,))

@@ -1,4 +1,4 @@
-"""Tags the photographs of a foreign request."""
+"""Tags the photographs of a request in the form of another service."""
 
 from collections.abc import Sequence
 from typing import Annotated

@@ -170,7 +170,7 @@ def test_a_running_server_activates_it_and_photographs_calibrate_it(
         monkeypatch.setenv("SIGRL_SERVER", str(client.base_url))
         status, _, err = sigrl("checkpoint", "get", "tiny-clip", "--photographs", folder, "--activate")
         assert status == 0, err
-        assert "answers on http" in err
+        assert "is active on http" in err
         listed = client.get("/v1/checkpoints").json()
         assert listed["checkpoints"][-1]["state"] == "active"
         assert listed["bundles"][0]["calibrated"] is True
@@ -193,8 +193,8 @@ def test_without_a_network_the_file_to_bring_is_named_and_then_taken(
     status, _, err = sigrl("checkpoint", "get", "tiny-clip")
     assert (status, len(err.splitlines())) == (2, 1)
     assert (
-        f"bring http://127.0.0.1:1{WEIGHTS} from elsewhere: `sigrl checkpoint get tiny-clip --from FILE`"
-        in err
+        f"bring http://127.0.0.1:1{WEIGHTS} from another machine: "
+        "`sigrl checkpoint get tiny-clip --from FILE`" in err
     )
     brought = tmp_path / "brought.safetensors"
     status, _, err = sigrl("checkpoint", "get", "tiny-clip", "--from", brought)
@@ -241,4 +241,4 @@ def test_the_list_shows_what_others_published(sigrl, monkeypatch: pytest.MonkeyP
     row = next(line for line in out.splitlines() if line.startswith("mobileclip2-s0"))
     assert "71.5" in row
     assert "research only" in row
-    assert "nothing of it was measured here" in out
+    assert "none of it was measured here" in out

@@ -45,7 +45,7 @@ def test_nothing_changes_without_apply(sigrl, url: str, library: StandIn) -> Non
     asset = library.add("a.jpg", _of("red"))
     status, told, _ = sigrl("immich", url, *VOCABULARY)
     assert status == 0
-    assert "in Immich 1 tags would be added and 0 removed" in told
+    assert "1 tags would be added and 0 removed in Immich" in told
     assert "--apply" in told
     assert not [each for each in library.requests if each.startswith(("PUT", "DELETE"))]
     assert not library.tags
