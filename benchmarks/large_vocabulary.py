@@ -115,7 +115,7 @@ def main(
             for row, values in compare(head, image, label_features).items():
                 found.setdefault(row, []).append(values)
             progress.advance(task)
-    header = [f"SVFR over so many of {len(embeddings):,} labels"]
+    header = [f"number of the {len(embeddings):,} labels that SVFR runs over"]
     header += [f"{how}: top-{k}" for how in ("evenly spaced", "best without SVFR") for k in BEST]
     rows = [
         [f"{size:,}" if size else "none (the mkt head)"]

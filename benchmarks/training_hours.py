@@ -12,7 +12,7 @@ from benchmarks.measuring import markdown_table
 GPUS = {"H100 SXM": 989e12, "A100": 312e12, "RTX 4090": 165e12, "L4": 121e12}
 """Operations per second, from data sheets."""
 UTILIZATION = 0.35
-"""Share of that rate that ViT training reaches in others' experience; no GPU was available to measure it."""
+"""Share of that rate that others report for ViT training; no GPU was available to measure it."""
 WIDTH, LAYERS, EMBED_DIM = 768, 12, 512
 RESNET50 = 4.1e9 * 2 * (448 / 224) ** 2
 """Operations of one forward pass at 448 pixels."""

@@ -24,7 +24,7 @@ _DOWNLOADS = {
 CLIP_TOKENS = 49408
 """Rows of CLIP's token table, unless open_clip's `text_cfg` states another number."""
 CLIP_CONTEXT = 77
-"""Tokens of a text in CLIP's text tower, likewise."""
+"""Tokens of a text in CLIP's text tower, unless `text_cfg` states another number."""
 
 
 class Frozen(BaseModel):
@@ -121,7 +121,7 @@ class TokenizerConfig(Frozen):
     padding are written in that file."""
 
     clean: Literal["none", "whitespace", "lower", "canonicalize"] = "whitespace"
-    """open_clip's cleaning. `none`: the text as it is. `whitespace`: mends Unicode and HTML entities, and
+    """open_clip's cleaning. `none`: the text as it is. `whitespace`: repairs Unicode and HTML entities, and
     joins white space. `lower` also lower-cases. `canonicalize` also removes ASCII punctuation."""
     blanked_token: int | None = None
     """A token that becomes 0, the padding: CLIPA was trained without BERT's separator."""

@@ -81,18 +81,18 @@ CLIP_TOKENIZER = TokenizerConfig(clean="lower")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def _mend(text: str) -> str:
+def _repair(text: str) -> str:
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
 
 
 def _canonicalize(text: str) -> str:
-    return " ".join(_mend(text).replace("_", " ").translate(_PUNCTUATION).lower().split())
+    return " ".join(_repair(text).replace("_", " ").translate(_PUNCTUATION).lower().split())
 
 
 _CLEANING: dict[str, Callable[[str], str]] = {
     "none": str,
-    "whitespace": _mend,
-    "lower": lambda text: _mend(text).lower(),
+    "whitespace": _repair,
+    "lower": lambda text: _repair(text).lower(),
     "canonicalize": _canonicalize,
 }
 """By `TokenizerConfig.clean`."""

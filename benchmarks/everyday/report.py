@@ -26,7 +26,7 @@ from benchmarks.measuring import markdown_table
 EVERYDAY = "`everyday` at its defaults"
 ORACLE = "… with an oracle's threshold for each label, chosen here"
 BRIEF = "the brief answer (no options)"
-IMPLIED = "… and what it implies"
+IMPLIED = "… with the broader labels that it implies"
 _WORST = 20
 _COLUMNS = {
     "precision": "precision",

@@ -110,7 +110,7 @@ def _tagged(renderer: Renderer, source: "TagSource", frames: Sequence[Frame]) ->
 
 
 def when_seen(film: Film, taggings: "Sequence[Tagging]") -> list[Seen]:
-    """The accepted tags and what they imply, the most probable first."""
+    """The accepted tags and the broader labels that they imply, the most probable first."""
     times: dict[str, list[tuple[float, float]]] = {}
     best: dict[str, float] = {}
     ends = [frame.seconds for frame in film.frames[1:]] + [film.seconds]
