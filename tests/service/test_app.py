@@ -261,6 +261,7 @@ def test_openapi_tells_of_bodies_and_errors(client: TestClient) -> None:
     assert {parameter["name"] for parameter in post["parameters"]} == {
         "labels",
         "vocabulary",
+        "language",
         "top_k",
         "threshold",
         "false_positive_rate",
