@@ -82,8 +82,8 @@ def _is_two_in_one(case: Case) -> bool:
 def _is_beyond_schemas(case: Case, response: Response) -> bool:
     """Whether it was refused for what a schema cannot say: that labels differ by more than their case, that
     there are as many examples as photographs, that a key was not used before, that a vocabulary has names
-    in the language, that one parameter excludes or demands another, or may stand in query or form but not in
-    both."""
+    in the language, that a text is Label Studio's XML, that one parameter excludes or demands another, or may
+    stand in query or form but not in both."""
     if response.status_code != 422:
         return False
     if "0" in (case.headers or {}).values():
@@ -101,5 +101,5 @@ def _is_beyond_schemas(case: Case, response: Response) -> bool:
         or excluding
         or no_photograph
         or _is_two_in_one(case)
-        or bool({"goal", "value", "language"} & given)
+        or bool({"goal", "value", "language", "schema", "label_config"} & given)
     )

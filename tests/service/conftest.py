@@ -1,3 +1,4 @@
+import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -74,6 +75,9 @@ def sigrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """`sigrl(*arguments)` runs the command in this process and gives (status, stdout, stderr)."""
     # `sigrl serve` sets handlers that end the process, which here would be pytest's.
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # It also sends all logs to this test's stderr, which is closed afterwards.
+    loggers = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
+    log_handlers = [(logger, list(logger.handlers), logger.level) for logger in loggers]
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["sigrl", *map(str, arguments)])
@@ -86,3 +90,9 @@ def sigrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     yield call
     for number, handler in handlers.items():
         signal.signal(number, handler)
+    logging.captureWarnings(False)
+    for logger in [logging.getLogger(name) for name in logging.root.manager.loggerDict]:
+        logger.handlers.clear()
+    for logger, of_logger, level in log_handlers:
+        logger.handlers[:] = of_logger
+        logger.setLevel(level)

@@ -112,7 +112,7 @@ def test_labels_in_one_line(texts: list[str], names: tuple[str, ...]) -> None:
         (["x" * 10_000], "10,000 characters"),
         ([",".join(f"label {i}" for i in range(20_001))], "20,001"),
         (["[dog]"], "not valid JSON"),
-        (["[1]"], "something else"),
+        (["[1]"], "not text"),
         (["[" * 100_000], "not valid JSON"),
     ],
 )

@@ -138,7 +138,8 @@ def test_a_registered_vocabulary_is_looked_for_by_name_in_its_newest_version(cli
         assert [tag["label"] for tag in answer["images"][0]["tags"]] == [labels[1]]
         known = client.get("/v1/vocabularies/colours").json()
         assert answer["vocabulary"] == {
-            name: known[name] for name in ("name", "version", "hash", "size", "calibration")
+            **{name: known[name] for name in ("name", "version", "hash", "size", "calibration")},
+            "calibrated": False,
         }
     client.delete("/v1/vocabularies/colours")
     gone = client.post("/v1/tag", files=[PHOTOGRAPH], data={"vocabulary": "colours"})
