@@ -12,14 +12,13 @@ from pathlib import Path
 from benchmarks.load import Outcome, Target
 from benchmarks.measuring import markdown_table
 from benchmarks.photograph_cost import SIZES, photograph
-from benchmarks.servers import environment, free_port, running
+from benchmarks.servers import SERVE, environment, free_port, running
 
 CLIENTS = 16
 ROUNDS = 4
 SECONDS = 8.0
 TORCH = "SigRL Tagger, torch"
-SERVE = ("-c", "from sigrl.service.cli import main; main()", "serve", "--port")
-PLAIN = ("-m", "benchmarks.peers.plain_openvino")
+PLAIN = (sys.executable, "-m", "benchmarks.peers.plain_openvino")
 SERVERS = {
     "SigRL Tagger, OpenVINO": (SERVE, "/v1/tag", {"SIGRL_ENGINE": "openvino"}),
     TORCH: (SERVE, "/v1/tag", {"SIGRL_ENGINE": "torch"}),
@@ -55,9 +54,7 @@ def main() -> None:
             del settings["SIGRL_CHECKPOINT"]
             targets[name] = Target(f"http://127.0.0.1:{port}{path}", photographs)
             log = Path(scratch, f"{name}.log")
-            servers.enter_context(
-                running([sys.executable, *command, str(port)], settings, log, targets[name])
-            )
+            servers.enter_context(running([*command, str(port)], settings, log, targets[name]))
         measured = measure(targets)
     p50_torch, most_torch = (measured[TORCH][0].percentiles()[0], measured[TORCH][1].per_second)
     rows = []

@@ -9,7 +9,6 @@ parsing, permits, threads, metrics and logs. Processor time is comparable on a b
 
 import io
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from PIL import Image
 
 from benchmarks.load import Target
 from benchmarks.measuring import markdown_table
-from benchmarks.servers import ROOT, environment, free_port, running
+from benchmarks.servers import ROOT, SERVE, environment, free_port, running
 from sigrl.model.preprocess import preprocess
 from sigrl.service.images.decoding import open_image, to_rgb
 from sigrl.service.images.decoding_cost import decoding_cost
@@ -89,14 +88,7 @@ def served(data: dict[str, bytes], scratch: Path) -> dict[tuple[str, str], float
     """Milliseconds a photograph that a server and its decoders use, for each size and number of clients."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/v1/tag"
-    command = [
-        sys.executable,
-        "-c",
-        "from sigrl.service.cli import main; main()",
-        "serve",
-        "--port",
-        str(port),
-    ]
+    command = [*SERVE, str(port)]
     variables = environment(scratch, "none", "data", {"SIGRL_VOCABULARY": "default"})
     del variables["SIGRL_CHECKPOINT"]
     found = {}

@@ -16,6 +16,8 @@ from benchmarks.load import Target
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 180
+SERVE = (sys.executable, "-c", "from sigrl.service.cli import main; main()", "serve", "--port")
+"""The command for our own server, without its port."""
 
 
 class NoAnswerError(Exception):

@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.load import Outcome, Target, as_form
 from benchmarks.measuring import markdown_table
-from benchmarks.servers import ROOT, START_SECONDS, environment, free_port, ray_replicas, running, wait
+from benchmarks.servers import ROOT, SERVE, START_SECONDS, environment, free_port, ray_replicas, running, wait
 from benchmarks.subjects import vit_description, vit_model
 from sigrl.model.bundle import TaggingModel, save_bundle
 from sigrl.model.config import HeadConfig
@@ -46,8 +46,7 @@ class Server:
 
 
 def _ours(bundle: str, **variables: str) -> Server:
-    command = (sys.executable, "-c", "from sigrl.service.cli import main; main()", "serve", "--port")
-    return Server(command, "/v1/tag", bundle=bundle, variables=variables)
+    return Server(SERVE, "/v1/tag", bundle=bundle, variables=variables)
 
 
 SAME_WORK, PLAIN = "SigRL Tagger, CLIP's head", "FastAPI + open_clip"

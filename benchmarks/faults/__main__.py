@@ -29,7 +29,7 @@ from benchmarks.faults.attacks import Attack, attacks
 from benchmarks.faults.victim import Answer, Victim
 from benchmarks.faults.watching import Seen, Watch, memory
 from benchmarks.measuring import markdown_table
-from benchmarks.servers import ROOT, free_port
+from benchmarks.servers import ROOT, SERVE, free_port
 
 _GIB = 1 << 30
 _PEER_BYTES = 4 * _GIB
@@ -107,14 +107,7 @@ def main(
     every = attacks(photograph)
     with tempfile.TemporaryDirectory() as scratch:
         port = free_port()
-        command = [
-            sys.executable,
-            "-c",
-            "from sigrl.service.cli import main; main()",
-            "serve",
-            "--port",
-            str(port),
-        ]
+        command = [*SERVE, str(port)]
         victim = Victim("127.0.0.1", port, "/v1/tag?labels=cat,dog", together=True)
         with _running(command, Path(scratch), victim.url + "/readyz") as pid:
             _battle("this service", every, victim, pid, "/healthz", photograph, minutes)

@@ -67,8 +67,8 @@ def tag_in_bulk(
 
 @contextmanager
 def open_ledger(out: Path, made_with: dict[str, str]) -> Iterator[Ledger]:
-    """The ledger beside `out`. Raises ParameterError if what it has was made with something else or if `out`
-    cannot be written, and StoreError if the ledger cannot be written."""
+    """Opens the ledger that lies beside `out`. Raises ParameterError if its tags were made with other
+    settings or if `out` cannot be written, and StoreError if the ledger cannot be written."""
     writer(out)
     ledger = Ledger(out.with_name(out.name + ".ledger"))
     try:

@@ -139,9 +139,9 @@ def _link(model: "Model", brought: Path, folder: Path) -> Path:
 
 def _announcement(model: "Model", needed: "Needs") -> str:
     return (
-        f"{model.name}: {_size(needed.download)} to download; at most {_size(needed.disk)} of disk, of which "
-        f"{_size(model.bundle_bytes)} remain; about {_size(needed.memory)} of memory; about "
-        f"{needed.minutes:.0f} minutes on two cores with 50 Mbit/s. Licence: {model.licence}"
+        f"{model.name}: {_size(needed.download)} to download; at most {_size(needed.disk)} of disk during "
+        f"the conversion and {_size(model.bundle_bytes)} afterwards; about {_size(needed.memory)} of memory; "
+        f"about {needed.minutes:.0f} minutes on two cores with 50 Mbit/s. Licence: {model.licence}"
     )
 
 

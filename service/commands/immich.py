@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sigrl.service.commands.server import OptionalServerOption
 from sigrl.service.commands.tag import SOME_FAILED, in_words
 from sigrl.service.commands.tag_source import Asked, open_source
 from sigrl.service.errors import ParameterError
@@ -36,12 +37,7 @@ def immich_command(
     language: Annotated[
         str | None, typer.Option(help="Language of the tags, such as `de`, if the vocabulary has it.")
     ] = None,
-    server: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SIGRL_SERVER", metavar="URL", help="Tag on this server instead of loading a model here."
-        ),
-    ] = None,
+    server: OptionalServerOption = None,
     out: Annotated[
         Path,
         typer.Option(metavar="FILE", help="Where the tags are listed, with the progress beside it."),

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
 ServerOption = Annotated[
     str, typer.Option(envvar="SIGRL_SERVER", help="Address of the server.", metavar="URL")
 ]
+OptionalServerOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SIGRL_SERVER", metavar="URL", help="Tag on this server instead of loading a model here."
+    ),
+]
 LOCAL = "http://127.0.0.1:8000"
 
 

@@ -10,6 +10,7 @@ import typer
 
 from sigrl.service.commands.film import check_films, tag_films
 from sigrl.service.commands.pictures import check_pictures, draw_sheet, explain_photograph
+from sigrl.service.commands.server import OptionalServerOption
 from sigrl.service.commands.tag_source import Asked, open_ray_source, open_source
 from sigrl.service.errors import ImageError, ParameterError
 from sigrl.service.images.folders import find_photographs
@@ -87,12 +88,7 @@ def tag_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per photograph.")] = False,
     checkpoint: CheckpointOption = None,
-    server: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SIGRL_SERVER", metavar="URL", help="Tag on this server instead of loading a model here."
-        ),
-    ] = None,
+    server: OptionalServerOption = None,
     out: Annotated[
         Path | None,
         typer.Option(

@@ -13,6 +13,7 @@ from sigrl.model.bounded_json import check_size
 from sigrl.model.vocabulary import MAX_LABELS, Vocabulary
 from sigrl.model.words import Name
 from sigrl.service.errors import ExamplesError, ParameterError
+from sigrl.service.http.content import first_fault
 from sigrl.service.http.forms import read_form
 from sigrl.service.schemas.base import Received
 from sigrl.service.schemas.calibration import CalibrationGoal
@@ -93,7 +94,7 @@ def _shown(text: str) -> tuple[Shown, ...]:
     try:
         return _SHOWN.validate_json(text)
     except ValidationError as error:
-        raise ExamplesError(f"`examples` cannot be used: {_first(error)}", _HINT) from error
+        raise ExamplesError(f"`examples` cannot be used: {first_fault(error)}", _HINT) from error
 
 
 def _labels(shown: Shown, vocabulary: Vocabulary) -> dict[str, bool]:
@@ -126,7 +127,7 @@ def _goal(texts: dict[str, str]) -> CalibrationGoal:
         return CalibrationGoal.model_validate(fields)
     except ValidationError as error:
         raise ParameterError(
-            f"the goal cannot be used: {_first(error)}",
+            f"the goal cannot be used: {first_fault(error)}",
             "goal=f1, or goal=precision, recall or false-positive-rate with a value between 0 and 1",
         ) from error
 
@@ -135,9 +136,3 @@ def _flag(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ParameterError(f"replace is '{text[:40]}'", "give true or false")
     return text.lower() == "true"
-
-
-def _first(error: ValidationError) -> str:
-    first: Any = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg'].lower()}" if place else str(first["msg"]).lower()

@@ -64,9 +64,14 @@ def parse_json_as(kind: type[Body], body: bytes, hint: str) -> Body:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        first: Any = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RequestError(f"the body cannot be used: {place}: {first['msg'].lower()}", hint) from error
+        raise RequestError(f"the body cannot be used: {first_fault(error)}", hint) from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that is wrong with a body, with its place in it."""
+    first: Any = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg'].lower()}" if place else str(first["msg"]).lower()
 
 
 def _without_parameters(text: str) -> str:

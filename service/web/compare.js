@@ -6,7 +6,7 @@ import { t } from "./texts.js";
 
 const USABLE = ["ready", "shadow"];
 
-// The choice to name no words: the service then returns only what it is sure of.
+// Chosen when the user gives no words. The service then returns only tags that it is sure of.
 export const NOTHING_NAMED = "*";
 
 // Fills both lists of choices and keeps what is chosen.

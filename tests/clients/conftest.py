@@ -21,7 +21,7 @@ Run = Callable[..., str]
 def clients() -> Path:
     """The folder that `install.sh` made; skips if there is none."""
     if "SIGRL_CLIENTS" not in os.environ:
-        pytest.skip("SIGRL_CLIENTS is not set; tests/clients/install.sh says what it is")
+        pytest.skip("SIGRL_CLIENTS is not set; see tests/clients/install.sh")
     return Path(os.environ["SIGRL_CLIENTS"])
 
 

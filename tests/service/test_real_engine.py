@@ -66,7 +66,7 @@ def test_an_unusable_checkpoint_is_told_in_one_line(sigrl, tmp_path: Path) -> No
     for command in (["tag", PHOTOGRAPH], ["serve"]):
         status, out, err = sigrl(*command, "--checkpoint", tmp_path)
         assert (status, out) == (2, "")
-        # `serve` logs in JSON what it is doing.
+        # `serve` also writes its log, as lines of JSON.
         (told,) = (line for line in err.splitlines() if not line.startswith("{"))
         assert "manifest.json" in told
 

@@ -31,8 +31,7 @@ PUBLISHED_CLIP = "ViT-B-16/openai"
 """The CLIP that MKT and SigRL were trained from; their label embeddings are those of its original text
 tower."""
 PUBLISHED_NORMALISATION = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-"""ImageNet's statistics, as in their training. Their evaluation crops to the inner 7/8 of the short side;
-here the tower sees the whole photograph."""
+"""ImageNet's statistics, as in their training."""
 
 MATCH = 0.25
 """The cosine of photograph and text at which a label counts as present. CLIP itself only compares texts with
@@ -188,7 +187,8 @@ def import_published(
 
 
 def _published_preprocessing(size: int) -> Preprocessing:
-    """MKT's and SigRL's for the test: up to 224 pixels, the short side is larger by 256 to 224."""
+    """That of MKT's and SigRL's evaluation. Up to an image size of 224 it crops to the inner 7/8 of the short
+    side."""
     short_side = size * 256 // 224 if size <= 224 else None
     return Preprocessing.model_validate(
         {**PUBLISHED_NORMALISATION, "image_size": size, "short_side": short_side}

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from sigrl.service.batching.threads import in_database_thread
 from sigrl.service.errors import ContentTypeError, ExamplesError, ParameterError
-from sigrl.service.http.content import JSON, media_type, read_json
+from sigrl.service.http.content import JSON, first_fault, media_type, read_json
+from sigrl.service.http.openapi import json_body
 from sigrl.service.http.problems import documented
 from sigrl.service.http.scopes import NEEDS_TAG
 from sigrl.service.http.state import ServiceState, service_state
@@ -60,12 +61,7 @@ async def candidates(
 @router.post(
     "/suggest",
     responses=documented(404, 408, 413, 415, 422, 429, 500, 503, 504),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {JSON: {"schema": SuggestionRequest.model_json_schema()}},
-        }
-    },
+    openapi_extra=json_body(SuggestionRequest),
 )
 async def suggest(
     name: str, request: Request, state: Annotated[ServiceState, Depends(service_state)]
@@ -82,10 +78,8 @@ def _suggestion(body: bytes) -> Suggestion:
     try:
         asked = SuggestionRequest.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
         raise ParameterError(
-            f"the candidates cannot be used: {place}: {first['msg'].lower()}",
+            f"the candidates cannot be used: {first_fault(error)}",
             "send `embedding` and `doubt` of POST .../candidates as embeddings and doubts",
         ) from error
     sizes = {len(embedding) for embedding in asked.embeddings}

@@ -59,7 +59,7 @@ class Plan:
             f"steps: {self.steps:,} in {epochs} epochs of {self.steps // epochs:,}{sooner}",
             f"time: about {first + then:.0f} minutes on this machine at its present load, {first:.0f} of "
             "them before the first step",
-            f"disk: {disk}, of which {decimal(self.feature_bytes)} are features that may be deleted "
+            f"disk: {disk}, including {decimal(self.feature_bytes)} of features, which you may delete "
             f"afterwards; {decimal(free)} are free",
         )
 
