@@ -46,7 +46,6 @@ POOL = 2
 """Local matching averages squares of `POOL` x `POOL` patch tokens into one."""
 _FLOOR = 0.001
 """Class probabilities are clipped to `_FLOOR` .. 1 - `_FLOOR` before their log odds are taken."""
-_BLOCK = 2048
 
 _SCALE, _OFFSET, _CLASS_GAIN, _GRAPH_GATE, _FAMILIARITY = range(5)
 _CLASS_ROWS = slice(5, 5 + TOP_CLASSES)
@@ -137,11 +136,7 @@ class Evidence:
 
     def describe(self, labels: Sequence[Label], unit: Array, background: KeptFeatures) -> Array:
         """The rows [C, width] of labels with embeddings `unit` [C, D] of unit norm."""
-        rows = np.zeros((len(labels), self.width), np.float32)
-        for start in range(0, len(labels), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            rows[block] = self._weighed(self.facts(labels[block], unit[block], background))
-        return rows
+        return self._weighed(self.facts(labels, unit, background))
 
     def score(self, photographs: Photographs, unit: Array, rows: Array | None) -> Array:
         """Calibrated logits [B, C] of labels with embeddings `unit` [C, D] and `rows` [C, width]."""
