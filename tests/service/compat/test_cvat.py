@@ -123,7 +123,7 @@ def test_its_export_calibrates(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("<annotations>", "no XML"),
+        ("<annotations>", "is not XML"),
         ("<annotations><meta/></annotations>", "CVAT for images 1.1"),
         ("<!DOCTYPE a><annotations/>", "document type"),
         (EXPORT.replace("<tag", "<box").replace("</tag", "</box"), "names no photograph"),

@@ -114,7 +114,7 @@ def test_without_a_second_training_default_numbers_weigh_new_words(
     outcome = fit(everyday(), tmp_path, start)
     assert not (tmp_path / LEFT_OUT).exists()
     manifest = json.loads((tmp_path / BUNDLE / "manifest.json").read_text())
-    assert "default numbers" in manifest["provenance"]["new_words"]
+    assert "default weights" in manifest["provenance"]["new_words"]
     assert not any(name.startswith("left-out") for name in outcome.measured)
 
 
