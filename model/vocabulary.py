@@ -194,12 +194,11 @@ class Vocabulary(Frozen):
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the canonical JSON, as "sha256:" and hex digits.
-
-        It excludes the vocabulary's own name and fields at their defaults, so equal labels have equal hashes,
-        also after fields are added.
-        """
-        return _hash(self.canonical_json())
+        """SHA-256 of the canonical JSON, as "sha256:" and hex digits. The vocabulary's own name, defaults and
+        translations, which only rename tags in answers, do not count: equal labels have equal hashes, also
+        after fields or languages are added."""
+        kept = [_with_english_alone(label) for label in self.labels]
+        return _hash(self.model_copy(update={"labels": tuple(kept)}).canonical_json())
 
     @cached_property
     def texts_hash(self) -> str:
@@ -276,6 +275,12 @@ class Vocabulary(Frozen):
             raise VocabularyError(str(error)) from error
         except ValidationError as error:
             raise VocabularyError(_describe(error)) from error
+
+
+def _with_english_alone(label: Label) -> Label:
+    """The label with the one translation that the text tower sees."""
+    seen = {language: word for language, word in label.translations.items() if language == "en"}
+    return label.model_copy(update={"translations": seen})
 
 
 def _hash(text: str) -> str:

@@ -105,18 +105,20 @@ def _json_schema() -> dict[str, Any]:
     return reference
 
 
+def _in_query(name: str) -> dict[str, Any]:
+    schema = {key: value for key, value in _PARAMETERS[name].items() if key != "description"}
+    return {
+        "name": name,
+        "in": "query",
+        "schema": schema,
+        "description": _PARAMETERS[name]["description"],
+    }
+
+
 _IMAGE = {"type": "string", "format": "binary"}
+_RAW = {kind: {"schema": _IMAGE} for kind in ("image/*", "application/octet-stream")}
 OPENAPI: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": name,
-            "in": "query",
-            "schema": {key: value for key, value in schema.items() if key != "description"},
-            "description": schema["description"],
-        }
-        for name, schema in _PARAMETERS.items()
-    ]
-    + [_IDEMPOTENCY_KEY],
+    "parameters": [*map(_in_query, _PARAMETERS), _IDEMPOTENCY_KEY],
     "requestBody": {
         "required": True,
         "content": {
@@ -136,18 +138,17 @@ OPENAPI: dict[str, Any] = {
                 }
             },
             "application/json": {"schema": _json_schema()},
-            "image/*": {"schema": _IMAGE},
-            "application/octet-stream": {"schema": _IMAGE},
+            **_RAW,
         },
     },
 }
 
 
 def photographs_alone(several: bool) -> dict[str, Any]:
-    """The form of POST /v1/tag with photographs and no parameters.
+    """The form of POST /v1/tag with photographs alone, or one raw photograph.
 
-    The document names no raw body, although one is read: openapi-python-client makes a module that cannot be
-    imported for a route with several kinds of body and no parameters.
+    A module that openapi-python-client makes for a route with several kinds of body can only be imported if
+    the route has an optional parameter; here that is `url`.
     """
     image = OPENAPI["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]["image"]
     schema = {
@@ -156,7 +157,11 @@ def photographs_alone(several: bool) -> dict[str, Any]:
         "required": ["image"],
         "additionalProperties": False,
     }
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+    content = {"multipart/form-data": {"schema": schema}, **_RAW}
+    return {
+        "parameters": [_in_query("url")],
+        "requestBody": {"required": True, "content": content},
+    }
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {

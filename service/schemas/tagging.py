@@ -39,7 +39,8 @@ class VocabularyInfo(Schema):
     version: int | None
     """Version number; null for built-in vocabularies, files and listed labels."""
     hash: str = Field(examples=["sha256:09de08a4a0547f0f1f561c346e3e52475fe92e4113938b84978d8b5df823b09f"])
-    """Hash of the labels' content: equal hashes mean equal labels."""
+    """Hash of the labels: equal hashes mean equal labels, apart from translations that only name tags in
+    answers."""
     size: int
     """Number of labels."""
     calibration: int | None

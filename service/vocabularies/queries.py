@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Select, and_, delete, insert, select, update
 
+from sigrl import version
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.database.tables import CalibrationRow, VocabularyRow, VocabularyVersionRow
 from sigrl.service.schemas.vocabularies import VocabularySummary
@@ -37,7 +38,8 @@ class Entry:
     def etag(self) -> str:
         """The entity tag, with its quotes."""
         digest = self.content_hash.removeprefix("sha256:")[:16]
-        return f'"{digest}"' if self.version is None else f'"{self.version}-{digest}"'
+        # A release may translate a built-in vocabulary anew, which the hash does not show.
+        return f'"{version() if self.version is None else self.version}-{digest}"'
 
     def summary(self) -> VocabularySummary:
         """The entry as it is sent over the wire."""

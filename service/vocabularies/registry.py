@@ -141,7 +141,7 @@ class VocabularyRegistry:
             last = queries.lock(connection, name)
             newest = queries.find(connection, name)
             preconditions.check(newest.etag if newest else None)
-            if newest is not None and newest.content_hash == vocabulary.content_hash:
+            if newest is not None and queries.labels(connection, newest) == vocabulary.canonical_json():
                 return newest, False
             entry = Entry(
                 name,

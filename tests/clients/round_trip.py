@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 
 from sig_rl_tagger_client import AuthenticatedClient
-from sig_rl_tagger_client.api.tagging import embeddings, tag
-from sig_rl_tagger_client.api.vocabularies import get_vocabulary, put_vocabulary
+from sig_rl_tagger_client.api.tagging import embeddings, preview, tag
+from sig_rl_tagger_client.api.vocabularies import candidates, get_vocabulary, put_vocabulary
 from sig_rl_tagger_client.models import (
+    CandidatesFilesBody,
     EmbeddingsFilesBody,
     JsonImage,
     Label,
     LabelsToEmbed,
+    PreviewFilesBody,
     Problem,
     TagBody,
     TagFilesBody,
@@ -51,6 +53,13 @@ assert [each.vocabulary for each in several.images[0].results] == ["pets", "voc2
 seen = embeddings.sync(client=client, body=EmbeddingsFilesBody(image=[upload()]))
 read = embeddings.sync(client=client, body=LabelsToEmbed(labels=["dog"]))
 assert len(seen.images[0].embedding) == len(read.labels[0].embedding) == 32
+
+for body in (upload(), PreviewFilesBody(image=upload())):
+    shown = preview.sync_detailed(client=client, body=body)
+    assert (shown.status_code, shown.content[:2]) == (200, b"\xff\xd8"), shown
+for body in (upload(), CandidatesFilesBody(image=[upload()])):
+    weighed = candidates.sync(client=client, name="pets", body=body)
+    assert len(weighed.images[0].embedding) == 32, weighed
 
 refused = tag.sync_detailed(client=client, body=File(io.BytesIO(b"not a photograph"), "bad"))
 assert refused.status_code == 415

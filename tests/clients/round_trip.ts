@@ -28,6 +28,15 @@ check(image !== undefined && "tags" in image && image.tags[0].probability > 0, t
 const read = await client.POST("/v1/embeddings", { body: { labels: ["dog"] } });
 check(read.data?.labels[0].embedding.length === 32, read);
 
+// A raw body: the types name it as a text, because JSON has no bytes.
+const shown = await client.POST("/v1/preview", {
+  body: "",
+  bodySerializer: () => new Blob([readFileSync(photograph)]),
+  headers: { "Content-Type": "application/octet-stream" },
+  parseAs: "blob",
+});
+check(shown.response.status === 200 && shown.response.headers.get("content-type") === "image/jpeg", shown.error);
+
 const refused = await client.POST("/v1/tag", { body: { images: [{ data: "AAAA" }] } });
 const problem: components["schemas"]["Problem"] | undefined = refused.error;
 check(refused.response.status === 415 && problem !== undefined && problem.hint !== "", refused);

@@ -55,6 +55,18 @@ def test_hash_is_of_the_labels_alone() -> None:
     assert len({plain.content_hash, *(other.content_hash for other in others)}) == 4
 
 
+def test_only_the_translation_that_is_scored_changes_the_hash() -> None:
+    plain = Vocabulary.from_names(["dog", "cat"])
+
+    def translated(**words: str) -> Vocabulary:
+        return Vocabulary(labels=(Label(name="dog", translations=words), Label(name="cat")))
+
+    assert translated(de="Hund").content_hash == plain.content_hash
+    english = translated(en="hound")
+    assert english.content_hash != plain.content_hash
+    assert translated(en="hound", fr="chien").content_hash == english.content_hash
+
+
 def test_hash_is_stable_between_releases() -> None:
     expected = "sha256:09de08a4a0547f0f1f561c346e3e52475fe92e4113938b84978d8b5df823b09f"
     assert Vocabulary.from_names(["dog", "cat"]).content_hash == expected
@@ -147,7 +159,7 @@ def test_names_in_other_languages_are_by_language_tag() -> None:
 def test_only_what_a_text_tower_sees_changes_the_hash_of_the_texts() -> None:
     plain = Vocabulary.from_names(["dog", "animal"])
     assert plain.texts_hash == plain.content_hash
-    unseen = {"threshold": 0.5, "parent": "animal", "description": "barks", "translations": {"de": "Hund"}}
+    unseen = {"threshold": 0.5, "parent": "animal", "description": "barks"}
     for field, value in unseen.items():
         changed = Vocabulary(labels=(Label(name="dog", **{field: value}), Label(name="animal")))
         assert changed.texts_hash == plain.texts_hash

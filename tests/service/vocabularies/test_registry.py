@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from vocabulary_strategies import vocabularies
 
-from sigrl.model.vocabulary import Vocabulary
+from sigrl.model.vocabulary import Label, Vocabulary
 from sigrl.service.errors import (
     ParameterError,
     PreconditionError,
@@ -84,6 +84,15 @@ def test_another_precision_is_another_version(registry: VocabularyRegistry) -> N
     assert (registry.get("pets").precision, registry.get("pets", 1).precision) == (0.8, None)
     assert PETS.content_hash != precise.content_hash
     assert PETS.texts_hash == precise.texts_hash
+
+
+def test_another_translation_is_another_version_with_the_same_hash(registry: VocabularyRegistry) -> None:
+    labels = [Label(name="dog", translations={"de": word}) for word in ("Hund", "Köter")]
+    german = [Vocabulary(labels=(each,)) for each in labels]
+    entries = [registry.put("dogs", each)[0] for each in (*german, german[1])]
+    assert [entry.version for entry in entries] == [1, 2, 2]
+    assert len({entry.content_hash for entry in entries}) == 1
+    assert [registry.get("dogs", version).labels for version in (1, 2)] == [each.labels for each in german]
 
 
 def test_a_restart_keeps_all(stored: Settings) -> None:
