@@ -16,6 +16,7 @@ from sigrl.model.features import ImageFeatures, LabelFeatures
 from sigrl.model.kept_features import KeptFeatures, keep
 from sigrl.model.label_calibration import EverydayGoal, Goal, everyday_thresholds, fit_labels
 from sigrl.model.label_texts import check_label_arrays, packed_widths
+from sigrl.model.leaving_out import falls
 from sigrl.model.manifest import Manifest
 from sigrl.model.region_maps import Regions, region_maps
 from sigrl.model.vocabulary import Label, Vocabulary
@@ -45,6 +46,7 @@ class BundleEngine(ABC, Generic[ArrayT]):
         self._calibrator = calibrator
         self._evidence = evidence_of(manifest.head, head)
         self._in_context = manifest.head.form == "context"
+        self._matches_patches = manifest.head.kind not in ("clip", "sparc")
         self._packed = packed_widths(
             manifest.backbone.embed_dim,
             0 if calibrator is None else calibrator.photographs,
@@ -96,7 +98,8 @@ class BundleEngine(ABC, Generic[ArrayT]):
         size = self.preprocessing.image_size
         if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
             raise ValueError(f"pixel values have shape {pixel_values.shape}, expected (B, 3, {size}, {size})")
-        return self._run_image_tower(pixel_values)
+        features = self._run_image_tower(pixel_values)
+        return features if self._matches_patches else replace(features, pixel_values=pixel_values)
 
     def encode_labels(
         self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
@@ -180,7 +183,7 @@ class BundleEngine(ABC, Generic[ArrayT]):
             return keep(found.embeddings, found.tokens, found.word_logits)
         rebuilt = image_features.rebuilt_tokens
         tokens = self._to_numpy(image_features.patch_tokens if rebuilt is None else rebuilt)
-        if self.manifest.head.kind in ("clip", "sparc"):
+        if not self._matches_patches:
             tokens = np.zeros_like(tokens[:, :1])
         return keep(self._to_numpy(image_features.image_embeddings), tokens)
 
@@ -236,12 +239,19 @@ class BundleEngine(ABC, Generic[ArrayT]):
         return unit_norm(self._to_numpy(matched))
 
     def explain(self, image_features: ImageFeatures[ArrayT], label_features: LabelFeatures[ArrayT]) -> Array:
-        """See `Engine`. An evidence head gives logits (`region_maps`); other heads give cosines in the
-        context form and dot products in the published form."""
+        """See `Engine`. An evidence head gives logits (`region_maps`). Heads that match whole photographs
+        alone give differences of scores (`falls`). Heads that match patches give the patches' scores: cosines
+        in the context form and dot products in the published form."""
         if self._evidence is not None:
             regions = self._read_regions(image_features)
             labels = self._to_numpy(label_features.refined), label_features.evidence
             return region_maps(self._evidence, regions, *labels, image_features.grid)
+        if image_features.pixel_values is not None:
+
+            def score(pixel_values: Array) -> Array:
+                return self._match(self._run_image_tower(pixel_values), label_features)
+
+            return falls(score, image_features.pixel_values)
         local = self._local_scores(image_features, label_features)
         return local.reshape(*local.shape[:2], *image_features.grid)
 

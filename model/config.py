@@ -57,6 +57,11 @@ class Preprocessing(Frozen):
             raise ValueError("`short_side` is for `resize: crop`, and at least `image_size`")
         return self
 
+    @property
+    def seen_side(self) -> float:
+        """The side of the square that `crop` keeps, as a share of the photograph's shorter side."""
+        return self.image_size / (self.short_side or self.image_size)
+
     @model_serializer(mode="wrap")
     def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leaves out a `short_side` that is not set, so that identities of bundles and caches stay the

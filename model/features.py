@@ -34,6 +34,9 @@ class ImageFeatures(Generic[ArrayT]):
     """[B, R, 2 F]: a word tower's features of each region, row by row. A region is a square with
     `sigrl.model.evidence.POOL` positions on each side. `WordTower.read_regions` turns them into an
     explanation."""
+    pixel_values: npt.NDArray[np.float32] | None = None
+    """[B, 3, S, S]: the tower's input, from which `Engine.explain` computes how a score falls without a part
+    of the photograph. Only for a head that matches whole photographs alone."""
 
 
 @dataclass(frozen=True)

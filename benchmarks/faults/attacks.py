@@ -9,23 +9,27 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from benchmarks.faults import costly
-from benchmarks.faults.victim import Answer, Victim, at_once
+from benchmarks.faults.victim import PATIENCE_SECONDS, Answer, Victim, at_once
 
 _MIB = 1 << 20
 _HOLD_SECONDS = 5.0
-_HEAD = b"POST /v1/tag?labels=cat HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: image/jpeg\r\n"
+_SEND_SECONDS = 2.0
+"""For one piece of a body. A server that reads nothing for longer is left with what it has."""
 
-# Requests that are wrong in ways that a parser may not have foreseen; each is answered, or cut off, at once.
+# What follows a photograph's first headers in requests that are wrong in ways that a parser may not have
+# foreseen; each is answered, or cut off, at once.
+_MALFORMED_ENDS = (
+    b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
+    b"content-length: -1\r\n\r\n",
+    b"content-length: 1" + 30 * b"0" + b"\r\n\r\nx",
+    b"transfer-encoding: chunked\r\n\r\nZZ\r\nabc\r\n",
+    b"content-length: 3\r\norigin: http://[\r\n\r\nabc",
+    b"content-length: 3\r\norigin: http://[::1]x\r\n\r\nabc",
+    b"content-length: 3\r\nidempotency-key: \xff\xfe\r\n\r\nabc",
+)
 _MALFORMED = (
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    _HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
-    _HEAD + b"content-length: -1\r\n\r\n",
-    _HEAD + b"content-length: 1" + 30 * b"0" + b"\r\n\r\nx",
-    _HEAD + b"transfer-encoding: chunked\r\n\r\nZZ\r\nabc\r\n",
-    _HEAD + b"content-length: 3\r\norigin: http://[\r\n\r\nabc",
-    _HEAD + b"content-length: 3\r\norigin: http://[::1]x\r\n\r\nabc",
-    _HEAD + b"content-length: 3\r\nidempotency-key: \xff\xfe\r\n\r\nabc",
     b"GET /v1/vocabularies/%2e%2e%2fetc%00 HTTP/1.1\r\nhost: [::1\r\n\r\n",
     b"GET /" + 100_000 * b"a" + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
     b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n" + 20_000 * b"x-a: b\r\n" + b"\r\n",
@@ -90,12 +94,14 @@ def _endless_header(victim: Victim, mebibytes: int) -> Answer:
 
 def _held_bodies(victim: Victim, connections: int, mebibytes: int) -> list[Answer]:
     """Bodies without their last byte, held for some seconds; then what the server has said by itself."""
-    start = time.monotonic()
+    start, opening = time.monotonic(), victim.form.opening
+    length = len(opening) + mebibytes * _MIB
     with ExitStack() as stack:
         held = [stack.enter_context(_connected(victim)) for _ in range(connections)]
         for each in held:
+            each.settimeout(_SEND_SECONDS)
             with suppress(OSError):
-                each.sendall(_HEAD + b"content-length: %d\r\n\r\n" % (mebibytes * _MIB + 1))
+                each.sendall(victim.head + b"content-length: %d\r\n\r\n" % (length + 1) + opening)
                 for _ in range(mebibytes):
                     each.sendall(_MIB * b"a")
         time.sleep(_HOLD_SECONDS)
@@ -107,7 +113,8 @@ def _held_bodies(victim: Victim, connections: int, mebibytes: int) -> list[Answe
 
 
 def _malformed(victim: Victim) -> list[Answer]:
-    raw = [_raw(victim, lambda connection, each=each: connection.sendall(each)) for each in _MALFORMED]
+    requests = (*_MALFORMED, *(victim.head + end for end in _MALFORMED_ENDS))
+    raw = [_raw(victim, lambda connection, each=each: connection.sendall(each)) for each in requests]
     headers = {"content-type": "application/json"}
     return raw + [victim.post(victim.path, content=each, headers=headers) for each in _ODD_JSON]
 
@@ -125,7 +132,7 @@ def _costly_to_parse(victim: Victim, photograph: bytes) -> list[Answer]:
         ("application/x-www-form-urlencoded", 30_000_000 * b"&"),
     )
     sent = [victim.post(victim.path, content=body, headers={"content-type": kind}) for kind, body in bodies]
-    chunks = _HEAD + b"transfer-encoding: chunked\r\n\r\n" + 200_000 * b"1\r\na\r\n" + b"0\r\n\r\n"
+    chunks = victim.head + b"transfer-encoding: chunked\r\n\r\n" + 200_000 * b"1\r\na\r\n" + b"0\r\n\r\n"
     return [*sent, _raw(victim, lambda connection: connection.sendall(chunks))]
 
 
@@ -155,7 +162,7 @@ def _raw(victim: Victim, send: Callable[[socket.socket], None]) -> Answer:
 
 
 def _connected(victim: Victim) -> socket.socket:
-    return socket.create_connection((victim.host, victim.port), 70)
+    return socket.create_connection((victim.host, victim.port), PATIENCE_SECONDS)
 
 
 def _status(connection: socket.socket, silence: str) -> str:

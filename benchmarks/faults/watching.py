@@ -1,24 +1,29 @@
 """What a server is like for others while it is attacked: its probes, honest clients, and its memory."""
 
 import os
+import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import numpy as np
 
-from benchmarks.faults.victim import Answer, Victim
+from benchmarks.faults.server import Server
+from benchmarks.faults.victim import Answer
 
+MOST_BYTES = 4 << 30
+"""The memory of the container in `deploy/kubernetes.yaml`."""
 _PROBE_SECONDS, _HONEST_SECONDS, _MEMORY_SECONDS = 0.05, 1.0, 0.03
 
 
 @dataclass
 class Seen:
-    """All that was seen since the last `Watch.take`."""
+    """What a `Watch` saw."""
 
     probes: list[float] = field(default_factory=list)
     """Seconds of each answer to /healthz."""
@@ -39,13 +44,14 @@ class Seen:
 class Watch:
     """Threads that look, from the beginning to the end of a `with` block."""
 
-    def __init__(self, victim: Victim, pid: int, probe: str, photograph: bytes) -> None:
-        """`probe`: a path that costs nothing to answer. `photograph`: what honest clients send."""
-        self._victim, self._pid, self._photograph = victim, pid, photograph
-        self._probe = victim.url + probe
+    def __init__(self, server: Server, photograph: bytes) -> None:
+        """`photograph`: what honest clients send. The server is killed when it and its children exceed
+        `MOST_BYTES`."""
+        self._victim, self._pid, self._photograph = server.victim, server.pid, photograph
+        self._probe = server.victim.url + server.probe
         # Kept, because a new client makes a TLS context, which takes longer than an answer.
         self._client = httpx.Client(timeout=30)
-        self._seen, self._over = Seen(), threading.Event()
+        self.seen, self._over = Seen(peak_bytes=memory(server.pid)), threading.Event()
         looks: tuple[tuple[Callable[[], None], float], ...] = (
             (self._ask_probe, _PROBE_SECONDS),
             (self._be_honest, _HONEST_SECONDS),
@@ -64,11 +70,6 @@ class Watch:
             thread.join()
         self._client.close()
 
-    def take(self) -> Seen:
-        """What was seen; what follows is counted anew."""
-        seen, self._seen = self._seen, Seen(peak_bytes=memory(self._pid))
-        return seen
-
     def _repeat(self, look: Callable[[], None], pause: float) -> None:
         while not self._over.wait(pause):
             look()
@@ -79,15 +80,19 @@ class Watch:
             is_well = self._client.get(self._probe).is_success
         except httpx.HTTPError:
             is_well = False
-        seen = self._seen
-        seen.probes.append(time.monotonic() - start)
-        seen.failed_probes += not is_well
+        self.seen.probes.append(time.monotonic() - start)
+        self.seen.failed_probes += not is_well
 
     def _be_honest(self) -> None:
-        self._seen.honest += self._victim.send([self._photograph])
+        self.seen.honest += self._victim.send([self._photograph])
 
     def _measure(self) -> None:
-        self._seen.peak_bytes = max(self._seen.peak_bytes, memory(self._pid))
+        used = memory(self._pid)
+        self.seen.peak_bytes = max(self.seen.peak_bytes, used)
+        if used > MOST_BYTES:
+            for each in (self._pid, *_children(self._pid)):
+                with suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGKILL)
 
 
 def memory(pid: int) -> int:

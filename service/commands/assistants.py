@@ -84,7 +84,7 @@ def assistant_server(tagger: "Tagger", settings: "Settings") -> "MCPServer":
             explanation = tagger.explain(Path(photograph), [label])
             (found,) = explanation.tags
             content = read(Path(photograph), limits)
-            drawn = overlay_png(content, limits, found.grid, explanation.covers)
+            drawn = overlay_png(content, limits, found.grid, explanation.square)
         verdict = "applies" if found.accepted else "does not apply"
         return [f"{label} {verdict}: probability {found.probability:.2f}", Image(data=drawn, format="png")]
 

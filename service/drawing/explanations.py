@@ -35,7 +35,7 @@ def draw_explanation(photograph: Image.Image, name: str, explanation: Explanatio
         "white",
     )
     canvas = ImageDraw.Draw(picture)
-    panels = [image, *(overlay(image, tag.grid, explanation.covers) for tag in explanation.tags)]
+    panels = [image, *(overlay(image, tag.grid, explanation.square) for tag in explanation.tags)]
     for number, (panel, title) in enumerate(zip(panels, titles, strict=True)):
         row, column = divmod(number, columns)
         left, top = _GAP + column * (width + _GAP), _GAP + row * (head + image.height + _GAP)
@@ -44,7 +44,7 @@ def draw_explanation(photograph: Image.Image, name: str, explanation: Explanatio
         if number:
             _draw_verdict(canvas, (left, top), width, head, explanation.tags[number - 1], is_guess=guessing)
         picture.paste(panel, (left, top + head))
-    _draw_legend(picture, picture.height - _GAP - _SMALL.height, explanation.covers == "centre-square")
+    _draw_legend(picture, picture.height - _GAP - _SMALL.height, explanation.square is not None)
     return picture
 
 

@@ -9,7 +9,6 @@ from PIL import Image
 
 from sigrl.service.images import decoding as images
 from sigrl.service.images.files import ImageLimits
-from sigrl.service.schemas.tagging import Covers
 
 MAX_SIDE = 1024
 """Most pixels on the longer side of a picture."""
@@ -37,22 +36,23 @@ def overlay_png(
     photograph: bytes,
     limits: ImageLimits,
     grid: Sequence[Sequence[float]],
-    covers: Covers,
+    square: float | None,
 ) -> bytes:
-    """A PNG of the photograph with the map on it. Raises ImageError."""
+    """A PNG of the photograph with the map on it, as `overlay` draws it. Raises ImageError."""
     with images.open_image(photograph, limits) as image:
-        drawn = overlay(images.to_rgb(image, MAX_SIDE), grid, covers)
+        drawn = overlay(images.to_rgb(image, MAX_SIDE), grid, square)
     file = BytesIO()
     drawn.save(file, "PNG", compress_level=3)
     return file.getvalue()
 
 
-def overlay(photograph: Image.Image, grid: Sequence[Sequence[float]], covers: Covers) -> Image.Image:
+def overlay(photograph: Image.Image, grid: Sequence[Sequence[float]], square: float | None) -> Image.Image:
     """The photograph in grey, scaled down to at most 1024 pixels a side, with the map on the part of it that
     the checkpoint sees; the other parts are dark. The grid has numbers from 0, drawn in violet, to 1, drawn
     in yellow.
 
-    `photograph` is RGB and stays as it is.
+    `photograph` is RGB and stays as it is. `square` is the side of the square at the centre that the
+    checkpoint sees, as a share of the shorter side; None if it sees the whole photograph.
     """
     scale = min(1.0, MAX_SIDE / max(photograph.size))
     size = (max(1, round(photograph.width * scale)), max(1, round(photograph.height * scale)))
@@ -60,8 +60,8 @@ def overlay(photograph: Image.Image, grid: Sequence[Sequence[float]], covers: Co
     canvas = np.repeat(grey[:, :, None].astype(np.float32), 3, axis=2)
     left = top = 0
     width, height = size
-    if covers == "centre-square":
-        width = height = min(size)
+    if square is not None:
+        width = height = max(1, round(square * min(size)))
         left, top = (size[0] - width) // 2, (size[1] - height) // 2
     here = slice(top, top + height), slice(left, left + width)
     drawn = canvas * _UNSEEN

@@ -13,8 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sigrl.service.errors import OverloadedError, RequestTooLargeError, SlowRequestError
 from sigrl.service.observability.context import SERVED
 from sigrl.service.settings import Settings
+from sigrl.service.tagging.freed_memory import return_freed_memory
 
 _MAX_OPTIONS_BYTES = 64 * 1024
+_MUCH_HELD = 64 * 2**20
+"""If the bodies together had more bytes than this, their memory is returned to the system afterwards."""
+_UNTIL_FREED_SECONDS = 1.0
+"""When a request ends, its last bytes are still referred to by what called the application."""
 
 
 class BodyLimits:
@@ -28,7 +33,7 @@ class BodyLimits:
         # A body of the largest allowed size must always fit.
         self._max_held = max(settings.body_bytes, settings.max_request_bytes)
         self._seconds = settings.receive_seconds
-        self._held = 0
+        self._held = self._most_held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,6 +64,7 @@ class BodyLimits:
             arrived = len(message.get("body", b""))
             received += arrived
             self._held += arrived
+            self._most_held = max(self._most_held, self._held)
             if received > self._max_bytes:
                 raise self._too_large()
             if self._held > self._max_held:
@@ -69,6 +75,10 @@ class BodyLimits:
             await self.app(scope, receive_within_limits, send)
         finally:
             self._held -= received
+            if self._held == 0 and self._most_held > _MUCH_HELD:
+                self._most_held = 0
+                loop = asyncio.get_running_loop()
+                loop.call_later(_UNTIL_FREED_SECONDS, loop.run_in_executor, None, return_freed_memory)
 
     def _too_large(self) -> RequestTooLargeError:
         allowed = f"{self._max_bytes / 2**20:g} MiB"

@@ -1,6 +1,7 @@
 """Reads forms with photographs and fields, and limits their number and size."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from email.message import Message
@@ -18,8 +19,10 @@ _FORM_WITHOUT_FILES = "application/x-www-form-urlencoded"
 _MAX_FIELD_BYTES = 8 * 1024 * 1024
 # A form without files has only a few options.
 _MAX_URL_ENCODED_BYTES = 64 * 1024
-# Parsing this much of the smallest parts takes milliseconds, and then other requests get their turn.
-_SLICE_BYTES = 16 * 1024
+# Parsing this much of the smallest parts takes a millisecond.
+_SLICE_BYTES = 4 * 1024
+_TURN_SECONDS = 0.001
+"""After so much parsing, other requests get their turn. An answer of theirs takes many turns."""
 _MEMORY_BYTES = 64 * 1024 * 1024
 """Files up to this size stay in memory. SIGRL_BODY_BYTES limits the total over all requests."""
 
@@ -66,7 +69,7 @@ async def read_form(
 
 
 async def _in_slices(request: Request, most_bytes: int | None) -> AsyncGenerator[bytes]:
-    received = 0
+    received, turn_ends = 0, 0.0
     async with aclosing(request.stream()) as stream:
         async for chunk in stream:
             received += len(chunk)
@@ -76,7 +79,9 @@ async def _in_slices(request: Request, most_bytes: int | None) -> AsyncGenerator
                 )
             for start in range(0, len(chunk), _SLICE_BYTES):
                 yield chunk[start : start + _SLICE_BYTES]
-                await asyncio.sleep(0)
+                if time.perf_counter() > turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = time.perf_counter() + _TURN_SECONDS
 
 
 class _Parser(MultiPartParser):

@@ -114,8 +114,9 @@ class LabelMap(Tag):
     """Rows from the top, each from the left: 0 for the patch with the least evidence for the label, 1 for the
     one with the most. It shows where, not whether: for that, see `probability`."""
     lowest: float
-    """The value that 0 stands for: a logit with the bundled checkpoint's kind of head, for which a negative
-    value speaks against the label; a cosine with other heads. It compares labels of one checkpoint."""
+    """The value that 0 stands for. With the bundled checkpoint's kind of head it is the logit of the place
+    alone; with heads that match whole photographs, how far the score falls without the place; with other
+    heads, the cosine of the patch. A negative value speaks against the label."""
     highest: float
     """The value that 1 stands for."""
 
@@ -126,9 +127,17 @@ class Explanation(Tagging):
     tags: tuple[LabelMap, ...]
     """In order of decreasing probability, whether accepted or not."""
     covers: Covers
-    """What the grid covers: the whole photograph, or its central square with the length of the shorter side,
-    if the checkpoint does not see the rest."""
+    """What the grid covers: the whole photograph, or a square at its centre, if the checkpoint does not see
+    the rest."""
+    covered_side: float = 1.0
+    """The side of that square, as a share of the photograph's shorter side. Below 1 for a checkpoint that
+    crops more than it must, as MKT and SigRL do."""
     height: int
     """Number of rows of the grid."""
     width: int
     """Number of columns of the grid."""
+
+    @property
+    def square(self) -> float | None:
+        """`covered_side`, or None if the grid covers the whole photograph."""
+        return self.covered_side if self.covers == "centre-square" else None

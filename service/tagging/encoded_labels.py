@@ -9,6 +9,7 @@ from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.batching.turns import Turn
 from sigrl.service.observability import metrics
 from sigrl.service.settings import Settings
+from sigrl.service.tagging.freed_memory import return_freed_memory
 from sigrl.service.tagging.image_tower import ImageTower
 from sigrl.service.tagging.label_cache import Key, LabelCache
 from sigrl.service.tagging.label_files import LabelFiles
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 CalibrateLabels: TypeAlias = Callable[["Tower", Vocabulary, LabelFeatures], LabelFeatures]
 """See `sigrl.service.vocabularies.label_calibrator.LabelCalibrator`."""
+
+_MANY_LABELS = 1_000
+"""From this number of labels, encoding leaves hundreds of megabytes of freed memory in the process."""
 
 
 class EncodedLabels:
@@ -54,8 +58,12 @@ class EncodedLabels:
         def encode() -> LabelFeatures:
             # The turn covers only the encoding: a caller that waits for another's result must not hold a
             # turn, or the other could not work.
-            with turn or nullcontext(), metrics.ENCODE_LABELS_SECONDS.time():
-                return engine.encode_labels(vocabulary, progress if turn is None else turn.pause)
+            try:
+                with turn or nullcontext(), metrics.ENCODE_LABELS_SECONDS.time():
+                    return engine.encode_labels(vocabulary, progress if turn is None else turn.pause)
+            finally:
+                if len(vocabulary.labels) >= _MANY_LABELS:
+                    return_freed_memory()
 
         def read_or_encode() -> LabelFeatures:
             return encode() if self._files is None else self._files.get(engine, vocabulary, encode)

@@ -4,7 +4,6 @@ waits for the import of another one."""
 import ctypes
 import logging
 import sys
-from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,12 +13,8 @@ from sigrl.model.bundle_files import BundleError, has_graphs
 from sigrl.model.engine import Engine
 from sigrl.service.errors import CheckpointError, ParameterError
 from sigrl.service.settings import Settings
+from sigrl.service.tagging.freed_memory import keep_freed_memory
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_ARENAS = 2
-"""Each arena keeps the memory that its threads have freed. By default there are eight arenas per core."""
-_LARGEST_KEPT, _MOST_KEPT = 32 * 2**20, 256 * 2**20
-"""The most freed bytes that glibc keeps: of a single block, and at the end of an arena."""
 EngineName = Literal["openvino", "onnx", "torch"]
 _logger = logging.getLogger("sigrl")
 
@@ -48,7 +43,7 @@ def load_engine(checkpoint: Path | str | None, settings: Settings) -> Engine:
     """
     path = None if checkpoint is None else Path(checkpoint)
     name = choose_engine(path, settings)
-    _keep_freed_memory()
+    keep_freed_memory()
     try:
         if name == "openvino":
             from sigrl.model.openvino_engine import OpenVinoEngine
@@ -107,15 +102,3 @@ def _tell_of_missing_graphs() -> None:
         "a checkpoint has no graphs, so PyTorch runs it: `sigrl-train export` makes a bundle that OpenVINO "
         "runs about three times as fast on a processor"
     )
-
-
-def _keep_freed_memory() -> None:
-    """Makes glibc keep the memory that a forward pass frees for the next one. If glibc returns it to the
-    system, the next pass has to get new pages: a hundred thousand of them for eight photographs with a
-    ViT-B/16, which takes a sixth of the time."""
-    # Other C libraries have no `mallopt`, or cannot be opened with `None`.
-    with suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
-        mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT)
-        mallopt(_M_ARENA_MAX, _ARENAS)

@@ -50,14 +50,15 @@ class Explain(Question):
         tagging = super().answer(scores)
         if not isinstance(scores.closer, np.ndarray):
             raise ValueError("the scores have no maps: they belong to another question")
-        squashed = self.engine.preprocessing.resize == "squash"
+        preprocessing = self.engine.preprocessing
         _, height, width = scores.closer.shape
         maps = zip(tagging.tags, scores.closer, strict=True)
         return Explanation(
             checkpoint=tagging.checkpoint,
             vocabulary=tagging.vocabulary,
             warnings=tagging.warnings,
-            covers="photograph" if squashed else "centre-square",
+            covers="photograph" if preprocessing.resize == "squash" else "centre-square",
+            covered_side=round(preprocessing.seen_side, _DIGITS),
             height=height,
             width=width,
             tags=tuple(_label_map(tag, local_scores) for tag, local_scores in maps),

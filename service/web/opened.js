@@ -131,7 +131,7 @@ async function explain(each, label) {
     }
     const explanation = await photograph.maps.get(place);
     if (photograph !== current || !image) return;
-    draw($("picture"), image, explanation.tags[0].grid, explanation.covers);
+    draw($("picture"), image, explanation.tags[0].grid, explanation);
     $("picture").dataset.label = label;
     $("picture").setAttribute("aria-label", t("opened.where", { file: photograph.file.name, label }));
     $("legend").classList.remove("unseen");

@@ -10,7 +10,8 @@ function colour(value) {
   return COLOURS[below].map((part, channel) => part + (COLOURS[below + 1][channel] - part) * (place - below));
 }
 
-export function draw(canvas, image, grid = null, covers = "photograph") {
+// `covers` and `covered_side`: the part of the photograph that the grid covers, as in the answer of /v1/explain.
+export function draw(canvas, image, grid = null, { covers = "photograph", covered_side: share = 1 } = {}) {
   const scale = Math.min(1, LARGEST / Math.max(image.width, image.height));
   [canvas.width, canvas.height] = [Math.round(image.width * scale), Math.round(image.height * scale)];
   const context = canvas.getContext("2d");
@@ -23,7 +24,7 @@ export function draw(canvas, image, grid = null, covers = "photograph") {
   const pixels = new ImageData(map.width, map.height);
   grid.flat().forEach((value, index) => pixels.data.set([...colour(value), 40 + 160 * value], 4 * index));
   map.getContext("2d").putImageData(pixels, 0, 0);
-  const side = Math.min(canvas.width, canvas.height);
+  const side = share * Math.min(canvas.width, canvas.height);
   const [width, height] = covers === "photograph" ? [canvas.width, canvas.height] : [side, side];
   context.imageSmoothingQuality = "high";
   context.drawImage(map, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);

@@ -98,19 +98,22 @@ def test_one_photograph_per_request_and_one_that_can_be_read(client: TestClient)
 
 def test_the_map_lies_on_what_the_checkpoint_sees() -> None:
     white = Image.new("RGB", (300, 100), "white")
-    pixels = np.asarray(overlay(white, [[0.0, 1.0]], "centre-square")).astype(int)
+    pixels = np.asarray(overlay(white, [[0.0, 1.0]], 1.0)).astype(int)
     unseen = np.concatenate([pixels[:, :100], pixels[:, 200:]], axis=1)
     assert np.ptp(unseen) == 0
     assert pixels[50, 101, 1] < pixels[50, 198, 1]
-    whole = np.asarray(overlay(white, [[0.0], [1.0]], "photograph")).astype(int)
+    whole = np.asarray(overlay(white, [[0.0], [1.0]], None)).astype(int)
     assert np.ptp(whole, axis=1).max() == 0
     assert whole[5, 0, 1] < whole[95, 0, 1]
+    seen = np.asarray(overlay(white, [[1.0]], 0.8))[:, :, 1] != unseen[0, 0, 1]
+    assert np.argwhere(seen).min(axis=0).tolist() == [10, 110]
+    assert np.argwhere(seen).max(axis=0).tolist() == [89, 189]
 
 
 @pytest.mark.parametrize("size", [(3000, 1500), (1, 5000), (5000, 1), (1, 1)])
 def test_a_picture_of_any_shape_is_small(size: tuple[int, int]) -> None:
-    for covers in ("photograph", "centre-square"):
-        drawn = overlay(Image.new("RGB", size), [[0.5, 0.0], [1.0, 0.2]], covers)
+    for square in (None, 1.0, 0.875):
+        drawn = overlay(Image.new("RGB", size), [[0.5, 0.0], [1.0, 0.2]], square)
         assert max(drawn.size) <= MAX_SIDE
         assert min(drawn.size) >= 1
 
@@ -121,8 +124,13 @@ def test_where_all_patches_say_the_same_none_is_picked_out(tagger: Tagger) -> No
 
 
 def test_a_checkpoint_that_crops_says_so() -> None:
-    engine = FakeEngine(preprocessing=Preprocessing(**PREPROCESSING.model_dump() | {"resize": "crop"}))
-    assert Tagger(engine=engine).explain(samples.jpeg(), ["red"]).covers == "centre-square"
+    crop = PREPROCESSING.model_dump() | {"resize": "crop"}
+    for more, side in (({}, 1.0), ({"short_side": 40}, 0.8)):
+        engine = FakeEngine(preprocessing=Preprocessing(**crop | more))
+        explanation = Tagger(engine=engine).explain(samples.jpeg(), ["red"])
+        assert (explanation.covers, explanation.covered_side) == ("centre-square", side)
+        assert explanation.square == side
+    assert Tagger(engine=FakeEngine()).explain(samples.jpeg(), ["red"]).square is None
 
 
 def test_a_real_checkpoint_explains(tiny_bundle: Path) -> None:

@@ -109,5 +109,5 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
     limits = ImageLimits.of(state.settings)
     # Both steps run in a decoder process, which can be killed; the map is drawn on the small copy.
     copy = await tagger.in_decoder(partial(tagger.small_copy, photograph, MAX_SIDE))
-    draw = partial(overlay_png, copy, limits, explanation.tags[0].grid, explanation.covers)
+    draw = partial(overlay_png, copy, limits, explanation.tags[0].grid, explanation.square)
     return Response(await tagger.in_decoder(draw), headers=headers, media_type=PNG)
