@@ -38,4 +38,5 @@ def _falls_of_one(score: Callable[[Array], Array], photograph: Array) -> Array:
     for changed, (row, column) in zip(without, product(range(GRID), repeat=2), strict=True):
         changed[:, edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = mean_colour
     scores = [score(without[start : start + _BATCH]) for start in range(0, len(without), _BATCH)]
-    return (whole - np.concatenate(scores)).T.reshape(-1, GRID, GRID)
+    fallen: Array = (whole - np.concatenate(scores)).T
+    return fallen.reshape(-1, GRID, GRID)
