@@ -83,6 +83,24 @@ class ServiceProcess:
         return self.process.wait(LONG)
 
 
+class PendingRequest(threading.Thread):
+    """A request in a thread, and its answer."""
+
+    def __init__(self, process: ServiceProcess, **options: object) -> None:
+        super().__init__()
+        self._options = {"url": process.url + "/v1/tag", "timeout": LONG, **options}
+        self.answer: httpx.Response | None = None
+        self.start()
+
+    def run(self) -> None:
+        self.answer = httpx.post(**self._options)  # type: ignore[arg-type]
+
+    def result(self) -> httpx.Response:
+        self.join(LONG)
+        assert self.answer is not None
+        return self.answer
+
+
 def wait_until(true: Callable[[], object]) -> None:
     end = time.monotonic() + LONG
     while not true():

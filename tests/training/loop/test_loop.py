@@ -24,7 +24,7 @@ from sigrl.training.loop.loop import BEST, STATE
 from sigrl.training.loop.state import read_state, write_state
 from sigrl.training.loop.task import LoopConfig
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +153,7 @@ def test_a_finished_run_is_not_run_again(uninterrupted: Path) -> None:
 def test_two_processes_of_torchrun_end_where_one_does(uninterrupted: Path, tmp_path: Path) -> None:
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    program = Path(__file__).with_name("tiny_run.py")
+    program = Path(__file__).parents[1] / "tiny_run.py"
     finished = subprocess.run(
         [sys.executable, *command, program, tmp_path],
         env=environment, capture_output=True, text=True, check=False, timeout=300,

@@ -7,43 +7,24 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import httpx
 import sample_images as samples
-from service_process import LONG, ServiceProcess, wait_until
+from service_process import LONG, PendingRequest, ServiceProcess, wait_until
 
 RAW = {"content-type": "image/jpeg"}
 ADMITTED = "sigrl_images_admitted"
 
 
-class Asking(threading.Thread):
-    """A request in a thread, and its answer."""
-
-    def __init__(self, process: ServiceProcess, **options: object) -> None:
-        super().__init__()
-        self._options = {"url": process.url + "/v1/tag", "timeout": LONG, **options}
-        self.answer: httpx.Response | None = None
-        self.start()
-
-    def run(self) -> None:
-        self.answer = httpx.post(**self._options)  # type: ignore[arg-type]
-
-    def result(self) -> httpx.Response:
-        self.join(LONG)
-        assert self.answer is not None
-        return self.answer
-
-
-def _raw(process: ServiceProcess) -> Asking:
-    return Asking(process, content=samples.jpeg(), headers=RAW)
+def _raw(process: ServiceProcess) -> PendingRequest:
+    return PendingRequest(process, content=samples.jpeg(), headers=RAW)
 
 
 def test_what_was_accepted_is_finished(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, delay=0.3, batch_images=1) as process:
         files = [("image", (f"{n}.jpg", samples.jpeg())) for n in range(3)]
-        lines = Asking(process, files=files, headers={"accept": "application/x-ndjson"})
+        lines = PendingRequest(process, files=files, headers={"accept": "application/x-ndjson"})
         asking = [_raw(process) for _ in range(4)]
         idle = socket.create_connection(("127.0.0.1", httpx.URL(process.url).port or 0))
         wait_until(lambda: process.metric(ADMITTED) == 7)
@@ -104,7 +85,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 
 def test_a_thread_that_never_ends_does_not_keep_the_process(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, shutdown_seconds=0) as process:
-        asking = Asking(process, files={"image": samples.jpeg()}, data={"labels": "stuck"})
+        asking = PendingRequest(process, files={"image": samples.jpeg()}, data={"labels": "stuck"})
         wait_until(lambda: process.metric(ADMITTED) == 1)
         assert process.stop() == 0
         assert asking.result().status_code == 503
@@ -115,8 +96,8 @@ def test_an_orderly_end_does_not_depend_on_how_python_takes_itself_apart(tmp_pat
     # As C++ aborts in the end when one of its threads is still at work. Python imports this first.
     abort = "import atexit, os, sys\nif 'serve' in sys.argv: atexit.register(os.abort)\n"
     (tmp_path / "sitecustomize.py").write_text(abort)
-    root = Path(__file__).parents[2]
-    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parent), str(root)])
+    root = Path(__file__).parents[3]
+    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1]), str(root)])
     with ServiceProcess(tmp_path, environment={"PYTHONPATH": paths}) as process:
         assert (
             process.client.post("/v1/tag?labels=red", content=samples.jpeg(), headers=RAW).status_code == 200

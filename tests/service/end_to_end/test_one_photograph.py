@@ -10,7 +10,7 @@ from sigrl.service.errors import CheckpointError
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.tagger import Tagger
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture(scope="module")

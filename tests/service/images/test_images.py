@@ -215,7 +215,7 @@ def test_pillows_own_warning_stays_away() -> None:
         "try: images.decode(sample_images.png_header_of(10_000, 10_000))\n"
         "except errors.ImageTooLargeError: pass"
     )
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[3])])
     ran = subprocess.run(
         [sys.executable, "-c", code],
         check=False,

@@ -6,8 +6,7 @@ import sample_images as samples
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
-from service_process import ServiceProcess, wait_until
-from test_server import Asking
+from service_process import PendingRequest, ServiceProcess, wait_until
 
 from sigrl import version
 from sigrl.service.observability import metrics
@@ -48,7 +47,7 @@ def test_what_is_counted(tmp_path: Path) -> None:
         assert process.client.post(tag, content=bytes(5000), headers=RAW).status_code == 413
         assert process.client.post("/v1/tag?nonsense=1", content=b"", headers=RAW).status_code == 422
         assert process.client.get("/nowhere/at/all").status_code == 404
-        busy = [Asking(process, content=samples.jpeg(), headers=RAW) for _ in range(2)]
+        busy = [PendingRequest(process, content=samples.jpeg(), headers=RAW) for _ in range(2)]
         wait_until(lambda: process.metric("sigrl_images_admitted") == 2)
         assert process.client.post(tag, content=samples.jpeg(), headers=RAW).status_code == 429
         assert [each.result().status_code for each in busy] == [200, 200]

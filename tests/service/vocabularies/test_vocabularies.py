@@ -10,7 +10,7 @@ from sigrl.service.settings import Settings
 from sigrl.service.vocabularies.builtin import BUILTIN, builtin, find, parse_labels
 from sigrl.service.vocabularies.registry import VocabularyRegistry
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COUNTS = {"coco80": 80, "voc20": 20, "nuswide81": 81}
 LABELLED = ROOT.parent / "shared" / "data" / "everyday"
 """Photographs that people labelled with the everyday words; not everywhere."""

@@ -22,7 +22,7 @@ from sigrl.service.vocabularies.calibration_store import CalibrationStore
 from sigrl.service.vocabularies.label_calibrator import LabelCalibrator
 from sigrl.service.vocabularies.registry import VocabularyRegistry
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.jpg"))
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.jpg"))
 LABELS = ["dog", "cat", "red", "blue"]
 
 

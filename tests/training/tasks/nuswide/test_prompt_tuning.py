@@ -35,7 +35,7 @@ from nuswide_files import changed, killed_at_write, write_dataset, write_start
 PROMPT = "backbone.text.token_embedding.prompt"
 MKT = HeadConfig(kind="mkt", form="published", top_k=2)
 SIGRL = HeadConfig(kind="sigrl", form="published", top_k=2)
-SHIPPED = Path(__file__).parents[3] / "training" / "configs" / "open_vocabulary" / "nuswide_prompts.yaml"
+SHIPPED = Path(__file__).parents[4] / "training" / "configs" / "open_vocabulary" / "nuswide_prompts.yaml"
 
 
 @pytest.fixture(autouse=True)

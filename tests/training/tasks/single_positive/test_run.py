@@ -37,7 +37,7 @@ from sigrl.training.tasks.single_positive.data import (
 )
 from sigrl.training.tasks.single_positive.run import fit_single_positive
 
-SHIPPED = Path(__file__).parents[3] / "training" / "configs" / "single_positive"
+SHIPPED = Path(__file__).parents[4] / "training" / "configs" / "single_positive"
 NEEDED = {
     "epr": {"expected_positives": 4},
     "role": {"expected_positives": 4},

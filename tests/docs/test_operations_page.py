@@ -1,4 +1,4 @@
-"""docs/operations.md says what the code says. `python tests/service/test_operations_page.py` writes its
+"""docs/operations.md says what the code says. `python tests/docs/test_operations_page.py` writes its
 tables anew."""
 
 import re
@@ -50,7 +50,7 @@ def _block(name: str) -> re.Pattern[str]:
 def test_tables_are_those_of_the_code(name: str) -> None:
     found = _block(name).search(PAGE.read_text(encoding="utf-8"))
     assert found
-    assert found[2].strip() == TABLES[name](), "python tests/service/test_operations_page.py"
+    assert found[2].strip() == TABLES[name](), "python tests/docs/test_operations_page.py"
 
 
 def test_metrics_and_settings_that_the_text_names_exist() -> None:

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.tasks.bundled.config import load_config
 
-CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+CONFIGS = Path(__file__).parents[4] / "training" / "configs"
 UNSEEN = {
     *("airplane", "train", "cat", "suitcase", "frisbee", "snowboard", "fork", "kite", "cake", "laptop"),
     *("couch", "wine glass", "umbrella", "skateboard", "traffic light"),

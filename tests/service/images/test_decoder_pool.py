@@ -204,7 +204,7 @@ print(peaks[0] >> 20, peaks[1] >> 20, sum(isinstance(each, ImageError) for each 
         check=False,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )
     assert ran.returncode == 0, ran.stderr
     parent, children, _ = map(int, ran.stdout.split())

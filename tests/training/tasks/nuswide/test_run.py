@@ -38,7 +38,7 @@ pytest.importorskip("h5py", reason="the extra `nuswide` is not installed")
 
 from nuswide_files import PHOTOGRAPHS, SEEN, UNSEEN, changed, killed_at_write, write_dataset, write_start
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SHIPPED = ROOT / "training" / "configs" / "open_vocabulary" / "nuswide.yaml"
 
 

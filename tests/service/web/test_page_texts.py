@@ -5,7 +5,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-WEB = Path(__file__).parents[2] / "service" / "web"
+WEB = Path(__file__).parents[3] / "service" / "web"
 TEXTS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in WEB.glob("*.json")}
 CODE = {path.name: path.read_text(encoding="utf-8") for path in WEB.glob("*.js")}
 PAGE = (WEB / "index.html").read_text(encoding="utf-8")

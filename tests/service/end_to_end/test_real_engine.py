@@ -13,7 +13,7 @@ from sigrl.service import errors
 from sigrl.service.app import create_app
 from sigrl.service.settings import Settings
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 PHOTOGRAPH = EXAMPLES / "cat.jpg"
 LABELS = ["dog", "cat", "salt, pepper", "ein Hund", "🐈"]
 
