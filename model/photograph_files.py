@@ -45,13 +45,13 @@ def photographs_below(folder: Path, refuse: Callable[[OSError], NoReturn]) -> It
                 folders.clear()
                 continue
             visited.add((status.st_dev, status.st_ino))
-            folders[:] = sorted(name for name in folders if _may_be_looked_at(name))
+            folders[:] = sorted(name for name in folders if may_be_looked_at(name))
             # os.walk lists linked folders but does not enter them.
             linked = (Path(parent, name) for name in folders if os.path.islink(os.path.join(parent, name)))
             starts += [link for link in linked if not _leads_above(link, folder)]
             for name in sorted(names):
                 path = Path(parent, name)
-                if _may_be_looked_at(name) and is_photograph(path):
+                if may_be_looked_at(name) and is_photograph(path):
                     yield path
 
 
@@ -115,7 +115,8 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _may_be_looked_at(name: str) -> bool:
+def may_be_looked_at(name: str) -> bool:
+    """Whether a file or folder of that name is neither hidden, nor a thumbnail, nor in a waste bin."""
     return not name.startswith(".") and name.lower() not in _NEVER
 
 

@@ -12,10 +12,10 @@ _logger = logging.getLogger("sigrl")
 _END = "sigrl-end"
 
 
-def end_process(why: str) -> None:
+def end_process(why: str, level: int = logging.INFO) -> None:
     """Ends the process with status 0, because a requested stop is not a failure. A normal interpreter exit
     would wait for every non-daemon thread."""
-    _logger.warning("the process ends: %s", why)
+    _logger.log(level, "the process ends: %s", why)
     logging.shutdown()
     os._exit(0)
 
@@ -36,7 +36,7 @@ def end_after(seconds: float) -> None:
 
     def end() -> None:
         time.sleep(seconds)
-        end_process(f"the shutdown did not finish in time; {threads_at_work()}")
+        end_process(f"the shutdown did not finish in time; {threads_at_work()}", logging.WARNING)
 
     threading.Thread(target=end, name=_END, daemon=True).start()
 

@@ -1,6 +1,7 @@
 """Terminal output: results go to the standard output, everything else to the standard error."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,14 +28,25 @@ from sigrl.service.errors import ImageError, TaggerError
 if TYPE_CHECKING:
     from sigrl.service.schemas.tagging import Tag, Tagging
 
+_PROTOCOL = re.compile(r"^([a-z][a-z0-9+.-]+:)/(?!/)")
 _BAR_WIDTH = 20
 _LINE_SECONDS = 30.0
 """How often a line says how far the work is where there is no terminal for a bar."""
 
 
+def is_address(path: Path) -> bool:
+    """Whether a path is the address of an object, such as `s3:/bucket/folder`, and no file."""
+    return _PROTOCOL.match(path.as_posix()) is not None and not path.exists()
+
+
+def with_address(path: Path) -> str:
+    """A path as text; an address gets the second slash back that paths do not keep: `s3://bucket/folder`."""
+    return _PROTOCOL.sub(r"\1//", path.as_posix()) if is_address(path) else str(path)
+
+
 def printable(path: Path) -> str:
     """A path that is safe to print: file names may contain escape sequences and bytes that are not text."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in str(path))
+    return "".join(character if character.isprintable() else "\ufffd" for character in with_address(path))
 
 
 def complain(about: str, error: TaggerError) -> None:
@@ -159,7 +171,7 @@ class Renderer:
                 if isinstance(result, ImageError)
                 else _content(result)
             )
-            print(json.dumps({"path": str(path), **content}), flush=True)
+            print(json.dumps({"path": with_address(path), **content}), flush=True)
         elif not isinstance(result, ImageError):
             self._show_tables(path, result)
 

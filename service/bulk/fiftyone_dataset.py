@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from sigrl.service.terminal import is_address, with_address
+
 FIELD = "sigrl"
 """The field of a sample that has its tags."""
 _SCHEMA = {
@@ -43,5 +45,7 @@ def _sample(photograph: Path, tagging: dict[str, Any]) -> dict[str, Any]:
     ]
     found = {"_cls": "Classifications", "classifications": tags}
     # A file name may contain bytes that are not UTF-8, which FiftyOne's database does not accept.
-    path = os.fsencode(os.path.abspath(photograph)).decode(errors="replace")
+    path = os.fsencode(
+        with_address(photograph) if is_address(photograph) else os.path.abspath(photograph)
+    ).decode(errors="replace")
     return {"filepath": path, "tags": [], FIELD: found}

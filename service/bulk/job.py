@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sigrl.service.bulk.keyword_paths import KeywordPaths
-from sigrl.service.bulk.ledger import Ledger
+from sigrl.service.bulk.ledger import Ledger, Stamp, stamp_of_file
 from sigrl.service.bulk.sidecars import write_sidecar
 from sigrl.service.bulk.tag_sources import TagSource
 from sigrl.service.bulk.writing import write_failures, writer
@@ -39,6 +39,7 @@ def tag_in_bulk(
     selection: str,
     sidecar: str | None,
     renderer: Renderer,
+    stamp: Callable[[Path], Stamp] = stamp_of_file,
 ) -> Summary:
     """Tags the photographs that are not done yet, and writes all tags to `out`. A photograph that fails does
     not stop the run.
@@ -50,6 +51,7 @@ def tag_in_bulk(
         selection: a description of which labels become tags; the ledger refuses a different one.
         sidecar: a kind of `sigrl.service.bulk.sidecars.write_sidecar`; None writes no sidecars.
         renderer: shows the progress.
+        stamp: tells whether a photograph has changed since an earlier run.
 
     Raises:
         ParameterError: earlier photographs were tagged differently, or `out` cannot be written.
@@ -57,7 +59,7 @@ def tag_in_bulk(
     """
     with open_ledger(out, {"selection of tags": selection}) as ledger:
         sidecars = _Sidecars(source, ledger, sidecar)
-        found = find_photographs(source, ledger, photographs, renderer)
+        found = find_photographs(source, ledger, photographs, renderer, stamp)
         if sidecar is not None:
             for path, content in ledger.without_sidecar(sidecar):
                 ledger.done([(path, content, sidecars.write(path, content))])
@@ -84,7 +86,11 @@ def open_ledger(out: Path, made_with: dict[str, str]) -> Iterator[Ledger]:
 
 
 def find_photographs(
-    source: TagSource, ledger: Ledger, photographs: Iterable[Path], renderer: Renderer
+    source: TagSource,
+    ledger: Ledger,
+    photographs: Iterable[Path],
+    renderer: Renderer,
+    stamp: Callable[[Path], Stamp],
 ) -> int:
     """Records the photographs in the ledger and returns their number. Raises ParameterError if earlier ones
     were tagged differently."""
@@ -92,7 +98,7 @@ def find_photographs(
     for vocabulary in vocabularies:
         ledger.check(_made_by(checkpoint, vocabulary))
     with renderer.phase("looking for photographs"):
-        return ledger.find(photographs)
+        return ledger.find(photographs, stamp)
 
 
 def tag_waiting(

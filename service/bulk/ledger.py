@@ -4,12 +4,16 @@ the process is killed at any moment."""
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 from sigrl.service.errors import ParameterError, TaggerError
+
+Stamp: TypeAlias = tuple[int | None, int | None]
+"""Size in bytes, and time of the last change in nanoseconds; None where it is not known."""
 
 _AT_ONCE = 1000
 # Only one run at a time may open the file: two would do the same work.
@@ -69,8 +73,9 @@ class Ledger:
         with self._database:
             self._database.executemany("INSERT OR IGNORE INTO made_by VALUES (?, ?)", made_by.items())
 
-    def find(self, paths: Iterable[Path]) -> int:
-        """Records the photographs of this run and returns their number. Changed ones count as not done."""
+    def find(self, paths: Iterable[Path], stamp: Callable[[Path], Stamp]) -> int:
+        """Records the photographs of this run and returns their number. Those whose stamp has changed count
+        as not done."""
         paths = iter(paths)
         while batch := list(islice(paths, _AT_ONCE)):
             with self._database:
@@ -79,7 +84,7 @@ class Ledger:
                     "ON CONFLICT (path) DO UPDATE SET run = ?4, error = NULL, size = ?2, mtime = ?3, "
                     "content = CASE WHEN size IS ?2 AND mtime IS ?3 THEN content END, "
                     "sidecar = CASE WHEN size IS ?2 AND mtime IS ?3 THEN sidecar END",
-                    [(os.fsencode(path), *_stamp(path), self._run) for path in batch],
+                    [(os.fsencode(path), *stamp(path), self._run) for path in batch],
                 )
         return int(self._one("SELECT count(*) FROM photographs WHERE run = ?", self._run))
 
@@ -139,7 +144,8 @@ class Ledger:
         return value
 
 
-def _stamp(path: Path) -> tuple[int | None, int | None]:
+def stamp_of_file(path: Path) -> Stamp:
+    """The stamp of a file on this machine."""
     try:
         status = path.stat()
     except OSError:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from sigrl.service.bulk.fiftyone_dataset import dataset_parts
 from sigrl.service.bulk.ledger import Failure
 from sigrl.service.errors import ParameterError
+from sigrl.service.terminal import with_address
 
 Rows: TypeAlias = Iterable[tuple[Path, str]]
 """(photograph, its tags as JSON)."""
@@ -59,7 +60,7 @@ def _write_jsonl(path: Path, rows: Rows) -> None:
     """Writes the lines that `sigrl tag --json` prints."""
     with _whole(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         for photograph, content in rows:
-            print(json.dumps({"path": str(photograph), **json.loads(content)}), file=file)
+            print(json.dumps({"path": with_address(photograph), **json.loads(content)}), file=file)
 
 
 def _write_csv(path: Path, rows: Rows) -> None:
@@ -124,7 +125,7 @@ def _row(photograph: Path, content: str) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     # A file name may contain bytes that are not UTF-8, which neither CSV nor Parquet accepts.
-    return os.fsencode(path).decode(errors="replace")
+    return os.fsencode(with_address(path)).decode(errors="replace")
 
 
 @contextmanager

@@ -11,14 +11,15 @@ import typer
 from sigrl.service.commands.film import check_films, tag_films
 from sigrl.service.commands.pictures import check_pictures, draw_sheet, explain_photograph
 from sigrl.service.commands.server import OptionalServerOption
-from sigrl.service.commands.tag_source import Asked, open_ray_source, open_source
+from sigrl.service.commands.tag_source import Asked, open_downloading, open_ray_source, open_source
 from sigrl.service.errors import ImageError, ParameterError
 from sigrl.service.images.folders import find_photographs
-from sigrl.service.terminal import Renderer
+from sigrl.service.terminal import Renderer, is_address
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from sigrl.service.bulk.objects import ObjectStores
     from sigrl.service.bulk.tag_sources import TagSource
     from sigrl.service.tagging.selection import Selection
 
@@ -41,7 +42,7 @@ CheckpointOption = Annotated[
 def tag_command(
     photographs: Annotated[
         list[Path],
-        typer.Argument(metavar="PHOTO...", help="Photographs, folders to search for them, or films."),
+        typer.Argument(metavar="PHOTO...", help="Photographs, folders, films, or s3://BUCKET/FOLDER."),
     ],
     labels: Annotated[
         list[str] | None,
@@ -148,7 +149,8 @@ def tag_command(
     names = vocabulary or []
     thresholds = (threshold, false_positive_rate, precision, recall)
     sets_thresholds = any(each is not None for each in thresholds)
-    of_films = check_films(
+    objects = _open_objects(photographs, alone=not (ray or sidecar or explain or sheet))
+    of_films = objects is None and check_films(
         photographs,
         alone=not (out or ray or sidecar or explain),
         vocabularies=names,
@@ -187,15 +189,18 @@ def tag_command(
             opened = open_ray_source(renderer, asked, ray)
         else:
             opened = open_source(renderer, asked, server)
+        if objects is not None:
+            opened = open_downloading(opened, objects)
+        found = find_photographs(photographs) if objects is None else objects.find(photographs)
         if out is None:
-            failed = _show(renderer, opened, list(find_photographs(photographs)))
+            failed = _show(renderer, opened, list(found))
         else:
             from sigrl.service.bulk.job import tag_in_bulk
+            from sigrl.service.bulk.ledger import stamp_of_file
 
             with opened as source:
-                summary = tag_in_bulk(
-                    source, find_photographs(photographs), out, in_words(selection), sidecar, renderer
-                )
+                stamp = stamp_of_file if objects is None else objects.stamp
+                summary = tag_in_bulk(source, found, out, in_words(selection), sidecar, renderer, stamp)
             failed = summary.failed > 0
     if out is not None:
         note = f", {summary.failed:,} failed: see {summary.failures}" if failed else ""
@@ -213,6 +218,22 @@ def _show(renderer: Renderer, opened: "AbstractContextManager[TagSource]", paths
             failed = failed or isinstance(result, ImageError)
             tagged(number)
     return failed
+
+
+def _open_objects(photographs: list[Path], *, alone: bool) -> "ObjectStores | None":
+    """The stores of the objects that are to be tagged, or None for files. `alone`: no option is given that
+    objects do not take. Raises ParameterError."""
+    if not any(map(is_address, photographs)):
+        return None
+    if not all(map(is_address, photographs)):
+        raise ParameterError("files and objects are given together", "run the command once for each")
+    if not alone:
+        raise ParameterError("objects take no --ray, --sidecar, --explain or --sheet", "omit these options")
+    from sigrl.service.bulk.objects import ObjectStores
+    from sigrl.service.images.files import ImageLimits
+    from sigrl.service.settings import load_settings
+
+    return ObjectStores(ImageLimits.of(load_settings()))
 
 
 def _check_bulk(out: Path | None, sidecar: Sidecar | None, names: list[str], as_json: bool) -> None:

@@ -11,6 +11,7 @@ from sigrl.service.terminal import Renderer
 
 if TYPE_CHECKING:
     from sigrl.model.vocabulary import Vocabulary
+    from sigrl.service.bulk.objects import ObjectStores
     from sigrl.service.bulk.tag_sources import ExplainingSource, TagSource
     from sigrl.service.settings import Settings
     from sigrl.service.tagging.selection import Selection
@@ -46,6 +47,18 @@ def open_ray_source(renderer: Renderer, asked: Asked, cluster: str) -> "Iterator
         source = RaySource(cluster, settings, wanted, asked.selection)
     with closing(source):
         yield source
+
+
+@contextmanager
+def open_downloading(
+    opened: "AbstractContextManager[TagSource]", objects: "ObjectStores"
+) -> "Iterator[TagSource]":
+    """A source of tags that downloads what `objects` finds. Raises what `opened` raises."""
+    from sigrl.service.bulk.downloaded import Downloaded
+    from sigrl.service.bulk.objects import CONNECTIONS
+
+    with opened as source:
+        yield Downloaded(source, objects.download, CONNECTIONS)
 
 
 @contextmanager

@@ -5,17 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sigrl.service.bulk.downloaded import Downloaded
 from sigrl.service.bulk.job import Summary, find_photographs, open_ledger, tag_waiting, write_tags
 from sigrl.service.bulk.keyword_paths import KeywordPaths
 from sigrl.service.bulk.tag_sources import TagSource
 from sigrl.service.immich.changes import Changes, carry_out, plan, read_present, tag_paths
 from sigrl.service.immich.library import Library
-from sigrl.service.immich.previews import Previews
 from sigrl.service.terminal import Renderer
 
 # In the ledger, where a sidecar of this kind was written: a photograph whose tags are in Immich is not
 # changed again, so tags that its owner corrects there stay corrected.
 _IN_IMMICH = "immich"
+_CONNECTIONS = 4
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,10 @@ def tag_library(
     """
     made_with = {"selection of tags": selection, "library": f"{library.url}, user {user}"}
     with open_ledger(out, made_with) as ledger:
-        previews = Previews(library, source)
-        found = find_photographs(previews, ledger, library.photographs(user), renderer)
+        previews = Downloaded(source, library.preview, _CONNECTIONS)
+        found = find_photographs(
+            previews, ledger, library.photographs(user), renderer, lambda _: (None, None)
+        )
         tag_waiting(previews, ledger, lambda *_: None, renderer)
         summary = write_tags(ledger, found, out, renderer)
         open_ones = {path.parts[0]: (path, content) for path, content in ledger.without_sidecar(_IN_IMMICH)}

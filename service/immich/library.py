@@ -106,10 +106,10 @@ class Library:
             if asset.owner_id == user:
                 yield Path(asset.id, Path(asset.original_file_name).name)
 
-    def preview(self, asset: str) -> bytes:
-        """The file that Immich shows of a photograph, about 1440 pixels wide. Raises ImageNotFoundError if
-        there is none."""
-        response = self._send("GET", f"/assets/{asset}/thumbnail", params={"size": "preview"})
+    def preview(self, path: Path) -> bytes:
+        """The file that Immich shows of one of `photographs`, about 1440 pixels wide. Raises
+        ImageNotFoundError if there is none."""
+        response = self._send("GET", f"/assets/{path.parts[0]}/thumbnail", params={"size": "preview"})
         if response.status_code in (httpx.codes.NOT_FOUND, httpx.codes.BAD_REQUEST):
             raise ImageNotFoundError(
                 "Immich has no preview of it",

@@ -9,6 +9,9 @@ import { listed, percent, t } from "./texts.js";
 const MOST_CHIPS = 6;
 const cards = new Map(); // by photograph
 
+// Whether a failed photograph may be tagged if it is sent again; a PDF never is.
+export const mayPass = ({ problem }) => ![413, 415, 422].includes(problem.status);
+
 // The accepted tags of a photograph's first column; its broader words; and the guesses, where nothing is accepted.
 export function results({ columns }) {
   const { tags, implied } = columns[0];
@@ -40,7 +43,7 @@ function drawCard(photograph) {
   const image = card.querySelector("img") ?? picture(photograph);
   if (image.src !== url) image.src = url;
   card.replaceChildren(
-    make("a", { className: "shot", href: `#tag/${photograph.id}`, "aria-label": t("grid.open", { file: file.name }) }, image),
+    make("a", { className: "shot", "data-kind": file.name.split(".").at(-1).slice(0, 5), href: `#tag/${photograph.id}`, "aria-label": t("grid.open", { file: file.name }) }, image),
     button("×", () => drop(photograph), { className: "cross", "aria-label": t("grid.remove", { file: file.name }) }),
     make("div", { className: "under" }, make("p", { className: "file", textContent: file.name }), ...UNDER[state](photograph)),
   );
@@ -60,8 +63,8 @@ const UNDER = {
   tagging: ({ file }) => [make("progress", { "aria-label": t("grid.tagging", { file: file.name }) })],
   failed: (photograph) => [
     make("p", { className: "bad", textContent: photograph.problem.message }),
-    button(t("grid.retry"), () => again([photograph]), { className: "retry small" }),
-  ],
+    mayPass(photograph) ? button(t("grid.retry"), () => again([photograph]), { className: "retry small" }) : null,
+  ].filter(Boolean),
   tagged: (photograph) => {
     const { accepted, implied, guesses } = results(photograph);
     const shown = accepted.length ? accepted : guesses;
@@ -89,7 +92,7 @@ function summarise() {
   [$("overall").max, $("overall").value] = [photographs.length || 1, done.length + failed.length];
   $("empty").hidden = photographs.length > 0;
   $("tools").hidden = photographs.length === 0;
-  $("retry-all").hidden = failed.length < 2;
+  $("retry-all").hidden = failed.filter(mayPass).length < 2;
   for (const id of ["as-csv", "as-json"]) $(id).disabled = !done.length && !failed.length;
 }
 
@@ -112,7 +115,7 @@ export function start() {
   });
   for (const event of ["threshold-changed", "language-changed"]) document.addEventListener(event, draw);
   $("clear").addEventListener("click", clear);
-  $("retry-all").addEventListener("click", () => again(photographs.filter((each) => each.state === "failed")));
+  $("retry-all").addEventListener("click", () => again(photographs.filter((each) => each.state === "failed" && mayPass(each))));
   for (const kind of ["csv", "json"]) $(`as-${kind}`).addEventListener("click", () => download(kind, photographs, results));
   draw();
 }

@@ -3,6 +3,7 @@
 import { ask } from "./api.js";
 import { isAccepted, threshold } from "./asked.js";
 import { $, button, make, short, taps, tell, telling } from "./dom.js";
+import { mayPass } from "./grid.js";
 import { again, photographs, pixels, remove } from "./photographs.js";
 import { draw } from "./picture.js";
 import * as recipes from "./recipes.js";
@@ -29,6 +30,7 @@ async function show(photograph) {
   $("file").textContent = photograph.file.name;
   tell($("opened-status"), "");
   $("picture").setAttribute("aria-label", photograph.file.name);
+  invite();
   list();
   $("file").focus({ preventScroll: true });
   const shown = await pixels(photograph);
@@ -66,7 +68,7 @@ function list() {
   $("after").disabled = place === photographs.length - 1;
   $("opened").classList.toggle("comparing", columns.length > 1);
   $("result").hidden = state !== "tagged";
-  $("opened-retry").hidden = state !== "failed";
+  $("opened-retry").hidden = state !== "failed" || !mayPass(current);
   if (state !== "tagged") {
     tell($("opened-status"), problem?.message ?? t(`grid.${state}`, { file: current.file.name }), state === "failed");
     $("lists").replaceChildren();

@@ -93,11 +93,26 @@ def test_each_photograph_keeps_its_own_result_and_error(open_page: OpenPage, tmp
     assert "This is not a photograph that can be read." in failed.inner_text()
     assert "curl" not in failed.inner_text()
     assert page.inner_text("#summary").endswith("· 1 failed")
-    failed.get_by_role("button", name="Try again").click()
-    expect(failed).to_have_count(1, timeout=LONG)
+    assert failed.get_by_role("button", name="Try again").count() == 0
+    failed.locator(".shot").click()
+    expect(page.locator("#no-picture")).to_be_visible()
+    expect(page.locator("#legend")).not_to_be_visible()
+    page.click("#close")
     failed.get_by_role("button", name="Remove notes.pdf").click()
     expect(page.locator("#grid .card")).to_have_count(2)
     assert page.inner_text("#summary").startswith("2 photographs ·")
+
+
+def test_what_may_pass_is_tried_again(open_page: OpenPage) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page()
+    page.route("**/v1/tag", lambda route: route.abort(), times=1)
+    page.set_input_files("#files", EXAMPLES / "cat.jpg")
+    failed = page.locator("#grid .card[data-state='failed']")
+    expect(failed).to_have_count(1, timeout=LONG)
+    failed.get_by_role("button", name="Try again").click()
+    _settled(page, 1)
 
 
 def test_own_words_a_vocabulary_and_a_threshold(open_page: OpenPage) -> None:

@@ -16,7 +16,7 @@ from two_checkpoints import LONG, serving, wait_until
 
 from sigrl.service.app import create_app
 from sigrl.service.bulk.job import tag_in_bulk
-from sigrl.service.bulk.ledger import Ledger
+from sigrl.service.bulk.ledger import Ledger, stamp_of_file
 from sigrl.service.bulk.tag_sources import LocalSource
 from sigrl.service.errors import ParameterError
 from sigrl.service.images.folders import find_photographs
@@ -230,7 +230,7 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
             asked.append(number)
             yield tmp_path / f"{number:04}.jpg"
 
-    assert ledger.find(found()) == ledger.count_waiting() == 2500
+    assert ledger.find(found(), stamp_of_file) == ledger.count_waiting() == 2500
     waiting = ledger.waiting()
     handed = [next(waiting) for _ in range(3)]
     ledger.done([(path, "{}", None) for path in handed])
