@@ -14,7 +14,7 @@ from sigrl.service.commands import checkpoint, doctor, feedback, key, vocab
 from sigrl.service.commands.assistants import mcp_command
 from sigrl.service.commands.immich import immich_command
 from sigrl.service.commands.tag import CheckpointOption, tag_command
-from sigrl.service.ending import end_at_signals, end_process
+from sigrl.service.ending import end_at_signals, end_process, threads_at_work
 from sigrl.service.errors import TaggerError
 from sigrl.service.terminal import complain
 
@@ -101,4 +101,4 @@ def serve(
     server.run()
     if server.started:
         # A thread still running C++ code would abort the process while the interpreter shuts down.
-        end_process("it was told to stop")
+        end_process(f"it was told to stop; {threads_at_work()}")
