@@ -16,7 +16,7 @@ CHROMIUM = shutil.which("chromium")
 LONG = 60_000.0
 EXPECTED = (
     # Browsers log this for every error response, and tests cause some on purpose.
-    *(f"status of {status}" for status in (401, 403, 409, 412, 415, 422)),
+    *(f"status of {status}" for status in (401, 403, 409, 412, 415, 422, 504)),
     # Swagger UI logs this for a format without a field of its own, and shows it as plain text.
     "Could not find component: JsonSchema_",
 )

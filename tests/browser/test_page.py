@@ -107,7 +107,7 @@ def test_what_may_pass_is_tried_again(open_page: OpenPage) -> None:
     from playwright.sync_api import expect
 
     page = open_page()
-    page.route("**/v1/tag", lambda route: route.abort(), times=1)
+    page.route("**/v1/tag", lambda route: route.fulfill(status=504, body="{}"), times=1)
     page.set_input_files("#files", EXAMPLES / "cat.jpg")
     failed = page.locator("#grid .card[data-state='failed']")
     expect(failed).to_have_count(1, timeout=LONG)
