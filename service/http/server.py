@@ -17,6 +17,7 @@ from sigrl.service.ending import end_after, end_process
 from sigrl.service.http.connection import MAX_HEADER_BYTES, Connection
 from sigrl.service.http.state import ServiceState
 from sigrl.service.settings import Settings
+from sigrl.service.tagging.freed_memory import exempt_the_start_from_collection
 
 # Time to send the last answers of a shutdown before connections are cut.
 _FAREWELL_SECONDS = 3
@@ -64,6 +65,7 @@ class Server(uvicorn.Server):
         _logger.info("loading the model and tagging a test picture")
         await super().startup(sockets)
         if self.started:
+            exempt_the_start_from_collection()
             _logger.info("ready after %.1f s", time.monotonic() - self._began)
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:

@@ -25,6 +25,7 @@ def resident():
 keep_freed_memory()
 before = resident()
 blocks = [bytearray(b"x" * 100_000) for _ in range(1_000)]
+blocks.append(blocks)  # as an exception's traceback does, whose frame holds the exception
 last = bytearray(100_000)
 del blocks
 kept = resident() - before
