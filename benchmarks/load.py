@@ -4,10 +4,11 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import httpx
 import numpy as np
 
@@ -53,14 +54,17 @@ class Target:
         self, url: str, photographs: Sequence[bytes], request: Callable[[bytes], dict[str, Any]] = as_form
     ) -> None:
         # Built in advance, so that their cost does not count against the server.
-        self._url, self._requests = url, [request(each) for each in photographs]
+        self._url, self._requests = url, [_Built.of(request(each)) for each in photographs]
 
     def answers(self, timeout: float) -> bool:
         """Whether a photograph gets status 200 within one second, which shows that the queue is empty. Waits
         at most `timeout` seconds."""
         start = time.monotonic()
         try:
-            status = httpx.post(self._url, **self._requests[0], timeout=timeout).status_code
+            built = self._requests[0]
+            status = httpx.post(
+                self._url, content=built.body, headers=built.headers, timeout=timeout
+            ).status_code
         except httpx.HTTPError:
             return False
         return status == httpx.codes.OK and time.monotonic() - start < 1
@@ -68,7 +72,7 @@ class Target:
     def saturate(self, seconds: float, clients: int) -> Outcome:
         """Closed loop: this many clients, each of which sends its next request after a response."""
 
-        async def load(client: httpx.AsyncClient, outcome: Outcome) -> None:
+        async def load(client: aiohttp.ClientSession, outcome: Outcome) -> None:
             end = time.perf_counter() + seconds
 
             async def one(number: int) -> None:
@@ -83,7 +87,7 @@ class Target:
         """Open loop: requests arrive at random (Poisson) at this rate per second, whether or not earlier ones
         are finished. `middle` is called in a thread half-way."""
 
-        async def load(client: httpx.AsyncClient, outcome: Outcome) -> None:
+        async def load(client: aiohttp.ClientSession, outcome: Outcome) -> None:
             arrivals = random.Random(0)
             start = due = time.perf_counter()
             sent: list[asyncio.Task[None]] = []
@@ -97,23 +101,40 @@ class Target:
 
         return _measured(load)
 
-    async def _send(self, client: httpx.AsyncClient, outcome: Outcome, due: float, number: int) -> None:
+    async def _send(self, client: aiohttp.ClientSession, outcome: Outcome, due: float, number: int) -> None:
+        built = self._requests[number % len(self._requests)]
         try:
-            answer = await client.post(self._url, **self._requests[number % len(self._requests)])
-        except httpx.HTTPError as error:
+            async with client.post(self._url, data=built.body, headers=built.headers) as answer:
+                await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
             outcome.statuses[type(error).__name__] += 1
             return
-        outcome.statuses[str(answer.status_code)] += 1
-        if answer.status_code == httpx.codes.OK:
+        outcome.statuses[str(answer.status)] += 1
+        if answer.status == httpx.codes.OK:
             outcome.latencies.append(time.perf_counter() - due)
 
 
-def _measured(load: Callable[[httpx.AsyncClient, Outcome], Coroutine[Any, Any, None]]) -> Outcome:
+@dataclass(frozen=True)
+class _Built:
+    """The body of a request, and the headers that describe it."""
+
+    body: bytes
+    headers: dict[str, str]
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "_Built":
+        """From the arguments of httpx's `post`."""
+        request = httpx.Request("POST", "http://localhost", **arguments)
+        return cls(request.read(), {"content-type": request.headers["content-type"]})
+
+
+def _measured(load: Callable[[aiohttp.ClientSession, Outcome], Coroutine[Any, Any, None]]) -> Outcome:
     outcome = Outcome()
 
     async def run() -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-        async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, limits=limits) as client:
+        # With aiohttp a request costs the machine a tenth of what it costs with httpx, 0.2 ms and not 2.
+        timeout, connector = aiohttp.ClientTimeout(_TIMEOUT_SECONDS), aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as client:
             start = time.perf_counter()
             await load(client, outcome)
             outcome.seconds = time.perf_counter() - start

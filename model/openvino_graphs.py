@@ -18,6 +18,7 @@ import openvino
 
 from sigrl.model.graph_engine import GraphError
 from sigrl.model.manifest import WEIGHTS
+from sigrl.model.openvino_streams import StreamedGraph, stream_count
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -53,15 +54,15 @@ class Compiler:
         `threads` is the maximum for one call. The folder `cache` is made when it is first needed; with None
         nothing is kept."""
         self._contents, self._weights, self._checkpoint_id = contents, weights, checkpoint_id
-        self._threads, self._cache = threads, cache
+        self.threads, self._cache = threads, cache
         self._core = openvino.Core()
 
-    def compile(self, name: str, precision: Precision) -> openvino.CompiledModel:
-        """The compiled model of one graph. Raises GraphError."""
+    def compile(self, name: str, precision: Precision, streams: int = 1) -> openvino.CompiledModel:
+        """The compiled model of one graph, which runs `streams` calls at once. Raises GraphError."""
         config = {
             "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": self._threads,
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": self.threads,
             # Pinned threads would wait for their cores whenever other work runs on them.
             "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
@@ -136,7 +137,9 @@ class Graph:
             return [found[output] for output in self._request.model_outputs]
 
 
-def open_graphs(compiler: Compiler, names: list[str], precision: Precision) -> dict[str, Graph]:
+def open_graphs(
+    compiler: Compiler, names: list[str], precision: Precision
+) -> dict[str, Graph | StreamedGraph]:
     """The graphs by name: the image tower in `precision`, the others in float32. The text tower is compiled
     by its first call, because labels encoded earlier do not need it. Raises GraphError."""
     graphs = {
@@ -146,7 +149,11 @@ def open_graphs(compiler: Compiler, names: list[str], precision: Precision) -> d
     for name, graph in graphs.items():
         if name != "text_tower":
             graph.open()
-    return graphs
+    streams = stream_count(compiler.threads)
+    tower = StreamedGraph(
+        graphs["image_tower"], partial(compiler.compile, "image_tower", precision, streams), streams
+    )
+    return graphs | {"image_tower": tower}
 
 
 def _keep(compiled: openvino.CompiledModel, path: Path) -> None:

@@ -113,6 +113,29 @@ def test_it_uses_no_more_threads_than_it_may(make_exported, monkeypatch):
     assert sorted(set(asked)) == [2, 3]
 
 
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_a_batch_in_parts_gives_each_photograph_its_own_features(make_exported, tmp_path, count):
+    engine = OpenVinoEngine.load(make_exported("mkt"), precision="float32", cache=tmp_path, threads=2)
+    pixels = np.random.default_rng(1).standard_normal((count, 3, 64, 64), dtype=np.float32)
+    together = engine.encode_images(pixels)
+    for number in range(count):
+        alone = engine.encode_images(pixels[number : number + 1])
+        np.testing.assert_allclose(
+            together.image_embeddings[number], alone.image_embeddings[0], rtol=0, atol=1e-5
+        )
+        np.testing.assert_allclose(together.patch_tokens[number], alone.patch_tokens[0], rtol=0, atol=1e-5)
+
+
+def test_a_batch_compiles_nothing_that_one_photograph_has_left_in_the_cache(
+    make_exported, pixels, tmp_path, compiled
+):
+    engine = OpenVinoEngine.load(make_exported("mkt"), precision="float32", cache=tmp_path, threads=2)
+    engine.encode_images(pixels[:1])
+    before = len(compiled)
+    engine.encode_images(pixels)
+    assert len(compiled) == before
+
+
 def test_no_file_stays_beside_the_cache(make_exported, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
