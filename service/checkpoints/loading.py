@@ -4,11 +4,11 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.batching.threads import RequestThreads
+from sigrl.service.checkpoints.ahead import compile_ahead
 from sigrl.service.checkpoints.bundles import Bundle
 from sigrl.service.checkpoints.recent import RecentVocabularies
 from sigrl.service.checkpoints.states import Checkpoint
@@ -61,12 +61,13 @@ class Loader:
             table.wait_for_room(checkpoint)
             started = time.perf_counter()
             table.enter(checkpoint, State.LOADING)
+            vocabularies = [*self._registered(), *self._recent.all()]
+            progress = partial(table.progress, checkpoint)
+            compile_ahead(bundle.path, self._settings, vocabularies, progress)
             tagger = self._load(bundle.path)
             if tagger.engine.checkpoint_id != checkpoint.id:
                 raise UnusableBundleError("the bundle has changed while it was read", "load the bundle again")
             table.enter(checkpoint, State.WARMING)
-            vocabularies = chain(self._registered(), self._recent.all())
-            progress = partial(table.progress, checkpoint)
             warm_up(tagger, vocabularies, largest_batch(tagger, self._settings), progress)
             seconds = time.perf_counter() - started
             table.settle(checkpoint, tagger, seconds)

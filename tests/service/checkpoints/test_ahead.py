@@ -1,0 +1,52 @@
+"""A process of its own compiles a bundle and encodes labels before the service loads it."""
+
+from pathlib import Path
+
+import pytest
+
+from sigrl.model import openvino_graphs
+from sigrl.model.bundle_files import bundled_path
+from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.checkpoints.ahead import compile_ahead
+from sigrl.service.settings import Settings
+from sigrl.service.tagging.tagger import Tagger
+
+VOCABULARY = Vocabulary.from_names(["dog", "zebra", "red car"])
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data=tmp_path, vocabulary="coco80", engine="openvino", checkpoint=bundled_path())
+
+
+@pytest.mark.timeout(300)
+def test_the_service_then_compiles_and_encodes_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int]] = []
+    compile_ahead(bundled_path(), settings, [VOCABULARY], lambda done, total: told.append((done, total)))
+    assert told[0] == (3, 3)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the service compiles")
+
+    monkeypatch.setattr(openvino_graphs.openvino.Core, "compile_model", refuse)
+    tagger = Tagger.from_settings(settings)
+    monkeypatch.setattr(tagger.engine, "encode_labels", refuse)
+    for vocabulary in (VOCABULARY, tagger.vocabulary):
+        tagger.labels.features(vocabulary)
+
+
+def test_a_load_that_is_cancelled_ends_the_process(settings: Settings) -> None:
+    def cancel(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compile_ahead(bundled_path(), settings, [VOCABULARY], cancel)
+
+
+def test_a_bundle_that_cannot_be_used_is_left_to_the_load(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    compile_ahead(tmp_path / "none", settings, [], lambda _done, _total: None)
+    assert "was not compiled ahead" in caplog.text
