@@ -19,7 +19,6 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data=tmp_path, vocabulary="coco80", engine="openvino", checkpoint=bundled_path())
 
 
-@pytest.mark.timeout(300)
 def test_the_service_then_compiles_and_encodes_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
