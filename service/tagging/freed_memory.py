@@ -35,8 +35,8 @@ def exempt_the_start_from_collection() -> None:
 
 def return_freed_memory() -> None:
     """Frees what only reference cycles still hold, and returns to the system what glibc keeps, of all
-    arenas. Takes some milliseconds after `exempt_the_start_from_collection`, and the next forward pass has to get new
-    pages. For work that is rare and needs more memory than all other work."""
+    arenas. It takes some milliseconds after `exempt_the_start_from_collection`, and the next forward pass
+    has to get new pages. For work that is rare and needs more memory than all other work."""
     gc.collect()
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
