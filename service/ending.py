@@ -24,7 +24,8 @@ def end_at_signals() -> None:
     """Makes SIGTERM and SIGINT end the process until the server installs its own handlers."""
 
     def end(sig: int, _: FrameType | None) -> None:
-        end_process(f"{signal.Signals(sig).name} during the start")
+        # A warning, because less is not shown until the log is configured.
+        end_process(f"{signal.Signals(sig).name} during the start", logging.WARNING)
 
     for sig in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sig, end)

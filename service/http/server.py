@@ -65,8 +65,8 @@ class Server(uvicorn.Server):
         _logger.info("loading the model and tagging a test picture")
         await super().startup(sockets)
         if self.started:
-            exempt_the_start_from_collection()
             _logger.info("ready after %.1f s", time.monotonic() - self._began)
+            exempt_the_start_from_collection()
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
         """Handles both signals. uvicorn's handler would raise the signal again after the shutdown, and the
