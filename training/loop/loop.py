@@ -6,6 +6,7 @@ run is its weights, its moments and a few numbers. On a CPU a resumed run gives 
 uninterrupted one; on a GPU this depends on whether its kernels are deterministic.
 """
 
+import atexit
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
 from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -64,7 +66,16 @@ def create_accelerator(config: LoopConfig) -> Accelerator:
             f"{started} processes were started (WORLD_SIZE), but {accelerator.num_processes} found one "
             f"another on the device {accelerator.device}: start one, or one for each GPU"
         )
+    if started > 1:
+        atexit.register(_leave)
     return accelerator
+
+
+def _leave() -> None:
+    """Closes the connections to the other processes. Otherwise gloo's threads may still use them while the
+    process is taken apart, and abort it after all its work is done."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def train(task: Task, config: LoopConfig, directory: Path, identity: Mapping[str, Any]) -> Progress:
