@@ -14,7 +14,7 @@ from benchmarks.faults.victim import PATIENCE_SECONDS, Answer, Victim, at_once
 _MIB = 1 << 20
 _HOLD_SECONDS = 5.0
 _SEND_SECONDS = 2.0
-"""For one piece of a body. A server that reads nothing for longer is left with what it has."""
+"""Time to send one piece of a body. If the server does not read it in this time, nothing more is sent."""
 
 # What follows a photograph's first headers in requests that are wrong in ways that a parser may not have
 # foreseen; each is answered, or cut off, at once.

@@ -2,13 +2,12 @@
 
 import json
 import logging
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sigrl.model.vocabulary import Vocabulary
+from sigrl.service.processes import environment, run_module
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.engines import choose_engine
 
@@ -37,10 +36,10 @@ def compile_ahead(
         "vocabularies": [each.model_dump(mode="json") for each in plain],
     }
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "sigrl.service.checkpoints.ahead_process"],
+        run_module("sigrl.service.checkpoints.ahead_process"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)},
+        env=environment(),
         text=True,
     ) as process:
         assert process.stdin is not None

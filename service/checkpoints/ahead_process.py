@@ -1,8 +1,8 @@
 """A process that compiles a bundle's graphs and encodes labels into the data folder, for the service that
 started it and will load the bundle from there.
 
-It has the lowest priority and one thread, so that the service's answers hardly wait for it, and the system
-takes back all of its memory. Nothing depends on it: what it has not written, the service computes.
+It has the lowest priority and one thread, so that the service's answers hardly wait for it. Its memory is
+free again when it ends. If it fails, the service computes what is missing.
 """
 
 import json

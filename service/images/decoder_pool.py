@@ -3,9 +3,7 @@ replaces a process that does not answer in time."""
 
 import atexit
 import base64
-import os
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -31,6 +29,7 @@ from sigrl.service.images import decoding as images
 from sigrl.service.images.decoder_process import read_message, write_message
 from sigrl.service.images.decoding_cost import DecodingCost, decoding_cost
 from sigrl.service.images.files import ImageLimits
+from sigrl.service.processes import environment, run_module
 from sigrl.service.settings import Settings
 
 _MOST_PROCESSES = 8
@@ -190,13 +189,12 @@ class Shares:
 
 class _Process:
     def __init__(self) -> None:
-        path = os.pathsep.join(each or os.getcwd() for each in sys.path)
         self.was_late = False
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "sigrl.service.images.decoder_process"],
+            run_module("sigrl.service.images.decoder_process"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": path},
+            env=environment(**_ENVIRONMENT),
         )
 
     def starts(self, seconds: float) -> bool:

@@ -1,9 +1,7 @@
 """Takes frames out of films, in a process that is killed if it hangs."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -13,6 +11,7 @@ from typing import Any
 
 from sigrl.service.errors import DamagedImageError, ImageError, ParameterError
 from sigrl.service.images.files import ImageLimits
+from sigrl.service.processes import environment, run_module
 
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".3gp", ".wmv"}
@@ -125,14 +124,13 @@ def take_frames(
 
 class _Process:
     def __init__(self, job: Job) -> None:
-        path = os.pathsep.join(each or os.getcwd() for each in sys.path)
         self._was_late, self._ended = False, False
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "sigrl.service.images.film_process", json.dumps(asdict(job))],
+            run_module("sigrl.service.images.film_process", json.dumps(asdict(job))),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment(),
         )
 
     def __enter__(self) -> "_Process":
