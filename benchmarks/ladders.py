@@ -1,7 +1,9 @@
 """`python -m benchmarks.ladders TOWERS`: what each system and each part of the method contributes.
 
 Two ablation ladders in one run, on frozen towers: open vocabulary (the rows of `sigrl-train ablate`, and why
-a step helps or does not), and the losses of the single-positive protocol. The tables go to stdout.
+a step helps or does not), and the losses of the single-positive protocol. TOWERS are those of the bundled
+checkpoint's recipe, trained without the hidden labels (`left_out/bundle` in a run of `task: everyday`), or of
+`sigrl-train pretrain`. The tables go to stdout.
 """
 
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.measuring import markdown_table
-from sigrl.model.bundle import Bundle
+from sigrl.model.bundle import Bundle, load_bundle
 from sigrl.model.config import HeadConfig
 from sigrl.model.heads import MatchingHead, SigRLHead, create_head, unit_rms
 from sigrl.training.backbones.features import text_features
@@ -35,7 +37,7 @@ from sigrl.training.tasks.bundled.ablate import (
 from sigrl.training.tasks.bundled.config import FitConfig, TrainingConfig, load_config
 from sigrl.training.tasks.bundled.evaluate import MINIMUM_POSITIVES
 from sigrl.training.tasks.bundled.fit import Prepared, image_batch, new_head, prepare, train_head
-from sigrl.training.tasks.bundled.recipe import load_towers
+from sigrl.training.tasks.bundled.recipe import check_towers
 from sigrl.training.tasks.bundled.teachers import label_texts, make_bridge, sentence_embeddings
 from sigrl.training.tasks.bundled.towers import feature_maps
 from sigrl.training.tasks.single_positive.ladder import ladder_table, single_positive_ladder
@@ -51,7 +53,7 @@ SHARP = 10.0
 
 
 def main(
-    towers: Annotated[Path, typer.Argument(help="Bundle that `pretrain` wrote with the same configuration")],
+    towers: Annotated[Path, typer.Argument(help="Bundle that was trained without the hidden labels")],
     config: Annotated[Path, typer.Option()] = Path("training/configs/bundled_unseen.yaml"),
     cache: Annotated[Path, typer.Option(help="Folder for the outputs of frozen modules")] = Path("cache"),
     photographs: Annotated[int, typer.Option(help="Open vocabulary: most training photographs")] = 3200,
@@ -62,11 +64,13 @@ def main(
     fit = settings.fit.model_copy(update={"batch_size": BATCH_SIZE})
     settings = settings.model_copy(update={"cache": cache, "fit": fit})
     if part != "single-positive":
-        bundle = load_towers(towers, settings)
-        prepared = prepare(settings, bundle.model.backbone, cache)
-        # They are in random order.
-        prepared = replace(prepared, trained=prepared.trained[:photographs])
-        open_vocabulary(settings, bundle, prepared)
+        bundle = load_bundle(towers)
+        check_towers(bundle, towers, settings)
+        if bundle.manifest.backbone.words is not None:
+            # It has a quarter of the tokens.
+            fit = with_head(fit, {"top_k": bundle.manifest.head.top_k})
+            settings = settings.model_copy(update={"fit": fit})
+        open_vocabulary(settings, bundle, prepare(settings, bundle.model.backbone, cache, photographs))
     if part != "open-vocabulary":
         print(ladder_table(single_positive_ladder(settings, cache, SINGLE_POSITIVE_SEEDS)))
 

@@ -46,16 +46,22 @@ class Prepared:
     """The other rows."""
 
 
-def prepare(config: TrainingConfig, backbone: Backbone, cache: Path) -> Prepared:
-    """Runs the towers once over the photographs and texts of the training split."""
+def prepare(
+    config: TrainingConfig, backbone: Backbone, cache: Path, photographs: int | None = None
+) -> Prepared:
+    """Runs the towers once over the photographs and texts of the training split; if `photographs` is given,
+    only over so many of those that are trained on, in random order."""
     torch.set_num_threads(config.threads)
     supervision = load_supervision(config.data)
+    order = torch.randperm(len(supervision.image_paths), generator=torch.Generator().manual_seed(0))
+    held_out = round(config.fit.held_out * len(order))
+    if photographs is not None:
+        supervision = supervision.select(order[held_out:][:photographs])
+        order, held_out = torch.arange(len(supervision.image_paths)), 0
     outputs = tower_outputs(backbone, supervision.image_paths, config.pretrain, cache)
     with torch.inference_mode():
         labels = backbone.encode_labels(Vocabulary.from_names(supervision.label_names).labels)
         names = backbone.encode_labels(Vocabulary.from_names(supervision.names).labels)
-    order = torch.randperm(len(outputs), generator=torch.Generator().manual_seed(0))
-    held_out = round(config.fit.held_out * len(order))
     return Prepared(outputs, labels.clone(), names.clone(), supervision, order[held_out:], order[:held_out])
 
 

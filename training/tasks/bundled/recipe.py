@@ -69,10 +69,24 @@ def check_new(directory: Path) -> None:
 def load_towers(path: Path, config: TrainingConfig) -> Bundle:
     """The bundle that `pretrain` wrote with this configuration. Raises DataError for any other bundle."""
     bundle = load_bundle(path)
-    for name in ("backbone", "preprocessing"):
-        if getattr(bundle.manifest, name) != getattr(config.pretrain, name):
-            raise DataError(f"{path} was made with another `pretrain.{name}`: use its own configuration")
+    if bundle.manifest.backbone != config.pretrain.backbone:
+        raise DataError(f"{path} was made with another `pretrain.backbone`: use its own configuration")
+    check_towers(bundle, path, config)
     return bundle
+
+
+def check_towers(bundle: Bundle, path: Path, config: TrainingConfig) -> None:
+    """Raises DataError if the bundle's towers were trained on a label that `config` hides, or on photographs
+    that were prepared in another way."""
+    if bundle.manifest.preprocessing != config.pretrain.preprocessing:
+        raise DataError(f"{path} was made with another `pretrain.preprocessing`: use its own configuration")
+    provenance = bundle.manifest.provenance
+    hidden = {*provenance.get("hidden_labels", ()), *provenance.get("hidden_words", ())}
+    if seen := sorted(set(config.data.hidden_labels) - hidden):
+        raise DataError(
+            f"the towers of {path} were trained on labels that the configuration hides ({', '.join(seen)}): "
+            "name towers that were trained without them"
+        )
 
 
 def save_model(

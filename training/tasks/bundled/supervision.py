@@ -1,7 +1,7 @@
 """The training data of a run: the training split without anything that names a hidden label."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,6 +26,16 @@ class Supervision:
     """[N] bool."""
     names: list[str]
     """V names of the label lists."""
+
+    def select(self, rows: Tensor) -> "Supervision":
+        """The photographs of `rows` [n], in that order."""
+        return replace(
+            self,
+            image_paths=tuple(self.image_paths[row] for row in rows.tolist()),
+            labels=self.labels[rows],
+            captions=tuple(self.captions[row] for row in rows.tolist()),
+            has_caption=self.has_caption[rows],
+        )
 
 
 def load_supervision(data: DataConfig) -> Supervision:

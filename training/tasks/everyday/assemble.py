@@ -1,6 +1,7 @@
 """Builds the bundle from the trained parts and a fitted head."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from sigrl.model.background import make_background, save_background
-from sigrl.model.bundle import TaggingModel, sentence_weights
+from sigrl.model.bundle import Bundle, TaggingModel, save_bundle, sentence_weights
 from sigrl.model.bundle_files import BundleFiles, make_files
 from sigrl.model.calibration import CalibrationConfig
 from sigrl.model.config import BackboneConfig, EvidenceConfig, HeadConfig, Preprocessing, WordTowerConfig
@@ -101,6 +102,21 @@ def _load_standardised(linear: nn.Linear, trained: nn.Linear, mean: Tensor, devi
 def _load(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
     linear.weight.copy_(weight)
     linear.bias.copy_(bias)
+
+
+def save_towers(trained: Trained, words: npt.NDArray[np.int64], directory: Path) -> Bundle:
+    """Writes the towers of `towers` with their own matching, the head `mkt`, as a bundle on which other heads
+    can be compared (`benchmarks.ladders`). Raises BundleError."""
+    model, config = towers(trained, words)
+    description = Description(
+        name="sigrl-everyday-towers",
+        backbone=config,
+        head=model.head.config,
+        preprocessing=trained.config.preprocessing,
+        default_threshold=0.5,
+        provenance=dict(trained.provenance),
+    )
+    return save_bundle(directory, description, model.state_dict(), trained.start.tokenizer)
 
 
 def assemble(

@@ -8,7 +8,7 @@ from sigrl.model.bundle_files import BundleError, write_files
 from sigrl.training.backbones.initialisation import minilm_tokenizer, starting_point
 from sigrl.training.data.dataset import DataError
 from sigrl.training.measures.results import Outcome, Results, read_results, write_results
-from sigrl.training.tasks.everyday.assemble import assemble, towers
+from sigrl.training.tasks.everyday.assemble import assemble, save_towers, towers
 from sigrl.training.tasks.everyday.config import EverydayConfig
 from sigrl.training.tasks.everyday.draft import Draft, make_draft
 from sigrl.training.tasks.everyday.evaluation import measure, measure_head
@@ -94,7 +94,10 @@ def _fit_head(trained: Trained) -> tuple[Draft, dict[str, float], Mapping[str, A
     if trained.config.left_out is None:
         return draft, {}, "default weights: no words were left out of a training run"
     second, words = train_left_out(trained, trained.config.left_out)
-    fitted = fit_left_out(make_draft(second), words)
+    second_draft = make_draft(second)
+    if not (second.directory / BUNDLE).exists():
+        save_towers(second, second_draft.words, second.directory / BUNDLE)
+    fitted = fit_left_out(second_draft, words)
     how = {
         "left_out": list(words),
         "steps": trained.config.left_out.steps,

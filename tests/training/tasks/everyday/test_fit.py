@@ -11,7 +11,7 @@ import torch
 
 from sigrl.model.backbone import Backbone
 from sigrl.model.bundle import load_bundle
-from sigrl.model.config import BackboneConfig
+from sigrl.model.config import BackboneConfig, HeadConfig
 from sigrl.model.evidence import pool_tokens
 from sigrl.model.manifest import Description
 from sigrl.model.torch_engine import TorchEngine
@@ -21,7 +21,10 @@ from sigrl.training.backbones.features import read_photograph
 from sigrl.training.data.dataset import DataError
 from sigrl.training.loop.state import read_state
 from sigrl.training.measures.results import RESULTS, read_results
-from sigrl.training.tasks.everyday.assemble import tuned_weights
+from sigrl.training.tasks.bundled.config import DataConfig, FitConfig, PretrainConfig, TrainingConfig
+from sigrl.training.tasks.bundled.recipe import check_towers
+from sigrl.training.tasks.bundled.towers import tower_outputs
+from sigrl.training.tasks.everyday.assemble import save_towers, tuned_weights
 from sigrl.training.tasks.everyday.config import EverydayConfig, LeftOutConfig
 from sigrl.training.tasks.everyday.draft import background_rows, frequent_words, lexicon, make_draft
 from sigrl.training.tasks.everyday.fit import BUNDLE, fit
@@ -75,6 +78,9 @@ def test_a_run_ends_in_a_bundle_that_tags(
     assert provenance["background"] == {"coco_course": 5, "scenes": 6}
     assert {row["source"] for row in provenance["sources"]} >= {"everyday", "coco", "scenes"}
     assert provenance["configuration"]["left_out"]["seed"] == 7
+    blind = load_bundle(tmp_path / LEFT_OUT / BUNDLE)
+    assert {"dog", "puppy"} < set(blind.manifest.provenance["hidden_words"])
+    assert blind.manifest.head.kind == "mkt"
     vocabulary = Vocabulary(labels=tuple(Label(name=name) for name in ("person", "tree", "red bridge")))
     labels = engine.encode_labels(vocabulary)
     photograph = folders / "everyday" / "photographs" / "T0.jpg"
@@ -82,6 +88,32 @@ def test_a_run_ends_in_a_bundle_that_tags(
     scores = engine.score(engine.encode_images(pixel_values), labels)
     assert scores.shape == (1, 3)
     assert np.isfinite(scores).all()
+
+
+def test_other_heads_can_be_compared_on_the_towers(
+    everyday: Config, start: Start, tmp_path: Path, folders: Path
+) -> None:
+    config = everyday(hidden_words=("dog",))
+    trained = train(config, tmp_path / "run", start)
+    bundle = save_towers(trained, make_draft(trained).words, tmp_path / "towers")
+    backbone = bundle.model.backbone
+    pretrain = PretrainConfig(backbone=backbone.config, preprocessing=config.preprocessing)
+    photograph = folders / "everyday" / "photographs" / "T0.jpg"
+    outputs = tower_outputs(backbone, [photograph], pretrain, tmp_path / "cache")
+    pixel_values = read_photograph(photograph, config.preprocessing)[None]
+    with torch.inference_mode():
+        seen = backbone.encode_images(torch.from_numpy(pixel_values))
+    pooled = pool_tokens(seen.patch_tokens.numpy(), seen.grid)
+    expected = torch.cat([seen.image_embeddings[:, None], torch.from_numpy(pooled)], dim=1)
+    assert (outputs.float() - expected).abs().max() < 0.05 * expected.abs().max()
+
+    def asking(*hidden: str) -> TrainingConfig:
+        data = DataConfig(root=folders, hidden_labels=hidden)
+        return TrainingConfig(data=data, pretrain=pretrain, fit=FitConfig(head=HeadConfig(kind="mkt")))
+
+    check_towers(bundle, tmp_path, asking("dog"))
+    with pytest.raises(DataError, match=r"trained on labels that the configuration hides \(person\)"):
+        check_towers(bundle, tmp_path, asking("dog", "person"))
 
 
 def test_the_bundles_tower_sees_what_was_kept_for_the_fits(
