@@ -17,7 +17,13 @@ from sigrl.training.loop.schedules import WarmUpCosine
 from sigrl.training.loop.task import LoopConfig
 from sigrl.training.tasks.photographs.config import PhotographsConfig
 from sigrl.training.tasks.photographs.data import OwnData
-from sigrl.training.tasks.photographs.inputs import FeatureViews, PixelViews, TowerFeatures, tower_features
+from sigrl.training.tasks.photographs.inputs import (
+    FeatureViews,
+    Form,
+    PixelViews,
+    TowerFeatures,
+    tower_features,
+)
 from sigrl.training.tasks.photographs.measures import (
     assume_negatives,
     choose_loss,
@@ -112,22 +118,23 @@ class PhotographsRun:
         }
 
     def _tower_features(self) -> dict[str, TowerFeatures]:
-        assert self._config.cache != "none"
-        form = self._config.cache
         parts = {"train": self._data.train, "validation": self._data.validation}
-        return {
+        features = {
             name: tower_features(
                 self.module.backbone,
+                self.module.head,
                 part.image_paths,
                 self._start.manifest.preprocessing,
                 self._config.augment and name == "train",
                 self._accelerator,
                 self._directory / "features",
-                form,
+                stored_form(self._config, name),
                 f"image tower, {name}",
             )
             for name, part in parts.items()
         }
+        self.module.match_pooled(features["validation"].patches)
+        return features
 
     def _score(self, part: str, columns: Tensor, description: str) -> Tensor:
         """Scores [N, n] of a part under the labels and names `columns`."""
@@ -144,6 +151,13 @@ class PhotographsRun:
             workers=self._config.loop.workers,
         )
         return scores
+
+
+def stored_form(config: PhotographsConfig, part: str) -> Form:
+    """The form in which the features of `train` or `validation` are kept. Epochs are compared, and the
+    threshold is chosen, on whole features, which is what the service will see."""
+    assert config.cache != "none"
+    return "float16" if part == "validation" and config.cache == "pooled" else config.cache
 
 
 def is_cached(config: PhotographsConfig) -> bool:

@@ -58,9 +58,10 @@ class PhotographsConfig(Frozen):
     """`frozen`: the image tower runs once over each photograph, then its projection (SigLIP and CLIP's
     ResNets have none) and the scales are trained, in minutes on a CPU. `tuned`: the whole image tower is
     trained, which takes a GPU."""
-    cache: Literal["float16", "int8", "none"] = "float16"
-    """How a frozen tower's features are kept on disk. `int8` takes half of the room; `none` keeps nothing and
-    passes every photograph through the tower in every epoch."""
+    cache: Literal["float16", "int8", "pooled", "none"] = "float16"
+    """How a frozen tower's features are kept on disk. `int8` takes half of the room. `pooled` takes a quarter
+    for the training photographs, whose patch tokens it averages over squares of 2 x 2; epochs are compared on
+    whole ones. `none` keeps nothing and passes every photograph through the tower in every epoch."""
     learning_rate: float = Field(1e-4, gt=0)
     """Learning rate of the projection and the scales."""
     tower_learning_rate: float = Field(1e-5, gt=0)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,11 +10,15 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import Dataset
 
 from sigrl.model.acceleration import choose_precision
 from sigrl.model.backbone import Backbone
 from sigrl.model.config import Preprocessing
+from sigrl.model.evidence import POOL
+from sigrl.model.features import ImageFeatures
+from sigrl.model.heads import MatchingHead
 from sigrl.training.backbones.feature_cache import image_features
 from sigrl.training.backbones.features import PhotographDataset
 from sigrl.training.backbones.projection import stacked, without_projection
@@ -21,17 +26,22 @@ from sigrl.training.data.batches import Draw
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.data.photographs import AugmentedPhotographs
 
+Form = Literal["float16", "int8", "pooled"]
+"""How features are stored: all of a photograph's in float16 or in int8, or in float16 with the patch tokens
+averaged over squares of `POOL` x `POOL`."""
 Item = tuple[Tensor, Tensor, int]
 """Pixel values or features, labels [C] (int8), and the photograph's row."""
 
 
 class TowerFeatures:
-    """The tower's features [1 + P, F] of one or two views of N photographs, stored in float16 or in int8."""
+    """The tower's features [1 + P, F] of one or two views of N photographs, stored in a `Form`. P is 0 for a
+    head that does not match patches."""
 
     def __init__(self, stored: np.ndarray) -> None:
         """`stored` is [N, views, 1 + P, F], or the result of `to_int8` of such features."""
         self._stored = stored
         self.views: int = stored.shape[1]
+        self.patches: int = stored.shape[2] - 1
 
     def __len__(self) -> int:
         return len(self._stored)
@@ -102,20 +112,21 @@ class PixelViews(Dataset[Item]):
 
 def tower_features(
     backbone: Backbone,
+    head: MatchingHead,
     paths: Sequence[Path],
     preprocessing: Preprocessing,
     mirrored: bool,
     accelerator: Accelerator,
     cache: Path,
-    form: Literal["float16", "int8"],
+    form: Form,
     description: str,
 ) -> TowerFeatures:
-    """The tower's features before its projection, of one view or of two if `mirrored`, in a file under
-    `cache`. Every process computes a share of them once, on its device."""
-    compute = tower_outputs(backbone, accelerator.device, mirrored, form)
+    """The tower's features before its projection, as far as `head` matches them, of one view or of two if
+    `mirrored`, in a file under `cache`. Every process computes a share of them once, on its device."""
+    compute = tower_outputs(backbone, head, accelerator.device, mirrored, form)
     # image_features distinguishes photographs by name only. Here the same name may occur in several folders,
     # and the file may have changed since.
-    folder = cache / _state_of(paths, mirrored, form)
+    folder = cache / _state_of(paths, mirrored, f"{form} {head.matches_patches}")
     with without_projection(backbone):
         stored = image_features(
             paths, preprocessing, compute, backbone.visual, folder, description, accelerator
@@ -124,7 +135,7 @@ def tower_features(
 
 
 def tower_outputs(
-    backbone: Backbone, device: torch.device, mirrored: bool, form: Literal["float16", "int8"]
+    backbone: Backbone, head: MatchingHead, device: torch.device, mirrored: bool, form: Form
 ) -> Callable[[Tensor], Tensor]:
     """A function from pixel values [B, 3, S, S] to what `TowerFeatures` stores, on the CPU; for use within
     `without_projection`. The tower is moved to `device`."""
@@ -135,11 +146,23 @@ def tower_outputs(
         # Older processors only emulate bfloat16.
         with torch.autocast("cpu", torch.bfloat16, enabled=not slow):
             views = [pixel_values, pixel_values.flip(-1)] if mirrored else [pixel_values]
-            outputs = [stacked(backbone.encode_images(view.to(device))) for view in views]
+            outputs = [_kept(backbone.encode_images(view.to(device)), head, form) for view in views]
         features = torch.stack(outputs, dim=1).cpu()
         return to_int8(features) if form == "int8" else features
 
     return compute
+
+
+def _kept(features: ImageFeatures, head: MatchingHead, form: Form) -> Tensor:
+    """What is stored of one view [B, 1 + P, F]."""
+    if not head.matches_patches:
+        features = replace(features, patch_tokens=features.patch_tokens[:, :0])
+    elif form == "pooled":
+        # The projection is linear, so it may come after the mean.
+        maps = features.patch_tokens.mT.unflatten(2, features.grid)
+        squares = functional.avg_pool2d(maps, POOL, ceil_mode=True)
+        features = replace(features, patch_tokens=squares.flatten(2).mT)
+    return stacked(features)
 
 
 def _state_of(paths: Sequence[Path], mirrored: bool, form: str) -> str:

@@ -2,7 +2,7 @@
 whole image tower. Texts, graph and SVFR stay frozen, because so few photographs would only spoil them."""
 
 from collections.abc import Sequence
-from math import isqrt
+from math import ceil, isqrt
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sigrl.model.backbone import Backbone
 from sigrl.model.bundle import Bundle
 from sigrl.model.features import LabelFeatures
-from sigrl.model.heads import MatchingHead
+from sigrl.model.heads import MatchingHead, top_k_mean
 from sigrl.model.vocabulary import Label
 from sigrl.training.backbones.projection import project, projection_parameters
 from sigrl.training.data.dataset import DataError
@@ -55,7 +55,7 @@ class PhotographTagger(nn.Module):
         if inputs.ndim == 4:
             features = self.backbone.encode_images(inputs)
         else:
-            side = isqrt(inputs.shape[1] - 1)
+            side = max(1, isqrt(inputs.shape[1] - 1))
             features = project(self.backbone, inputs.float(), (side, (inputs.shape[1] - 1) // side))
         # In the context form, scores depend only on refined labels.
         refined = self.refined[columns]
@@ -72,6 +72,12 @@ class PhotographTagger(nn.Module):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
         return self
+
+    def match_pooled(self, patches: int) -> None:
+        """From here on the local score takes the same share of a photograph's tokens, whether these are its
+        `patches` or the means of squares of them."""
+        top_k = min(self.head.config.top_k, patches)
+        self.head.top_k_mean = lambda scores, _: top_k_mean(scores, ceil(top_k * scores.shape[1] / patches))
 
     def projection(self) -> list[nn.Parameter]:
         """The parameters of the projection; empty if the tower has none."""

@@ -18,7 +18,7 @@ from sigrl.training.backbones.features import read_photograph
 from sigrl.training.backbones.projection import without_projection
 from sigrl.training.data.batches import count_steps
 from sigrl.training.loop.loop import create_accelerator
-from sigrl.training.tasks.photographs.bundle import NAMES, is_cached
+from sigrl.training.tasks.photographs.bundle import NAMES, is_cached, stored_form
 from sigrl.training.tasks.photographs.config import PhotographsConfig
 from sigrl.training.tasks.photographs.data import OwnData, load_own_data
 from sigrl.training.tasks.photographs.inputs import TowerFeatures, tower_outputs
@@ -89,7 +89,8 @@ def plan(config: PhotographsConfig) -> Plan:
         tower_seconds=probe.text_seconds * (len(data.train.label_names) + (NAMES if config.remember else 0))
         + (probe.tower_seconds * (views * training + validation) if cached else 0),
         training_seconds=steps * per_step + compared,
-        feature_bytes=probe.view_bytes * (views * training + validation) if cached else 0,
+        feature_bytes=probe.view_bytes["train"] * views * training
+        + probe.view_bytes["validation"] * validation,
         other_bytes=probe.state_bytes,
     )
 
@@ -110,16 +111,17 @@ class _Probe:
         preprocessing = start.manifest.preprocessing
         reading, pixels = _timed(lambda: np.stack([read_photograph(path, preprocessing) for path in paths]))
         inputs = torch.from_numpy(pixels)
-        self.tower_seconds, self.view_bytes = 0.0, 0
+        self.tower_seconds, self.view_bytes = 0.0, {"train": 0, "validation": 0}
         if is_cached(config):
-            assert config.cache != "none"
-            compute = tower_outputs(module.backbone, device, mirrored=False, form=config.cache)
-            with torch.inference_mode(), without_projection(module.backbone):
-                tower, outputs = _twice(lambda: compute(inputs))
+            for part in ("validation", "train"):
+                form = stored_form(config, part)
+                compute = tower_outputs(module.backbone, module.head, device, mirrored=False, form=form)
+                with torch.inference_mode(), without_projection(module.backbone):
+                    tower, outputs = _twice(lambda compute=compute: compute(inputs))
+                stored = (outputs if form == "int8" else outputs.half()).numpy()
+                self.view_bytes[part] = stored[0].nbytes
             self.tower_seconds = (tower + reading) / len(paths)
-            self.view_bytes = outputs[0].numel() * (1 if config.cache == "int8" else 2)
-            stored = outputs if config.cache == "int8" else outputs.half()
-            inputs, reading = TowerFeatures(stored.numpy()).read(slice(None), 0), 0.0
+            inputs, reading = TowerFeatures(stored).read(slice(None), 0), 0.0
         inputs = inputs.to(device)
         # Several processes read photographs at the same time.
         waiting = reading / max(config.loop.workers, 1) / len(paths)

@@ -91,7 +91,7 @@ balance: none  # inverse_frequency: positives of rare labels weigh more, which r
 largest_weight: 10  # maximum of that weight
 remember: {draft.remember}  # weight of not forgetting other names; 0: only your labels count; try 1 to 10
 tower: frozen  # trains in minutes on a CPU; tuned: the whole image tower is trained, which takes a GPU
-cache: float16  # a frozen tower's features on disk; int8: half as large; none: computed in every epoch
+cache: float16  # features on disk; int8: half the size; pooled: a quarter; none: computed in every epoch
 augment: true  # mirrors photographs; if the tower is tuned, also crops and changes colours at random
 learning_rate: {_number("learning_rate")}  # of projection and scales; lower it if validation/mAP soon falls
 tower_learning_rate: {_number("tower_learning_rate")}  # of the image tower, if it is tuned

@@ -430,7 +430,35 @@ def test_smaller_caches_and_none_train_to_nearly_the_same(
     np.testing.assert_allclose(after, before, rtol=0.05)
 
 
-@pytest.mark.parametrize("cache", ["float16", "int8", "none"])
+def test_what_is_kept_of_a_photograph_is_what_training_reads(
+    config: PhotographsConfig, tiny_description: Description, tokenizer_definition: bytes, tmp_path: Path
+) -> None:
+    """All patches, means of squares of them, or none for a head that matches whole photographs alone."""
+    description = tiny_description.model_copy(update={"head": HeadConfig(kind="clip")})
+    model = TaggingModel(description.backbone, description.head, tokenizer_definition)
+    save_bundle(tmp_path / "start", description, model.state_dict(), tokenizer_definition)
+    runs = {
+        "whole": config,
+        "pooled": changed(config, cache="pooled"),
+        "clip": changed(config, start=tmp_path / "start"),
+    }
+    for name, run in runs.items():
+        fit_photographs(run, tmp_path / name)
+        losses = [line["loss"] for line in metrics(tmp_path / name) if "loss" in line]
+        assert losses[-1] < losses[0]
+    kept = {
+        name: {np.load(path, mmap_mode="r").shape for path in (tmp_path / name / "features").glob("*/*.npy")}
+        for name in runs
+    }
+    training, validation, width = 34, 6, 256
+    assert kept == {
+        "whole": {(training, 2, 1 + 4, width), (validation, 1, 1 + 4, width)},
+        "pooled": {(training, 2, 1 + 1, width), (validation, 1, 1 + 4, width)},
+        "clip": {(training, 2, 1, width), (validation, 1, 1, width)},
+    }
+
+
+@pytest.mark.parametrize("cache", ["float16", "int8", "pooled", "none"])
 def test_a_plan_says_what_the_run_takes(
     config: PhotographsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str
 ) -> None:
