@@ -1,11 +1,13 @@
 """`python -m benchmarks.ladders TOWERS`: what each system and each part of the method contributes.
 
 Two ablation ladders in one run, on frozen towers: open vocabulary (the rows of `sigrl-train ablate`, and why
-a step helps or does not), and the losses of the single-positive protocol. TOWERS are those of the bundled
+a step helps or does not), and the losses of the single-positive protocol. Beside them it measures what the
+precision of an epoch's evaluation changes. TOWERS are those of the bundled
 checkpoint's recipe, trained without the hidden labels (`left_out/bundle` in a run of `task: everyday`), or of
 `sigrl-train pretrain`. The tables go to stdout.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,9 +24,11 @@ from benchmarks.measuring import markdown_table
 from sigrl.model.bundle import Bundle, load_bundle
 from sigrl.model.config import HeadConfig
 from sigrl.model.heads import MatchingHead, SigRLHead, create_head, unit_rms
+from sigrl.model.svfr import StreamedSteps
 from sigrl.training.backbones.features import text_features
 from sigrl.training.backbones.initialisation import starting_point
 from sigrl.training.data.coco import load_coco
+from sigrl.training.loop.acceleration import training_steps
 from sigrl.training.tasks.bundled.ablate import (
     HEADS,
     HeldOut,
@@ -36,7 +40,15 @@ from sigrl.training.tasks.bundled.ablate import (
 )
 from sigrl.training.tasks.bundled.config import FitConfig, TrainingConfig, load_config
 from sigrl.training.tasks.bundled.evaluate import MINIMUM_POSITIVES
-from sigrl.training.tasks.bundled.fit import Prepared, image_batch, new_head, prepare, train_head
+from sigrl.training.tasks.bundled.fit import (
+    Prepared,
+    fit_head,
+    image_batch,
+    new_head,
+    predict,
+    prepare,
+    train_head,
+)
 from sigrl.training.tasks.bundled.recipe import check_towers
 from sigrl.training.tasks.bundled.teachers import label_texts, make_bridge, sentence_embeddings
 from sigrl.training.tasks.bundled.towers import feature_maps
@@ -47,7 +59,7 @@ GRAPH_ALONE: dict[str, object] = {"kind": "sigrl", "svfr": False}
 SEEDS = (0, 1, 2)
 BATCH_SIZE = 32
 SINGLE_POSITIVE_SEEDS = (0, 1, 8)
-Part = Literal["all", "open-vocabulary", "single-positive"]
+Part = Literal["all", "open-vocabulary", "evaluation", "single-positive"]
 SHARP = 10.0
 """Initial factor of the graph's attention vectors: logits of size 3 instead of 0.3."""
 
@@ -70,16 +82,20 @@ def main(
             # It has a quarter of the tokens.
             fit = with_head(fit, {"top_k": bundle.manifest.head.top_k})
             settings = settings.model_copy(update={"fit": fit})
-        open_vocabulary(settings, bundle, prepare(settings, bundle.model.backbone, cache, photographs))
-    if part != "open-vocabulary":
+        prepared = prepare(settings, bundle.model.backbone, cache, photographs)
+        split = load_coco(settings.data.root, settings.data.test_split)
+        test = encode_test_split(settings, bundle.model.backbone, split, cache)
+        if part != "evaluation":
+            open_vocabulary(settings, bundle, prepared, test)
+        if part != "open-vocabulary":
+            print(evaluation(settings.fit, bundle.model.head, prepared, test), flush=True)
+    if part in ("all", "single-positive"):
         print(ladder_table(single_positive_ladder(settings, cache, SINGLE_POSITIVE_SEEDS)))
 
 
-def open_vocabulary(settings: TrainingConfig, bundle: Bundle, prepared: Prepared) -> None:
+def open_vocabulary(settings: TrainingConfig, bundle: Bundle, prepared: Prepared, test: HeldOut) -> None:
     """The ladder of heads; what their parts do; the same heads on untrained towers."""
-    split = load_coco(settings.data.root, settings.data.test_split)
-    test = encode_test_split(settings, bundle.model.backbone, split, settings.cache)
-    rows = [test.row("untrained bridge", [bridge_scores(settings, split, settings.cache)])]
+    rows = [test.row("untrained bridge", [bridge_scores(settings, test.split, settings.cache)])]
     print_rows(rows)
     for name, changes in HEADS.items():
         fit = with_head(settings.fit, changes)
@@ -163,6 +179,27 @@ def variants(
         print(f"{name}: {'; '.join(inside)}", flush=True)
         rows.append(row)
     return rows
+
+
+def evaluation(settings: FitConfig, towers_head: MatchingHead, prepared: Prepared, test: HeldOut) -> str:
+    """SVFR in the precision in which a processor evaluates an epoch, against that in which it is trained."""
+    head = fit_head(with_head(settings, HEADS["published form: sigrl"]), towers_head, prepared)
+    assert isinstance(head, SigRLHead)
+    assert head.svfr is not None
+    rows, exact = [], None
+    for name, steps in (
+        ("float32, as trained", StreamedSteps()),
+        ("as evaluated", training_steps(torch.device("cpu"), "float32", head.svfr.embed_dim)),
+    ):
+        head.svfr.steps = steps
+        started = time.perf_counter()
+        scores = predict(head, test.outputs, test.label_embeddings)
+        milliseconds = 1000 * (time.perf_counter() - started) / len(scores)
+        exact = scores if exact is None else exact
+        shift = float((scores - exact).abs().max() / exact.abs().max())
+        mean = test.row(name, [scores]).all[0]
+        rows.append([name, f"{milliseconds:.1f}", f"{mean:.2f}", f"{shift:.1e}"])
+    return markdown_table(["SVFR", "ms a photograph", "mAP", "largest shift, of the largest score"], rows)
 
 
 @torch.inference_mode()
