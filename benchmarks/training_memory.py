@@ -29,10 +29,12 @@ from sigrl.model.features import ImageFeatures
 from sigrl.model.heads import SigRLHead, create_head
 from sigrl.model.kernels import attention_gradients, triton_launch
 from sigrl.model.kernels.triton_steps import TritonSteps
+from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.loop.acceleration import fit_to_device
 from sigrl.training.loop.schedules import WarmUpCosine
 from sigrl.training.loop.task import LoopConfig
 from sigrl.training.losses.open_vocabulary import distillation_loss
+from sigrl.training.tasks.nuswide.prompt_tuning import PromptedModel
 from sigrl.training.tasks.nuswide.task import OpenVocabularyModel, OpenVocabularyTask
 
 DIM, PATCHES, SIZE = 512, 196, 224
@@ -147,6 +149,21 @@ def measure_published(labels: int) -> tuple[float, float]:
     return (two - one) * labels / few, (2 * one - two) * (labels / few) ** 2
 
 
+def measure_prompts(labels: int, photographs: int) -> tuple[int, float]:
+    """(peak bytes of a step, fixed bytes) of MKT's second stage, which tunes the prompt's tokens alone."""
+    named = Vocabulary.from_names([f"label {number}" for number in range(labels)]).labels
+    backbone = Backbone(TOWERS.model_copy(update={"learned_prompt": True}))
+    module = PromptedModel(backbone, create_head(HeadConfig(kind="mkt", form="published"), DIM), named)
+    module.requires_grad_(False)
+    module.prompt.requires_grad_(True)
+    with FakeTensorMode(allow_non_fake_inputs=True), Allocations() as allocations:
+        with torch.autocast("cpu", torch.bfloat16):
+            scores = module(torch.empty(photographs, 3, SIZE, SIZE))
+        scores.float().sum().backward()
+    # Weights, and autocast's copies of them.
+    return allocations.peak, 6 * sum(one.numel() for one in module.parameters())
+
+
 def main(labels: Annotated[int, typer.Option(help="How many are trained")] = 925) -> None:
     """Print the table."""
     header = ["head", "trained blocks", "checkpointing", "kept, MiB", "peak, MiB", "fixed, GB"]
@@ -160,10 +177,15 @@ def main(labels: Annotated[int, typer.Option(help="How many are trained")] = 925
             row += [f"{memory.kept / 2**20:.1f}", f"{memory.peak / 2**20:.1f}", f"{memory.fixed / 1e9:.1f}"]
             rows.append([*row, f"{fits:,}"])
             print(*rows[-1], file=sys.stderr)
+    of_step, of_weights = measure_prompts(labels, PHOTOGRAPHS[0])
     one_tensor = 32 * PATCHES * labels * DIM * 4
     of_one, of_graph = measure_published(labels)
     fits = int((CARD * (1 - RESERVE) - of_graph) / of_one)
     print(f"\n{markdown_table([*header, 'photographs in 80 GB'], rows)}\n")
+    print(
+        f"Second stage of MKT: {(of_step + of_weights) / 1e9:.1f} GB at {PHOTOGRAPHS[0]} photographs, "
+        f"{of_weights / 1e9:.1f} of them for weights.\n"
+    )
     print(
         f"Published form, {labels} labels, float32: one of its tensors is {one_tensor / 1e9:.1f} GB at 32 "
         f"photographs; the head alone keeps {of_one / 1e9:.2f} GB for one and {of_graph / 1e9:.1f} GB "
