@@ -76,8 +76,8 @@ def convert(model: Model, weights: Path, bundle: Path, photographs: Path | None)
     tokenizer beside it. It has graphs if the model gets any, and is calibrated if there is a folder of
     photographs. Progress goes to the terminal. Raises ConversionError."""
     options = ["--open-clip", f"{model.architecture}/{weights}", "--output", str(bundle)]
-    if model.gets_graphs:
-        options.append("--graphs")
+    if not model.gets_graphs:
+        options.append("--no-graphs")
     if photographs is not None:
         options += ["--photographs", str(photographs)]
     _run(["import", *options])

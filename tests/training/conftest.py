@@ -11,10 +11,12 @@ import torch
 from PIL import Image, ImageDraw
 
 from sigrl.model.bundle import TaggingModel, save_bundle
+from sigrl.model.bundle_files import read_files
 from sigrl.model.config import HeadConfig
 from sigrl.model.manifest import Description
 from sigrl.training import cli
 from sigrl.training.backbones.initialisation import minilm_tokenizer, package_file
+from sigrl.training.bundles import finishing
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.bundled.config import (
     DataConfig,
@@ -64,6 +66,19 @@ def write_split(root: Path, split: str, seed: int) -> None:
     instances = {"images": images, "categories": categories, "annotations": annotations}
     (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(instances))
     (root / "annotations" / f"captions_{split}.json").write_text(json.dumps({"annotations": captions}))
+
+
+@pytest.fixture
+def graphs() -> None:
+    """For tests that look at the graphs of a new bundle, which take seconds to make."""
+
+
+@pytest.fixture(autouse=True)
+def _graphs_only_where_they_are_looked_at(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "graphs" not in request.fixturenames:
+        monkeypatch.setattr(finishing, "with_graphs", read_files)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What an import adds to a bundle before the bundle appears under its name."""
+"""What is added to a new bundle before it appears under its name: a calibration, graphs."""
 
 import shutil
 import tempfile
@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sigrl.model.bundle_files import MANIFEST, BundleFiles, write_files
+from sigrl.model.bundle_files import MANIFEST, BundleFiles, read_files, write_files
 from sigrl.model.manifest import read_manifest
+from sigrl.training.data.dataset import DataError
+from sigrl.training.terminal import log_line, shown
 
 Addition = Callable[[Path], BundleFiles]
 """Makes the files of a new bundle from the bundle in a directory."""
@@ -32,3 +34,34 @@ def finish(bundle: Path, additions: Sequence[Addition], output: Path) -> str:
     _, checkpoint = read_manifest((bundle / MANIFEST).read_bytes())
     bundle.rename(output)
     return checkpoint
+
+
+def with_graphs(bundle: Path) -> BundleFiles:
+    """The bundle with its ONNX graphs. Raises as `sigrl.training.bundles.export.export` does, and DataError
+    where the packages that this needs are not installed."""
+    try:
+        from sigrl.training.bundles.export import export
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{error.name} is not installed: pip install 'sigrl-tagger[export,onnx]' (for a GPU: export,gpu)"
+        ) from error
+    with shown("graphs") as show:
+        return export(bundle, show)
+
+
+def with_graphs_if_possible(bundle: Path) -> BundleFiles:
+    """The bundle with its ONNX graphs. A bundle that cannot have them stays as it is, and a line says why."""
+    try:
+        return with_graphs(bundle)
+    except DataError as error:
+        log_line(f"the bundle gets no graphs, so only PyTorch can serve it: {error}")
+        return read_files(bundle)
+
+
+@contextmanager
+def saved_with_graphs(output: Path) -> Iterator[Path]:
+    """A directory for a bundle without graphs. At the end of the block the bundle appears at `output`, with
+    graphs if it can have them. Raises as `finish` does."""
+    with unfinished(output) as made:
+        yield made
+        finish(made, [with_graphs_if_possible], output)

@@ -7,11 +7,17 @@ from typing import Annotated
 
 import typer
 
-from sigrl.model.bundle_files import BundleFiles, write_files
+from sigrl.model.bundle_files import write_files
 from sigrl.training.backbones.model_folder import read_transformers_folder
 from sigrl.training.backbones.open_clip_source import fetch, fetch_tokenizer, find_source
 from sigrl.training.bundles.calibrate import calibrate, find_photographs
-from sigrl.training.bundles.finishing import Addition, finish, unfinished
+from sigrl.training.bundles.finishing import (
+    Addition,
+    finish,
+    unfinished,
+    with_graphs,
+    with_graphs_if_possible,
+)
 from sigrl.training.bundles.import_weights import (
     PUBLISHED_CLIP,
     Progress,
@@ -23,15 +29,16 @@ from sigrl.training.bundles.import_weights import (
     read_published,
 )
 from sigrl.training.bundles.replace_head import UntrainedHead, replace_head
-from sigrl.training.commands.common import NewBundle, console, shown
+from sigrl.training.commands.common import NewBundle, console
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.bundled.recipe import check_new
+from sigrl.training.terminal import shown
 
 PhotographsToCalibrate = Annotated[
     Path | None, typer.Option(help="Folder of photographs of your own to calibrate on; no labels needed")
 ]
 WithGraphs = Annotated[
-    bool, typer.Option("--graphs", help="Also write the graphs, as `sigrl-train export` does.")
+    bool, typer.Option(help="Also write the graphs, which OpenVINO and ONNX Runtime serve; takes a minute")
 ]
 
 
@@ -41,21 +48,10 @@ def export_command(
 ) -> None:
     """Write a copy of a bundle that also contains the ONNX graphs, which OpenVINO and ONNX Runtime serve."""
     check_new(output)
-    files = _with_graphs(bundle)
+    files = with_graphs(bundle)
     write_files(output, files)
     difference = files.manifest.provenance["export"]["largest_relative_difference"]
     console.print(f"wrote {output} ({files.checkpoint_id}), at most {difference:.0e} from PyTorch's numbers")
-
-
-def _with_graphs(bundle: Path) -> BundleFiles:
-    try:
-        from sigrl.training.bundles.export import export
-    except ModuleNotFoundError as error:
-        raise DataError(
-            f"{error.name} is not installed: pip install 'sigrl-tagger[export,onnx]' (for a GPU: export,gpu)"
-        ) from error
-    with shown("export") as show:
-        return export(bundle, show)
 
 
 def calibrate_command(
@@ -106,7 +102,7 @@ def import_command(
         Path | None, typer.Option(help="Folder of a CLIP or SigLIP as Hugging Face's transformers writes it")
     ] = None,
     photographs: PhotographsToCalibrate = None,
-    graphs: WithGraphs = False,
+    graphs: WithGraphs = True,
 ) -> None:
     """Make a bundle from weights that others trained: any CLIP in open_clip, a folder of transformers, or
     MKT's or SigRL's checkpoint."""
@@ -154,7 +150,7 @@ def head_command(
     kind: Annotated[UntrainedHead, typer.Option(help="The head, which needs no training")],
     output: NewBundle,
     photographs: PhotographsToCalibrate = None,
-    graphs: WithGraphs = False,
+    graphs: WithGraphs = True,
 ) -> None:
     """Write a bundle with the towers of another one and a head that needs no training."""
     check_new(output)
@@ -172,5 +168,5 @@ def _additions(photographs: Path | None, *, graphs: bool) -> list[Addition]:
         found, source = find_photographs(photographs, None), photographs.name
         additions.append(lambda bundle: calibrate(bundle, found, source).files)
     if graphs:
-        additions.append(_with_graphs)
+        additions.append(with_graphs_if_possible)
     return additions

@@ -1,15 +1,11 @@
 """Shared by the commands: the terminal, common options, and JSON reports."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic_core import to_json
 from rich.console import Console
-
-from sigrl.training.terminal import progress_bar
 
 console = Console()
 
@@ -25,11 +21,3 @@ def write_numbers(path: Path | None, content: Any) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(to_json(content, indent=2, inf_nan_mode="null") + b"\n")
-
-
-@contextmanager
-def shown(description: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar, updated by calls of (note, done, total)."""
-    with progress_bar() as progress:
-        task = progress.add_task(description, note="")
-        yield lambda note, done, total: progress.update(task, completed=done, total=total, note=note)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from sigrl.model.bundle_files import read_files
 from sigrl.training.backbones.initialisation import minilm_tokenizer
 from sigrl.training.commands.common import Config, NewBundle, ReportFile, console, write_numbers
 from sigrl.training.commands.tables import ablation_table
@@ -21,8 +22,8 @@ def pretrain_command(config: Config, output: NewBundle) -> None:
     settings = load_config(config)
     check_new(output)
     backbone, head = pretrain(settings, settings.cache)
-    saved = save_model(output, settings, backbone, head, minilm_tokenizer(), 0.5, ["sigrl-train pretrain"])
-    console.print(f"wrote {output} ({saved.checkpoint_id})")
+    save_model(output, settings, backbone, head, minilm_tokenizer(), 0.5, ["sigrl-train pretrain"])
+    console.print(f"wrote {output} ({read_files(output).checkpoint_id})")
 
 
 def ablate_command(

@@ -1,11 +1,12 @@
 """`sigrl-train head`: another head for the towers of a bundle."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sigrl.model.bundle_files import read_files
+from sigrl.model.bundle_files import has_graphs, read_files
 from sigrl.model.engine import Engine
 from sigrl.model.onnx_engine import OnnxEngine
 from sigrl.model.torch_engine import TorchEngine
@@ -26,10 +27,11 @@ def scores(engine: Engine, names: tuple[str, ...] = NAMES) -> np.ndarray:
     return engine.score(engine.encode_images(PIXELS), engine.encode_labels(Vocabulary.from_names(names)))
 
 
+@pytest.mark.usefixtures("graphs")
 def test_the_sparc_head_standardises_over_common_names_on_every_engine(
     sigrl_train, towers: Path, tmp_path: Path
 ) -> None:
-    status, _, err = sigrl_train("head", towers, "--kind", "sparc", "--graphs", "-o", tmp_path / "new")
+    status, _, err = sigrl_train("head", towers, "--kind", "sparc", "-o", tmp_path / "new")
     assert status == 0, err
     engine = TorchEngine.load(tmp_path / "new", "cpu", precision="float32")
     images = engine.image_embeddings(engine.encode_images(PIXELS))
@@ -44,6 +46,23 @@ def test_the_sparc_head_standardises_over_common_names_on_every_engine(
     np.testing.assert_allclose(scores(engine, NAMES[:1]), scores(engine)[:, :1], atol=1e-5)
     np.testing.assert_allclose(scores(OnnxEngine.load(tmp_path / "new")), scores(engine), atol=1e-3)
     assert engine.manifest.provenance["head"]["of"] == read_files(towers).checkpoint_id
+
+
+def test_graphs_can_be_declined(sigrl_train, towers: Path, tmp_path: Path) -> None:
+    assert sigrl_train("head", towers, "--kind", "clip", "--no-graphs", "-o", tmp_path / "new")[0] == 0
+    assert not has_graphs(tmp_path / "new")
+
+
+@pytest.mark.usefixtures("graphs")
+def test_without_the_packages_for_graphs_there_is_a_bundle_and_a_line_that_says_why(
+    sigrl_train, towers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sigrl.training.bundles.export", None)
+    status, out, err = sigrl_train("head", towers, "--kind", "clip", "-o", tmp_path / "new")
+    assert status == 0, err
+    assert "no graphs" in out
+    assert "pip install 'sigrl-tagger[export,onnx]'" in out
+    assert not has_graphs(tmp_path / "new")
 
 
 def test_heads_of_one_scale_can_be_changed_and_changed_back(

@@ -11,6 +11,7 @@ from sigrl.model.backbone import Backbone
 from sigrl.model.bundle import Bundle, TaggingModel, load_bundle, save_bundle
 from sigrl.model.heads import MatchingHead
 from sigrl.model.manifest import Description
+from sigrl.training.bundles.finishing import saved_with_graphs
 from sigrl.training.bundles.provenance import commit
 from sigrl.training.data.check import DataReport, check
 from sigrl.training.data.coco import read_coco
@@ -97,8 +98,8 @@ def save_model(
     tokenizer: bytes | None,
     threshold: float,
     commands: list[str],
-) -> Bundle:
-    """Writes the towers and the head as a bundle."""
+) -> None:
+    """Writes the towers and the head as a bundle with graphs."""
     model = TaggingModel(config.pretrain.backbone, head.config, tokenizer)
     model.backbone.load_state_dict(towers.state_dict())
     model.head.load_state_dict(head.state_dict())
@@ -110,7 +111,8 @@ def save_model(
         default_threshold=threshold,
         provenance=provenance(config, commands),
     )
-    return save_bundle(output, description, model.state_dict(), tokenizer)
+    with saved_with_graphs(output) as made:
+        save_bundle(made, description, model.state_dict(), tokenizer)
 
 
 def provenance(settings: TrainingConfig, commands: list[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sigrl.model.bundle_files import BundleError, write_files
 from sigrl.training.backbones.initialisation import minilm_tokenizer, starting_point
+from sigrl.training.bundles.finishing import saved_with_graphs
 from sigrl.training.data.dataset import DataError
 from sigrl.training.measures.results import Outcome, Results, read_results, write_results
 from sigrl.training.tasks.everyday.assemble import assemble, save_towers, towers
@@ -82,7 +83,8 @@ def fit(config: EverydayConfig, directory: Path, start: Start) -> Outcome:
     )
     # The bundle is written last, because its presence marks a finished run.
     write_results(directory, results)
-    write_files(bundle, files)
+    with saved_with_graphs(bundle) as made:
+        write_files(made, files)
     return Outcome(measured, None, bundle, skipped)
 
 

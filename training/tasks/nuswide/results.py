@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sigrl.model.bundle import Bundle, save_bundle
 from sigrl.model.manifest import Description
+from sigrl.training.bundles.finishing import saved_with_graphs
 from sigrl.training.loop.loop import Progress
 from sigrl.training.measures.results import Outcome, Results, write_results
 from sigrl.training.tasks.nuswide.data import NusWide, NusWideRun
@@ -117,4 +118,5 @@ def _save(
         provenance=provenance,
     )
     assert outcome.bundle is not None
-    save_bundle(outcome.bundle, description, tensors, start.tokenizer)
+    with saved_with_graphs(outcome.bundle) as made:
+        save_bundle(made, description, tensors, start.tokenizer)

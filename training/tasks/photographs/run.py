@@ -13,6 +13,7 @@ from sigrl.model.bundle_files import bundled_path
 from sigrl.model.calibration import probabilities
 from sigrl.model.config import HeadConfig
 from sigrl.model.manifest import Description
+from sigrl.training.bundles.finishing import saved_with_graphs
 from sigrl.training.bundles.provenance import commit
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.loop.loop import create_accelerator, train
@@ -124,7 +125,8 @@ def _save(
         provenance=provenance,
     )
     assert outcome.bundle is not None
-    save_bundle(outcome.bundle, description, model.state_dict(), start.tokenizer)
+    with saved_with_graphs(outcome.bundle) as made:
+        save_bundle(made, description, model.state_dict(), start.tokenizer)
 
 
 def _trained_head(head: HeadConfig) -> HeadConfig:

@@ -8,6 +8,7 @@ from torch import nn
 
 from sigrl.model.bundle import Bundle, TaggingModel, save_bundle
 from sigrl.model.manifest import Description
+from sigrl.training.bundles.finishing import saved_with_graphs
 from sigrl.training.loop.state import write_state
 from sigrl.training.tasks.single_positive.config import SinglePositiveConfig
 from sigrl.training.tasks.single_positive.towers import MatchingClassifier
@@ -76,4 +77,5 @@ def _save_bundle(
         default_threshold=threshold,
         provenance=provenance,
     )
-    save_bundle(directory, description, model.state_dict(), start.tokenizer)
+    with saved_with_graphs(directory) as made:
+        save_bundle(made, description, model.state_dict(), start.tokenizer)

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 from pydantic import ValidationError
 
 from sigrl.model.bundle import TaggingModel, load_bundle, save_bundle
+from sigrl.model.bundle_files import has_graphs
 from sigrl.model.config import HeadConfig
 from sigrl.model.manifest import Description
 from sigrl.model.torch_engine import TorchEngine
@@ -109,12 +110,14 @@ def metrics(directory: Path) -> list[dict[str, float]]:
     return lines
 
 
+@pytest.mark.usefixtures("graphs")
 def test_a_fitted_checkpoint_is_better_than_its_start_and_is_served(
     config: PhotographsConfig, tmp_path: Path
 ) -> None:
     outcome = fit_photographs(changed(config, loop={"epochs": 8}), tmp_path)
     assert outcome.measured["validation/mAP"] > outcome.measured["start/mAP"] + 10
     assert outcome.bundle == tmp_path / "bundle"
+    assert has_graphs(outcome.bundle)
     manifest = load_bundle(outcome.bundle).manifest
     assert manifest.provenance["metrics"] == outcome.measured
     assert manifest.provenance["labels"].keys() == COLOURS.keys()
