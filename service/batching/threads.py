@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
 from contextvars import copy_context
 from functools import partial, wraps
-from threading import Lock, Thread
+from threading import Condition, Thread
 from typing import Any, ParamSpec, TypeVar
 
 from sigrl.service.errors import NotReadyError
@@ -20,19 +20,21 @@ class RequestThreads(Executor):
     `close`, jobs that have begun are finished, and all others fail with NotReadyError. They are not
     cancelled, because a cancelled future would end a request as if its client had left.
 
-    A thread ends when there is nothing to do. PyTorch gives every thread that computes a team of helper
-    threads for as long as that thread lives. With more helpers than cores, the model's own team goes to
-    sleep where it would otherwise wait for a microsecond: a photograph then takes a few per cent longer, and
-    more than that after a pause.
+    By default a thread ends when there is nothing to do. PyTorch gives every thread that computes a team of
+    helper threads for as long as that thread lives. With more helpers than cores, the model's own team goes
+    to sleep where it would otherwise wait for a microsecond: a photograph then takes a few per cent longer,
+    and more than that after a pause. Threads that do not compute with PyTorch may linger, because the event
+    loop waits for the start of every new thread.
     """
 
-    def __init__(self, most: int, name: str = "sigrl") -> None:
-        """`most`: the largest number of threads at once."""
-        self._most, self._name = most, name
+    def __init__(self, most: int, name: str = "sigrl", linger_seconds: float = 0.0) -> None:
+        """`most`: the largest number of threads at once. `linger_seconds`: how long a thread waits for
+        another job before it ends."""
+        self._most, self._name, self._linger_seconds = most, name, linger_seconds
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        self._running = 0
+        self._running = self._waiting = 0
         self._closed = False
-        self._lock = Lock()
+        self._changed = Condition()
 
     def submit(
         self, fn: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
@@ -42,21 +44,29 @@ class RequestThreads(Executor):
         if self._closed:
             future.set_exception(NotReadyError.leaving())
             return future
-        with self._lock:
-            if self._running < self._most:
+        with self._changed:
+            self._jobs.append((future, partial(copy_context().run, fn, *args, **kwargs)))
+            if self._waiting >= len(self._jobs):
+                self._changed.notify()
+            elif self._running < self._most:
                 # A daemon thread, because a job that hangs must not keep the process from ending.
                 Thread(target=self._work, name=self._name, daemon=True).start()
                 self._running += 1
-            self._jobs.append((future, partial(copy_context().run, fn, *args, **kwargs)))
         return future
 
     def close(self) -> None:
         """Starts no more jobs. Does not wait for those in progress."""
-        self._closed = True
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
     def _work(self) -> None:
         while True:
-            with self._lock:
+            with self._changed:
+                if not self._jobs and self._linger_seconds:
+                    self._waiting += 1
+                    self._changed.wait_for(lambda: self._jobs or self._closed, self._linger_seconds)
+                    self._waiting -= 1
                 if not self._jobs:
                     self._running -= 1
                     return
@@ -64,10 +74,12 @@ class RequestThreads(Executor):
             if self._closed:
                 call = _refuse
             _settle(future, call)
+            # While the thread lingers, it must not keep a photograph and its result.
+            del future, call
 
 
 # One more than the connection pool has connections: a call that finds none free waits in its thread.
-_DATABASE = RequestThreads(16, "sigrl-database")
+_DATABASE = RequestThreads(16, "sigrl-database", linger_seconds=10)
 
 
 async def in_database_thread(

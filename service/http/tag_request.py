@@ -116,10 +116,14 @@ async def read_tag_request(
     if not uploads:
         raise RequestError("there is no photograph in the form", _CURL)
     _refuse_too_many(uploads, settings)
-    # Runs in a thread, because validating 20,000 labels would block every other request. Only a named
-    # vocabulary needs a database thread.
-    run = in_database_thread if any(name == "vocabulary" for name, _ in parameters) else to_thread.run_sync
-    asked = await run(_tag_request, uploads, parameters, registry)
+    names = {name for name, _ in parameters}
+    if "vocabulary" in names:
+        asked = await in_database_thread(_tag_request, uploads, parameters, registry)
+    elif "labels" in names:
+        # Validating 20,000 labels would block every other request.
+        asked = await to_thread.run_sync(_tag_request, uploads, parameters, registry)
+    else:
+        asked = _tag_request(uploads, parameters, registry)
     uploads = await _fetched(uploads, fetcher, settings.max_request_bytes)
     return replace(
         asked,

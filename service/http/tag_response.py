@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields
 
+from anyio import to_thread
+
 from sigrl.service.errors import TaggerError
 from sigrl.service.http.problems import unforeseen
 from sigrl.service.http.tag_request import TagRequest
@@ -20,6 +22,9 @@ from sigrl.service.schemas.tags import (
 )
 from sigrl.service.serving.outcomes import ImageResult, Seconds, TaggingStream
 
+_QUICK_TAGS = 64
+"""Writing so many tags takes less time than a change of threads."""
+
 
 def fault(finished: Sequence[ImageResult]) -> Exception | None:
     """The error that makes the whole request fail, if no photograph was tagged: a server fault, or the error
@@ -35,10 +40,19 @@ def ours(error: object) -> bool:
     return isinstance(error, Exception) and (not isinstance(error, TaggerError) or error.status >= 500)
 
 
-def json_body(
+async def json_body(
     asked: TagRequest, tags: TaggingStream, finished: Sequence[ImageResult], request_id: str
 ) -> bytes:
-    """The whole answer as JSON."""
+    """The whole answer as JSON, written in a thread if it may take a while."""
+    shown = [each for one in finished if not isinstance(one.outcome, Exception) for each in one.outcome]
+    if sum(len(each.tags) + len(each.implied) for each in shown) <= _QUICK_TAGS:
+        return _json_body(asked, tags, finished, request_id)
+    return await to_thread.run_sync(_json_body, asked, tags, finished, request_id)
+
+
+def _json_body(
+    asked: TagRequest, tags: TaggingStream, finished: Sequence[ImageResult], request_id: str
+) -> bytes:
     images = tuple(_image(asked, each, request_id) for each in finished)
     kind = TagAnswerBySeveral if len(tags.vocabularies) > 1 else TagAnswer
     answer = kind.model_validate({**_made_by(tags), "images": images})

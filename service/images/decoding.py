@@ -2,6 +2,7 @@
 
 import warnings
 from io import BytesIO
+from typing import NamedTuple
 
 import pi_heif
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -12,7 +13,7 @@ from sigrl.service.images.chunks import check_gif, without_large_texts
 from sigrl.service.images.colour import to_srgb
 from sigrl.service.images.files import ImageLimits, check_bytes
 from sigrl.service.images.flattening import flatten
-from sigrl.service.images.jpeg_markers import check_jpeg
+from sigrl.service.images.jpeg_markers import JPEG_START, JpegMarkers, check_jpeg
 from sigrl.service.images.tiff_directories import is_tiff, largest_page, read_directories
 
 pi_heif.register_heif_opener()
@@ -27,7 +28,7 @@ FORMATS_IN_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
 
 # (offset, magic bytes, name, decoded here). Used to name the format of a refused file, never to accept one.
 _SIGNATURES = (
-    (0, b"\xff\xd8\xff", "a JPEG", True),
+    (0, JPEG_START, "a JPEG", True),
     (0, b"\x89PNG", "a PNG", True),
     (8, b"WEBP", "a WebP", True),
     (0, b"GIF8", "a GIF", True),
@@ -63,6 +64,16 @@ _UPRIGHT = {
 
 
 COPY_SIDE = 640
+
+
+class Opened(NamedTuple):
+    """An opened photograph, of which no pixel is decoded yet."""
+
+    image: Image.Image
+    length: int
+    """Bytes of the part of the file that is decoded."""
+    markers: JpegMarkers | None
+    """The markers of a JPEG; None for other formats."""
 
 
 def decode(data: bytes, limits: ImageLimits | None = None, minimum_side: int | None = None) -> Image.Image:
@@ -101,9 +112,14 @@ def small_copy(data: bytes, limits: ImageLimits | None = None, side: int = COPY_
 def open_image(data: bytes, limits: ImageLimits | None = None) -> Image.Image:
     """The first step of `decode`. It costs next to nothing: the header is read and checked against the
     limits, and no pixel is decoded. Raises as `decode` does."""
+    return open_with_markers(data, limits).image
+
+
+def open_with_markers(data: bytes, limits: ImageLimits | None = None) -> Opened:
+    """Like `open_image`, with what was read to check the file."""
     limits = limits or ImageLimits()
     check_bytes(len(data), limits)
-    data = _readable(data)
+    data, markers = _readable(data)
     try:
         image = Image.open(BytesIO(data), formats=_FORMATS)
         if is_tiff(data):
@@ -119,23 +135,24 @@ def open_image(data: bytes, limits: ImageLimits | None = None) -> Image.Image:
     if image.width * image.height > limits.max_pixels or max(image.size) > limits.max_side:
         with image:
             raise _too_many_pixels(limits, image.size)
-    return image
+    return Opened(image, len(data), markers)
 
 
-def _readable(data: bytes) -> bytes:
-    """Data that Pillow can open without a cost beyond that of the picture itself. Raises ImageError."""
+def _readable(data: bytes) -> tuple[bytes, JpegMarkers | None]:
+    """Data that Pillow can open without a cost beyond that of the picture itself, and the markers of a JPEG.
+    Raises ImageError."""
     kind = raw_kind(data)
     if kind is not None:
         data = embedded_photograph(data, kind)
-    if data.startswith(b"\xff\xd8\xff"):
-        check_jpeg(data)
-    elif data.startswith(b"\x89PNG"):
-        return without_large_texts(data)
-    elif data.startswith(b"GIF8"):
+    if data.startswith(JPEG_START):
+        return data, check_jpeg(data)
+    if data.startswith(b"\x89PNG"):
+        return without_large_texts(data), None
+    if data.startswith(b"GIF8"):
         check_gif(data)
     elif is_tiff(data):
         read_directories(data)
-    return data
+    return data, None
 
 
 def to_rgb(image: Image.Image, minimum_side: int | None = None) -> Image.Image:

@@ -1,13 +1,12 @@
 """Estimates from its header what it costs to decode a photograph."""
 
 from dataclasses import dataclass
-from io import BytesIO
 
 from PIL import Image
 
-from sigrl.service.images.decoding import open_image
+from sigrl.service.images.decoding import open_with_markers
 from sigrl.service.images.files import ImageLimits
-from sigrl.service.images.jpeg_markers import JpegMarkers, read_markers
+from sigrl.service.images.jpeg_markers import JpegMarkers
 
 # Bytes per pixel at the peak, rounded up; measured with Pillow 13 (libjpeg-turbo 3.2, libwebp 1.6, libavif
 # 1.4, libheif 1.23). For WebP and AVIF there are several copies of the picture: in the decoder, as a canvas
@@ -36,12 +35,10 @@ class DecodingCost:
 
 def decoding_cost(data: bytes, limits: ImageLimits) -> DecodingCost:
     """Reads a photograph's header, checks it against the limits, and decodes no pixel. Raises ImageError."""
-    with open_image(data, limits) as image:
-        content = _content(image)
-        # MPO is a JPEG that contains several pictures.
-        markers = read_markers(content) if image.format in ("JPEG", "MPO") else None
+    image, length, markers = open_with_markers(data, limits)
+    with image:
         return DecodingCost(
-            image.width * image.height, _memory_bytes(image, markers), _is_cheap(image, markers, len(content))
+            image.width * image.height, _memory_bytes(image, markers), _is_cheap(image, markers, length)
         )
 
 
@@ -60,9 +57,3 @@ def _is_cheap(image: Image.Image, markers: JpegMarkers | None, length: int) -> b
     if image.width * image.height > _CHEAP_PIXELS or length > _CHEAP_BYTES:
         return False
     return image.format == "PNG" if markers is None else markers.scans <= _CHEAP_SCANS
-
-
-def _content(image: Image.Image) -> bytes:
-    file = getattr(image, "fp", None)
-    # This shares the bytes and does not copy them.
-    return file.getvalue() if isinstance(file, BytesIO) else b""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sigrl.service.errors import DamagedImageError, ImageError, ImageTooLargeError
 
+JPEG_START = b"\xff\xd8\xff"
 _MOST_SEGMENTS = 4_096
 _MOST_APP_BYTES = 16 * 2**20
 _MOST_EXIF_SEGMENTS = 64

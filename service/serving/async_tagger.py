@@ -21,10 +21,9 @@ from sigrl.service.images.decoding import COPY_SIDE
 from sigrl.service.images.decoding_cost import DecodingCost
 from sigrl.service.observability import metrics
 from sigrl.service.observability.context import SERVED
-from sigrl.service.schemas.tagging import Tagging
 from sigrl.service.serving.admission import look_at_request
 from sigrl.service.serving.label_encoding import LabelEncoding
-from sigrl.service.serving.outcomes import ImageResult, Seconds, TaggingStream, finished
+from sigrl.service.serving.outcomes import ImageResult, Seconds, TaggingStream, answers, finished
 from sigrl.service.serving.recent_photographs import Keep, RecentPhotographs
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.image_tower import ImageTower
@@ -38,6 +37,8 @@ Result = TypeVar("Result")
 _START_SECONDS = 3600.0
 _PROBE_SECONDS = 10.0
 _RECENT_SECONDS = 60.0
+_LINGER_SECONDS = 10.0
+"""Threads that decode do not compute with PyTorch, so they may wait for the next photograph."""
 
 
 class AsyncTagger:
@@ -71,7 +72,7 @@ class AsyncTagger:
         )
         self.recent = RecentPhotographs(settings.recent_photographs)
         """Recent photographs, on which vocabularies can be tried out."""
-        self._decoders = RequestThreads(settings.threads, "sigrl-decode")
+        self._decoders = RequestThreads(settings.threads, "sigrl-decode", _LINGER_SECONDS)
         self._labels = LabelEncoding(settings)
 
     @property
@@ -165,7 +166,7 @@ class AsyncTagger:
     ) -> AsyncIterator[TaggingStream]:
         if (served := SERVED.get()) is not None:
             served.note(len(photographs), tagger.engine.checkpoint_id)
-        costs, infos = await to_thread.run_sync(look_at_request, tagger, photographs, vocabularies)
+        costs, infos = await look_at_request(tagger, photographs, vocabularies)
         self.runtime.note(vocabularies)
         readable = {number: cost for number, cost in enumerate(costs) if not isinstance(cost, ImageError)}
         refused = [finished(n, error) for n, error in enumerate(costs) if isinstance(error, ImageError)]
@@ -229,8 +230,7 @@ class AsyncTagger:
                 scored, waited_for_model = await place.run(
                     BatchItem(values, questions), preprocessing.image_size**2
                 )
-                answering = to_thread.run_sync(_taggings, questions, scored, abandon_on_cancel=True)
-                taggings = await place.in_time(answering)
+                taggings = await place.in_time(answers(questions, scored))
             self.recent.note(taggings)
             if not self._is_busy:
                 self.runtime.offer(photograph, questions, scored)
@@ -292,7 +292,3 @@ def _arrival() -> float:
     request, now."""
     served = SERVED.get()
     return time.monotonic() if served is None or served.arrived is None else served.arrived
-
-
-def _taggings(questions: tuple[Question, ...], scored: ScoredImage) -> tuple[Tagging, ...]:
-    return tuple(question.answer(scores) for question, scores in zip(questions, scored.scores, strict=True))

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from anyio import to_thread
+
 from sigrl.service.errors import ImageError
 from sigrl.service.observability import metrics
 from sigrl.service.schemas.tagging import LabelWarning, Tagging, VocabularyUsed
-from sigrl.service.tagging.scoring import Question
+from sigrl.service.tagging.scoring import Question, ScoredImage
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,17 @@ def finished(
     elif not isinstance(outcome, Exception):
         metrics.IMAGES_TAGGED.inc()
     return ImageResult(number, outcome, seconds or Seconds())
+
+
+async def answers(questions: Sequence[Question], scored: ScoredImage) -> tuple[Tagging, ...]:
+    """The answers to all questions about one photograph, computed in a thread if they may take a while."""
+    if all(question.is_quick for question in questions):
+        return _answers(questions, scored)
+    return await to_thread.run_sync(_answers, questions, scored, abandon_on_cancel=True)
+
+
+def _answers(questions: Sequence[Question], scored: ScoredImage) -> tuple[Tagging, ...]:
+    return tuple(question.answer(scores) for question, scores in zip(questions, scored.scores, strict=True))
 
 
 class TaggingStream:

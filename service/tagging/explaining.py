@@ -34,6 +34,11 @@ def explained(
 class Explain(Question):
     """A question whose answer has maps of the selected labels."""
 
+    @property
+    def is_quick(self) -> bool:
+        """Writing the maps takes a while."""
+        return False
+
     def look_closer(self, scores: Scores, features_of_one: Callable[[], ImageFeatures]) -> Scores:
         """Adds the maps of the selected labels. The others are dropped here, because those of twenty thousand
         labels would be large."""

@@ -27,6 +27,8 @@ from sigrl.service.vocabularies.english import is_english
 Array = npt.NDArray[np.float32]
 MOST_DOUBTFUL = 0.3
 """Upper limit of the probability of a label that the checkpoint cannot judge."""
+QUICK_LABELS = 1024
+"""For so many labels, choosing tags takes less time than a change of threads."""
 
 
 def pixel_values(image: Image.Image, preprocessing: Preprocessing, *, may_shrink: bool) -> Array:
@@ -65,6 +67,11 @@ class Question:
     def __post_init__(self) -> None:
         """Raises ParameterError if the vocabulary lacks the language that is asked for."""
         self.selection.language(self.vocabulary)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether `answer` takes less time than a change of threads."""
+        return len(self.vocabulary.labels) <= QUICK_LABELS
 
     @property
     def goal(self) -> EverydayGoal | None:

@@ -99,7 +99,7 @@ class _Answering:
                 finished = await tags.in_order()
             if (error := fault(finished)) is not None:
                 raise error
-            body = await to_thread.run_sync(json_body, self.asked, tags, finished, self.request_id)
+            body = await json_body(self.asked, tags, finished, self.request_id)
             if not any(ours(each.outcome) for each in finished):
                 attempt.answer = body
             return Response(

@@ -1,4 +1,6 @@
 import threading
+import time
+import weakref
 
 import pytest
 
@@ -52,6 +54,30 @@ def test_threads_end_with_the_work_and_come_back_with_it() -> None:
                 assert not thread.is_alive()
 
 
+def test_a_lingering_thread_takes_the_next_job_and_keeps_nothing_of_the_last() -> None:
+    threads = RequestThreads(2, linger_seconds=60)
+    result = threads.submit(_Result)
+    first = result.result(60).thread
+    kept = weakref.ref(result.result())
+    del result
+    deadline = time.monotonic() + 60
+    while kept() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert kept() is None
+    assert threads.submit(threading.current_thread).result(60) is first
+    threads.close()
+    first.join(60)
+    assert not first.is_alive()
+
+
+def test_a_lingering_thread_ends_after_its_time() -> None:
+    threads = RequestThreads(1, linger_seconds=0.01)
+    thread = threads.submit(threading.current_thread).result(60)
+    thread.join(60)
+    assert not thread.is_alive()
+    assert threads.submit(int, "1").result(60) == 1
+
+
 def test_never_more_at_once_than_allowed_and_in_order() -> None:
     threads = RequestThreads(1)
     order: list[int] = []
@@ -67,6 +93,11 @@ def test_an_error_is_the_futures_and_the_next_call_is_made() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         failed.result(60)
     assert done.result(60) == 1
+
+
+class _Result:
+    def __init__(self) -> None:
+        self.thread = threading.current_thread()
 
 
 def _name_beside(together: threading.Barrier) -> str:
