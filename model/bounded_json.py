@@ -15,10 +15,11 @@ _SLICE = 1 << 20
 
 
 def loads(text: str) -> Any:
-    """Like `json.loads`. Raises ValueError also for a document with too many parts or too deep nesting."""
+    """Like `json.loads`. Raises ValueError also for a document with too many parts or too deep nesting, and
+    for an object that has two fields of one name, of which the parser would forget the first."""
     check_size(text)
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_each_once)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -44,6 +45,15 @@ def refuse_unknown_fields(given: Any, known: Collection[str]) -> Any:
         unknown = next(str(name) for name in given if name not in known)
         raise PydanticCustomError("unknown_field", "there is no field `{name}`", {"name": unknown[:40]})
     return given
+
+
+def _each_once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(fields)
+    if len(found) < len(fields):
+        names = [name for name, _ in fields]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the field `{twice[:40]}` twice")
+    return found
 
 
 def _count(piece: str | bytes, marks: str) -> int:

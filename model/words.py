@@ -14,11 +14,19 @@ _MAX_UNCLEANED = 1000
 
 # Overrides of the writing direction make a terminal or web page show a text that differs from the stored one.
 _DIRECTION_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Nothing is drawn for these: soft hyphens, spaces of no width, byte-order marks, tags, fillers.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u115f\u1160\u180e\u200b\u2060-\u2064\u3164\ufeff\uffa0\U000e0000-\U000e007f]"
+)
+# Persian, Indic scripts and emoji need joiners. After a Latin letter, they change nothing that one can see.
+_LATIN_JOINER = re.compile("(?<=[\u0000-\u02ff])[\u200c\u200d]")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
 def clean_text(text: str) -> str:
-    """Trims, collapses whitespace and composes accents, so that texts that look equal are equal."""
+    """Trims, collapses whitespace, composes accents and removes invisible characters, so that texts that look
+    equal are equal."""
+    text = text if text.isascii() else _LATIN_JOINER.sub("", _INVISIBLE.sub("", text))
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 

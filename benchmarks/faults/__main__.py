@@ -25,7 +25,7 @@ from benchmarks.faults.attacks import Attack, attacks
 from benchmarks.faults.rows import COLUMNS, Row, counted
 from benchmarks.faults.server import Server
 from benchmarks.faults.victim import EMBEDDINGS, OURS, UPLOADS, Victim
-from benchmarks.faults.watching import Watch, memory
+from benchmarks.faults.watching import Seen, Watch, memory
 from benchmarks.measuring import markdown_table
 from benchmarks.servers import ROOT, SERVE, free_port
 
@@ -109,18 +109,27 @@ def _battle(server: Server, every: Sequence[Attack], photograph: bytes, minutes:
                 flush=True,
             )
             if not first_minute and time.monotonic() >= start + 60:
+                _rest(server, photograph)
                 first_minute = memory(server.pid)
     seconds = time.monotonic() - start
-    with Watch(server, photograph) as quiet:
-        time.sleep(_QUIET_SECONDS)
+    quiet = _rest(server, photograph)
     print(
         f"\n## {server.name}\n\n{markdown_table(COLUMNS, [row.cells(name) for name, row in rows.items()])}\n"
     )
     print(f"RSS of the process and its children: {at_start >> 20:,} MiB before, {first_minute >> 20:,} MiB")
-    print(f"after the first minute, {memory(server.pid) >> 20:,} MiB at the end.")
+    print(f"after the first minute, {memory(server.pid) >> 20:,} MiB at the end, both {_QUIET_SECONDS:g} s")
+    print("after the last attack.")
     print(f"The attacks took {seconds:.0f} s. The process ended {server.deaths} times.")
-    print(f"Afterwards honest clients got {counted(quiet.seen.honest_outcomes)}.", flush=True)
+    print(f"Afterwards honest clients got {counted(quiet.honest_outcomes)}.", flush=True)
     return rows
+
+
+def _rest(server: Server, photograph: bytes) -> Seen:
+    """What is seen while nobody attacks. Memory is compared after such a time, because an attack's own memory
+    is returned to the system a second after its end."""
+    with Watch(server, photograph) as watch:
+        time.sleep(_QUIET_SECONDS)
+    return watch.seen
 
 
 if __name__ == "__main__":

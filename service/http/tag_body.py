@@ -17,6 +17,10 @@ HINT = 'send {"images": [{"data": "BASE64"}], "labels": ["dog", "cat"]}; the fie
 
 _STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _NOT_DIGITS = b" \t\r\n="
+# A data: URL may write these as %2B, %2F, %3D.
+_PERCENT_ENCODED = tuple(
+    (f"%{code}", sign) for sign in "+/=" for code in (f"{ord(sign):02X}", f"{ord(sign):02x}")
+)
 # Decoding in slices lets other threads run in between.
 _SLICE = 1 << 20
 _MAX_PERCENT_ENCODED = 1 << 20
@@ -53,7 +57,11 @@ class JsonImage(Received):
         if not _is_data_url(text):
             return _decode_base64(text)
         head, _, text = text.partition(",")
-        return _decode_base64(text) if head.lower().endswith(";base64") else _decode_percent(text)
+        if not head.lower().endswith(";base64"):
+            return _decode_percent(text)
+        for encoded, sign in _PERCENT_ENCODED:
+            text = text.replace(encoded, sign)
+        return _decode_base64(text)
 
 
 class TagBody(Received):
@@ -93,6 +101,8 @@ def _is_data_url(text: str) -> bool:
 
 def _decode_base64(text: str) -> bytes:
     """Decodes either alphabet of RFC 4648, with or without line breaks and padding. Raises RequestError."""
+    if (end := text.find("=")) >= 0 and text[end:].strip(_NOT_DIGITS.decode()):
+        raise RequestError("the data of an image goes on after its padding with `=`", HINT)
     try:
         decoded, rest = bytearray(), b""
         for start in range(0, len(text), _SLICE):

@@ -214,6 +214,8 @@ def _tag_request(
         if name not in PARAMETERS:
             # If a misspelt `labels` were ignored, the answer would be for other labels.
             raise ParameterError(f"there is no parameter `{name[:40]}`", f"use {', '.join(PARAMETERS)}")
+        if "\ufffd" in value:
+            raise ParameterError(f"{name} is not UTF-8", "encode it as UTF-8, in a URL with percent signs")
         values.setdefault(name, []).append(value)
     language = _single(values, "language")
     if language == "":
@@ -259,6 +261,9 @@ def _number(
     if text is None:
         return None
     try:
+        if "_" in text:
+            # Python would read 1_0 as 10.
+            raise ValueError
         return kind(text)
     except ValueError as error:
         raise ParameterError(f"{name} is '{text[:40]}'", f"give {in_words}") from error

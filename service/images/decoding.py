@@ -44,6 +44,8 @@ _SIGNATURES = (
     (4, b"jP  ", "a JPEG 2000", False),
     (0, b"8BPS", "a Photoshop file", False),
     (0, b"%PDF", "a PDF document", False),
+    (0, b"\0\0\1\0", "an icon (ICO)", False),
+    (0, b"\x1f\x8b", "compressed with gzip", False),
     (0, b"<svg", "an SVG drawing", False),
     (0, b"<?xml", "an SVG drawing or another XML file", False),
     (0, b"<!doctype html", "a web page", False),
@@ -123,7 +125,13 @@ def open_with_markers(data: bytes, limits: ImageLimits | None = None) -> Opened:
     try:
         image = Image.open(BytesIO(data), formats=_FORMATS)
         if is_tiff(data):
-            image.seek(largest_page(read_directories(data)))
+            directories = read_directories(data)
+            page = largest_page(directories)
+            if directories and not [each for each in directories if each.is_page][page].is_whole:
+                raise DamagedImageError(
+                    "the TIFF has fewer strips or tiles than its picture needs", "save or copy it again"
+                )
+            image.seek(page)
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

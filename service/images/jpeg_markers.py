@@ -3,7 +3,12 @@
 import re
 from dataclasses import dataclass
 
-from sigrl.service.errors import DamagedImageError, ImageError, ImageTooLargeError
+from sigrl.service.errors import (
+    DamagedImageError,
+    ImageError,
+    ImageTooLargeError,
+    UnsupportedImageError,
+)
 
 JPEG_START = b"\xff\xd8\xff"
 _MOST_SEGMENTS = 4_096
@@ -30,16 +35,28 @@ class JpegMarkers:
     width: int = 0
     height: int = 0
     components: int = 0
+    bits: int = 0
+    """Bits per channel."""
     common: bool = False
     """Whether the picture is baseline, extended or progressive, with 8 bits per channel."""
+    least_bits_per_block: int = 0
+    """Each 8 x 8 block takes a Huffman code for its mean and, in a sequential JPEG, one for the rest."""
     segments: int = 0
     app_bytes: int = 0
     exif_segments: int = 0
     fill: int = 0
     """Number of bytes that belong to no segment."""
     scans: int = 0
+    scan_bytes: int = 0
+    """Compressed data of all scans."""
     end: int | None = None
     """Offset after the end-of-image marker, or None if there is no such marker."""
+
+    @property
+    def lacks_data(self) -> bool:
+        """Whether the data cannot be those of a picture of this size, although it ends as it should."""
+        blocks = -(-self.width // 8) * -(-self.height // 8)
+        return self.end is not None and 8 * self.scan_bytes < self.least_bits_per_block * blocks
 
     @property
     def excess(self) -> str | None:
@@ -85,6 +102,7 @@ def read_markers(data: bytes, start: int = 0) -> JpegMarkers:
             following = _MARKER.search(data, position)
             if following is None:
                 break
+            found.scan_bytes += following.start() - position
             position = following.start()
         elif marker in _FRAMES:
             _read_frame(found, marker, content)
@@ -97,10 +115,20 @@ def read_markers(data: bytes, start: int = 0) -> JpegMarkers:
 
 
 def check_jpeg(data: bytes) -> JpegMarkers:
-    """Reads a JPEG's markers. Raises ImageTooLargeError if the JPEG would cost too much to decode."""
+    """Reads a JPEG's markers. Raises ImageTooLargeError if the JPEG would cost too much to decode,
+    DamagedImageError if most of it is missing, and UnsupportedImageError if Pillow cannot decode its kind."""
     found = read_markers(data)
     if found.excess is not None:
         raise excessive(f"the JPEG has {found.excess}", ImageTooLargeError)
+    if found.bits not in (0, 8):
+        raise UnsupportedImageError(
+            f"the JPEG has {found.bits} bits per channel", "save it with 8 bits per channel"
+        )
+    if found.lacks_data:
+        raise DamagedImageError(
+            f"the JPEG has too few data for {found.width:,} x {found.height:,} pixels",
+            "copy the file again: most of the picture is missing",
+        )
     return found
 
 
@@ -113,5 +141,7 @@ def _read_frame(found: JpegMarkers, marker: int, content: bytes) -> None:
     if len(content) < 6:
         return
     found.height, found.width = int.from_bytes(content[1:3], "big"), int.from_bytes(content[3:5], "big")
-    found.components = content[5]
-    found.common = marker in (_BASELINE, _EXTENDED, _PROGRESSIVE) and content[0] == 8
+    found.bits, found.components = content[0], content[5]
+    found.common = marker in (_BASELINE, _EXTENDED, _PROGRESSIVE) and found.bits == 8
+    if found.common:
+        found.least_bits_per_block = 1 if marker == _PROGRESSIVE else 2

@@ -17,6 +17,8 @@ _MOST_VALUE_BYTES = 32 * 2**20
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}
 _WIDTH, _LENGTH, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 256, 257, 259, 262, 274
+_STRIPS, _ROWS_PER_STRIP, _PLANAR, _SAMPLES = 273, 278, 284, 277
+_TILES, _TILE_WIDTH, _TILE_LENGTH = 324, 322, 323
 _SUB_DIRECTORIES, _DNG_VERSION = 330, 50706
 _COLOUR_FILTER_ARRAY, _LINEAR_RAW = 32803, 34892
 _RAW_COMPRESSIONS = frozenset({32767, 34713, 65535})
@@ -43,6 +45,8 @@ class TiffDirectory:
     """Whether the directory is in the chain that starts in the header, and not a sub-directory."""
     is_raw: bool
     """Whether the pixels are raw data of a camera sensor."""
+    is_whole: bool
+    """Whether there is a strip or a tile for each part of the picture. Pillow leaves the rest black."""
 
 
 def is_tiff(data: bytes) -> bool:
@@ -82,15 +86,32 @@ class _Reader:
             waiting += [(below, False) for below in self._values(entries, _SUB_DIRECTORIES)]
             if is_page:
                 waiting.insert(0, (following, True))
+            width, height = self._first(entries, _WIDTH), self._first(entries, _LENGTH)
             yield TiffDirectory(
-                width=self._first(entries, _WIDTH),
-                height=self._first(entries, _LENGTH),
+                width=width,
+                height=height,
                 orientation=self._first(entries, _ORIENTATION) or 1,
                 is_page=is_page,
                 is_raw=_DNG_VERSION in entries
                 or self._first(entries, _PHOTOMETRIC) in (_COLOUR_FILTER_ARRAY, _LINEAR_RAW)
                 or self._first(entries, _COMPRESSION) in _RAW_COMPRESSIONS,
+                is_whole=self._is_whole(entries, width, height),
             )
+
+    def _is_whole(self, entries: dict[int, _Entry], width: int, height: int) -> bool:
+        if _TILES in entries:
+            across, down = (
+                self._first(entries, _TILE_WIDTH) or width,
+                self._first(entries, _TILE_LENGTH) or height,
+            )
+            found, needed = entries[_TILES].count, -(-width // max(across, 1)) * -(-height // max(down, 1))
+        elif _STRIPS in entries:
+            rows = self._first(entries, _ROWS_PER_STRIP) or height
+            found, needed = entries[_STRIPS].count, -(-height // max(rows, 1))
+        else:
+            return True
+        planes = self._first(entries, _SAMPLES) if self._first(entries, _PLANAR) == 2 else 1
+        return found >= needed * planes
 
     def _entries(self, offset: int) -> tuple[dict[int, _Entry], int]:
         """(entries by tag, offset of the next directory)."""

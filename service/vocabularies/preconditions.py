@@ -30,7 +30,7 @@ class Preconditions:
         if self.if_match is not None and (etag is None or not {"*", etag}.intersection(self.if_match)):
             what = "there is none" if etag is None else f"its ETag is now {etag}"
             raise PreconditionError(
-                f"If-Match demands {', '.join(self.if_match)}, and {what}",
+                f"If-Match demands {', '.join(self.if_match)[:80]}, and {what}",
                 "get the newest version, and repeat the change",
             )
         if self.unchanged(etag):

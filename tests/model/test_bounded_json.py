@@ -23,6 +23,12 @@ def test_too_much_structure_is_refused(text: str) -> None:
         loads(text)
 
 
+@pytest.mark.parametrize("text", ['{"name": "a", "name": "b"}', '[{"x": [{"name": 1, "y": 2, "name": 1}]}]'])
+def test_a_field_that_is_there_twice_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="`name` twice"):
+        loads(text)
+
+
 def test_the_largest_vocabulary_is_read() -> None:
     labels = [
         {"name": f"label {n}", "synonyms": [f"s{n} {k}" for k in range(8)], "translations": {"de": f"d{n}"}}

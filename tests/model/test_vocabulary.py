@@ -15,6 +15,24 @@ def test_names_are_trimmed_and_whitespace_collapsed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "cleaned"),
+    [
+        ("ca\u200bt", "cat"),
+        ("\ufeffcat", "cat"),
+        ("hot\u00ad dog\u2060", "hot dog"),
+        ("c\u200dat\u200c", "cat"),
+        ("cat\U000e0063\u3164", "cat"),
+        ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
+        ("\U0001f469\u200d\U0001f680", "\U0001f469\u200d\U0001f680"),
+    ],
+)
+def test_what_cannot_be_seen_is_no_part_of_a_name(name: str, cleaned: str) -> None:
+    assert Vocabulary.from_names([name]).names == (cleaned,)
+    with pytest.raises(VocabularyError, match="twice"):
+        Vocabulary.from_names([name, cleaned])
+
+
+@pytest.mark.parametrize(
     ("names", "says"),
     [
         ([], "at least one"),

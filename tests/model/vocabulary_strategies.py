@@ -3,12 +3,13 @@
 from hypothesis import strategies as st
 
 from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.model.words import clean_text
 
 _CHARACTERS = st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn"))
 _DIRECTIONS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 texts = (
     st.text(_CHARACTERS, min_size=1, max_size=12)
-    .map(lambda text: " ".join(text.split()))
+    .map(clean_text)
     .filter(lambda text: text and not _DIRECTIONS & set(text))
 )
 _names = texts.map(lambda text: Label(name=text).name)

@@ -2,11 +2,13 @@
 
 import base64
 import errno
+import gzip
 import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import sample_images as samples
@@ -27,6 +29,8 @@ BASE64 = base64.b64encode(JPEG).decode()
         {"data": base64.encodebytes(JPEG).decode()},
         {"data": base64.urlsafe_b64encode(JPEG).decode()},
         {"data": BASE64.rstrip("=")},
+        {"data": BASE64.rstrip("=") + " =\n=="},
+        {"data": "data:image/jpeg;base64," + quote(BASE64, safe="")},
     ],
 )
 def test_ways_to_write_a_photograph_in_json(client: TestClient, image: dict[str, str]) -> None:
@@ -35,10 +39,60 @@ def test_ways_to_write_a_photograph_in_json(client: TestClient, image: dict[str,
     assert [tag["label"] for tag in answer.json()["images"][0]["tags"]] == ["red"]
 
 
-@pytest.mark.parametrize("data", ["data:image/jpeg;base64,!", "data:image/jpeg;base64", "b\u00e4se64", "a"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        "data:image/jpeg;base64,!",
+        "data:image/jpeg;base64",
+        "b\u00e4se64",
+        "a",
+        f"{BASE64[:400]}=={BASE64[400:]}",
+    ],
+)
 def test_what_is_no_base64_is_told_so(client: TestClient, data: str) -> None:
     answer = client.post("/v1/tag", json={"images": [{"data": data}], "labels": ["red"]})
     assert answer.status_code in (415, 422)
+
+
+@pytest.mark.parametrize("missing", [2, 6, 12, 60, len(JPEG) // 2])
+@pytest.mark.parametrize("is_photograph_last", [False, True])
+def test_a_form_that_was_cut_off_is_refused(
+    client: TestClient, is_photograph_last: bool, missing: int
+) -> None:
+    labels = b'--B\r\nContent-Disposition: form-data; name="labels"\r\n\r\nred,blue\r\n'
+    photograph = b'--B\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + JPEG + b"\r\n"
+    parts = [photograph, labels, photograph] if is_photograph_last else [photograph, labels]
+    whole = b"".join(parts) + b"--B--\r\n"
+    headers = {"content-type": "multipart/form-data; boundary=B"}
+    assert client.post("/v1/tag", content=whole, headers=headers).status_code == 200
+    answer = client.post("/v1/tag", content=whole[: -2 - missing], headers=headers)
+    assert answer.status_code == 422
+    assert "cut off" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [("/v1/tag", "image/jpeg"), ("/v1/tag", "application/json"), ("/v1/embeddings", "application/json")],
+)
+def test_a_compressed_body_is_refused_by_name(client: TestClient, path: str, content_type: str) -> None:
+    headers = {"content-type": content_type, "content-encoding": "gzip"}
+    answer = client.post(path, content=gzip.compress(bytes(1_000_000)), headers=headers)
+    assert answer.status_code == 415
+    assert "gzip" in answer.json()["detail"]
+    assert "Content-Encoding" in answer.json()["hint"]
+    headers = {"content-type": "image/jpeg", "content-encoding": "Identity"}
+    assert client.post("/v1/tag?labels=red", content=JPEG, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["labels=%c0%af", "labels=K%e4tzchen", "labels=red&top_k=1_0", "labels=red&threshold=0.1_0"],
+)
+def test_a_query_is_not_read_as_something_else(client: TestClient, query: str) -> None:
+    headers = {"content-type": "image/jpeg"}
+    answer = client.post(f"/v1/tag?{query}", content=JPEG, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "urn:sigrl:problem:invalid-parameter"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What costs more than its picture is counted in the header, and refused or left out before it is decoded."""
 
+import struct
 import zlib
 
 import costly_images as costly
@@ -59,6 +60,39 @@ def test_markers_after_the_end_do_not_count() -> None:
     data = samples.jpeg()
     found = read_markers(data + b"\xff\xda" * 1_000)
     assert (found.scans, found.end) == (1, len(data))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_is_smaller_than_any_picture_of_its_size_is_damaged(progressive: bool) -> None:
+    data = samples.encode(samples.picture(), "JPEG", progressive=progressive)
+    frame = data.index(b"\xff\xc2" if progressive else b"\xff\xc0")
+    taller = data[: frame + 5] + struct.pack(">HH", 8_000, 8_000) + data[frame + 9 :]
+    with pytest.raises(errors.DamagedImageError, match="8,000 x 8,000"):
+        open_image(taller)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_jpeg_of_one_colour_has_enough_data(mode: str, options: dict[str, object]) -> None:
+    open_image(samples.encode(Image.new(mode, (1_999, 1_001)), "JPEG", **options))
+
+
+def test_a_jpeg_of_twelve_bits_is_refused_by_name() -> None:
+    data = samples.jpeg()
+    frame = data.index(b"\xff\xc0")
+    with pytest.raises(errors.UnsupportedImageError, match="12 bits"):
+        open_image(data[: frame + 1] + b"\xc1" + data[frame + 2 : frame + 4] + b"\x0c" + data[frame + 5 :])
+
+
+@pytest.mark.parametrize("parts", [(273, 278), (324, 323)], ids=["strips", "tiles"])
+def test_a_tiff_without_some_of_its_parts_is_damaged(parts: tuple[int, int]) -> None:
+    offsets, rows = parts
+    size = [(256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, 1)]
+    place = [(offsets, 4, 1, 8), (offsets + (6 if offsets == 273 else 1), 4, 1, 64 * 64)]
+    tile = [(322, 4, 1, 64)] if offsets == 324 else []
+    assert open_image(costly.tiff([*size, *place, *tile, (rows, 4, 1, 64)], bytes(64 * 64))).size == (64, 64)
+    with pytest.raises(errors.DamagedImageError, match="strips or tiles"):
+        open_image(costly.tiff([*size, *place, *tile, (rows, 4, 1, 16)], bytes(64 * 64)))
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 20, 200])

@@ -1,4 +1,5 @@
 import contextlib
+import gzip
 import os
 import subprocess
 import sys
@@ -162,7 +163,8 @@ def test_no_flipped_byte_escapes_as_another_error(form: str) -> None:
         (b"\0\0\0\x18ftypmp42\0\0\0\0", errors.UnsupportedImageError, "video"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", errors.UnsupportedImageError, "JPEG XL"),
         (samples.encode(samples.picture(), "JPEG2000"), errors.UnsupportedImageError, "JPEG 2000"),
-        (samples.encode(samples.picture(), "ICO"), errors.UnsupportedImageError, "format is not known"),
+        (samples.encode(samples.picture(), "ICO"), errors.UnsupportedImageError, "icon"),
+        (gzip.compress(samples.jpeg()), errors.UnsupportedImageError, "gzip"),
         (samples.encode(samples.picture(), "PPM"), errors.UnsupportedImageError, "format is not known"),
         (b"\0\0\0\x18ftypheic" + b"garbage" * 9, errors.DamagedImageError, "HEIC"),
         (b"\xff\xd8\xff\xe0", errors.DamagedImageError, "JPEG"),
