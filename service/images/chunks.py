@@ -1,4 +1,4 @@
-"""Checks the metadata of PNG and GIF files without decoding a pixel."""
+"""Checks PNG, GIF and BMP files without decoding a pixel."""
 
 import zlib
 
@@ -12,6 +12,8 @@ _MOST_TEXTS = 2**20
 MOST_PROFILE = 2**20
 """The largest ICC profile that is applied, in bytes."""
 _MOST_EXTENSION_BLOCKS = 8_192
+_MOST_RUN_LENGTH_BYTES = 8 * 2**20
+"""Pillow decodes run lengths in Python, in a second per 5 MB."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -58,6 +60,15 @@ def check_gif(data: bytes) -> None:
             if blocks > _MOST_EXTENSION_BLOCKS:
                 raise excessive("the GIF has more than 2 MiB of comments", DamagedImageError)
         position += 1
+
+
+def check_bmp(data: bytes) -> None:
+    """Raises ImageTooLargeError for a large BMP that is compressed by run lengths."""
+    has_compression = int.from_bytes(data[14:18], "little") >= 40
+    compression = int.from_bytes(data[30:34], "little") if has_compression else 0
+    if compression in (1, 2) and len(data) > _MOST_RUN_LENGTH_BYTES:
+        detail = f"the BMP has more than {_MOST_RUN_LENGTH_BYTES >> 20} MiB of run lengths"
+        raise excessive(detail, ImageTooLargeError)
 
 
 def _table_bytes(flags: int) -> int:

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from sigrl.service.errors import DamagedImageError, ImageError, ImageTooLargeError, UnsupportedImageError
 from sigrl.service.images.camera_raw import embedded_photograph, raw_kind
-from sigrl.service.images.chunks import check_gif, without_large_texts
+from sigrl.service.images.chunks import check_bmp, check_gif, without_large_texts
 from sigrl.service.images.colour import to_srgb
 from sigrl.service.images.files import ImageLimits, check_bytes
 from sigrl.service.images.flattening import flatten
@@ -158,6 +158,8 @@ def _readable(data: bytes) -> tuple[bytes, JpegMarkers | None]:
         return without_large_texts(data), None
     if data.startswith(b"GIF8"):
         check_gif(data)
+    elif data.startswith(b"BM"):
+        check_bmp(data)
     elif is_tiff(data):
         read_directories(data)
     return data, None

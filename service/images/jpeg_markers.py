@@ -17,6 +17,8 @@ _MOST_EXIF_SEGMENTS = 64
 _MOST_FILL = 65_536
 MOST_SCANS = 128
 """Progressive encoders write about ten scans. Each scan costs a pass over all pixels."""
+_MOST_SCANNED_PIXELS = 1_200_000_000
+"""The largest product of scans and pixels: 17 scans of 70 megapixels. Decoding takes three seconds then."""
 
 # In entropy-coded data, FF is followed by 00 or by a restart marker. Additional FFs before a marker are fill
 # bytes.
@@ -71,6 +73,8 @@ class JpegMarkers:
             return f"more than {_MOST_FILL:,} bytes of filling"
         if self.scans > MOST_SCANS:
             return f"more than {MOST_SCANS} scans"
+        if self.scans * self.width * self.height > _MOST_SCANNED_PIXELS and self.scans > 1:
+            return f"{self.scans} or more scans of {self.width:,} x {self.height:,} pixels"
         return None
 
 

@@ -57,6 +57,12 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
+def run_length_bmp(runs: int) -> bytes:
+    """A BMP of 8,000 x 8,000 pixels, with so many runs of one pixel."""
+    header = struct.pack("<IiiHHIIiiII", 40, 8_000, 8_000, 1, 8, 1, 0, 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", 1_078, 0, 0, 1_078) + header + bytes(1_024) + b"\1\7" * runs
+
+
 def tiff(entries: list[tuple[int, int, int, int]], body: bytes = b"") -> bytes:
     """A TIFF of one directory of (tag, type, count, value or offset); `body` begins at offset 8."""
     directory = 8 + len(body)

@@ -24,6 +24,10 @@ from sigrl.service.images.jpeg_markers import read_markers
         pytest.param(costly.jpeg_with(b"\xff\0" * 50_000), "filling", id="escaped bytes"),
         pytest.param(costly.jpeg_with(b"\xff\xfe\0\2" + b"x" * 100_000), "filling", id="junk"),
         pytest.param(costly.progressive_jpeg(64, 64, 200), "128 scans", id="scans"),
+        pytest.param(
+            costly.progressive_jpeg(8_000, 8_000, 40), "19 or more scans", id="scans of many pixels"
+        ),
+        pytest.param(costly.run_length_bmp(5_000_000), "run lengths", id="BMP"),
         pytest.param(costly.tiff([(273, 4, 5_000_000, 8)]), "5,000,000 values", id="strips"),
         pytest.param(costly.tiff([(324, 16, 100_000, 8)]), "100,000 values", id="tiles"),
         pytest.param(costly.tiff([(700, 1, 2**20, 8)] * 40), "32 MiB", id="TIFF metadata"),

@@ -20,6 +20,7 @@ from sigrl.service.errors import (
     RequestTooLargeError,
     UnsupportedImageError,
 )
+from sigrl.service.images.decoder_pool import DecoderPool
 from sigrl.service.serving import async_tagger
 from sigrl.service.serving.async_tagger import AsyncTagger
 from sigrl.service.serving.outcomes import ImageResult
@@ -249,6 +250,23 @@ def test_readiness_is_a_recent_answer_of_the_model_or_one_on_request(monkeypatch
             monkeypatch.setattr(async_tagger, "_PROBE_SECONDS", LONG)
             await tagger.check_ready()
             assert engine.batches[-1] == 1
+
+    run(test)
+
+
+def test_decoders_that_do_not_answer_end_the_readiness(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(async_tagger, "_RECENT_SECONDS", 0.0)
+
+    async def test() -> None:
+        async with running(GatedEngine()) as tagger:
+            await tagger.check_ready()
+
+            def fail(_pool: DecoderPool, _deadline: float) -> None:
+                raise DeadlineError("the photograph was not decoded in time", "")
+
+            monkeypatch.setattr(DecoderPool, "check", fail)
+            with pytest.raises(NotReadyError, match="not decoded in time"):
+                await tagger.check_ready()
 
     run(test)
 
