@@ -1,6 +1,7 @@
 """Finds the photographs in a folder, and the files that a list names. Imports without torch and Pillow."""
 
 import os
+import stat
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,8 +33,8 @@ def photographs_below(folder: Path, refuse: Callable[[OSError], NoReturn]) -> It
     """All photographs below `folder`, sorted by name within each folder; folders are read lazily.
 
     A photograph is a file with one of the `SUFFIXES`, or a file without a suffix whose first bytes are those
-    of such a format. Hidden files and folders, thumbnails and recycle bins are skipped. Linked folders come
-    last, and each folder is read once, so cycles of links end. `refuse` gets the error of a folder that
+    of such a format. Hidden files and folders, thumbnails, recycle bins and pipes are skipped. Linked folders
+    come last, and each folder is read once, so cycles of links end. `refuse` gets the error of a folder that
     cannot be read and raises its own, because photographs skipped in silence would seem done.
     """
     starts = [folder]
@@ -51,8 +52,17 @@ def photographs_below(folder: Path, refuse: Callable[[OSError], NoReturn]) -> It
             starts += [link for link in linked if not _leads_above(link, folder)]
             for name in sorted(names):
                 path = Path(parent, name)
-                if may_be_looked_at(name) and is_photograph(path):
+                if may_be_looked_at(name) and not _is_special(path) and is_photograph(path):
                     yield path
+
+
+def _is_special(path: Path) -> bool:
+    """Whether this is a pipe, a socket or a device, on which a reader may wait for ever. A link that leads
+    nowhere is none of these: it is found, and then reported as unreadable."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def is_photograph(path: Path) -> bool:

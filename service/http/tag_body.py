@@ -59,8 +59,9 @@ class JsonImage(Received):
         head, _, text = text.partition(",")
         if not head.lower().endswith(";base64"):
             return _decode_percent(text)
-        for encoded, sign in _PERCENT_ENCODED:
-            text = text.replace(encoded, sign)
+        if "%" in text:
+            for encoded, sign in _PERCENT_ENCODED:
+                text = text.replace(encoded, sign)
         return _decode_base64(text)
 
 

@@ -72,6 +72,16 @@ def test_linked_folders_are_followed_once_and_circles_end(tmp_path: Path) -> Non
     assert _found(album) == ["a.jpg", "below/b.jpg", "linked/c.jpg"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders")
+def test_nobody_waits_for_a_pipe(tmp_path: Path) -> None:
+    _make(tmp_path, "a.jpg")
+    for name in ("b.jpg", "no suffix"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "endless.jpg").symlink_to("/dev/zero")
+    (tmp_path / "nowhere.jpg").symlink_to(tmp_path / "absent")
+    assert _found(tmp_path) == ["a.jpg", "nowhere.jpg"]
+
+
 def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(photographs_below(tmp_path / "absent", _refuse))
