@@ -17,9 +17,9 @@ from sigrl.service.images.jpeg_markers import JPEG_START, JpegMarkers, check_jpe
 from sigrl.service.images.tiff_directories import is_tiff, largest_page, read_directories
 
 pi_heif.register_heif_opener()
-# Every header is checked against our own limit, which is below the size that Pillow refuses. Pillow's warning
-# about smaller sizes would only surprise users.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Pillow warns about sizes that our own limits allow, and about each broken tag; a photograph may have 65,535 of
+# these.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Pillow supports about forty formats. These are used for photographs, and their decoders are fuzzed
 # thoroughly.

@@ -209,13 +209,16 @@ def test_opened_images_are_loaded_and_turned() -> None:
         to_rgb(Image.open(BytesIO(_noise("PNG")[:3000])))
 
 
-def test_pillows_own_warning_stays_away() -> None:
+def test_pillows_own_warnings_stay_away() -> None:
     # In a process of its own, for pytest sets the warnings' filters anew.
     code = (
-        "import sample_images\nfrom sigrl.service import errors\n"
+        "import struct, sample_images as samples\nfrom sigrl.service import errors\n"
         "from sigrl.service.images import decoding as images\n"
-        "try: images.decode(sample_images.png_header_of(10_000, 10_000))\n"
-        "except errors.ImageTooLargeError: pass"
+        "try: images.decode(samples.png_header_of(10_000, 10_000))\n"
+        "except errors.ImageTooLargeError: pass\n"
+        "tags = b''.join(struct.pack('>HHII', 1_000 + n, 1, 20_000, 8) for n in range(1_000))\n"
+        "exif = b'Exif\\0\\0MM\\0*' + struct.pack('>IH', 8, 1_000) + tags + bytes(30_000)\n"
+        "images.decode(samples.encode(samples.picture(), 'JPEG', exif=exif))"
     )
     paths = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[3])])
     ran = subprocess.run(
