@@ -17,8 +17,8 @@ from sigrl.service.images.jpeg_markers import JPEG_START, JpegMarkers, check_jpe
 from sigrl.service.images.tiff_directories import is_tiff, largest_page, read_directories
 
 pi_heif.register_heif_opener()
-# Pillow warns about sizes that our own limits allow, and about each broken tag; a photograph may have 65,535 of
-# these.
+# Pillow warns about sizes that our own limits allow, and about each broken tag, of which one photograph may
+# have 65,535.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Pillow supports about forty formats. These are used for photographs, and their decoders are fuzzed
