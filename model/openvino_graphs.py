@@ -133,6 +133,8 @@ class Graph:
         with self._lock:
             self.open()
             given = [next(arrays[name] for name in names if name in arrays) for names in self._inputs]
+            # Every call shares its inputs. OpenVINO 2026.4 corrupted memory where calls of one compiled model
+            # shared some inputs and copied others, with requests made anew for each.
             found = self._request.infer(dict(enumerate(given)), share_inputs=True)
             return [found[output] for output in self._request.model_outputs]
 

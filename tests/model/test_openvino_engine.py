@@ -1,7 +1,9 @@
 """OpenVinoEngine beside what is true of every engine (test_engines.py): precision, threads, its cache."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -155,3 +157,26 @@ def test_labels_are_encoded_as_pytorch_encodes_them(make, make_exported, name):
     expected = TorchEngine.load(make(name), "cpu", precision="float32").encode_labels(VOCABULARY)
     expected = expected.label_embeddings.numpy()
     np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
+def test_engines_come_and_go_while_threads_use_them(make_exported, pixels, tmp_path):
+    """As in a swap under load: nothing of a dropped engine may be used by the next one."""
+    bundle = make_exported("mkt")
+    current = [load_openvino(bundle, cache=tmp_path)]
+    expected = current[0].encode_images(pixels).image_embeddings
+    done = Event()
+
+    def use() -> int:
+        count = 0
+        while not done.is_set() or not count:
+            found = current[0].encode_images(pixels[: 1 + count % 2]).image_embeddings
+            np.testing.assert_allclose(found, expected[: len(found)], rtol=0, atol=1e-4)
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(2) as threads:
+        users = [threads.submit(use) for _ in range(2)]
+        for _ in range(5):
+            current[0] = load_openvino(bundle, cache=tmp_path)
+        done.set()
+        assert all(user.result() for user in users)
