@@ -29,14 +29,16 @@ def endless_permutation(
 
 @dataclass(frozen=True)
 class Supervision:
-    """All data from which batches are drawn, for N photographs."""
+    """All data from which batches are drawn, for N photographs and R - N views of them."""
 
     features: FrozenFeatures
+    photograph_of: npt.NDArray[np.integer]
+    """[R]: the photograph that each row of the features shows; the first N rows are the photographs."""
     targets: Targets
     teacher: Tensor
     """[N, K] float16 logits."""
     dense: npt.NDArray[np.integer]
-    """Rows of the densely labelled photographs to train on."""
+    """Rows of the densely labelled photographs to train on, and of their views."""
     others: npt.NDArray[np.integer]
     """Rows of the other photographs to train on."""
     weights: npt.NDArray[np.floating]
@@ -111,22 +113,23 @@ class Batches:
         count = min(self._config.others, int((source.weights > 0).sum()))
         others = draw.choice(source.others, count, replace=False, p=source.weights)
         rows = np.concatenate([dense, others])
-        words = self._words(rows, draw)
+        shown = source.photograph_of[rows]
+        words = self._words(shown, draw)
         place = {word: number for number, word in enumerate(words.tolist())}
         mentioned = torch.zeros(len(rows), len(words))
-        for number, row in enumerate(rows.tolist()):
-            for word in targets.mentions[row]:
+        for number, photograph in enumerate(shown.tolist()):
+            for word in targets.mentions[photograph]:
                 if word in place:
                     mentioned[number, place[word]] = 1
-        captioned = [number for number, row in enumerate(rows.tolist()) if row in source.captions]
-        captions = [draw.choice(source.captions[int(rows[number])]) for number in captioned]
+        captioned = [number for number, one in enumerate(shown.tolist()) if one in source.captions]
+        captions = [draw.choice(source.captions[int(shown[number])]) for number in captioned]
         described = torch.zeros(len(rows))
         described[captioned] = 1
         return TrainingBatch(
             dense=len(dense),
             maps=source.features.maps(rows),
             untouched=torch.from_numpy(source.features.pooled[rows].astype(np.float32)),
-            known=torch.from_numpy(targets.known[rows]),
+            known=torch.from_numpy(targets.known[shown]),
             teacher=source.teacher[others].float(),
             word_embeddings=source.word_embeddings[words],
             mentioned=mentioned,
@@ -135,9 +138,9 @@ class Batches:
             caption_embeddings=source.caption_embeddings[np.array(captions, dtype=np.int64)].float(),
         )
 
-    def _words(self, rows: npt.NDArray[np.integer], draw: np.random.Generator) -> npt.NDArray[np.int64]:
+    def _words(self, shown: npt.NDArray[np.integer], draw: np.random.Generator) -> npt.NDArray[np.int64]:
         mentions, count = self._from.targets.mentions, len(self._from.targets.words)
-        of_batch = np.unique([word for row in rows.tolist() for word in mentions[row]]).astype(np.int64)
+        of_batch = np.unique([word for one in shown.tolist() for word in mentions[one]]).astype(np.int64)
         if len(of_batch) > self._config.words:
             of_batch = draw.choice(of_batch, self._config.words, replace=False)
         anything = draw.integers(count, size=self._config.random_words if count else 0)

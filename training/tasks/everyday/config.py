@@ -115,6 +115,16 @@ class TrainingSettings(Frozen):
     seed: int = Field(0, ge=0)
 
 
+class ViewsConfig(Frozen):
+    """A last stage of the training, which also sees random crops of the densely labelled photographs."""
+
+    count: int = Field(4, ge=1)
+    """Number of crops of each photograph."""
+    steps: int = Field(300, ge=1)
+    rate: float = Field(0.4, gt=0)
+    """Maximum learning rates of this stage as a share of `training.rates`."""
+
+
 class LeftOutConfig(Frozen):
     """A second training without some words; its logits for them are used to fit the weights of new words."""
 
@@ -190,6 +200,8 @@ class EverydayConfig(Frozen):
     )
     teacher: TeacherConfig = TeacherConfig()
     training: TrainingSettings = TrainingSettings()
+    views: ViewsConfig | None = ViewsConfig()
+    """None: the training has no stage with random crops."""
     left_out: LeftOutConfig | None = None
     """None: there is no second training, and new words get default weights."""
     known_words: KnownWordsConfig = KnownWordsConfig()

@@ -23,6 +23,7 @@ from sigrl.training.tasks.everyday.duplicates import HASH_BYTES, difference_hash
 from sigrl.training.tasks.everyday.network import pooled
 from sigrl.training.tasks.everyday.photographs import Photograph
 from sigrl.training.tasks.everyday.start import fingerprint, write_array
+from sigrl.training.tasks.everyday.views import seen_by
 from sigrl.training.terminal import progress_bar
 
 _SHARD = 1024
@@ -91,7 +92,7 @@ def frozen_features(
     with progress_bar() as progress, ThreadPoolExecutor(_READERS) as readers:
         bar = progress.add_task("frozen image tower", total=len(photographs), note="")
         for source, members in _shards(photographs):
-            names = [(one.repository, one.place) for one in members]
+            names = [(one.repository, one.place, *([one.view] if one.view else [])) for one in members]
             path = config.cache / f"{source}-{fingerprint(weights, names)}.npy"
             shards.append(path)
             if path.is_file():
@@ -151,7 +152,7 @@ def _prepared(
             image = open_photograph(photograph.path)
         except DataError:
             return None
-        return preprocess(image, preprocessing), difference_hash(image)
+        return preprocess(seen_by(image, photograph), preprocessing), difference_hash(image)
 
     ahead: deque[list[Future[Prepared]]] = deque()
     for first in range(0, len(members), _BATCH):

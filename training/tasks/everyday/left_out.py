@@ -46,13 +46,15 @@ def draw_words(trained: Trained, left_out: LeftOutConfig) -> tuple[str, ...]:
 def left_out_config(
     config: EverydayConfig, left_out: LeftOutConfig, words: tuple[str, ...]
 ) -> EverydayConfig:
-    """The configuration of the second training: the same except for its words and its steps."""
+    """The configuration of the second training: the same except for its words, its steps and its views,
+    which change the known words' head most, and that is not used for left-out words."""
     training = config.training.model_copy(update={"steps": left_out.steps})
     changes = {
         "hidden_words": (*config.hidden_words, *words),
         "hidden_coco": (*config.hidden_coco, *left_out.coco),
         "other_names": {**config.other_names, **left_out.other_names},
         "training": training,
+        "views": None,
         "left_out": None,
     }
     return config.model_copy(update=changes)

@@ -36,6 +36,8 @@ class Photograph:
     sought: bool = False
     """Whether it was searched for because of its content; then it says nothing about how common that is."""
     captions: tuple[str, ...] = ()
+    view: int = 0
+    """0 is the whole photograph; every other number is a random crop (see `views`)."""
     folder: str | None = None
     """The class folder of the photograph as the data set spells it, for instance `Fruit/Lemon`."""
 

@@ -3,6 +3,7 @@
 import platform
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sigrl.training.bundles.provenance import commit
 from sigrl.training.data.batches import seeded
 from sigrl.training.tasks.everyday.batches import Supervision
 from sigrl.training.tasks.everyday.bridge import Bridge, initialise
-from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.config import EverydayConfig, Rates, TrainingSettings, ViewsConfig
 from sigrl.training.tasks.everyday.data import EverydayData, load_data
 from sigrl.training.tasks.everyday.duplicates import may_be_trained_on
 from sigrl.training.tasks.everyday.frozen_features import (
@@ -32,15 +33,29 @@ from sigrl.training.tasks.everyday.start import Start, fingerprint
 from sigrl.training.tasks.everyday.teacher import read_logits, teach, write_logits
 from sigrl.training.tasks.everyday.trained import PARTS, Trained, write_parts
 from sigrl.training.tasks.everyday.training import train_network
+from sigrl.training.tasks.everyday.views import views
 
 TEACHER = "teacher.safetensors"
+VIEWS = "views"
+"""Folder of the stage with random crops in a run's directory."""
+_AT_ONCE = 1e-3
+"""The network is trained when that stage begins, so its own pseudo-labels count from the first steps."""
 _SAMPLE = 12_000
 """Number of photographs used to initialise the embedding."""
 _CAPTIONS = 2
 """Number of captions per photograph that are embedded; more take time and teach little."""
 _OF_THE_RUN = {"training", "teacher", "preprocessing", "backbone", "source_weights"}
 """Settings that identify a run, beside the data."""
-_OF_THE_CHECKPOINT = {*_OF_THE_RUN, "left_out", "known_words", "graph", "background", "draw_seed", "threads"}
+_OF_THE_CHECKPOINT = {
+    *_OF_THE_RUN,
+    "views",
+    "left_out",
+    "known_words",
+    "graph",
+    "background",
+    "draw_seed",
+    "threads",
+}
 
 
 def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
@@ -58,6 +73,12 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
     supervision = _supervision(config, directory, start, data, features, trained_on, identity)
     network, bridge = _network(config, start, supervision)
     train_network(network, supervision, bridge, config.training, directory, identity)
+    if config.views is not None:
+        seen = _with_views(supervision, data, config, config.views.count, start)
+        identity["views"] = config.views.model_dump()
+        (directory / VIEWS).mkdir(exist_ok=True)
+        stage = _stage(config.training, config.views)
+        train_network(network, seen, bridge, stage, directory / VIEWS, identity)
     provenance = _provenance(config, data, trained_on)
     write_parts(
         directory / PARTS,
@@ -78,6 +99,28 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
         network=network,
         provenance=provenance,
     )
+
+
+def _with_views(
+    supervision: Supervision, data: EverydayData, config: EverydayConfig, count: int, start: Start
+) -> Supervision:
+    """The same supervision, with `count` views of each densely labelled photograph beside it."""
+    dense = [row for row, one in enumerate(data.photographs) if one.dense and one.role == "train"]
+    crops = views([data.photographs[row] for row in dense], count)
+    features, _ = frozen_features([*data.photographs, *crops], config, start.trunk)
+    photograph_of = np.concatenate([np.arange(len(data.photographs)), np.repeat(dense, count)])
+    usable = np.isin(photograph_of, supervision.dense) & features.readable
+    return replace(supervision, features=features, photograph_of=photograph_of, dense=np.flatnonzero(usable))
+
+
+def _stage(settings: TrainingSettings, last: ViewsConfig) -> TrainingSettings:
+    """The settings of the stage with views."""
+    rates = {
+        name: rate if name.endswith("_decay") else last.rate * rate
+        for name, rate in settings.rates.model_dump().items()
+    }
+    changes = {"steps": last.steps, "rates": Rates(**rates), "own_share_from": _AT_ONCE}
+    return settings.model_copy(update=changes)
 
 
 def _identity(
@@ -119,6 +162,7 @@ def _supervision(
     weights = np.array([by_source.get(data.told[row].source, 1.0) for row in others])
     return Supervision(
         features=features,
+        photograph_of=np.arange(len(data.photographs)),
         targets=data.targets,
         teacher=teacher,
         dense=dense,

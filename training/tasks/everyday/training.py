@@ -80,7 +80,7 @@ class _Trainer:
         self._bridge = bridge
         self._settings = settings
         self._known_embeddings = supervision.known_embeddings
-        known = supervision.targets.known[supervision.dense]
+        known = supervision.targets.known[supervision.photograph_of[supervision.dense]]
         self._guessed = torch.from_numpy((known != 0).any(axis=0))
         """[K]: words with dense labels, which are the ones that the teacher has learned."""
         self._averages = AveragedWeights(network, settings.averaging)

@@ -20,6 +20,7 @@ from sigrl.training.tasks.everyday.config import (
     KnownWordsConfig,
     TeacherConfig,
     TrainingSettings,
+    ViewsConfig,
 )
 from sigrl.training.tasks.everyday.start import Start
 
@@ -117,6 +118,7 @@ def everyday(folders: Path) -> Callable[..., EverydayConfig]:
             hidden=8,
             save_every=2,
         ),
+        "views": ViewsConfig(count=2, steps=2),
         "known_words": KnownWordsConfig(dense=1, others=1),
         "graph": GraphConfig(rank=4, teacher_steps=3, steps=3),
         "background": {"coco_course": 5, "scenes": 100, "houses": 3},

@@ -1,0 +1,69 @@
+"""Random crops of the densely labelled photographs, and the stage that trains on them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sigrl.training.tasks.everyday import run
+from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.photographs import Photograph
+from sigrl.training.tasks.everyday.run import VIEWS, train
+from sigrl.training.tasks.everyday.start import Start
+from sigrl.training.tasks.everyday.views import seen_by, views
+
+PHOTOGRAPH = Photograph(Path("a.jpg"), "everyday", "owner/name", "a.jpg", dense=True)
+
+
+def test_the_whole_photograph_is_view_zero() -> None:
+    image = Image.new("RGB", (40, 30))
+    assert seen_by(image, PHOTOGRAPH) is image
+
+
+@pytest.mark.parametrize("size", [(40, 30), (1, 1), (1, 500), (3000, 2)])
+def test_a_view_is_a_large_part_of_the_photograph_and_always_the_same(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    image = Image.fromarray(pixels)
+    for one in views([PHOTOGRAPH], 20):
+        seen = seen_by(image, one)
+        assert np.array_equal(np.asarray(seen), np.asarray(seen_by(image, one)))
+        assert all(1 <= side <= whole for side, whole in zip(seen.size, size, strict=True))
+        if min(size) > 2:
+            assert 0.4 <= seen.width * seen.height / (size[0] * size[1]) <= 1
+
+
+def test_views_differ_and_some_are_mirrored() -> None:
+    ramp = Image.linear_gradient("L").rotate(90).convert("RGB")
+    seen = [np.asarray(seen_by(ramp, one))[..., 0].astype(int) for one in views([PHOTOGRAPH], 12)]
+    assert len({each.tobytes() for each in seen}) == 12
+    rising = [each[0, -1] > each[0, 0] for each in seen]
+    assert any(rising)
+    assert not all(rising)
+
+
+def test_views_follow_their_photographs() -> None:
+    other = replace(PHOTOGRAPH, place="b.jpg")
+    made = views([PHOTOGRAPH, other], 2)
+    assert [(one.place, one.view) for one in made] == [("a.jpg", 1), ("a.jpg", 2), ("b.jpg", 1), ("b.jpg", 2)]
+
+
+def test_the_stage_changes_the_weights_and_goes_on_after_an_interruption(
+    everyday: Callable[..., EverydayConfig], start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = train(everyday(views=None), tmp_path / "without", start).network.state_dict()
+    whole = train(everyday(), tmp_path / "whole", start).network.state_dict()
+    assert any(not torch.equal(whole[name], without[name]) for name in whole)
+
+    stopped = Mock(side_effect=KeyboardInterrupt)
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_with_views", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(everyday(), tmp_path / "stopped", start)
+    resumed = train(everyday(), tmp_path / "stopped", start).network.state_dict()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert (tmp_path / "stopped" / VIEWS).is_dir()
