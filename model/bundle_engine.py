@@ -120,7 +120,7 @@ class BundleEngine(ABC, Generic[ArrayT]):
             unit = self._to_numpy(features.refined)
             rows, logits = _describe_and_score(self._evidence, vocabulary.labels, unit, background, pause)
             features = replace(features, evidence=rows)
-            calibration = calibrated_already(count, self.default_threshold)
+            calibration = calibrated_already(self._evidence.thresholds(rows, self.default_threshold))
         else:
             logits = self._score_kept(background, features, pause)
             calibration = self._calibrator.calibrate(self._to_numpy(embeddings), logits)

@@ -114,9 +114,11 @@ def calibrate_labels(
     return calibration
 
 
-def calibrated_already(labels: int, threshold: float) -> LabelCalibration:
-    """The calibration of labels whose logits already are calibrated, with one threshold for all."""
-    return np.tile(np.array([0, 1, threshold], np.float32), (labels, 1))
+def calibrated_already(thresholds: Array) -> LabelCalibration:
+    """The calibration of labels whose logits already are calibrated, with thresholds [C]."""
+    calibration = np.tile(np.array([0, 1, 0], np.float32), (len(thresholds), 1))
+    calibration[:, THRESHOLD] = thresholds
+    return calibration
 
 
 def thresholds(calibration: LabelCalibration | None, labels: int, default_threshold: float) -> Array:

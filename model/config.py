@@ -243,6 +243,9 @@ class EvidenceConfig(Frozen):
     known."""
     rank: int = Field(64, ge=1)
     """Rank of the graph over the scores."""
+    new_word_threshold: float | None = Field(None, ge=0, le=1)
+    """Threshold of a new word, that is a label that is neither a known word nor the name of a class; None:
+    that of all labels."""
 
 
 class HeadConfig(Frozen):

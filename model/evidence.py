@@ -47,8 +47,8 @@ POOL = 2
 _FLOOR = 0.001
 """Class probabilities are clipped to `_FLOOR` .. 1 - `_FLOOR` before their log odds are taken."""
 
-_SCALE, _OFFSET, _CLASS_GAIN, _GRAPH_GATE, _FAMILIARITY = range(5)
-_CLASS_ROWS = slice(5, 5 + TOP_CLASSES)
+_SCALE, _OFFSET, _CLASS_GAIN, _GRAPH_GATE, _FAMILIARITY, _NEW = range(6)
+_CLASS_ROWS = slice(6, 6 + TOP_CLASSES)
 _CLASS_SHARES = slice(_CLASS_ROWS.stop, _CLASS_ROWS.stop + TOP_CLASSES)
 _WORD_ROWS = slice(_CLASS_SHARES.stop, _CLASS_SHARES.stop + NEAR_WORDS)
 _WORD_SHARES = slice(_WORD_ROWS.stop, _WORD_ROWS.stop + NEAR_WORDS)
@@ -130,6 +130,7 @@ class Evidence:
             float(arrays["bias"]),
         )
         self._gains = dict(zip(GAINS, arrays["gains"].tolist(), strict=True))
+        self._new_word_threshold = head.evidence.new_word_threshold
         self._top_k = head.top_k
         self._keys = arrays["known_labels"] @ arrays["graph_key"]
         self.width = _QUERY + head.evidence.rank
@@ -158,6 +159,11 @@ class Evidence:
         """How well each label's text is known, in 0..1 [C]."""
         known: Array = rows[:, _FAMILIARITY].copy()
         return known
+
+    def thresholds(self, rows: Array, default: float) -> Array:
+        """Each label's threshold [C]: `default`, except for new words if the head has one for them."""
+        own = default if self._new_word_threshold is None else self._new_word_threshold
+        return np.where(rows[:, _NEW] > 0, np.float32(own), np.float32(default))
 
     def pieces(self, photographs: Photographs, unit: Array, rows: Array) -> Pieces:
         """The terms that `score` adds up, for labels with embeddings `unit` [C, D] and `rows` [C, width].
@@ -239,6 +245,7 @@ class Evidence:
         rows[:, _CLASS_GAIN] = np.where(known, 0, (1 - own) * class_gain + own * gains["own_class"])
         rows[:, _GRAPH_GATE] = gains["graph"] * np.where(known, 1, near_gate)
         rows[:, _FAMILIARITY] = facts.familiarity
+        rows[:, _NEW] = ~known & (own < 0.5)
         return rows
 
     def _matching(self, photographs: Photographs, unit: Array) -> Array:

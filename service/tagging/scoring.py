@@ -97,6 +97,9 @@ class Question:
         found = self.engine.thresholds(self.features)
         if self.selection.brief and self.engine.calibrated and self.vocabulary.calibration is None:
             return np.full_like(found, SURE)
+        if vocabularies.is_builtin(self.vocabulary):
+            # Nobody asked for its labels one by one, so each must be likely to apply.
+            return np.maximum(found, np.float32(self.engine.default_threshold))
         return found
 
     @cached_property

@@ -110,6 +110,17 @@ def test_familiar_texts_are_those_that_training_met(arrays, background):
     np.testing.assert_allclose(evidence.familiarity(rows), [1, 0])
 
 
+def test_only_new_words_have_a_threshold_of_their_own(arrays, background):
+    embeddings = unit(np.random.default_rng(3), 3, DIM)
+    embeddings[2] = arrays["class_labels"][4]
+    labels = [Label(name=name) for name in ("hound", "zebra", "the name of a class")]
+    for own, expected in ((0.2, [0.5, 0.2, 0.5]), (None, [0.5, 0.5, 0.5])):
+        config = CONFIG.model_copy(update={"new_word_threshold": own})
+        evidence = Evidence(HEAD.model_copy(update={"evidence": config}), arrays)
+        rows = evidence.describe(labels, embeddings, background)
+        np.testing.assert_allclose(evidence.thresholds(rows, 0.5), expected)
+
+
 def test_photographs_of_another_checkpoint_are_refused(arrays, background, photographs):
     evidence, embeddings = Evidence(HEAD, arrays), unit(np.random.default_rng(3), 1, DIM)
     rows = evidence.describe([Label(name="dog")], embeddings, background)

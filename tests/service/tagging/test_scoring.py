@@ -90,6 +90,17 @@ def test_who_names_nothing_is_told_what_is_more_likely_than_not() -> None:
     assert _asked(engine, colours, Selection(brief=True)).thresholds.tolist() == [0.2, 0.9]
 
 
+def test_a_label_of_a_built_in_vocabulary_has_at_least_the_default_threshold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = FakeEngine(has_background=True, default_threshold=0.5)
+    monkeypatch.setattr(engine, "thresholds", lambda _: np.array([0.2, 0.7], np.float32))
+    colours = Vocabulary(name="colours", labels=(Label(name="red"), Label(name="blue")))
+    assert _asked(engine, colours, Selection()).thresholds.tolist() == pytest.approx([0.2, 0.7])
+    monkeypatch.setattr("sigrl.service.vocabularies.builtin.is_builtin", lambda _: True)
+    assert _asked(engine, colours, Selection()).thresholds.tolist() == pytest.approx([0.5, 0.7])
+
+
 def test_a_vocabularys_precision_holds_where_the_request_sets_nothing() -> None:
     engine = FakeEngine(has_background=True, default_threshold=0.2)
     sure = Vocabulary(labels=(Label(name="dog"), Label(name="blue", threshold=0.9)), precision=0.8)

@@ -175,6 +175,8 @@ class EverydayConfig(Frozen):
     """Data set -> the folder of its repository."""
     flickr8k_captions: Path | None = None
     """File of Flickr8k's captions, with lines `image,caption`; None: no captions."""
+    drawn: int = Field(40, ge=0)
+    """Number of drawn pictures of each kind; they show nothing, so that an empty picture gets no label."""
     vocabulary: Path
     """Vocabulary with the parents and synonyms of the names."""
     label_lists: tuple[Path, ...]

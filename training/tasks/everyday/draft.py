@@ -69,6 +69,13 @@ class Draft:
         made["gains"] = np.array([values[name] for name in GAINS], np.float32)
         return replace(self, arrays={**self.arrays, **made})
 
+    def with_threshold(self, new_words: float) -> "Draft":
+        """A copy with another threshold of new words."""
+        evidence = self.head.evidence
+        assert evidence is not None
+        changed = evidence.model_copy(update={"new_word_threshold": new_words})
+        return replace(self, head=self.head.model_copy(update={"evidence": changed}))
+
 
 def make_draft(trained: Trained) -> Draft:
     """The head with default weights and a graph without effect. Raises DataError if no word has enough

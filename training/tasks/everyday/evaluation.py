@@ -19,7 +19,8 @@ from sigrl.training.tasks.everyday.trained import (
 
 _LEAST = 3
 """Minimum number of photographs for a word's average precision to be meaningful."""
-_THRESHOLD = 0.5
+EVEN = 0.5
+"""The threshold of labels that are as likely to apply as not."""
 
 
 def measure(trained: Trained) -> dict[str, float]:
@@ -60,18 +61,22 @@ def measure_head(draft: Draft) -> dict[str, float]:
     described = draft.evidence.describe([Label(name=name) for name in trained.names], unit, draft.background)
     kept = keep_photographs(trained, rows, draft.words)
     logits = draft.evidence.score_kept(kept, unit, described)
-    return measure_logits("head", logits, known_labels(trained, rows)[:, : len(trained.names)])
+    labels = known_labels(trained, rows)[:, : len(trained.names)]
+    return measure_logits("head", logits, labels, draft.evidence.thresholds(described, EVEN))
 
 
 def measure_logits(
-    title: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int8]
+    title: str,
+    logits: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int8],
+    thresholds: float | npt.NDArray[np.float32] = EVEN,
 ) -> dict[str, float]:
     """Measures in percent of calibrated logits [N, C] and labels (+1, -1, 0 unknown): mean average precision
-    over words with enough photographs; over all pairs, precision, recall and F1 at a probability of 0.5, and
-    the expected calibration error."""
+    over words with enough photographs; over all pairs, precision, recall and F1 at `thresholds`, one or [C],
+    and the expected calibration error."""
     probabilities = sigmoid(logits)
     known, positive = labels != 0, labels > 0
-    decided = (probabilities >= _THRESHOLD) & known
+    decided = (probabilities >= thresholds) & known
     right = float((decided & positive).sum())
     precision, recall = right / max(decided.sum(), 1), right / max(positive.sum(), 1)
     measured = {

@@ -105,7 +105,7 @@ def _fit_head(trained: Trained) -> tuple[Draft, dict[str, float], Mapping[str, A
         "steps": trained.config.left_out.steps,
         "chosen_on": "everyday's train and val photographs that were not searched for",
     }
-    return draft.fitted(fitted.arrays, fitted.gains), fitted.measured, how
+    return draft.fitted(fitted.arrays, fitted.gains).with_threshold(fitted.threshold), fitted.measured, how
 
 
 def _counts(draft: Draft) -> dict[str, int]:

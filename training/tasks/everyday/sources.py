@@ -12,6 +12,7 @@ import yaml
 
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday.config import EverydayConfig, SourceName
+from sigrl.training.tasks.everyday.drawn import DRAWN, drawn_pictures
 from sigrl.training.tasks.everyday.photographs import Photograph, require_photographs
 from sigrl.training.tasks.everyday.readers import READERS, read_coco_subset, read_flickr8k_captions
 
@@ -79,7 +80,7 @@ def read_everyday(folder: Path) -> list[Photograph]:
 
 def read_sources(config: EverydayConfig) -> list[Photograph]:
     """The photographs of `everyday`, then COCO's, then those of the sources in the order of the
-    configuration.
+    configuration, then the drawn pictures.
 
     A photograph of `everyday` that is also in another source is left out there, and takes over its captions.
     Photographs are drawn from large classes. Raises DataError.
@@ -100,7 +101,8 @@ def read_sources(config: EverydayConfig) -> list[Photograph]:
             else:
                 everyday[number] = replace(everyday[number], captions=one.captions)
         others += _draw(kept, _PER_CLASS[name], config.draw_seed) if name in _PER_CLASS else kept
-    return everyday + others
+    names = read_names(config.everyday)
+    return everyday + others + drawn_pictures(config.cache / DRAWN, names, config.drawn, config.draw_seed)
 
 
 def _draw(photographs: Sequence[Photograph], per_class: int, seed: int) -> list[Photograph]:

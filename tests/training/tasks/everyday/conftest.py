@@ -107,6 +107,7 @@ def everyday(folders: Path) -> Callable[..., EverydayConfig]:
         "everyday": folders / "everyday",
         "coco": folders / "coco",
         "sources": {"coco_course": folders / "course", "scenes": folders / "scenes"},
+        "drawn": 0,
         "vocabulary": folders / "vocabulary.json",
         "label_lists": (folders / "words.txt",),
         "preprocessing": Preprocessing(image_size=64, resize="squash"),

@@ -52,6 +52,15 @@ TRUE = NewWords(
 )
 
 
+def test_the_threshold_of_new_words_is_the_highest_that_costs_no_f1() -> None:
+    # Of ten pairs at 0.3, seven are right; of a hundred at 0.12, five are.
+    logits = np.log(np.array([0.3] * 10 + [0.12] * 100) / (1 - np.array([0.3] * 10 + [0.12] * 100)))
+    labels = np.array([1] * 7 + [-1] * 3 + [1] * 5 + [-1] * 95, np.int8)
+    threshold = new_words.best_threshold(logits.astype(np.float32)[:, None], labels[:, None])
+    assert threshold == 0.25
+    assert new_words.best_threshold(np.zeros((3, 2), np.float32), -np.ones((3, 2), np.int8)) == 0.5
+
+
 @pytest.fixture
 def weak_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
     """The true weights are found only where the penalty does not pull them to 0."""
