@@ -120,7 +120,7 @@ class ViewsConfig(Frozen):
 
     count: int = Field(4, ge=1)
     """Number of crops of each photograph."""
-    steps: int = Field(300, ge=1)
+    steps: int = Field(900, ge=1)
     rate: float = Field(0.4, gt=0)
     """Maximum learning rates of this stage as a share of `training.rates`."""
 
