@@ -62,7 +62,7 @@ class Row:
             counted(self.honest),
             str(self.failures),
             f"{self.longest:.1f}",
-            f"{self.probe_p99:.0f}",
+            f"{self.probe_p99:.0f}" if self.probe_p99 else "no probe",
             f"{self.peak_bytes >> 20:,}",
             f"{self.bytes_after >> 20:,}",
         ]
