@@ -126,7 +126,7 @@ def tag_command(
 ) -> None:
     """Tags photographs.
 
-    Without options, shows up to ten everyday labels that are almost certainly present, or else three guesses.
+    Without options, shows up to ten everyday labels that are almost certainly present, or else guesses.
     With --labels or --vocabulary, shows all labels that reach their threshold. --threshold replaces that
     threshold; --precision, --recall or --false-positive-rate computes one. --top-k shows that many labels
     whether or not they reach it; combined with one of these options, at most that many that do. With several

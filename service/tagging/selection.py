@@ -18,6 +18,8 @@ SURE = 0.7
 """Threshold of every label if the caller names none. It makes nine of ten tags right on photographs that it
 was not chosen on. It is also the lowest threshold of a label with a warning, unless the caller sets one."""
 GUESSES = 3
+LEAST_GUESS = 0.1
+"""Least probability of a guess if the caller names nothing; below, it says nothing about the photograph."""
 ANY_LANGUAGE = "*"
 _DIGITS = 6
 _GOALS: dict[str, Callable[[float], EverydayGoal]] = {
@@ -55,8 +57,8 @@ class Selection:
     """Which labels become tags, most probable first.
 
     - No argument: every label that reaches its threshold, or the three most probable as guesses if none
-      does. If the caller named no labels either (`brief`), at most ten labels; those that a narrower one
-      implies are returned separately.
+      does. If the caller named no labels either (`brief`), at most ten labels, and no guess below 10 %;
+      labels that a narrower one implies are returned separately.
     - `threshold`: every label that reaches it, without a limit.
     - `false_positive_rate`: every label that reaches the threshold at which at most this share of everyday
       photographs without the label gets it. The number of labels is not limited, here and with the next two;
@@ -173,7 +175,8 @@ class Selection:
             shown = order[accepted[order]] if self.sets_thresholds else order
             return Chosen(tags(shown[: self.top_k]))
         if not accepted.any():
-            return Chosen((), guesses=tags(order[:GUESSES]))
+            best = order[:GUESSES]
+            return Chosen((), guesses=tags(best[rounded[best] >= LEAST_GUESS] if self.brief else best))
         if not self.brief or self.sets_thresholds:
             return Chosen(tags(order[accepted[order]]))
         narrowest = vocabulary.hierarchy.narrowest(accepted)

@@ -44,7 +44,8 @@ async def tag(request: Request, state: Annotated[ServiceState, Depends(service_s
     - With `top_k`, that many labels; `accepted` says which of them reach their threshold.
     - With `top_k` and one of the others, at most `top_k` of the labels that reach the threshold.
 
-    If no label reaches its threshold and `top_k` is not given, `guesses` has the three most probable labels.
+    If no label reaches its threshold and `top_k` is not given, `guesses` has the three most probable labels;
+    without labels and options, only those that are at least 10 % probable.
 
     With `language`, or by Accept-Language, `label` is in that language and `english` has the vocabulary's own
     name. Labels in other languages than English are looked for by what the built-in vocabularies call them in

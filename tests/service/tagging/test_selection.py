@@ -6,7 +6,7 @@ from vocabulary_strategies import vocabularies
 
 from sigrl.model.vocabulary import Label, Vocabulary
 from sigrl.service.errors import ParameterError
-from sigrl.service.tagging.selection import DEFAULT_TOP_K, GUESSES, SURE, Chosen, Selection
+from sigrl.service.tagging.selection import DEFAULT_TOP_K, GUESSES, LEAST_GUESS, SURE, Chosen, Selection
 
 VOCABULARY = Vocabulary(
     labels=(Label(name="a"), Label(name="b"), Label(name="c", threshold=0.9), Label(name="d", threshold=0.1))
@@ -144,6 +144,12 @@ def test_where_nothing_is_accepted_there_are_three_guesses() -> None:
     assert _chosen(Selection(top_k=2), 0.2, 0.1, 0.1, 0.1, 0.4).guesses == ()
 
 
+def test_a_brief_answer_has_no_guess_below_ten_percent() -> None:
+    assert _chosen(Selection(brief=True), 0.02, 0.01, 0.03, 0.01, 0.09).guesses == ()
+    guesses = _chosen(Selection(brief=True), 0.02, 0.01, 0.03, 0.01, 0.2).guesses
+    assert [tag.label for tag in guesses] == ["cat"]
+
+
 @given(vocabularies(max_size=14), st.data())
 def test_what_a_brief_answer_holds_whatever_the_vocabulary(
     vocabulary: Vocabulary, data: st.DataObject
@@ -175,4 +181,6 @@ def test_what_a_brief_answer_holds_whatever_the_vocabulary(
         if labels[name].exclusive_group is not None
     ]
     assert len(groups) == len(set(groups))
-    assert len(chosen.guesses) == (0 if accepted else min(GUESSES, count))
+    every = Selection(top_k=max(count, 1)).choose(vocabulary, found, found, thresholds)
+    likely = sum(tag.probability >= LEAST_GUESS for tag in every.tags)
+    assert len(chosen.guesses) == (0 if accepted else min(GUESSES, likely))
