@@ -102,7 +102,7 @@ class WordTower(nn.Module):
             maps = block(maps)
         kept = trunk.bn2(trunk.conv_head(maps)).float()
         kept_squares, tuned_squares = functional.avg_pool2d(kept, POOL), functional.avg_pool2d(tuned, POOL)
-        embeddings, word_logits = self._read(_pooled(kept, kept_squares), _pooled(tuned, tuned_squares))
+        embeddings, word_logits = self.read_pooled(_pooled(kept, kept_squares), _pooled(tuned, tuned_squares))
         return ImageFeatures(
             embeddings,
             self.projection(self.tokens(tuned.flatten(2).mT)),
@@ -116,13 +116,14 @@ class WordTower(nn.Module):
         logits [B, R, K + classes]: the tower's output for each region as if it filled a whole photograph."""
         kept, tuned = region_features.chunk(2, dim=-1)
         # Where all positions are alike, their mean is also their maximum.
-        embeddings, word_logits = self._read(
+        embeddings, word_logits = self.read_pooled(
             torch.cat([kept, kept], dim=-1), torch.cat([tuned, tuned], dim=-1)
         )
         return embeddings, self.projection(self.tokens(tuned)), word_logits
 
-    def _read(self, kept: Tensor, tuned: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features of both maps [..., 2 F] -> embeddings [..., D], word logits [..., K + classes]."""
+    def read_pooled(self, kept: Tensor, tuned: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean and the maximum of the kept map and of the tuned map [..., 2 F] -> embeddings [..., D],
+        word logits [..., K + classes]."""
         hidden = functional.gelu(self.hidden(torch.cat([kept, tuned], dim=-1)))
         embeddings = self.projection(self.embedding(tuned) + self.embedding_residual(hidden))
         mean, _ = kept.chunk(2, dim=-1)

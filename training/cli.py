@@ -9,7 +9,7 @@ from rich.console import Console
 from sigrl.model.bundle_files import BundleError
 from sigrl.model.processors import bound_native_threads
 from sigrl.model.vocabulary import VocabularyError
-from sigrl.training.commands import bundles, runs, towers
+from sigrl.training.commands import bundles, distill, runs, towers
 from sigrl.training.data.dataset import DataError
 
 USER_ERRORS = (BundleError, DataError, ValidationError, VocabularyError, OSError)
@@ -24,6 +24,7 @@ app.command("export")(bundles.export_command)
 app.command("calibrate")(bundles.calibrate_command)
 app.command("import")(bundles.import_command)
 app.command("head")(bundles.head_command)
+app.command("distill")(distill.distill_command)
 app.command("pretrain")(towers.pretrain_command)
 app.command("ablate")(towers.ablate_command)
 

@@ -20,7 +20,7 @@ from benchmarks.everyday.measures import Decisions, Floats, Labels, constant_gue
 from sigrl.model.config import Preprocessing
 from sigrl.service.vocabularies import builtin as vocabularies
 from sigrl.training.backbones.feature_cache import image_features
-from sigrl.training.backbones.initialisation import imagenet_class_names, load_efficientnet_lite2
+from sigrl.training.backbones.initialisation import imagenet_class_names, load_efficientnet_lite
 
 # Independent of the measured checkpoint, so that these rows are comparable between runs.
 PREPROCESSING = Preprocessing(image_size=320, resize="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -36,7 +36,7 @@ class FrozenTrunk:
         """`cache`: a folder for features. Raises DataError if the package with the weights is missing."""
         self.cache = cache
         self.module: nn.Module = timm.create_model("tf_efficientnet_lite2", num_classes=0).eval()
-        self.weight, self.bias = load_efficientnet_lite2(self.module)
+        self.weight, self.bias = load_efficientnet_lite(self.module, "tf_efficientnet_lite2")
 
     def features(self, paths: Sequence[Path], description: str) -> Tensor:
         """Pooled features of photographs, float32 [N, 1280], computed once. Raises DataError."""

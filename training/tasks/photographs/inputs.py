@@ -1,6 +1,5 @@
 """The inputs of `task: photographs`: pixel values, or cached features of the image tower."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from sigrl.model.config import Preprocessing
 from sigrl.model.evidence import POOL
 from sigrl.model.features import ImageFeatures
 from sigrl.model.heads import MatchingHead
-from sigrl.training.backbones.feature_cache import image_features
+from sigrl.training.backbones.feature_cache import files_fingerprint, image_features
 from sigrl.training.backbones.features import PhotographDataset
 from sigrl.training.backbones.projection import stacked, without_projection
 from sigrl.training.data.batches import Draw
@@ -126,7 +125,7 @@ def tower_features(
     compute = tower_outputs(backbone, head, accelerator.device, mirrored, form)
     # image_features distinguishes photographs by name only. Here the same name may occur in several folders,
     # and the file may have changed since.
-    folder = cache / _state_of(paths, mirrored, f"{form} {head.matches_patches}")
+    folder = cache / files_fingerprint(paths, f"{mirrored} {form} {head.matches_patches}")
     with without_projection(backbone):
         stored = image_features(
             paths, preprocessing, compute, backbone.visual, folder, description, accelerator
@@ -163,12 +162,3 @@ def _kept(features: ImageFeatures, head: MatchingHead, form: Form) -> Tensor:
         squares = functional.avg_pool2d(maps, POOL, ceil_mode=True)
         features = replace(features, patch_tokens=squares.flatten(2).mT)
     return stacked(features)
-
-
-def _state_of(paths: Sequence[Path], mirrored: bool, form: str) -> str:
-    digest = hashlib.sha256(f"{mirrored} {form}".encode())
-    for path in paths:
-        file = next((one for one in (path, *path.parents) if one.is_file()), None)
-        status = None if file is None else file.stat()
-        digest.update(f"{path}:{status and (status.st_size, status.st_mtime_ns)}\n".encode())
-    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""A compact image tower that learns from a large one, on photographs without labels."""
