@@ -64,6 +64,7 @@ class DistillationTask:
         loss = torch.stack([_WEIGHTS[name] * part for name, part in parts.items()]).sum()
         return StepOutput(loss, parts)
 
+    @torch.no_grad()
     def evaluate(self, accelerator: Accelerator) -> dict[str, float]:
         """The share of the teacher's output on held-out photographs that the student explains, in percent."""
         draws = [Draw(row, seed=0) for row in range(len(self.held_out))]
