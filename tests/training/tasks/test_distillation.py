@@ -1,6 +1,5 @@
 """`sigrl-train distill`: a small tower learns from a bundle, on photographs without labels."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from sigrl.model.bundle import TaggingModel, load_bundle, save_bundle
 from sigrl.model.bundle_files import read_files, write_files
@@ -18,6 +18,8 @@ from sigrl.model.manifest import Description
 from sigrl.model.onnx_engine import OnnxEngine
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.data.batches import Draw, seeded
+from sigrl.training.loop.loop import train
 from sigrl.training.tasks.distillation import photographs, run
 from sigrl.training.tasks.distillation.start import ridge
 from sigrl.training.tasks.distillation.student import Student
@@ -112,20 +114,28 @@ def test_a_student_is_served_in_its_teachers_place(
 
 
 def test_training_brings_the_student_nearer_to_its_teacher(
-    sigrl_train: Callable, word_tower: Path, folder: Path, tmp_path: Path
+    word_tower: Path, folder: Path, tmp_path: Path
 ) -> None:
-    asked = ("distill", word_tower, folder, "-o", tmp_path / "run", "--pixels", 128, "--epochs", 25)
-    assert sigrl_train(*asked)[0] == 0
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in lines if "loss" in line]
-    assert min(losses[-3:]) < losses[0], losses
+    asked = run.Distillation(word_tower, folder, pixels=128, epochs=6)
+    with seeded(0):
+        student = Student(asked.bundle, asked.pixels)
+        task = run.distillation_task(asked, student, tmp_path / "features")
+    batch = next(iter(DataLoader(task.train_data, batch_sampler=[[Draw(row, 0) for row in range(52)]])))
+
+    def distance() -> float:
+        with seeded(1), torch.no_grad():
+            return task.training_step(student, batch).loss.item()
+
+    before = distance()
+    train(task, asked.loop, tmp_path / "run", {})
+    assert distance() < before
 
 
 def test_what_is_trained_is_what_the_bundle_computes(teacher: Path) -> None:
     bundle = load_bundle(teacher)
     student = Student(bundle, 128)
     model = TaggingModel(student.config, bundle.manifest.head, bundle.tokenizer).eval()
-    model.backbone.visual.load_state_dict(student.visual.state_dict())
+    model.backbone.visual.load_state_dict(student.tower_state())
     pixels = torch.randn(2, 3, 128, 128)
     with torch.no_grad():
         seen = student(*student.frozen_tower()(pixels))

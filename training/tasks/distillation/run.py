@@ -39,7 +39,8 @@ HELD_OUT = 400
 """Largest number of photographs that are not trained on. They show how alike the student is, and become the
 background set of its calibration."""
 BATCH_SIZE = 32
-_RATE = 5e-4
+_RATE = 2e-4
+_AVERAGING = 0.99
 _STRIDE = 32
 """Pixels of the student's input for each position of its grid."""
 
@@ -102,7 +103,14 @@ class Distillation:
     def loop(self) -> LoopConfig:
         """The loop's settings. Everything is read from disk as it is, so no loader processes are needed."""
         batch_size = min(BATCH_SIZE, len(self.training))
-        return LoopConfig(epochs=self.epochs, batch_size=batch_size, clip_norm=5.0, workers=0, seed=self.seed)
+        return LoopConfig(
+            epochs=self.epochs,
+            batch_size=batch_size,
+            clip_norm=5.0,
+            averaging=_AVERAGING,
+            workers=0,
+            seed=self.seed,
+        )
 
 
 def make_student(asked: Distillation, directory: Path) -> BundleFiles:
@@ -110,7 +118,7 @@ def make_student(asked: Distillation, directory: Path) -> BundleFiles:
     and with the calibration of its teacher. Raises DataError and BundleError."""
     with seeded(asked.seed):
         student = Student(asked.bundle, asked.pixels)
-        task = _task(asked, student, directory / FEATURES)
+        task = distillation_task(asked, student, directory / FEATURES)
     digest = hashlib.sha256("\n".join(map(str, asked.photographs)).encode()).hexdigest()
     identity = {
         "teacher": asked.bundle.checkpoint_id,
@@ -122,7 +130,9 @@ def make_student(asked: Distillation, directory: Path) -> BundleFiles:
     return student_files(asked, student, task.evaluate(create_accelerator(asked.loop)))
 
 
-def _task(asked: Distillation, student: Student, cache: Path) -> DistillationTask:
+def distillation_task(asked: Distillation, student: Student, cache: Path) -> DistillationTask:
+    """The training of `student`, whose linear maps are solved on the photographs; what is computed once is
+    kept in `cache`. Raises DataError for a photograph that cannot be read."""
     manifest, head = asked.bundle.manifest, asked.bundle.model.head
     device = create_accelerator(asked.loop).device
     names = [Label(name=name) for name in common_names(NAMES)]
@@ -151,7 +161,7 @@ def student_files(asked: Distillation, student: Student, measured: dict[str, flo
     files = read_files(asked.teacher)
     stored = load_tensors(files.contents[WEIGHTS])
     tensors = {name: one for name, one in stored.items() if not name.startswith("backbone.visual.")}
-    tower = {f"backbone.visual.{name}": one for name, one in student.visual.state_dict().items()}
+    tower = {f"backbone.visual.{name}": one for name, one in student.tower_state().items()}
     # An evidence head cannot be without a background set: the student's own takes this one's place.
     kept = {name: files.contents[name] for name in (TOKENIZER, CALIBRATION) if name in files.contents}
     contents = {WEIGHTS: save_tensors(tensors | pack(tower, lambda *_: False)), **kept}

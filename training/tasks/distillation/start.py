@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from sigrl.training.data.batches import Draw
 from sigrl.training.tasks.distillation.photographs import StudyPhotographs
-from sigrl.training.tasks.distillation.student import Student
+from sigrl.training.tasks.distillation.student import StandardisedLinear, Student
 
 _PHOTOGRAPHS = 4096
 """Largest number of photographs for the maps of pooled features."""
@@ -21,6 +21,8 @@ _STRENGTH = 0.1
 """Weight of the penalty, for features of unit variance."""
 _LOWEST_LOGIT = -9.0
 """A word is as good as absent below; how far below says nothing about the photograph."""
+_LEAST_DEVIATION = 0.05
+"""Of features, so that a nearly constant one is not blown up when it is standardised."""
 
 
 @torch.no_grad()
@@ -38,9 +40,12 @@ def solve_linear_maps(student: Student, photographs: StudyPhotographs, known_wor
     positions, tokens = found.flatten(2).mT.flatten(0, 1), seen.tokens[: len(mapped)].flatten(0, 1)
     tower = student.visual
     if not student.has_words:
-        (linear,) = (module for module in tower.head.modules() if isinstance(module, nn.Linear))
         means = found.mean(dim=(2, 3))
-        _solve(linear, torch.cat([means, positions]), torch.cat([seen.embeddings[: len(mapped)], tokens]))
+        _solve(
+            tower.head.proj,
+            torch.cat([means, positions]),
+            torch.cat([seen.embeddings[: len(mapped)], tokens]),
+        )
         return
     # Before training, the tuned blocks compute the same as the frozen ones.
     untouched = torch.stack([row[1] for row in rows]).float()
@@ -49,19 +54,28 @@ def solve_linear_maps(student: Student, photographs: StudyPhotographs, known_wor
     nn.init.zeros_(tower.embedding_residual.weight)
     nn.init.zeros_(tower.embedding_residual.bias)
     both = torch.cat([untouched, untouched], dim=1)
-    mean, deviation = both.mean(0), both.std(0).clamp(min=1e-3)
-    tower.hidden.weight.copy_(torch.randn_like(tower.hidden.weight) / both.shape[1] ** 0.5 / deviation)
-    tower.hidden.bias.copy_(-(tower.hidden.weight @ mean))
+    _standardise(tower.hidden, both)
+    hidden = tower.hidden.linear
+    nn.init.normal_(hidden.weight, std=hidden.in_features**-0.5)
+    nn.init.zeros_(hidden.bias)
     words = seen.word_logits[:, :known_words].clamp(min=_LOWEST_LOGIT)
-    _solve(tower.words, functional.gelu(tower.hidden(both)), words)
+    weight, bias = ridge(functional.gelu(tower.hidden(both)), words)
+    tower.words.weight.copy_(weight)
+    tower.words.bias.copy_(bias)
 
 
-def _solve(linear: nn.Linear, features: Tensor, targets: Tensor) -> None:
-    """Sets `linear` to the ridge regression of targets [N, D] on features [N, F]."""
-    weight, bias = ridge(features, targets)
-    linear.weight.copy_(weight)
-    if linear.bias is not None:
-        linear.bias.copy_(bias)
+def _standardise(of: StandardisedLinear, features: Tensor) -> None:
+    """Sets the statistics to those of features [N, F]."""
+    of.mean.copy_(features.mean(0))
+    of.deviation.copy_(features.std(0).clamp(min=_LEAST_DEVIATION))
+
+
+def _solve(of: StandardisedLinear, features: Tensor, targets: Tensor) -> None:
+    """Sets the map to the ridge regression of targets [N, D] on features [N, F]."""
+    _standardise(of, features)
+    weight, bias = ridge((features - of.mean) / of.deviation, targets)
+    of.linear.weight.copy_(weight)
+    of.linear.bias.copy_(bias)
 
 
 def ridge(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,6 +43,34 @@ class Seen(NamedTuple):
         return ImageFeatures(self.embeddings, self.tokens, grid)
 
 
+class StandardisedLinear(nn.Module):
+    """A linear map of standardised features, which is trained in place of a map of the features themselves.
+
+    The features of a ReLU network are positive and alike in all photographs. In a map of 5,120 of them, one
+    step of AdamW adds up over all, and the good start is gone before anything is learned.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, linear: nn.Linear) -> None:
+        """Computes the same as `linear`, which has a bias, until the statistics are set."""
+        super().__init__()
+        self.linear = linear
+        self.register_buffer("mean", torch.zeros(linear.in_features))
+        self.register_buffer("deviation", torch.ones(linear.in_features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features [..., F] -> [..., D]."""
+        mapped: Tensor = self.linear((features - self.mean) / self.deviation)
+        return mapped
+
+    def folded(self) -> dict[str, Tensor]:
+        """`weight` [D, F] and `bias` [D] of the same map as a plain linear one."""
+        weight = self.linear.weight / self.deviation
+        return {"weight": weight, "bias": self.linear.bias - weight @ self.mean}
+
+
 class Student(nn.Module):
     """The student's image tower."""
 
@@ -63,6 +91,9 @@ class Student(nn.Module):
         self._count = self.config.words.tuned_blocks if self.config.words else TUNED_BLOCKS
         with torch.no_grad():
             self._start_from_imagenet()
+        parent = self.visual if self.has_words else self.visual.head
+        for name in ("hidden", "embedding", "tokens") if self.has_words else ("proj",):
+            setattr(parent, name, StandardisedLinear(getattr(parent, name)))
         self.requires_grad_(False)
         for parameter in (*self.blocks(), *self.heads()):
             parameter.requires_grad_(True)
@@ -91,6 +122,17 @@ class Student(nn.Module):
         for block in self._last_blocks():
             maps = block(maps)
         return self.visual.trunk.bn2(self.visual.trunk.conv_head(maps)).float()
+
+    @torch.no_grad()
+    def tower_state(self) -> dict[str, Tensor]:
+        """The weights of the image tower as `Backbone` computes it."""
+        state = dict(self.visual.state_dict())
+        for prefix, module in self.visual.named_modules():
+            if isinstance(module, StandardisedLinear):
+                for name in module.state_dict():
+                    del state[f"{prefix}.{name}"]
+                state |= {f"{prefix}.{name}": one for name, one in module.folded().items()}
+        return state
 
     def train(self, mode: bool = True) -> "Student":
         """Sets the mode, except that batch norms keep ImageNet's statistics."""
@@ -136,5 +178,5 @@ class Student(nn.Module):
 def _backbone_config(teacher: BackboneConfig, pixels: int) -> BackboneConfig:
     vision: dict[str, Any] = {"timm_model_name": TRUNK, "image_size": pixels}
     if teacher.words is None:
-        vision |= {"timm_pool": "avg", "timm_proj": "linear"}
+        vision |= {"timm_pool": "avg", "timm_proj": "linear", "timm_proj_bias": True}
     return BackboneConfig.model_validate(teacher.model_dump() | {"vision": vision})
