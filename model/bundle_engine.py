@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from sigrl.model.background import Calibrator
 from sigrl.model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
+from sigrl.model.commonness import by_commonness, known_commonness
 from sigrl.model.evidence import Evidence, Photographs, evidence_of, pool_tokens
 from sigrl.model.features import ImageFeatures, LabelFeatures
 from sigrl.model.kept_features import KeptFeatures, keep
@@ -49,8 +50,9 @@ class BundleEngine(ABC, Generic[ArrayT]):
         self._matches_patches = manifest.head.kind not in ("clip", "sparc")
         self._packed = packed_widths(
             manifest.backbone.embed_dim,
-            0 if calibrator is None else calibrator.photographs,
-            0 if self._evidence is None else self._evidence.width,
+            calibration=calibrator is not None or manifest.head.adds_commonness,
+            background=0 if calibrator is None else calibrator.photographs,
+            evidence=0 if self._evidence is None else self._evidence.width,
         )
 
     @abstractmethod
@@ -108,7 +110,10 @@ class BundleEngine(ABC, Generic[ArrayT]):
         embeddings = self._embed(vocabulary.labels, progress)
         features = self._refine(embeddings)
         if self._calibrator is None:
-            return features
+            if not self.manifest.head.adds_commonness:
+                return features
+            prior = by_commonness(vocabulary.labels, self.default_threshold, known_commonness())
+            return replace(features, calibration=prior)
         background, count = self._calibrator.background.photographs, len(vocabulary.labels)
 
         def pause() -> None:

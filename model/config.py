@@ -272,7 +272,8 @@ class HeadConfig(Frozen):
     context_labels: tuple[str, ...] = ()
     """Context form only: the labels over which SVFR and the graph run, or scores are standardised, in the
     order of the bundle's `head.context_label_embeddings`."""
-
+    adds_commonness: bool = Field(False, exclude_if=lambda adds: not adds)
+    """Logits are an imported model's own: until they are calibrated, `sigrl.model.commonness` is added."""
     evidence: EvidenceConfig | None = None
     """Required for the kind `evidence`, and only for it."""
 

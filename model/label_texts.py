@@ -15,13 +15,13 @@ _BATCH_CHARACTERS = 6144
 long for one of 128 long texts."""
 
 
-def packed_widths(embed_dim: int, background: int, evidence: int) -> dict[str, int]:
-    """The arrays [C, width] stored for encoded labels, by name. `background` is the number of photographs in
-    the checkpoint's background set or 0, `evidence` the width of its evidence rows or 0."""
-    widths = {"label_embeddings": embed_dim, "refined": embed_dim}
-    if background:
-        widths |= {"calibration": 3, "background": background}
-    return widths | {"evidence": evidence} if evidence else widths
+def packed_widths(embed_dim: int, *, calibration: bool, background: int, evidence: int) -> dict[str, int]:
+    """The arrays [C, width] stored for encoded labels, by name. `calibration`: whether the labels have one;
+    `background` is the number of photographs in the checkpoint's background set or 0, `evidence` the width of
+    its evidence rows or 0."""
+    widths = {"label_embeddings": embed_dim, "refined": embed_dim, "calibration": 3 * calibration}
+    widths |= {"background": background, "evidence": evidence}
+    return {name: width for name, width in widths.items() if width}
 
 
 def check_label_arrays(arrays: Mapping[str, npt.NDArray[np.float32]], widths: Mapping[str, int]) -> None:

@@ -24,7 +24,8 @@ app.command("get")(get_command)
 
 _UNCALIBRATED = "not calibrated"
 _HOW_TO_CALIBRATE = (
-    "not calibrated: only the order of its labels means something; on some 400 photographs of your own: "
+    "not calibrated: probabilities are the model's own, shifted by how common each word is; rely on their "
+    "order, or calibrate it on some 400 photographs of your own: "
     "sigrl-train calibrate BUNDLE --photographs FOLDER -o NEW_BUNDLE"
 )
 

@@ -77,8 +77,9 @@ def _get(
     _say(f"wrote {bundle}")
     if photographs is None:
         _say(
-            "its probabilities are the model's own and not calibrated; to calibrate them on photographs of "
-            f"your own: sigrl-train calibrate {bundle} --photographs FOLDER -o {bundle}-calibrated"
+            "not calibrated: its probabilities are the model's own, shifted by how common each word is; to "
+            f"calibrate them on photographs of your own: sigrl-train calibrate {bundle} --photographs FOLDER "
+            f"-o {bundle}-calibrated"
         )
 
 

@@ -64,8 +64,8 @@ class VocabularyUsed(VocabularyInfo):
 
     calibrated: bool = True
     """Whether its probabilities are calibrated, on the checkpoint's background set or by examples. If not,
-    only their order means something: calibrate the vocabulary, or the checkpoint by `sigrl-train
-    calibrate`."""
+    they are the model's own, those of an imported model shifted by how common each word is, and only their
+    order means something: calibrate the vocabulary, or the checkpoint by `sigrl-train calibrate`."""
 
     @classmethod
     def by(cls, engine: Engine, vocabulary: Vocabulary) -> "VocabularyUsed":

@@ -131,7 +131,7 @@ def _zero_shot(
     description = Description(
         name=name,
         backbone=backbone.model_copy(update={"prompts": (CLIP_PROMPT,)}),
-        head=HeadConfig(kind=kind.value),
+        head=HeadConfig(kind=kind.value, adds_commonness=True),
         preprocessing=preprocessing,
         default_threshold=0.5,
         provenance=dict(provenance)

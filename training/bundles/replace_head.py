@@ -58,7 +58,12 @@ def replace_head(path: Path, kind: UntrainedHead) -> BundleFiles:
     description = Description(
         name=f"{files.manifest.name} ({kind} head)",
         backbone=files.manifest.backbone,
-        head=HeadConfig(kind=kind.value, top_k=files.manifest.head.top_k, context_labels=names),
+        head=HeadConfig(
+            kind=kind.value,
+            top_k=files.manifest.head.top_k,
+            context_labels=names,
+            adds_commonness=files.manifest.head.adds_commonness and not names,
+        ),
         preprocessing=files.manifest.preprocessing,
         default_threshold=_THRESHOLD,
         provenance=files.manifest.provenance | {"head": entry, "calibration": "none"},

@@ -130,6 +130,8 @@ def _save(
 
 
 def _trained_head(head: HeadConfig) -> HeadConfig:
-    """The head's configuration after training. An evidence head keeps only its matching, because its
-    knowledge of words and classes was not trained."""
-    return HeadConfig(kind="mkt", top_k=head.top_k) if head.kind == "evidence" else head
+    """The head's configuration after training, whose logits already are probabilities. An evidence head keeps
+    only its matching, because its knowledge of words and classes was not trained."""
+    if head.kind == "evidence":
+        return HeadConfig(kind="mkt", top_k=head.top_k)
+    return head.model_copy(update={"adds_commonness": False})
