@@ -23,7 +23,8 @@ from torch.nn import functional
 from benchmarks.measuring import markdown_table
 from sigrl.model.bundle import Bundle, load_bundle
 from sigrl.model.config import HeadConfig
-from sigrl.model.heads import MatchingHead, SigRLHead, create_head, unit_rms
+from sigrl.model.heads import SigRLHead, create_head
+from sigrl.model.matching import MatchingHead, unit_rms
 from sigrl.model.svfr import StreamedSteps
 from sigrl.training.backbones.features import text_features
 from sigrl.training.backbones.initialisation import starting_point

@@ -22,7 +22,8 @@ from sigrl.model.bundle import TaggingModel, load_bundle
 from sigrl.model.bundle_files import bundled_path
 from sigrl.model.config import HeadConfig
 from sigrl.model.features import ImageFeatures, LabelFeatures
-from sigrl.model.heads import MktHead, SigRLHead, unit_rms
+from sigrl.model.heads import MktHead, SigRLHead
+from sigrl.model.matching import unit_rms
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.backbones.features import read_photograph
 from sigrl.training.data.coco import load_coco

@@ -48,11 +48,13 @@ class BundleEngine(ABC, Generic[ArrayT]):
         self._evidence = evidence_of(manifest.head, head)
         self._in_context = manifest.head.form == "context"
         self._matches_patches = manifest.head.kind not in ("clip", "sparc")
+        embed_dim = manifest.backbone.embed_dim
+        rows = embed_dim + 1 if manifest.head.kind == "piaa" else 0
         self._packed = packed_widths(
-            manifest.backbone.embed_dim,
+            embed_dim,
             calibration=calibrator is not None or manifest.head.adds_commonness,
             background=0 if calibrator is None else calibrator.photographs,
-            evidence=0 if self._evidence is None else self._evidence.width,
+            evidence=rows if self._evidence is None else self._evidence.width,
         )
 
     @abstractmethod

@@ -251,12 +251,12 @@ class EvidenceConfig(Frozen):
 class HeadConfig(Frozen):
     """The kind of head, and its form."""
 
-    kind: Literal["clip", "sparc", "mkt", "biam", "sigrl", "evidence"] = "sigrl"
-    """`clip`: global matching. `sparc`: global matching, standardised over the context labels. `mkt`: global
-    and local matching. `biam`: local matching of patches enriched by bi-level attention, in the context form
-    with global matching. `sigrl`: with GMC and SVFR. `evidence`: global and local matching with logits of
-    known words and of a classifier's classes, calibrated, with GMC over the scores; it needs the image tower
-    of `words`."""
+    kind: Literal["clip", "sparc", "piaa", "mkt", "biam", "sigrl", "evidence"] = "sigrl"
+    """`clip`: global matching. `sparc`: global matching, standardised over the context labels. `piaa`: a
+    classifier of patches, fitted to each label set. `mkt`: global and local matching. `biam`: local matching
+    of patches enriched by bi-level attention, in the context form with global matching. `sigrl`: with GMC and
+    SVFR. `evidence`: global and local matching with logits of known words and of a classifier's classes, and
+    GMC over the scores, all calibrated; it needs the image tower of `words`."""
     form: Literal["published", "context"] = "context"
     """`published`: the paper's scores, which depend on the label set. `context`: cosine with learned
     temperature and SVFR over the context labels, so that a label's score is independent of the other
@@ -274,6 +274,8 @@ class HeadConfig(Frozen):
     order of the bundle's `head.context_label_embeddings`."""
     adds_commonness: bool = Field(False, exclude_if=lambda adds: not adds)
     """Logits are an imported model's own: until they are calibrated, `sigrl.model.commonness` is added."""
+    patches: int = Field(0, ge=0, exclude_if=lambda patches: not patches)
+    """Rows of `head.patches`, the unlabelled patches of a piaa head."""
     evidence: EvidenceConfig | None = None
     """Required for the kind `evidence`, and only for it."""
 
@@ -283,6 +285,8 @@ class HeadConfig(Frozen):
             raise ValueError("`evidence` belongs to heads of that kind, and to no others")
         if self.kind == "sparc" and (self.form != "context" or len(self.context_labels) < 2):
             raise ValueError("a sparc head needs the form `context` and at least two `context_labels`")
+        if (self.kind == "piaa") != (self.patches > 0) or (self.patches and self.form != "published"):
+            raise ValueError("a piaa head, and no other, needs `patches` and the form `published`")
         if self.evidence is not None and self.form != "context":
             raise ValueError("an evidence head scores every label independently: its form must be `context`")
         return self

@@ -11,9 +11,9 @@ from sigrl.model import acceleration
 from sigrl.model.acceleration import accelerate, choose_precision, fold_batch_norms, use_int8_layers
 from sigrl.model.backbone import Backbone
 from sigrl.model.config import BackboneConfig
-from sigrl.model.heads import top_k_mean
 from sigrl.model.kernels.cpu_steps import CpuSteps
 from sigrl.model.kernels.int8_layers import Int8Attention, Int8Linear, multiplies_in_int8
+from sigrl.model.matching import top_k_mean
 
 CPU = torch.device("cpu")
 

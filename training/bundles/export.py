@@ -50,6 +50,10 @@ def export(path: Path, progress: Callable[[str, int, int], None]) -> BundleFiles
     """
     source, bundle = read_files(path), load_bundle(path)
     manifest = source.manifest
+    if manifest.head.kind == "piaa":
+        raise ExportError(
+            f"{path} has a piaa head, which fits a classifier to each label set: only PyTorch serves it"
+        )
     contents = {name: source.contents[name] for name in manifest.file_names}
     if not manifest.backbone.has_tokenizer_file:
         contents[ONNX_TOKENIZER] = _clip_tokenizer(bundle)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from sigrl.model.bundle import TaggingModel
 from sigrl.model.features import ImageFeatures, LabelFeatures
 from sigrl.model.gmc import GraphAttention
-from sigrl.model.heads import unit_rms
+from sigrl.model.matching import unit_rms
 from sigrl.model.svfr import affinity
 
 

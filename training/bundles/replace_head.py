@@ -4,7 +4,9 @@ import math
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -15,11 +17,17 @@ from sigrl.model.bundle_files import BundleFiles, make_files, read_files
 from sigrl.model.config import HeadConfig
 from sigrl.model.manifest import TOKENIZER, WEIGHTS, Description
 from sigrl.model.storage import pack
+from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.bundles.calibrate import BACKGROUND_PHOTOGRAPHS, find_photographs
+from sigrl.training.bundles.import_weights import TWO_DEVIATIONS
 from sigrl.training.bundles.provenance import commit
 from sigrl.training.data.common_names import common_names
 from sigrl.training.data.dataset import DataError
+from sigrl.training.measures.evaluation import encode_photographs
 
+PATCHES = 40_000
+"""Largest number of patches in a piaa head: 40 MB for a joint space of 512 dimensions."""
 CONTEXT_NAMES = 200
 """Common names over which the sparc head standardises."""
 SPARC_BIAS = -3.0
@@ -34,15 +42,29 @@ class UntrainedHead(StrEnum):
     clip = "clip"
     mkt = "mkt"
     sparc = "sparc"
+    piaa = "piaa"
 
 
 @torch.inference_mode()
-def replace_head(path: Path, kind: UntrainedHead) -> BundleFiles:
+def replace_head(path: Path, kind: UntrainedHead, photographs: Path | None = None) -> BundleFiles:
     """The bundle in directory `path` with another head, without graphs and calibration, which depend on the
-    head. Raises BundleError, and DataError for a bundle whose head has no scale of cosines."""
+    head. A piaa head takes its patches from the folder `photographs`.
+
+    Raises BundleError, and DataError for a bundle whose head has no scale of cosines, and for a piaa head
+    without photographs.
+    """
     files, bundle = read_files(path), load_bundle(path)
-    names = tuple(common_names(CONTEXT_NAMES)) if kind is UntrainedHead.sparc else ()
-    head = _sparc(bundle, names) if names else _scaled(bundle, kind, path)
+    threshold = _THRESHOLD
+    if kind is UntrainedHead.piaa:
+        head = {"patches": _patches(path, photographs)}
+        changes: dict[str, Any] = {"form": "published", "patches": len(head["patches"])}
+        threshold = TWO_DEVIATIONS
+    elif kind is UntrainedHead.sparc:
+        changes = {"context_labels": tuple(common_names(CONTEXT_NAMES))}
+        head = _sparc(bundle, changes["context_labels"])
+    else:
+        changes = {"adds_commonness": files.manifest.head.adds_commonness}
+        head = _scaled(bundle, kind, path)
     stored = load_tensors(files.contents[WEIGHTS])
     tensors = {name: tensor for name, tensor in stored.items() if name.startswith("backbone.")}
     tensors |= pack({f"head.{name}": tensor for name, tensor in head.items()}, lambda *_: False)
@@ -58,17 +80,27 @@ def replace_head(path: Path, kind: UntrainedHead) -> BundleFiles:
     description = Description(
         name=f"{files.manifest.name} ({kind} head)",
         backbone=files.manifest.backbone,
-        head=HeadConfig(
-            kind=kind.value,
-            top_k=files.manifest.head.top_k,
-            context_labels=names,
-            adds_commonness=files.manifest.head.adds_commonness and not names,
-        ),
+        head=HeadConfig(kind=kind.value, top_k=files.manifest.head.top_k, **changes),
         preprocessing=files.manifest.preprocessing,
-        default_threshold=_THRESHOLD,
+        default_threshold=threshold,
         provenance=files.manifest.provenance | {"head": entry, "calibration": "none"},
     )
     return make_files(description, contents)
+
+
+def _patches(path: Path, photographs: Path | None) -> Tensor:
+    """Patch tokens [M, D] of some photographs."""
+    if photographs is None:
+        raise DataError(
+            "a piaa head learns what labels look like from unlabelled photographs: name a folder of some "
+            f"{BACKGROUND_PHOTOGRAPHS} everyday ones with --photographs"
+        )
+    paths = find_photographs(photographs, None).image_paths
+    drawn = np.random.default_rng(0).permutation(len(paths))[:BACKGROUND_PHOTOGRAPHS]
+    engine = TorchEngine.load(path, precision="float32")
+    batches = encode_photographs(engine, [paths[row] for row in drawn])
+    tokens = torch.cat([batch.patch_tokens.flatten(0, 1).cpu() for batch in batches])
+    return tokens[torch.linspace(0, len(tokens) - 1, min(len(tokens), PATCHES)).long()]
 
 
 def _sparc(bundle: Bundle, names: tuple[str, ...]) -> dict[str, Tensor]:

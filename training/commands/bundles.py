@@ -152,11 +152,13 @@ def head_command(
     photographs: PhotographsToCalibrate = None,
     graphs: WithGraphs = True,
 ) -> None:
-    """Write a bundle with the towers of another one and a head that needs no training."""
+    """Write a bundle with the towers of another one and a head that needs no training. On the photographs it
+    is calibrated; a piaa head, which cannot be, learns from them what labels look like."""
     check_new(output)
-    additions = _additions(photographs, graphs=graphs)
+    learns = kind is UntrainedHead.piaa
+    additions = _additions(None if learns else photographs, graphs=graphs)
     with unfinished(output) as made:
-        write_files(made, replace_head(bundle, kind))
+        write_files(made, replace_head(bundle, kind, photographs if learns else None))
         checkpoint = finish(made, additions, output)
     console.print(f"wrote {output} ({checkpoint})")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sigrl.model.bundle_files import has_graphs, read_files
 from sigrl.model.engine import Engine
@@ -81,3 +82,27 @@ def test_a_head_without_a_scale_of_cosines_is_refused(sigrl_train, towers: Path,
     status, _, err = sigrl_train("head", tmp_path / "sparc", "--kind", "clip", "-o", tmp_path / "clip")
     assert status == 2
     assert "has no scale of cosines" in err
+
+
+def test_a_piaa_head_learns_from_unlabelled_photographs(sigrl_train, towers: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for number in range(20):
+        pixels = np.random.default_rng(number).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((64, 64)).save(folder / f"{number}.png")
+    asked = ("head", towers, "--kind", "piaa", "-o", tmp_path / "piaa")
+    status, _, err = sigrl_train(*asked)
+    assert (status, "name a folder" in err) == (2, True)
+    status, _, err = sigrl_train(*asked, "--photographs", folder)
+    assert status == 0, err
+    engine = TorchEngine.load(tmp_path / "piaa", "cpu", precision="float32")
+    labels = engine.encode_labels(Vocabulary.from_names(NAMES))
+    images = engine.encode_images(PIXELS)
+    found = engine.score(images, labels)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    stored = engine.unpack_labels(engine.pack_labels(labels))
+    np.testing.assert_array_equal(engine.score(images, stored), found)
+    np.testing.assert_allclose(engine.score_kept(engine.keep_images(images), labels), found, atol=0.02)
+    assert engine.explain(images, labels).shape == (3, len(NAMES), *images.grid)
+    status, _, err = sigrl_train("export", tmp_path / "piaa", "-o", tmp_path / "exported")
+    assert (status, "only PyTorch serves it" in err) == (2, True)

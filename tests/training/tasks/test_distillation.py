@@ -120,8 +120,11 @@ def test_training_brings_the_student_nearer_to_its_teacher(
         student = Student(asked.bundle, asked.pixels)
         task = run.distillation_task(asked, student, tmp_path)
     batch = next(iter(DataLoader(task.train_data, batch_sampler=[[Draw(row, 0) for row in range(32)]])))
-    optimizer = task.optimizer()
-    task.schedule.apply(optimizer, 0.5)
+    # The solved start is as near as maps on a random trunk come: training has to find them again.
+    for name in ("embedding", "tokens"):
+        torch.nn.init.zeros_(getattr(student.visual, name).linear.weight)
+    blocks, maps = task.optimizer().param_groups
+    optimizer = torch.optim.AdamW(maps["params"], lr=2e-5)
     distances = []
     for _ in range(8):
         with seeded(1):
@@ -131,6 +134,7 @@ def test_training_brings_the_student_nearer_to_its_teacher(
         loss.backward()
         optimizer.step()
     assert distances[-1] < 0.9 * distances[0], distances
+    assert all(parameter.grad.abs().sum() > 0 for parameter in blocks["params"])
 
 
 def test_what_is_trained_is_what_the_bundle_computes(teacher: Path) -> None:

@@ -13,8 +13,9 @@ from sigrl.model.acceleration import choose_precision
 from sigrl.model.backbone import Backbone
 from sigrl.model.bundle import Bundle
 from sigrl.model.config import HeadConfig
-from sigrl.model.heads import MatchingHead, SigRLHead
+from sigrl.model.heads import SigRLHead
 from sigrl.model.kernels.cpu_steps import CpuSteps
+from sigrl.model.matching import MatchingHead
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.backbones.initialisation import starting_point
 from sigrl.training.data.coco import CocoSplit, load_coco

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from sigrl.model.backbone import Backbone
 from sigrl.model.features import ImageFeatures, LabelFeatures
-from sigrl.model.heads import MatchingHead, SigRLHead, create_head
+from sigrl.model.heads import SigRLHead, create_head
+from sigrl.model.matching import MatchingHead
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.loop.schedules import half_cosine
 from sigrl.training.losses import label_loss

@@ -9,7 +9,6 @@ import torch
 
 from sigrl.model.backbone import Backbone
 from sigrl.model.bundle import Bundle, TaggingModel, load_bundle, save_bundle
-from sigrl.model.heads import MatchingHead
 from sigrl.model.manifest import Description
 from sigrl.training.bundles.finishing import saved_with_graphs
 from sigrl.training.bundles.provenance import commit

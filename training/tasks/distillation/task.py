@@ -10,7 +10,7 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
 from sigrl.model.features import LabelFeatures
-from sigrl.model.heads import MatchingHead
+from sigrl.model.matching import MatchingHead
 from sigrl.training.data.batches import Draw
 from sigrl.training.loop.task import Schedule, StepOutput
 from sigrl.training.losses.distillation import relative_distance, words_divergence

@@ -12,7 +12,7 @@ from torch import Tensor
 from sigrl.model.backbone import Backbone
 from sigrl.model.calibration import probabilities
 from sigrl.model.config import Preprocessing
-from sigrl.model.heads import MatchingHead
+from sigrl.model.matching import MatchingHead
 from sigrl.training.backbones.features import map_photographs
 from sigrl.training.data.dataset import LabelledPhotographs
 from sigrl.training.measures.evaluation import evaluate_scores

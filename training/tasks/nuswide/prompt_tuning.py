@@ -21,8 +21,8 @@ from torch.utils.data import Dataset
 from sigrl.model.backbone import Backbone
 from sigrl.model.blocks import even_slices, run_block
 from sigrl.model.bundle import Bundle, TaggingModel, load_bundle
-from sigrl.model.heads import MatchingHead
 from sigrl.model.label_texts import TEXT_BATCH
+from sigrl.model.matching import MatchingHead
 from sigrl.model.vocabulary import Label, Vocabulary
 from sigrl.training.data.dataset import DataError
 from sigrl.training.data.photographs import AugmentedPhotographs

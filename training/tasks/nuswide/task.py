@@ -15,7 +15,7 @@ from torch.optim import AdamW
 from torch.utils.data import Dataset
 
 from sigrl.model.backbone import Backbone
-from sigrl.model.heads import MatchingHead
+from sigrl.model.matching import MatchingHead
 from sigrl.training.loop.schedules import layer_decay_groups
 from sigrl.training.loop.task import Schedule, StepOutput
 from sigrl.training.losses.open_vocabulary import distillation_loss, ranking_loss

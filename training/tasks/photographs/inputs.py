@@ -17,7 +17,7 @@ from sigrl.model.backbone import Backbone
 from sigrl.model.config import Preprocessing
 from sigrl.model.evidence import POOL
 from sigrl.model.features import ImageFeatures
-from sigrl.model.heads import MatchingHead
+from sigrl.model.matching import MatchingHead
 from sigrl.training.backbones.feature_cache import files_fingerprint, image_features
 from sigrl.training.backbones.features import PhotographDataset
 from sigrl.training.backbones.projection import stacked, without_projection

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sigrl.model.backbone import Backbone
 from sigrl.model.bundle import Bundle
 from sigrl.model.features import LabelFeatures
-from sigrl.model.heads import MatchingHead, top_k_mean
+from sigrl.model.matching import MatchingHead, top_k_mean
 from sigrl.model.vocabulary import Label
 from sigrl.training.backbones.projection import project, projection_parameters
 from sigrl.training.data.dataset import DataError

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from sigrl.model.backbone import Backbone
 from sigrl.model.bundle import Bundle
 from sigrl.model.config import BackboneConfig, Preprocessing
-from sigrl.model.heads import MatchingHead, SigRLHead, create_head
+from sigrl.model.heads import SigRLHead, create_head
+from sigrl.model.matching import MatchingHead
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.backbones.weight_files import WeightsError, read_tensors
 from sigrl.training.data.dataset import DataError

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from sigrl.model.bundle import TaggingModel, load_bundle, save_bundle
-from sigrl.model.heads import MatchingHead, SigRLHead
+from sigrl.model.heads import SigRLHead
 from sigrl.model.manifest import Description
+from sigrl.model.matching import MatchingHead
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.tasks.bundled.config import TrainingConfig
