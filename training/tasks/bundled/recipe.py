@@ -10,6 +10,7 @@ import torch
 from sigrl.model.backbone import Backbone
 from sigrl.model.bundle import Bundle, TaggingModel, load_bundle, save_bundle
 from sigrl.model.manifest import Description
+from sigrl.model.matching import MatchingHead
 from sigrl.training.bundles.finishing import saved_with_graphs
 from sigrl.training.bundles.provenance import commit
 from sigrl.training.data.check import DataReport, check

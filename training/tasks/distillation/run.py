@@ -39,7 +39,7 @@ HELD_OUT = 400
 """Largest number of photographs that are not trained on. They show how alike the student is, and become the
 background set of its calibration."""
 BATCH_SIZE = 32
-_RATE = 2e-4
+_RATE = 1e-4
 _AVERAGING = 0.99
 _STRIDE = 32
 """Pixels of the student's input for each position of its grid."""

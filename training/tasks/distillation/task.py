@@ -22,7 +22,7 @@ DRAWN_NAMES = 256
 """Names whose scores are compared in a step."""
 _CONTEXT = 8
 """Number of context labels that SVFR uses in a step, for speed."""
-_BLOCKS_SCALE = 0.4
+_BLOCKS_SCALE = 0.2
 """Learning rate of ImageNet's blocks relative to that of the new linear maps."""
 _WEIGHT_DECAY = 0.02
 _WEIGHTS = {"embeddings": 1.0, "tokens": 1.0, "scores": 0.1, "words": 0.1}
