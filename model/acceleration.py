@@ -100,8 +100,8 @@ def _choose_steps(device: torch.device, precision: Precision, embed_dim: int, *,
 
 
 def _sorted_top_k_mean(scores: Tensor, k: int) -> Tensor:
-    """As `model.matching.top_k_mean`: NumPy sorts all patches of a label in a third of the time that torch takes
-    to find the best of them."""
+    """As `matching.top_k_mean`: NumPy sorts all patches of a label in a third of the time that torch takes to
+    find the best of them."""
     ordered = np.sort(scores.mT.numpy(), axis=-1)
     return torch.from_numpy(ordered[..., -k:]).mean(dim=-1)
 
