@@ -8,6 +8,9 @@ constants are those of the published code (github.com/akang-wang/PIAA, learn.py 
 The paper also changes the image tower's last blocks (SC-CLIP); here patches are as the tower gives them.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -66,14 +69,15 @@ def fit_patch_classifier(patches: Tensor, texts: Tensor) -> Tensor:
     each patch speaks for one of them.
     """
     patches, texts = functional.normalize(patches, dim=-1), functional.normalize(texts, dim=-1)
-    chosen, probabilities = _surest(patches, texts)
-    classifier = _discriminant(patches[chosen], probabilities, texts)
-    logits = patch_logits(patches[chosen], classifier)
-    kept = _above_their_label((logits * _SURE_SCALE).softmax(dim=1), logits.argmax(dim=1))
-    if kept.sum() < 2:
+    judged = _judge(patches, lambda part: _TEXT_SCALE * part @ texts.mT)
+    chosen = torch.cat([_surest(judged, label) for label in judged.labels.unique()])
+    patches = patches[chosen]
+    classifier = _discriminant(patches, judged.labels[chosen], judged.probabilities[chosen], texts)
+    again = _judge(patches, lambda part: _SURE_SCALE * patch_logits(part, classifier))
+    kept = torch.cat([_above_average(again, label) for label in again.labels.unique()])
+    if len(kept) < 2:
         return classifier
-    again = (logits[kept] * _SURE_SCALE).softmax(dim=1)
-    return _discriminant(patches[chosen][kept], again, texts)
+    return _discriminant(patches[kept], again.labels[kept], again.probabilities[kept], texts)
 
 
 def patch_logits(patches: Tensor, classifier: Tensor) -> Tensor:
@@ -93,46 +97,50 @@ def aggregate(images: Tensor, tokens: Tensor, texts: Tensor, classifier: Tensor)
     return _GLOBAL_SHARE * whole + (1 - _GLOBAL_SHARE) * (_PATCH_SCALE * best).softmax(dim=-1)
 
 
-def _surest(patches: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows [N] of the patches with the lowest entropy among those nearest to each label, and the labels'
-    probabilities [N, C] on them."""
-    entropies, labels = [], []
+class _Judged(NamedTuple):
+    """What a classifier says of N patches."""
+
+    labels: Tensor
+    """[N]: the most probable label."""
+    probabilities: Tensor
+    """[N]: of that label."""
+    entropies: Tensor
+    """[N]: of the probabilities of all labels."""
+
+
+def _judge(patches: Tensor, logits: Callable[[Tensor], Tensor]) -> _Judged:
+    """Patches [N, D] by a function to the logits [n, C] of a part of them."""
+    parts = []
     for part in patches.split(_ROWS):
-        probabilities = (_TEXT_SCALE * part @ texts.mT).softmax(dim=1)
-        entropies.append(torch.special.entr(probabilities).sum(dim=1))
-        labels.append(probabilities.argmax(dim=1))
-    entropy, label = torch.cat(entropies), torch.cat(labels)
-    chosen = []
-    for one in label.unique():
-        rows = (label == one).nonzero()[:, 0]
-        chosen.append(rows[entropy[rows].argsort(stable=True)[:PATCHES_PER_LABEL]])
-    rows = torch.cat(chosen)
-    return rows, (_TEXT_SCALE * patches[rows] @ texts.mT).softmax(dim=1)
+        probabilities = logits(part).softmax(dim=1)
+        own, labels = probabilities.max(dim=1)
+        parts.append((labels, own, torch.special.entr(probabilities).sum(dim=1)))
+    return _Judged(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _above_their_label(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Which patches [N] are surer of their label than its patches are on average, by a deviation or more."""
-    own = probabilities.gather(1, labels[:, None])[:, 0]
-    kept = torch.zeros_like(own, dtype=torch.bool)
-    for one in labels.unique():
-        rows = labels == one
-        if rows.sum() > 1:
-            kept[rows] = own[rows] >= own[rows].mean() + own[rows].std()
-    return kept
+def _surest(judged: _Judged, label: Tensor) -> Tensor:
+    """The rows of a label's patches with the lowest entropy."""
+    rows = (judged.labels == label).nonzero()[:, 0]
+    return rows[judged.entropies[rows].argsort(stable=True)[:PATCHES_PER_LABEL]]
 
 
-def _discriminant(patches: Tensor, probabilities: Tensor, texts: Tensor) -> Tensor:
-    """Gaussian discriminant analysis with one covariance and equal shares. A label's mean is weighted by its
-    probability [N, C]; a label without patches has its text as its mean."""
-    labels = probabilities.argmax(dim=1)
-    weights = torch.zeros_like(probabilities)
-    weights.scatter_(1, labels[:, None], probabilities.gather(1, labels[:, None]))
-    shares = weights.sum(dim=0)[:, None]
-    means = torch.where(shares > 0, weights.mT @ patches / shares.clamp(min=1e-12), texts)
+def _above_average(judged: _Judged, label: Tensor) -> Tensor:
+    """The rows of a label's patches that are more probable than its patches on average, by a deviation or
+    more; none if it has one patch."""
+    rows = (judged.labels == label).nonzero()[:, 0]
+    own = judged.probabilities[rows]
+    return rows[own >= own.mean() + own.std()] if len(rows) > 1 else rows[:0]
+
+
+def _discriminant(patches: Tensor, labels: Tensor, probabilities: Tensor, texts: Tensor) -> Tensor:
+    """Gaussian discriminant analysis of patches [N, D] with their labels and those labels' probabilities [N]:
+    one covariance, and equal shares. A label without patches has its text as its mean."""
+    shares = texts.new_zeros(len(texts), 1).index_add_(0, labels, probabilities[:, None])
+    sums = torch.zeros_like(texts).index_add_(0, labels, probabilities[:, None] * patches)
+    means = torch.where(shares > 0, sums / shares.clamp(min=1e-12), texts)
     covariance = (patches - means[labels]).mT.cov()
     size = patches.shape[1]
-    shrunk = (len(patches) - 1) * covariance + covariance.trace() * torch.eye(size, device=patches.device)
-    precision = size * torch.linalg.pinv(shrunk, hermitian=True)
-    weight = means @ precision
+    shrunk = (len(patches) - 1) * covariance + covariance.trace() * torch.eye(size).to(covariance)
+    weight = means @ (size * torch.linalg.pinv(shrunk, hermitian=True))
     bias = -(weight * means).sum(dim=1) / 2
     return torch.cat([weight, bias[:, None]], dim=1)
