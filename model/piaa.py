@@ -70,11 +70,11 @@ def fit_patch_classifier(patches: Tensor, texts: Tensor) -> Tensor:
     """
     patches, texts = functional.normalize(patches, dim=-1), functional.normalize(texts, dim=-1)
     judged = _judge(patches, lambda part: _TEXT_SCALE * part @ texts.mT)
-    chosen = torch.cat([_surest(judged, label) for label in judged.labels.unique()])
+    chosen = torch.cat([_surest(judged, label) for label in range(len(texts))])
     patches = patches[chosen]
     classifier = _discriminant(patches, judged.labels[chosen], judged.probabilities[chosen], texts)
     again = _judge(patches, lambda part: _SURE_SCALE * patch_logits(part, classifier))
-    kept = torch.cat([_above_average(again, label) for label in again.labels.unique()])
+    kept = torch.cat([_above_average(again, label) for label in range(len(texts))])
     if len(kept) < 2:
         return classifier
     return _discriminant(patches[kept], again.labels[kept], again.probabilities[kept], texts)
@@ -111,20 +111,20 @@ class _Judged(NamedTuple):
 def _judge(patches: Tensor, logits: Callable[[Tensor], Tensor]) -> _Judged:
     """Patches [N, D] by a function to the logits [n, C] of a part of them."""
     parts = []
-    for part in patches.split(_ROWS):
+    for part in torch.split(patches, _ROWS):
         probabilities = logits(part).softmax(dim=1)
         own, labels = probabilities.max(dim=1)
         parts.append((labels, own, torch.special.entr(probabilities).sum(dim=1)))
     return _Judged(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _surest(judged: _Judged, label: Tensor) -> Tensor:
+def _surest(judged: _Judged, label: int) -> Tensor:
     """The rows of a label's patches with the lowest entropy."""
     rows = (judged.labels == label).nonzero()[:, 0]
     return rows[judged.entropies[rows].argsort(stable=True)[:PATCHES_PER_LABEL]]
 
 
-def _above_average(judged: _Judged, label: Tensor) -> Tensor:
+def _above_average(judged: _Judged, label: int) -> Tensor:
     """The rows of a label's patches that are more probable than its patches on average, by a deviation or
     more; none if it has one patch."""
     rows = (judged.labels == label).nonzero()[:, 0]
