@@ -15,7 +15,7 @@ import numpy.typing as npt
 from safetensors import safe_open
 
 from sigrl.model.bundle_files import MANIFEST, BundleError, bundled_path
-from sigrl.model.calibration import OFFSET, LabelCalibration, calibrated_already
+from sigrl.model.calibration import OFFSET, LabelCalibration
 from sigrl.model.label_facts import own_row, rows_of_names
 from sigrl.model.manifest import WEIGHTS, read_manifest
 from sigrl.model.vocabulary import Label
@@ -52,7 +52,7 @@ def known_commonness() -> Commonness | None:
 def by_commonness(labels: Sequence[Label], threshold: float, known: Commonness | None) -> LabelCalibration:
     """The calibration [C, 3] of a model's own logits by the commonness of the labels, with one threshold for
     all. The median word keeps its logits, and so does every word if nothing is known."""
-    calibration = calibrated_already(len(labels), threshold)
+    calibration = np.tile(np.array([0, 1, threshold], np.float32), (len(labels), 1))
     if known is not None:
         rare = np.quantile(known.log_odds, _RARE)
         rows = [own_row(label, known.rows) for label in labels]
