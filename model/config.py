@@ -239,8 +239,7 @@ class EvidenceConfig(Frozen):
     class_texts: int = Field(ge=1)
     """Number of names of all the classifier's classes together; a class may have several."""
     lexicon: int = Field(ge=1)
-    """Number of words that training met in captions and class names; they determine how well a label is
-    known."""
+    """Number of words that training met in captions and class names; by them a label is known or not."""
     rank: int = Field(64, ge=1)
     """Rank of the graph over the scores."""
     new_word_threshold: float | None = Field(None, ge=0, le=1)
@@ -252,15 +251,13 @@ class HeadConfig(Frozen):
     """The kind of head, and its form."""
 
     kind: Literal["clip", "sparc", "piaa", "mkt", "biam", "sigrl", "evidence"] = "sigrl"
-    """`clip`: global matching. `sparc`: global matching, standardised over the context labels. `piaa`: a
-    classifier of patches, fitted to each label set. `mkt`: global and local matching. `biam`: local matching
-    of patches enriched by bi-level attention, in the context form with global matching. `sigrl`: with GMC and
-    SVFR. `evidence`: global and local matching with logits of known words and of a classifier's classes, and
-    GMC over the scores, all calibrated; it needs the image tower of `words`."""
+    """`clip`: global matching. `sparc`: the same, standardised over the context labels. `piaa`: a classifier
+    of patches, fitted to each label set. `mkt`: global and local matching. `biam`: with patches enriched by
+    bi-level attention. `sigrl`: with GMC and SVFR. `evidence`: with logits of known words and of a
+    classifier's classes, and GMC over the scores, all calibrated; it needs the image tower of `words`."""
     form: Literal["published", "context"] = "context"
     """`published`: the paper's scores, which depend on the label set. `context`: cosine with learned
-    temperature and SVFR over the context labels, so that a label's score is independent of the other
-    labels."""
+    temperature and SVFR over the context labels; a label's score is independent of the other labels."""
     top_k: int = Field(16, ge=1)
     """Number of patches averaged into the local score: 16 in MKT and SigRL, 6 in BiAM."""
     normalize_scores: bool = True
