@@ -32,7 +32,6 @@ class Measured(NamedTuple):
     """Of the bundled checkpoint's, in the same process."""
     memory: int
     """Peak of the process in bytes, with both towers of the model and the bundled checkpoint."""
-    precision: str
 
 
 def main(
@@ -57,20 +56,20 @@ def main(
             )
         )
         print(f"{name}: done", flush=True)
-    print(f"{torch.get_num_threads()} threads, {found.precision}, PyTorch, batches of {photographs}")
+    print(f"{torch.get_num_threads()} threads, float32, PyTorch, batches of {photographs}")
     print(markdown_table(("model", "photographs a second", "time, bundled = 1", "peak memory"), rows))
 
 
 def measure(name: str, photographs: int, rounds: int) -> Measured:
     """The cost of the model `name` for batches of `photographs`; the median of `rounds`."""
     model = _engine(find_model(name))
-    engines = {name: model, "bundled": TorchEngine(load_bundle(bundled_path()), "cpu")}
+    engines = {name: model, "bundled": TorchEngine(load_bundle(bundled_path()), "cpu", precision="float32")}
     batches = {name: _pixel_values(engine, photographs) for name, engine in engines.items()}
     seconds = interleaved(
         {name: lambda name=name: engines[name].encode_images(batches[name]) for name in engines}, rounds
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Measured(seconds[name], seconds["bundled"], peak, model.precision)
+    return Measured(seconds[name], seconds["bundled"], peak)
 
 
 def _engine(model: Model) -> TorchEngine:
@@ -86,7 +85,7 @@ def _engine(model: Model) -> TorchEngine:
     )
     made = TaggingModel(description.backbone, description.head).eval().requires_grad_(False)
     manifest = Manifest.model_construct(**dict(description), format_version=1, files={})
-    return TorchEngine(Bundle(manifest, "random", made, None), "cpu")
+    return TorchEngine(Bundle(manifest, "random", made, None), "cpu", precision="float32")
 
 
 def _pixel_values(engine: TorchEngine, photographs: int) -> np.ndarray:
