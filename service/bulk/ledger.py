@@ -65,9 +65,11 @@ class Ledger:
         a table with tags of two checkpoints would mislead."""
         known = dict(self._database.execute("SELECT what, value FROM made_by"))
         for what, value in made_by.items():
-            if known.get(what, value) != value:
+            before = known.get(what, value)
+            if before != value:
                 raise ParameterError(
-                    f"the {what} is {value}, and what is done already was done with {known[what]}",
+                    f"the {what} is now {_only_in(value, before)}, and was {_only_in(before, value)} for the "
+                    "photographs that are done already",
                     f"give another --out, or delete '{self._path}' to tag everything again",
                 )
         with self._database:
@@ -142,6 +144,11 @@ class Ledger:
     def _one(self, query: str, *values: object) -> "int | str":
         value: int | str = self._database.execute(query, values).fetchone()[0]
         return value
+
+
+def _only_in(one: str, other: str) -> str:
+    """The parts of one list that the other does not have; all of them if there are none."""
+    return ", ".join(part for part in one.split(", ") if part not in other.split(", ")) or one
 
 
 def stamp_of_file(path: Path) -> Stamp:

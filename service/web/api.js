@@ -28,12 +28,13 @@ export function useKey(text) {
 // Returns the response. `body` is a form, a file, or a value to send as JSON. Throws Problem.
 async function request(method, path, body, headers) {
   const isPlain = body !== undefined && !(body instanceof FormData) && !(body instanceof Blob);
+  const used = key();
   let response;
   try {
     response = await fetch(address(path), {
       method,
       body: isPlain ? JSON.stringify(body) : body,
-      headers: { "Accept-Language": language, ...(key() ? { Authorization: `Bearer ${key()}` } : {}), ...(isPlain ? PLAIN : {}), ...headers },
+      headers: { "Accept-Language": language, ...(used ? { Authorization: `Bearer ${used}` } : {}), ...(isPlain ? PLAIN : {}), ...headers },
     });
   } catch {
     throw new Problem({ type: "unreachable", status: 0 });
@@ -42,7 +43,7 @@ async function request(method, path, body, headers) {
   const problem = new Problem((await response.json().catch(() => null)) ?? { title: response.statusText, detail: "" });
   problem.status = response.status;
   problem.retryAfter = Number(response.headers.get("Retry-After"));
-  if ([401, 403].includes(response.status)) document.dispatchEvent(new CustomEvent("key-needed"));
+  if ([401, 403].includes(response.status) && used === key()) document.dispatchEvent(new CustomEvent("key-needed", { detail: problem }));
   throw problem;
 }
 

@@ -114,6 +114,7 @@ export function start() {
     summarise();
   });
   for (const event of ["threshold-changed", "language-changed"]) document.addEventListener(event, draw);
+  document.addEventListener("key-given", () => again(photographs.filter(({ problem }) => [401, 403].includes(problem?.status))));
   $("clear").addEventListener("click", clear);
   $("retry-all").addEventListener("click", () => again(photographs.filter((each) => each.state === "failed" && mayPass(each))));
   for (const kind of ["csv", "json"]) $(`as-${kind}`).addEventListener("click", () => download(kind, photographs, results));

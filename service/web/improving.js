@@ -1,8 +1,8 @@
 // Improves a vocabulary: the service suggests which photographs to mark, they are marked by keyboard, and calibrate it.
 
-import { ask, patiently, send, vocabularies } from "./api.js";
+import { ask, patiently, Problem, send, vocabularies } from "./api.js";
 import { report } from "./calibration_report.js";
-import { $, make, tell, telling, valid } from "./dom.js";
+import { $, confirmed, tell, telling, valid } from "./dom.js";
 import { Marking } from "./marking.js";
 import { photographs } from "./photographs.js";
 import { t } from "./texts.js";
@@ -12,6 +12,8 @@ const AT_ONCE = 3;
 // A service keeps at least so many photographs in one request.
 const SENT_AT_ONCE = 16;
 const PICTURE = /^image\/|^$/;
+// Errors that every photograph would meet: no connection, no key, no vocabulary.
+const HOLDS_FOR_ALL = [0, 401, 403, 404];
 let known = [];
 let marking = null;
 let files = [];
@@ -19,6 +21,7 @@ let files = [];
 async function fill() {
   await telling($("improve-status"), async () => {
     known = (await vocabularies()).filter((each) => !each.built_in);
+    if (marking === null) tell($("improve-status"), "");
     const chosen = $("improved").value;
     $("improved").replaceChildren(...known.map((each) => new Option(t("asked.vocabulary", { name: each.name, count: each.size }), each.name)));
     if (known.some((each) => each.name === chosen)) $("improved").value = chosen;
@@ -32,7 +35,7 @@ async function fill() {
 
 function choose(given) {
   files = [...given].filter((each) => PICTURE.test(each.type));
-  $("improve-files").textContent = files.length ? t("grid.photographs", { count: files.length }) : "";
+  $("improve-files").textContent = files.length ? t("improve.chosen", { count: files.length }) : "";
 }
 
 // Has every photograph weighed, and then asks which ones to mark.
@@ -40,38 +43,47 @@ async function begin() {
   if (!valid($("improve-choose"), new Map(files.length ? [] : [[$("choose-folder"), t("improve.no-photographs")]]))) return;
   const name = $("improved").value;
   $("suggest").disabled = true;
-  const candidates = await weighed(name, [...files]);
+  const { candidates, unusable, reason } = await weighed(name, [...files]);
   $("suggest").disabled = false;
-  if (!candidates.length) return;
+  if (!candidates.length) {
+    tell($("improve-status"), reason, true);
+    return;
+  }
   await telling($("improve-status"), async () => {
     const body = { embeddings: candidates.map((each) => each.embedding), doubts: candidates.map((each) => each.doubt) };
     const { suggested } = (await send("POST", `${pathOf(name)}/suggest`, body)).content;
-    tell($("improve-status"), t("improve.suggested", { count: suggested.length, of: candidates.length }));
+    const told = [t("improve.suggested", { count: suggested.length, of: candidates.length }), unusable ? t("improve.unusable", { count: unusable, reason }) : ""];
+    tell($("improve-status"), told.filter(Boolean).join(" "));
     mark(name, suggested.map((place) => candidates[place]));
   });
 }
 
-// The candidates, each with its file. A file that cannot be used is left out, and the last reason stays on the page.
+// { candidates, unusable, reason }: the candidates, each with its file, how many files cannot be used, and the last reason. There are
+// no candidates if something keeps all of them from being weighed.
 async function weighed(name, given) {
-  const found = [];
+  const candidates = [];
   const places = given.keys();
-  let done = 0;
+  let [done, unusable, reason, isStopped] = [0, 0, "", false];
   [$("improve-overall").hidden, $("improve-overall").max, $("improve-overall").value] = [false, given.length, 0];
   const work = async () => {
     for (const place of places) {
+      if (isStopped) return;
       const form = new FormData();
       form.append("image", given[place], given[place].name);
-      await telling($("improve-status"), async () => {
-        found.push({ file: given[place], ...(await patiently(() => ask(`${pathOf(name)}/candidates`, form))).images[0] });
-        tell($("improve-status"), t("improve.looking", { done: done + 1, count: given.length }));
-      });
+      try {
+        candidates.push({ file: given[place], ...(await patiently(() => ask(`${pathOf(name)}/candidates`, form))).images[0] });
+      } catch (error) {
+        if (!(error instanceof Problem)) throw error;
+        [unusable, reason, isStopped] = [unusable + 1, error.message, isStopped || HOLDS_FOR_ALL.includes(error.status)];
+      }
       done += 1;
       $("improve-overall").value = done;
+      tell($("improve-status"), t("improve.looking", { done, count: given.length }));
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   $("improve-overall").hidden = true;
-  return found;
+  return { candidates: isStopped ? [] : candidates, unusable, reason };
 }
 
 const pathOf = (name) => `v1/vocabularies/${encodeURIComponent(name)}`;
@@ -80,8 +92,16 @@ function mark(name, candidates) {
   $("improve-choose").hidden = $("improve-lead").hidden = true;
   $("improve-marking").hidden = false;
   $("calibration-report").replaceChildren();
-  marking = new Marking(candidates, { changed: (marked) => ($("calibrate").disabled = marked === 0), finished: () => $("calibrate").focus() });
+  tell($("calibration-status"), "");
+  $("calibrate").disabled = true;
+  $("use-improved").hidden = true;
+  marking = new Marking(candidates, { changed: mayCalibrate, finished: () => $("calibrate").focus() });
   marking.name = name;
+}
+
+// After a calibration there is nothing to calibrate until another mark or goal is chosen.
+function mayCalibrate(isOtherGoal = false) {
+  if (marking && (marking.isChanged || isOtherGoal)) $("calibrate").disabled = marking.marked().length === 0;
 }
 
 async function calibrate() {
@@ -90,9 +110,10 @@ async function calibrate() {
   const share = Number($("goal-value").value) / 100;
   const isShare = goal === "f1" || (share > 0 && share < 1);
   if (!valid($("calibration"), new Map(isShare ? [] : [[$("goal-value"), t("improve.bad-share")]]))) return;
-  tell($("improve-status"), t("improve.calibrating"));
+  tell($("calibration-status"), t("improve.calibrating"));
   $("calibrate").disabled = true;
-  await telling($("improve-status"), async () => {
+  marking.isChanged = false;
+  const isDone = await telling($("calibration-status"), async () => {
     let content = null;
     for (let start = 0; start < marked.length; start += SENT_AT_ONCE) {
       const form = new FormData();
@@ -103,20 +124,27 @@ async function calibrate() {
       if (goal !== "f1") form.append("value", String(share));
       ({ content } = await send("POST", `${pathOf(marking.name)}/calibrate`, form));
     }
-    tell($("improve-status"), t("improve.calibrated", { calibration: content.vocabulary.calibration, count: content.examples }));
+    tell($("calibration-status"), t("improve.calibrated", { name: marking.name, count: content.examples }));
     $("calibration-report").replaceChildren(...report(content));
-    $("calibration-report").scrollIntoView({ behavior: "smooth", block: "nearest" });
+    $("use-improved").hidden = false;
+    $("use-improved").focus({ preventScroll: true });
+    $("calibration").scrollIntoView({ behavior: "smooth" });
     document.dispatchEvent(new CustomEvent("vocabularies-changed"));
   });
+  if (isDone) return;
+  marking.isChanged = true;
   $("calibrate").disabled = false;
 }
 
-function restart() {
+// Returns whether it began again: not if the reader would rather keep marks that are not calibrated yet.
+async function restart() {
+  if (marking?.isChanged && !(await confirmed(t("improve.discard?"), t("improve.discard-text", { count: marking.marked().length }), t("improve.discard")))) return false;
   marking?.end();
   marking = null;
   $("improve-marking").hidden = true;
   tell($("improve-status"), "");
-  fill();
+  await fill();
+  return true;
 }
 
 export function start() {
@@ -136,14 +164,14 @@ export function start() {
     $("goal-value-field").hidden = $("goal").value === "f1";
     $("goal-value").value = $("goal").value === "false-positive-rate" ? "1" : "90";
   });
+  $("calibration").addEventListener("input", () => mayCalibrate(true));
   $("restart").addEventListener("click", restart);
   $("use-improved").addEventListener("click", () => document.dispatchEvent(new CustomEvent("vocabulary-chosen", { detail: marking.name })));
   document.addEventListener("improve", async ({ detail }) => {
-    restart();
-    await fill();
-    $("improved").value = detail;
+    if (await restart()) $("improved").value = detail;
     location.hash = "#improve";
   });
-  for (const event of ["language-changed", "key-given"]) document.addEventListener(event, fill);
+  addEventListener("beforeunload", (event) => marking?.isChanged && event.preventDefault());
+  document.addEventListener("language-changed", fill);
   onShow("improve", fill);
 }

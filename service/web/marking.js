@@ -7,19 +7,18 @@ import { t } from "./texts.js";
 const KEYS = { y: "yes", j: "yes", n: "no", s: "skip", ArrowDown: "skip", ArrowUp: "up", Enter: "rest", ArrowRight: "next", ArrowLeft: "back" };
 
 export class Marking {
-  // `candidates`: { file, likely } in the order in which they are marked. `changed(count)` is told how many photographs
-  // have marks, `finished()` that the last one is done.
+  // `candidates`: { file, likely } in the order in which they are marked. `changed()` is told of every step, `finished()`
+  // that the last one is done. `isChanged` is whether there are marks that nobody has saved; whoever saves them clears it.
   constructor(candidates, { changed, finished }) {
     this.candidates = candidates.map((each) => ({ file: each.file, words: each.likely, marks: new Map() }));
     [this.changed, this.finished] = [changed, finished];
-    [this.place, this.row] = [0, 0];
+    [this.place, this.row, this.isChanged] = [0, 0, false];
     this.ending = new AbortController();
     const { signal } = this.ending;
     document.addEventListener("keydown", (event) => this.press(event), { signal });
     document.addEventListener("language-changed", () => this.draw(), { signal });
     for (const [id, act] of [["mark-rest", "rest"], ["mark-next", "next"], ["mark-back", "back"]]) $(id).addEventListener("click", () => this.act(act), { signal });
     this.show();
-    changed(0);
   }
 
   end() {
@@ -48,17 +47,24 @@ export class Marking {
     else if (what === "skip") this.down();
     else if (what === "up") this.row = Math.max(0, this.row - 1);
     else if (what === "rest") {
-      for (const word of words) if (!marks.has(word)) marks.set(word, false);
+      for (const word of words) if (!marks.has(word)) this.put(word, false);
       this.go(1);
     } else this.go(what === "next" ? 1 : -1);
     this.draw();
   }
 
   set(row, verdict) {
-    const { words, marks } = this.candidates[this.place];
-    marks.set(words[row], verdict);
+    this.put(this.candidates[this.place].words[row], verdict);
     this.row = row;
     this.down();
+  }
+
+  // `verdict`: whether the word applies, or null to take the mark back.
+  put(word, verdict) {
+    const { marks } = this.candidates[this.place];
+    if (verdict === null) marks.delete(word);
+    else marks.set(word, verdict);
+    this.isChanged = true;
   }
 
   down() {
@@ -81,10 +87,13 @@ export class Marking {
     picture.alt = file.name;
     picture.onerror = async () => {
       picture.onerror = null;
-      picture.src = URL.createObjectURL(await preview(file));
+      const shown = await preview(file).catch(() => null);
+      if (shown && picture.alt === file.name) picture.src = URL.createObjectURL(shown);
     };
     picture.src = URL.createObjectURL(file);
     this.draw();
+    // On a phone the buttons are below the list, and the next picture would stay above the screen.
+    picture.scrollIntoView({ block: "nearest" });
   }
 
   draw() {
@@ -95,14 +104,14 @@ export class Marking {
     $("mark-back").disabled = this.place === 0;
     $("marks").replaceChildren(...words.map((word, row) => this.word(word, row, marks)));
     $("marks").children[this.row].scrollIntoView({ block: "nearest" });
-    this.changed(done);
+    this.changed();
   }
 
   word(word, row, marks) {
     const verdicts = [true, false].map((verdict) => {
       const name = verdict ? "yes" : "no";
       const toggle = () => {
-        if (marks.get(word) === verdict) marks.delete(word);
+        if (marks.get(word) === verdict) this.put(word, null);
         else this.set(row, verdict);
         this.draw();
       };

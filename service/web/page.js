@@ -1,28 +1,20 @@
 // Starts the parts of the page, once its texts are there.
 
-import { useKey } from "./api.js";
 import * as admin from "./admin.js";
 import * as asked from "./asked.js";
-import { $ } from "./dom.js";
 import * as gathering from "./gathering.js";
 import * as grid from "./grid.js";
 import * as improving from "./improving.js";
+import * as key from "./key.js";
 import * as opened from "./opened.js";
 import * as photographs from "./photographs.js";
 import * as texts from "./texts.js";
 import * as views from "./views.js";
 import * as editor from "./vocabulary_editor.js";
 
-$("needs-key").addEventListener("submit", (event) => {
-  event.preventDefault();
-  useKey($("key").value);
-  $("needs-key").hidden = true;
-  document.dispatchEvent(new CustomEvent("key-given"));
-  views.refresh();
-});
-
 await texts.speak();
 texts.start();
+key.start();
 photographs.start(asked.columnsOf);
 asked.start();
 grid.start();

@@ -19,6 +19,8 @@ function show() {
     const link = $("views").querySelector(`[href="#${each}"]`);
     if (each === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
+    // On a phone the links are wider than the screen.
+    if (each === view) link.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
   document.title = view === VIEWS[0] ? t("name") : t("title", { view: t(`nav.${view}`) });
   shown.get(view)?.(rest);
@@ -29,9 +31,6 @@ export function start() {
     show();
     scrollTo(0, 0);
   });
-  document.addEventListener("key-needed", () => ($("needs-key").hidden = false));
-  document.addEventListener("language-changed", show);
+  for (const event of ["language-changed", "key-given"]) document.addEventListener(event, show);
   show();
 }
-
-export const refresh = show;

@@ -69,6 +69,29 @@ def test_a_candidate_is_loaded_shadows_is_activated_and_rolled_back(
     expect(page.locator("#answering")).to_contain_text("The bundled checkpoint is active")
 
 
+def test_without_a_valid_key_only_the_key_is_asked_for_and_with_it_all_goes_on(
+    open_page: OpenPage, key_of: Callable[[KeyScope], str], check_view: CheckView
+) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page()
+    expect(page.locator("#key")).to_be_focused()
+    expect(page.locator("#content")).to_be_hidden()
+    assert page.inner_text("#key-problem") == ""
+    check_view(page)
+    _give(page, "sigrl_wrong")
+    expect(page.locator("#key-problem")).to_contain_text("This API key is not valid")
+    expect(page.locator("#key")).to_have_value("")
+    key = key_of(KeyScope.TAG)
+    _give(page, key)
+    expect(page.locator("#vocabulary option:checked")).to_have_text("Everyday things, if certain")
+    expect(page.locator("#needs-key")).to_be_hidden()
+    page.evaluate("sessionStorage.setItem('key', 'sigrl_revoked')")
+    page.set_input_files("#files", EXAMPLES / "cat.jpg")
+    _give(page, key)
+    page.wait_for_selector("#grid .card[data-state='tagged']")
+
+
 def test_a_key_that_may_not_is_told_and_another_one_asked_for(
     open_page: OpenPage, key_of: Callable[[KeyScope], str]
 ) -> None:

@@ -25,6 +25,15 @@ HAND_OVER = """([event, photograph]) => {
 }"""
 """Simulates dropping or pasting a file."""
 
+TOO_SMALL = """() => {
+  const fields = "a[href], button:not(.cross), select, input, textarea, summary, label.button";
+  const isMeant = (each) => each.checkVisibility() && !each.matches(".hidden, p *");
+  const sides = (each) => [each.getBoundingClientRect().width, each.getBoundingClientRect().height];
+  const small = (each) => Math.min(...sides(each)) < 44;
+  return [...document.querySelectorAll(fields)].filter(isMeant).filter(small).map((each) => each.outerHTML);
+}"""
+"""What is smaller than 44 pixels. Crosses have a larger area around them; links in sentences are exempt."""
+
 OpenPage = Callable[..., Any]
 CheckView = Callable[[Any], None]
 
@@ -246,6 +255,16 @@ def test_on_a_phone_a_tapped_tag_scrolls_to_the_picture(open_page: OpenPage, che
     page.wait_for_selector("#picture[data-label]")
     page.wait_for_function("() => document.getElementById('stage').getBoundingClientRect().top >= 0")
     check_view(page)
+
+
+@pytest.mark.parametrize("view", ["tag", "improve", "vocabularies", "checkpoints"])
+def test_fingers_can_hit_everything(open_page: OpenPage, view: str) -> None:
+    page = open_page(f"#{view}", has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
+    page.wait_for_load_state("networkidle")
+    if view == "tag":
+        assert page.inner_text("#empty h2:visible") == "What is on your photographs?"
+        _tagged(page, "cat.jpg")
+    assert page.evaluate(TOO_SMALL) == []
 
 
 def test_the_page_speaks_german_and_remembers_it(open_page: OpenPage, check_view: CheckView) -> None:

@@ -1,13 +1,10 @@
-"""Vocabularies on the page: edit, save and calibrate."""
+"""Vocabularies on the page: edit and save."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 OpenPage = Callable[..., Any]
 CheckView = Callable[[Any], None]
@@ -99,40 +96,3 @@ def test_all_faults_are_told_at_once(open_page: OpenPage, check_view: CheckView)
     ]
     assert page.evaluate("document.activeElement.id") == "name"
     check_view(page)
-
-
-def test_photographs_are_suggested_marked_by_keyboard_and_calibrate(
-    open_page: OpenPage, client: httpx.Client, check_view: CheckView
-) -> None:
-    from playwright.sync_api import expect
-
-    client.put("house", json=["cat", "cup", "person"])
-    page = open_page("#vocabularies")
-    page.click("#vocabulary-list button:has-text('house')")
-    page.click("#improve-vocabulary")
-    expect(page.locator("#improved")).to_have_value("house")
-    check_view(page)
-    page.click("#suggest")
-    assert page.inner_text("#improve-choose .fault") == "Choose a folder or some photographs first."
-    page.set_input_files("#some", [EXAMPLES / name for name in ("cat.jpg", "coffee.jpg", "rocket.jpg")])
-    page.click("#suggest")
-    expect(page.locator("#marking-place")).to_have_text("Photograph 1 of 3, 0 marked")
-    check_view(page)
-    for _ in range(3):
-        name = page.get_attribute("#marked-picture", "alt")
-        words = [text.split("\n")[0] for text in page.locator("#marks li").all_inner_texts()]
-        for word in words:
-            is_shown = (word, name) in (("cat", "cat.jpg"), ("cup", "coffee.jpg"))
-            page.keyboard.press("y" if is_shown else "s" if word == "person" else "n")
-    page.click("#calibrate")
-    expect(page.locator("#improve-status")).to_contain_text(
-        "Calibration 1, from 3 photographs, is in effect now."
-    )
-    rows = page.locator("#calibration-report tbody tr")
-    assert "cat" in [row.split("\t")[0] for row in rows.all_inner_texts()]
-    check_view(page)
-    marked = {each["label"]: each for each in client.get("house/calibration").json()["labels"]}
-    counts = [(marked[name]["positives"], marked[name]["negatives"]) for name in ("cat", "cup", "person")]
-    assert counts == [(1, 2), (1, 2), (0, 0)]
-    page.click("#use-improved")
-    expect(page.locator("#vocabulary")).to_have_value("house")

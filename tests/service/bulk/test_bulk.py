@@ -150,12 +150,12 @@ def test_what_tags_are_made_by_does_not_change_in_silence(
     _run(sigrl, album, out)
     before = out.read_text()
     status, told = _run(sigrl, album, out, "--top-k", 3)
-    assert (status, "top_k 3" in told) == (2, True)
+    assert (status, "is now top_k 3, and was top_k None for" in told) == (2, True)
     status, told, err = sigrl("tag", album, "--labels", "red,blue", "--out", out)
-    assert (status, told, "the vocabulary is" in err) == (2, "", True)
+    assert (status, told, "the vocabulary is now" in err) == (2, "", True)
     engine.checkpoint_id = "sha256:other"
     status, told = _run(sigrl, album, out)
-    assert (status, "the checkpoint is sha256:other" in told) == (2, True)
+    assert (status, "the checkpoint is now sha256:other" in told) == (2, True)
     assert "tags.csv.ledger" in told
     assert out.read_text() == before
 
