@@ -88,6 +88,15 @@ def script(page: Path, done: set[str], server: str) -> str:
     return "\n".join(lines)
 
 
+def outputs(page: Path) -> Iterator[str]:
+    """The lines of a page that tags or a calibration printed."""
+    for block in re.findall(
+        r"^```text\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    ):
+        if block.startswith(("examples/", "label ")):
+            yield from block.splitlines()
+
+
 def is_run(command: str) -> bool:
     """Whether the test runs it."""
     return not any(re.match(pattern, command) for pattern in NOT_RUN)
