@@ -61,7 +61,7 @@ def test_photographs_are_suggested_marked_by_keyboard_and_calibrate(
     for _ in PHOTOGRAPHS:
         _mark(page)
     page.keyboard.press("Enter")  # The last answer has moved the focus to "Calibrate".
-    expect(page.locator("#calibration-status")).to_contain_text("house is calibrated with 3 photographs.")
+    expect(page.locator("#calibration-status")).to_contain_text("house is now calibrated with 3 photographs")
     rows = page.locator("#calibration-report tbody tr")
     assert "cat" in [row.split("\t")[0] for row in rows.all_inner_texts()]
     check_view(page)
@@ -94,7 +94,7 @@ def test_a_gain_is_shown_and_a_calibration_needs_new_marks_or_another_goal(
     expect(page.locator("#calibrate")).to_be_disabled()
     page.select_option("#goal", "precision")
     page.click("#calibrate")
-    expect(page.locator("#calibration-status")).to_contain_text("is calibrated with")
+    expect(page.locator("#calibration-status")).to_contain_text("is now calibrated with")
     expect(page.locator("#calibrate")).to_be_disabled()
     page.keyboard.press("ArrowUp")
     page.keyboard.press("y")

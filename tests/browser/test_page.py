@@ -257,13 +257,33 @@ def test_on_a_phone_a_tapped_tag_scrolls_to_the_picture(open_page: OpenPage, che
     check_view(page)
 
 
-@pytest.mark.parametrize("view", ["tag", "improve", "vocabularies", "checkpoints"])
+@pytest.mark.parametrize("view", ["tag", "vocabularies", "checkpoints"])
 def test_fingers_can_hit_everything(open_page: OpenPage, view: str) -> None:
     page = open_page(f"#{view}", has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
     page.wait_for_load_state("networkidle")
     if view == "tag":
         assert page.inner_text("#empty h2:visible") == "What is on your photographs?"
         _tagged(page, "cat.jpg")
+        _own_words(page, "cat, sofa")
+        assert page.evaluate(TOO_SMALL) == []
+        _open(page)
+    assert page.evaluate(TOO_SMALL) == []
+
+
+def test_fingers_can_hit_what_marks(open_page: OpenPage, address: str) -> None:
+    import httpx
+
+    httpx.put(f"{address}v1/vocabularies/fingers", json=["cat", "cup"], timeout=60)
+    page = open_page("#improve", has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
+    page.set_input_files("#some", EXAMPLES / "cat.jpg")
+    assert page.evaluate(TOO_SMALL) == []
+    page.tap("#suggest")
+    page.wait_for_selector("#marks .yes")
+    assert page.evaluate(TOO_SMALL) == []
+    page.tap("#marks .yes >> nth=0")
+    page.tap("#mark-rest")
+    page.tap("#calibrate")
+    page.wait_for_selector("#use-improved:not([hidden])")
     assert page.evaluate(TOO_SMALL) == []
 
 
