@@ -144,7 +144,8 @@ def test_files_that_cannot_be_used_are_left_out_and_told(
     page.set_input_files("#some", broken)
     page.click("#suggest")
     expect(page.locator("#improve-status.bad")).to_contain_text("This photograph is damaged")
-    page.route("**/candidates", lambda route: route.abort())
+    problem = '{"type": "urn:sigrl:problem:missing-scope"}'
+    page.route("**/candidates", lambda route: route.fulfill(status=403, body=problem))
     page.set_input_files("#some", PHOTOGRAPHS)
     page.click("#suggest")
-    expect(page.locator("#improve-status.bad")).to_contain_text("The service cannot be reached.")
+    expect(page.locator("#improve-status.bad")).to_contain_text("Your API key does not allow this.")
