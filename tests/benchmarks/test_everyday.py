@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_labels_are_read_and_what_they_do_not_name_does_not_hold(folder: Path) -> None:
+def test_labels_are_read_and_unnamed_labels_are_negative(folder: Path) -> None:
     found = read(folder)
     assert found.labels[0].tolist() == [-1, 1, 1, -1, 0]
     assert found.sought.tolist() == [False, False, False, False, True, False]
@@ -78,19 +78,19 @@ def test_labels_are_read_and_what_they_do_not_name_does_not_hold(folder: Path) -
     "line",
     ["no JSON", '{"id": "A1"}', '{"labels": ["car"], "unsure": []}', '{"labels": [], "unsure": []}', "[]"],
 )
-def test_a_line_that_is_no_labelled_photograph_is_named(folder: Path, line: str) -> None:
+def test_invalid_label_line_is_reported(folder: Path, line: str) -> None:
     with (folder / "labels.jsonl").open("a") as file:
         file.write(f"\n{line}\n")
     with pytest.raises(DataError, match="line 7"):
         read(folder)
 
 
-def test_a_folder_without_labels_is_named(tmp_path: Path) -> None:
+def test_folder_without_labels_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"names\.txt cannot be read .*--data"):
         read(tmp_path)
 
 
-def test_the_answers_are_those_of_the_tagger_from_one_image_pass(folder: Path) -> None:
+def test_benchmark_answers_match_the_tagger_from_one_image_pass(folder: Path) -> None:
     engine = FakeEngine()
     tagger = Tagger(engine=engine, vocabulary=BRIEF_WORDS)
     photographs = read(folder)
@@ -107,7 +107,7 @@ def test_the_answers_are_those_of_the_tagger_from_one_image_pass(folder: Path) -
     assert not probabilities[:, NAMES.index("grey")].any()
 
 
-def test_measures_of_a_section(folder: Path) -> None:
+def test_section_measures_have_the_expected_values(folder: Path) -> None:
     photographs = read(folder).take(np.arange(4))
     ways, _ = product_ways(Tagger(engine=FakeEngine(), vocabulary=BRIEF_WORDS), words(), photographs)
     left_out = np.array([name == "blue" for name in NAMES])
@@ -131,7 +131,7 @@ def test_measures_of_a_section(folder: Path) -> None:
     assert "| drawn | 4 | 90.9 | 100.0 |" in text
 
 
-def test_a_label_counts_as_the_nearest_name_above_it() -> None:
+def test_label_counts_as_its_nearest_judged_ancestor() -> None:
     labels = ["Animal", {"name": "dog", "parent": "Animal"}, {"name": "husky", "parent": "dog"}, "stingray"]
     vocabulary = Vocabulary.from_json(json.dumps(labels))
     assert judged_names(vocabulary, ("animal", "cat", "dog")) == {"Animal": 0, "dog": 2, "husky": 2}
@@ -144,7 +144,7 @@ def test_implied_labels_are_counted_with_those_shown() -> None:
     assert (found.shown[0].tolist(), found.counts.tolist()) == ([False, True, True, False, False], [2])
 
 
-def test_the_page_shows_what_is_right_wrong_unsure_implied_and_missed(folder: Path) -> None:
+def test_page_lists_right_wrong_unsure_implied_and_missed_tags(folder: Path) -> None:
     photographs = read(folder).take(np.array([0, 4]))
     probabilities = {"red": 0.912, "blue": 0.5, "grey": 0.4, "green": 0.3, "tone": 0.2}
     tags = [
@@ -171,7 +171,7 @@ def test_the_page_shows_what_is_right_wrong_unsure_implied_and_missed(folder: Pa
     )
 
 
-def test_the_command_measures_a_bundle(
+def test_benchmark_command_measures_a_bundle(
     folder: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     numbers, page, left_out = folder / "numbers.json", folder / "page.md", folder / "left-out.txt"
@@ -190,7 +190,7 @@ def test_the_command_measures_a_bundle(
         main(tiny_bundle, folder, left_out=left_out)
 
 
-def test_a_clip_of_random_weights_is_measured_like_every_bundle(
+def test_imported_clip_bundle_can_be_measured(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     description = Description(
@@ -212,7 +212,7 @@ def test_a_clip_of_random_weights_is_measured_like_every_bundle(
     assert "## test: 4 photographs" in capsys.readouterr().out
 
 
-def test_coco_is_measured_over_names_with_ten_positives(tmp_path: Path) -> None:
+def test_coco_is_measured_on_names_with_at_least_ten_positives(tmp_path: Path) -> None:
     (tmp_path / "annotations").mkdir()
     (tmp_path / "val2014").mkdir()
     names = ["cat", "dog"]
@@ -230,14 +230,14 @@ def test_coco_is_measured_over_names_with_ten_positives(tmp_path: Path) -> None:
     assert (found["photographs"], found["names"], found["map"], found["shown"]) == (11, 1, 100.0, 0.0)
 
 
-def test_a_class_is_named_by_its_names_and_by_what_they_end_with() -> None:
+def test_classes_of_matches_whole_names_and_last_words() -> None:
     names = [["tabby", "tabby cat"], ["coffee mug"], ["mugger"], ["catamaran"]]
     assert classes_of(("Cat",), names) == [0]
     assert classes_of(("cup", "mug"), names) == [1]
     assert classes_of(("dog",), names) == []
 
 
-def test_the_linear_probe_learns_what_features_tell_and_passes_over_the_unsure() -> None:
+def test_linear_probe_learns_from_features_and_ignores_unsure_labels() -> None:
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).repeat(20, 1)
     labels = np.array([[1, 0], [-1, 0]], np.int8)
     found = linear_probe(features, np.tile(labels, (20, 1)), features[:2])
@@ -248,7 +248,7 @@ def test_the_linear_probe_learns_what_features_tell_and_passes_over_the_unsure()
 
 
 @needs_trunk
-def test_baselines_and_imagenets_names_on_photographs(folder: Path) -> None:
+def test_baselines_and_imagenet_names_are_measured(folder: Path) -> None:
     photographs = read(folder)
     found = baselines(photographs, photographs.take(np.arange(4)), folder / "cache")
     assert [said.shown.shape for said in found.values()] == [(4, 5)] * 3
@@ -264,7 +264,7 @@ def test_baselines_and_imagenets_names_on_photographs(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the labelled photographs are not here")
-def test_the_test_split_has_231_names_on_three_photographs() -> None:
+def test_test_split_has_231_names_with_three_positives() -> None:
     photographs = read(SHARED)
     test = photographs.labels[photographs.splits == "test"]
     assert test.shape == (409, 565)

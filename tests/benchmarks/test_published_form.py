@@ -9,7 +9,7 @@ from sigrl.model.heads import create_head
 
 
 @torch.no_grad()
-def test_it_gives_the_scores_of_our_published_head():
+def test_published_form_matches_the_published_head():
     head = create_head(HeadConfig(form="published", top_k=3), 128).eval()
     for parameter in head.parameters():
         parameter.mul_(4)

@@ -34,7 +34,7 @@ def _give(page: Any, key: str) -> None:
     page.press("#key", "Enter")
 
 
-def test_a_candidate_is_loaded_shadows_is_activated_and_rolled_back(
+def test_checkpoint_can_be_loaded_shadowed_activated_and_rolled_back(
     open_page: OpenPage, key_of: Callable[[KeyScope], str], check_view: CheckView
 ) -> None:
     from playwright.sync_api import expect
@@ -92,7 +92,7 @@ def test_without_a_valid_key_only_the_key_is_asked_for_and_with_it_all_goes_on(
     page.wait_for_selector("#grid .card[data-state='tagged']")
 
 
-def test_a_key_that_may_not_is_told_and_another_one_asked_for(
+def test_key_without_permission_is_rejected_and_asks_for_another(
     open_page: OpenPage, key_of: Callable[[KeyScope], str]
 ) -> None:
     from playwright.sync_api import expect

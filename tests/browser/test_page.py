@@ -66,7 +66,7 @@ def _open(page: Any, place: int = 0) -> None:
     page.wait_for_selector("#lists .tags")
 
 
-def test_a_sample_is_tagged_and_a_tag_is_shown_where_it_is_seen(open_page: OpenPage) -> None:
+def test_sample_is_tagged_and_hovering_a_tag_shows_its_location(open_page: OpenPage) -> None:
     page = open_page()
     page.click("[aria-label='Try the photograph of a cat']")
     _settled(page, 1)
@@ -82,7 +82,7 @@ def test_a_sample_is_tagged_and_a_tag_is_shown_where_it_is_seen(open_page: OpenP
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
-def test_a_photograph_is_dropped_or_pasted(open_page: OpenPage, event: str) -> None:
+def test_dropped_or_pasted_image_is_tagged(open_page: OpenPage, event: str) -> None:
     page = open_page()
     photograph = base64.b64encode((EXAMPLES / "cat.jpg").read_bytes()).decode()
     page.evaluate(HAND_OVER, [event, photograph])
@@ -90,7 +90,7 @@ def test_a_photograph_is_dropped_or_pasted(open_page: OpenPage, event: str) -> N
     assert _chips(page) == ["cat"]
 
 
-def test_each_photograph_keeps_its_own_result_and_error(open_page: OpenPage, tmp_path: Path) -> None:
+def test_each_image_keeps_its_own_result_or_error(open_page: OpenPage, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
     page = open_page()
@@ -112,7 +112,7 @@ def test_each_photograph_keeps_its_own_result_and_error(open_page: OpenPage, tmp
     assert page.inner_text("#summary").startswith("2 photographs ·")
 
 
-def test_what_may_pass_is_tried_again(open_page: OpenPage) -> None:
+def test_temporary_error_can_be_retried(open_page: OpenPage) -> None:
     from playwright.sync_api import expect
 
     page = open_page()
@@ -124,7 +124,7 @@ def test_what_may_pass_is_tried_again(open_page: OpenPage) -> None:
     _settled(page, 1)
 
 
-def test_own_words_a_vocabulary_and_a_threshold(open_page: OpenPage) -> None:
+def test_own_labels_vocabulary_and_threshold_can_be_set(open_page: OpenPage) -> None:
     from playwright.sync_api import expect
 
     page = open_page()
@@ -156,13 +156,13 @@ def test_own_words_a_vocabulary_and_a_threshold(open_page: OpenPage) -> None:
     assert """client.tag("coffee.jpg", vocabulary="voc20")""" in page.text_content("#python")
 
 
-def test_no_words_at_all_are_told_beside_the_field(open_page: OpenPage) -> None:
+def test_empty_label_field_shows_an_error(open_page: OpenPage) -> None:
     page = open_page()
     _own_words(page, "")
     assert page.inner_text("#asked .fault") == "Type at least one word, for example: beach."
 
 
-def test_who_names_nothing_sees_what_is_sure_and_else_guesses(open_page: OpenPage, address: str) -> None:
+def test_default_view_shows_the_tags_and_guesses_of_the_service(open_page: OpenPage, address: str) -> None:
     import httpx
     from playwright.sync_api import expect
 
@@ -192,7 +192,7 @@ def test_guesses_and_warnings_are_marked(open_page: OpenPage, check_view: CheckV
     check_view(page)
 
 
-def test_all_tags_are_downloaded(open_page: OpenPage) -> None:
+def test_all_tags_can_be_downloaded(open_page: OpenPage) -> None:
     page = open_page()
     _tagged(page, "cat.jpg", "coffee.jpg")
     with page.expect_download() as given:
@@ -207,7 +207,7 @@ def test_all_tags_are_downloaded(open_page: OpenPage) -> None:
     assert {each["path"]: [tag["label"] for tag in each["tags"]] for each in told} == shown
 
 
-def test_what_is_copied_from_the_page_runs(open_page: OpenPage, monkeypatch: Any, capsys: Any) -> None:
+def test_copied_python_code_runs(open_page: OpenPage, monkeypatch: Any, capsys: Any) -> None:
     page = open_page()
     _tagged(page, "cat.jpg")
     _open(page)
@@ -216,7 +216,7 @@ def test_what_is_copied_from_the_page_runs(open_page: OpenPage, monkeypatch: Any
     assert "cat 0." in capsys.readouterr().out
 
 
-def test_the_keyboard_alone_will_do(open_page: OpenPage) -> None:
+def test_page_works_with_keyboard_only(open_page: OpenPage) -> None:
     page = open_page()
     _tagged(page, "cat.jpg", "coffee.jpg")
     page.focus("#grid .shot")
@@ -229,9 +229,7 @@ def test_the_keyboard_alone_will_do(open_page: OpenPage) -> None:
     page.wait_for_selector("#file:has-text('coffee.jpg')")
 
 
-def test_a_format_that_browsers_do_not_know_is_shown_as_the_service_decodes_it(
-    open_page: OpenPage, tmp_path: Path
-) -> None:
+def test_heic_image_is_shown_using_the_service_preview(open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page()
     (tmp_path / "telephone.heic").write_bytes(samples.HEIC)
     page.set_input_files("#files", tmp_path / "telephone.heic")
@@ -242,7 +240,7 @@ def test_a_format_that_browsers_do_not_know_is_shown_as_the_service_decodes_it(
     page.wait_for_selector("#picture:not([hidden])")
 
 
-def test_on_a_phone_a_tapped_tag_scrolls_to_the_picture(open_page: OpenPage, check_view: CheckView) -> None:
+def test_tapping_a_tag_on_a_phone_scrolls_to_the_image(open_page: OpenPage, check_view: CheckView) -> None:
     page = open_page(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 500})
     _tagged(page, "cat.jpg")
     _own_words(page, "cat, animal, dog, sofa, table, tree, car, house, sky, sea")
@@ -287,7 +285,9 @@ def test_fingers_can_hit_what_marks(open_page: OpenPage, address: str) -> None:
     assert page.evaluate(TOO_SMALL) == []
 
 
-def test_the_page_speaks_german_and_remembers_it(open_page: OpenPage, check_view: CheckView) -> None:
+def test_page_is_available_in_german_and_remembers_the_language(
+    open_page: OpenPage, check_view: CheckView
+) -> None:
     page = open_page(locale="de-DE")
     assert page.inner_text("#empty h2") == "Fotos hier ablegen"
     check_view(page)
@@ -310,7 +310,7 @@ def test_the_page_speaks_german_and_remembers_it(open_page: OpenPage, check_view
     assert page.get_attribute("html", "lang") == "en"
 
 
-def test_the_camera_takes_a_photograph(open_page: OpenPage, check_view: CheckView) -> None:
+def test_camera_photo_is_tagged(open_page: OpenPage, check_view: CheckView) -> None:
     page = open_page()
     page.click("#camera")
     page.wait_for_selector("#viewfinder[open]")
@@ -321,13 +321,13 @@ def test_the_camera_takes_a_photograph(open_page: OpenPage, check_view: CheckVie
     assert page.evaluate("document.querySelector('#video').srcObject === null")
 
 
-def test_a_phone_has_its_own_camera(open_page: OpenPage) -> None:
+def test_phone_uses_its_native_camera_input(open_page: OpenPage) -> None:
     page = open_page(has_touch=True, is_mobile=True)
     assert page.is_visible("label[for=taken]")
     assert page.is_hidden("#camera")
 
 
-def test_two_vocabularies_and_two_checkpoints_side_by_side(
+def test_two_vocabularies_and_checkpoints_are_shown_side_by_side(
     open_page: OpenPage, address: str, check_view: CheckView
 ) -> None:
     import httpx
@@ -354,7 +354,7 @@ def test_two_vocabularies_and_two_checkpoints_side_by_side(
     assert explained.value.json()["checkpoint"] == other
 
 
-def test_it_fits_and_everybody_can_use_it(open_page: OpenPage, check_view: CheckView) -> None:
+def test_views_fit_the_window_and_are_accessible(open_page: OpenPage, check_view: CheckView) -> None:
     page = open_page(viewport={"width": 1200, "height": 700})
     check_view(page)
     _tagged(page, "coffee.jpg")
@@ -365,7 +365,7 @@ def test_it_fits_and_everybody_can_use_it(open_page: OpenPage, check_view: Check
     check_view(page)
 
 
-def test_the_api_is_described_without_anything_from_elsewhere(open_page: OpenPage, address: str) -> None:
+def test_api_docs_load_no_external_resources(open_page: OpenPage, address: str) -> None:
     page = open_page()
     asked = []
     page.on("request", lambda request: asked.append(request.url))

@@ -21,7 +21,7 @@ def _said(page: Any, text: str) -> None:
     expect(page.locator("#editor-status")).to_contain_text(text)
 
 
-def test_a_vocabulary_is_written_saved_and_changed(
+def test_vocabulary_can_be_created_changed_and_deleted(
     open_page: OpenPage, client: httpx.Client, check_view: CheckView
 ) -> None:
     page = open_page("#vocabularies")
@@ -46,7 +46,7 @@ def test_a_vocabulary_is_written_saved_and_changed(
     assert client.get("kitchen").status_code == 404
 
 
-def test_a_conflict_says_so_and_loses_nothing(
+def test_edit_conflict_is_shown_and_keeps_both_versions(
     open_page: OpenPage, client: httpx.Client, check_view: CheckView
 ) -> None:
     from playwright.sync_api import expect
@@ -72,7 +72,7 @@ def test_a_conflict_says_so_and_loses_nothing(
     ]
 
 
-def test_what_comes_with_the_package_is_copied(open_page: OpenPage) -> None:
+def test_built_in_vocabulary_can_only_be_saved_as_a_copy(open_page: OpenPage) -> None:
     from playwright.sync_api import expect
 
     page = open_page("#vocabularies")
@@ -86,7 +86,7 @@ def test_what_comes_with_the_package_is_copied(open_page: OpenPage) -> None:
     _said(page, "Saved mine: version 1, 20 words")
 
 
-def test_all_faults_are_told_at_once(open_page: OpenPage, check_view: CheckView) -> None:
+def test_all_form_errors_are_shown_at_once(open_page: OpenPage, check_view: CheckView) -> None:
     page = open_page("#vocabularies")
     page.fill("#name", "My Garden!")
     page.click("#editor button[type=submit]")

@@ -39,7 +39,7 @@ def database(clients: Path, tmp_path: Path) -> Iterator[str]:
         process.wait(timeout=60)
 
 
-def test_its_dataset_has_tags_probabilities_and_thresholds(
+def test_fiftyone_opens_the_dataset_with_tags_and_thresholds(
     tiny_bundle: Path,
     clients: Path,
     database: str,

@@ -18,7 +18,7 @@ def _photograph(folder: Path) -> Path:
     return path
 
 
-def test_operations_have_names(document: Path) -> None:
+def test_openapi_operations_have_unique_identifiers(document: Path) -> None:
     paths = json.loads(document.read_text())["paths"]
     names = [operation["operationId"] for methods in paths.values() for operation in methods.values()]
     assert {"tag", "embeddings", "put_vocabulary", "get_vocabulary", "calibrate"} <= set(names)
@@ -26,7 +26,7 @@ def test_operations_have_names(document: Path) -> None:
     assert all(name.isidentifier() and "v1" not in name for name in names)
 
 
-def test_openapi_python_client(
+def test_generated_python_client_completes_a_round_trip(
     server: httpx.Client, key: str, document: Path, clients: Path, run: Run, tmp_path: Path
 ) -> None:
     programs = clients / "venv" / "bin"
@@ -40,7 +40,7 @@ def test_openapi_python_client(
     run(programs / "python", script, str(server.base_url), key, _photograph(tmp_path))
 
 
-def test_openapi_typescript(
+def test_generated_typescript_client_completes_a_round_trip(
     server: httpx.Client, key: str, document: Path, node_modules: Path, run: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "node_modules").symlink_to(node_modules)

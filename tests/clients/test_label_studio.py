@@ -12,7 +12,7 @@ from label_studio_bodies import event, predict, setup
 SCRIPT = Path(__file__).parent / "label_studio_backend.py"
 
 
-def test_its_sdk_accepts_the_predictions(
+def test_label_studio_sdk_accepts_the_predictions(
     server: httpx.Client, key: str, clients: Path, run: Callable[..., str], tmp_path: Path
 ) -> None:
     labels = [{"name": name, "threshold": 0} for name in ("red", "green", "blue")]

@@ -52,7 +52,7 @@ BEYOND_SCHEMAS = {"invalid-labels", "invalid-examples", "invalid-idempotency-key
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_the_service_answers_as_its_document_says(case: Case) -> None:
+def test_responses_match_the_openapi_document(case: Case) -> None:
     response = case.call(headers={"Authorization": f"Bearer {KEY}"})
     beyond = [schemathesis.checks.positive_data_acceptance] if _is_beyond_schemas(case, response) else []
     if _is_list_of_one(case):

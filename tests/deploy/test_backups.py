@@ -27,7 +27,7 @@ def postgres() -> Iterator[postgres_server.PostgresServer]:
         yield server
 
 
-def test_sqlite_is_saved_while_it_is_in_use_and_restored(tmp_path: Path) -> None:
+def test_sqlite_backup_while_in_use_can_be_restored(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path)
     registry = VocabularyRegistry.open(settings)
     registry.put("pets", Vocabulary.from_names(["cat", "dog"]))
@@ -40,7 +40,7 @@ def test_sqlite_is_saved_while_it_is_in_use_and_restored(tmp_path: Path) -> None
     assert _labels(settings) == ["cat", "dog"]
 
 
-def test_postgresql_is_saved_and_restored(postgres: postgres_server.PostgresServer, tmp_path: Path) -> None:
+def test_postgresql_backup_can_be_restored(postgres: postgres_server.PostgresServer, tmp_path: Path) -> None:
     folder = str(postgres.folder)
     for command in (["createuser", "-s", "sigrl"], ["createdb", "-O", "sigrl", "sigrl"]):
         postgres.call(command[0], "-h", folder, *command[1:])

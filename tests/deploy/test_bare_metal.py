@@ -15,7 +15,7 @@ SYSTEM_NGINX = Path("/etc/nginx/nginx.conf")
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     # It looks for the program, and that is installed nowhere in a test.
     unit = (DEPLOY / "sigrl.service").read_text().replace("/opt/sigrl/bin/sigrl", "/bin/true")
     (tmp_path / "sigrl.service").write_text(unit)
@@ -28,7 +28,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert "sigrl.service:" not in verified.stderr
 
 
-def test_systemd_waits_longer_than_the_service_takes_to_stop() -> None:
+def test_systemd_stop_timeout_exceeds_the_shutdown_time() -> None:
     found = re.search(r"^TimeoutStopSec=(\d+)$", (DEPLOY / "sigrl.service").read_text(), re.MULTILINE)
     assert found
     settings = Settings()
@@ -38,7 +38,7 @@ def test_systemd_waits_longer_than_the_service_takes_to_stop() -> None:
 @pytest.mark.skipif(
     NGINX is None or not SYSTEM_NGINX.exists(), reason="nginx is not installed here, or not by Debian"
 )
-def test_the_nginx_of_the_system_takes_our_site(tmp_path: Path) -> None:
+def test_system_nginx_accepts_our_site(tmp_path: Path) -> None:
     system = tmp_path / "nginx"
     shutil.copytree(SYSTEM_NGINX.parent, system, symlinks=True)
     shutil.copy(DEPLOY / "nginx" / "site.conf", system / "conf.d" / "sigrl.conf")

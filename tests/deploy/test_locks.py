@@ -36,7 +36,7 @@ def _pins(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_every_requirement_is_pinned_to_a_release_that_fits(name: str) -> None:
+def test_every_requirement_is_pinned_to_a_matching_release(name: str) -> None:
     pins = _pins(name) | (_pins("torch") if name in ("cpu", "export") else {})
     for asked in map(Requirement, ASKED[name]):
         pinned = pins.get(canonicalize_name(asked.name))
@@ -45,19 +45,19 @@ def test_every_requirement_is_pinned_to_a_release_that_fits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_every_file_is_known_by_its_hash(name: str) -> None:
+def test_every_pinned_package_has_a_hash(name: str) -> None:
     entries = re.split(r"\n(?=[\w.-]+==)", (LOCKS / f"{name}.txt").read_text())
     assert all("--hash=sha256:" in entry for entry in entries if "==" in entry)
     # Where a file is from is said by the machine that installs it.
     assert not re.search(r"index-url|find-links|https?:", "".join(entries))
 
 
-def test_all_images_have_the_same_releases() -> None:
+def test_all_images_pin_the_same_releases() -> None:
     everything = _pins("gpu") | _pins("export")
     for name in ("torch", "cpu", "export", "onnx"):
         assert _pins(name).items() <= everything.items(), name
 
 
-def test_no_image_but_the_gpus_has_cuda() -> None:
+def test_only_the_gpu_image_has_cuda() -> None:
     for name in ("cpu", "export", "onnx"):
         assert not [pin for pin in _pins(name) if re.match("nvidia|cuda|triton|torch", pin)]

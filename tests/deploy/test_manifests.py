@@ -27,14 +27,14 @@ def _known_variable(name: str) -> bool:
     return not name.startswith("SIGRL_") or name.removeprefix("SIGRL_").lower() in Settings.model_fields
 
 
-def test_compose_keeps_to_its_schema() -> None:
+def test_compose_file_matches_its_schema() -> None:
     schema = "--builtin-schema=vendor.compose-spec"
     subprocess.run(
         [sys.executable, "-m", "check_jsonschema", schema, ROOT / "docker-compose.yml"], check=True
     )
 
 
-def test_each_profile_starts_what_it_says() -> None:
+def test_each_compose_profile_starts_its_services() -> None:
     started: dict[str, set[str]] = {}
     for name, service in COMPOSE["services"].items():
         (profile,) = service["profiles"]
@@ -46,7 +46,7 @@ def test_each_profile_starts_what_it_says() -> None:
     assert started == {"default": {"sigrl"}, "gpu": {"gpu"}, "full": full}
 
 
-def test_compose_mounts_what_is_there_and_publishes_on_loopback() -> None:
+def test_compose_mounts_exist_and_ports_are_on_loopback() -> None:
     for service in COMPOSE["services"].values():
         for volume in service.get("volumes", ()):
             source = volume.partition(":")[0]
@@ -55,7 +55,7 @@ def test_compose_mounts_what_is_there_and_publishes_on_loopback() -> None:
 
 
 @pytest.mark.parametrize("service", COMPOSE["services"].values(), ids=COMPOSE["services"])
-def test_every_container_has_a_bound_on_memory_and_logs(service: dict[str, Any]) -> None:
+def test_every_container_limits_memory_and_logs(service: dict[str, Any]) -> None:
     assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
     assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
 
@@ -71,7 +71,7 @@ def test_no_password_has_a_default() -> None:
 
 
 @pytest.mark.parametrize("service", OURS.values(), ids=OURS)
-def test_our_containers_may_finish_and_can_do_little_else(service: dict[str, Any]) -> None:
+def test_our_containers_have_a_grace_period_and_minimal_privileges(service: dict[str, Any]) -> None:
     assert int(service["stop_grace_period"].removesuffix("s")) > Settings().shutdown_seconds
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
     assert all(map(_known_variable, service.get("environment", ())))
@@ -81,11 +81,11 @@ def test_our_containers_may_finish_and_can_do_little_else(service: dict[str, Any
 
 @pytest.mark.parametrize("manifest", KUBERNETES.values(), ids=KUBERNETES)
 @pytest.mark.parametrize("version", ["1.31", "1.37"])
-def test_kubernetes_keeps_to_its_schema(manifest: dict[str, Any], version: str) -> None:
+def test_kubernetes_manifests_match_their_schema(manifest: dict[str, Any], version: str) -> None:
     kubernetes_validate.validate(manifest, version, strict=True)
 
 
-def test_the_monitor_finds_the_service_and_names_the_job_as_the_alerts_do() -> None:
+def test_service_monitor_selects_the_service_and_the_alert_job() -> None:
     monitor = yaml.safe_load((ROOT / "deploy" / "kubernetes-monitoring.yaml").read_text())["spec"]
     service = KUBERNETES["Service"]
     labels = service["metadata"]["labels"]
@@ -99,7 +99,7 @@ def test_the_monitor_finds_the_service_and_names_the_job_as_the_alerts_do() -> N
     assert "annotations" not in KUBERNETES["Deployment"]["spec"]["template"]["metadata"]
 
 
-def test_the_network_lets_through_what_the_pods_need() -> None:
+def test_network_policy_allows_what_the_pods_need() -> None:
     policy = KUBERNETES["NetworkPolicy"]["spec"]
     pod_labels = KUBERNETES["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert policy["podSelector"]["matchLabels"] == pod_labels
@@ -108,7 +108,7 @@ def test_the_network_lets_through_what_the_pods_need() -> None:
     assert {each["port"] for each in egress["ports"]} == {53, 5432}
 
 
-def test_probes_ask_what_the_service_answers() -> None:
+def test_probes_use_existing_health_routes() -> None:
     (container,) = POD["containers"]
     probes = {
         kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")
@@ -117,7 +117,7 @@ def test_probes_ask_what_the_service_answers() -> None:
     assert set(probes.values()) <= set(create_app().openapi()["paths"])
 
 
-def test_a_pod_leaves_before_it_stops_and_has_time_to_finish() -> None:
+def test_pod_drains_before_stopping_within_its_grace_period() -> None:
     drain, shutdown = (
         int(KUBERNETES["ConfigMap"]["data"][f"SIGRL_{name}_SECONDS"]) for name in ("DRAIN", "SHUTDOWN")
     )
@@ -127,7 +127,7 @@ def test_a_pod_leaves_before_it_stops_and_has_time_to_finish() -> None:
     assert POD["terminationGracePeriodSeconds"] > drain + shutdown + 3
 
 
-def test_a_pod_is_nobody_and_writes_only_where_it_should() -> None:
+def test_pod_runs_as_non_root_with_a_read_only_root_filesystem() -> None:
     (container,) = POD["containers"]
     user = re.search(r"useradd --uid (\d+)", (ROOT / "Dockerfile").read_text())
     assert user is not None
@@ -139,7 +139,7 @@ def test_a_pod_is_nobody_and_writes_only_where_it_should() -> None:
     assert all(map(_known_variable, KUBERNETES["ConfigMap"]["data"]))
 
 
-def test_the_proxy_refuses_nothing_that_the_service_would_take() -> None:
+def test_proxy_limits_are_not_below_the_service_limits() -> None:
     nginx = (ROOT / "deploy" / "nginx" / "site.conf").read_text()
     (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", nginx)
     (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", nginx)
@@ -147,7 +147,7 @@ def test_the_proxy_refuses_nothing_that_the_service_would_take() -> None:
     assert int(seconds) > Settings().request_seconds
 
 
-def test_the_context_of_a_build_is_what_the_dockerfile_copies() -> None:
+def test_docker_build_context_contains_all_copied_files() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"}
     for source in " ".join(copied).split():

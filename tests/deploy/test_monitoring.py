@@ -35,20 +35,20 @@ def _named(expression: str) -> set[str]:
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
-def test_alerts_name_metrics_that_exist(rule: dict) -> None:
+def test_alerts_use_existing_metrics(rule: dict) -> None:
     assert _named(rule["expr"]) <= _exposed()
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert rule["annotations"]["summary"]
 
 
 @pytest.mark.parametrize("panel", DASHBOARD["panels"], ids=lambda panel: panel["title"])
-def test_panels_name_metrics_that_exist(panel: dict) -> None:
+def test_dashboard_panels_use_existing_metrics(panel: dict) -> None:
     for target in panel["targets"]:
         assert _named(target["expr"])
         assert _named(target["expr"]) <= _exposed()
 
 
-def test_grafana_finds_source_and_dashboard() -> None:
+def test_grafana_provisioning_matches_data_source_and_dashboard() -> None:
     source = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())
     (uid,) = {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]}
     assert source["datasources"][0]["uid"] == uid
@@ -59,19 +59,19 @@ def test_grafana_finds_source_and_dashboard() -> None:
 
 
 @needs_promtool
-def test_prometheus_takes_its_configuration() -> None:
+def test_prometheus_accepts_its_configuration() -> None:
     subprocess.run(["promtool", "check", "config", DEPLOY / "prometheus.yml"], check=True)
 
 
 @pytest.mark.skipif(shutil.which("amtool") is None, reason="amtool is not installed here")
 @pytest.mark.parametrize("severity", ["page", "ticket"])
-def test_an_alert_reaches_the_receiver_of_its_severity(severity: str) -> None:
+def test_alert_is_routed_to_the_receiver_of_its_severity(severity: str) -> None:
     file = f"--config.file={DEPLOY / 'alertmanager.yml'}"
     command = ["amtool", "config", "routes", "test", file, f"--verify.receivers={severity}"]
     subprocess.run([*command, f"severity={severity}", "alertname=SigrlErrors"], check=True)
 
 
-def test_prometheus_sends_alerts_to_the_alertmanager_of_compose() -> None:
+def test_prometheus_is_configured_with_the_compose_alertmanager() -> None:
     config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
     (manager,) = config["alerting"]["alertmanagers"]
     ((target,),) = (each["targets"] for each in manager["static_configs"])
@@ -81,14 +81,14 @@ def test_prometheus_sends_alerts_to_the_alertmanager_of_compose() -> None:
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
-def test_alerts_are_explained(rule: dict) -> None:
+def test_every_alert_is_documented(rule: dict) -> None:
     page = (DEPLOY.parent / "docs/deploy.md").read_text(encoding="utf-8")
     row = next(line for line in page.splitlines() if line.startswith(f"| `{rule['alert']}` |"))
     assert f"| {rule['labels']['severity']} |" in row
 
 
 @needs_promtool
-def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
+def test_alert_rules_pass_their_promtool_tests(tmp_path: Path) -> None:
     tests = Path(__file__).with_name("alerts_test.yml").read_text()
     (tmp_path / "test.yml").write_text(tests.replace("ALERTS", str(DEPLOY / "alerts.yml")))
     subprocess.run(["promtool", "test", "rules", tmp_path / "test.yml"], check=True)

@@ -79,7 +79,7 @@ def client(
             process.kill()
 
 
-def test_load_adds_a_replica_and_what_one_registers_or_activates_holds_on_both(client: httpx.Client) -> None:
+def test_load_adds_a_replica_that_shares_vocabulary_and_checkpoint(client: httpx.Client) -> None:
     assert len(_state(client)["replicas"]) == 1
     with _load(client):
         wait_until(lambda: len(_state(client)["replicas"]) == 2)

@@ -107,7 +107,7 @@ def topology(tiny_bundle: Path) -> Iterator[Topology]:
         yield topology
 
 
-def test_a_replica_that_is_killed_costs_no_more_than_what_it_had_in_hand(topology: Topology) -> None:
+def test_killed_replica_loses_only_its_running_requests(topology: Topology) -> None:
     first, second = topology.replicas
     clients = [Client(topology.proxy) for _ in range(CLIENTS)]
     for client in clients:
@@ -130,7 +130,7 @@ def test_a_replica_that_is_killed_costs_no_more_than_what_it_had_in_hand(topolog
     assert _tagged(second) > 20
 
 
-def test_what_one_replica_registers_the_other_knows(topology: Topology) -> None:
+def test_vocabulary_registered_on_one_replica_is_on_the_other(topology: Topology) -> None:
     vocabulary = {"labels": ["cat", "dog"]}
     answer = httpx.put(f"{topology.proxy}/v1/vocabularies/pets", json=vocabulary)
     assert answer.status_code == 201, answer.text
@@ -139,7 +139,7 @@ def test_what_one_replica_registers_the_other_knows(topology: Topology) -> None:
         assert [label["name"] for label in known["labels"]] == ["cat", "dog"]
 
 
-def test_the_service_itself_refuses_a_body_too_large_before_it_is_sent(topology: Topology) -> None:
+def test_too_large_body_is_rejected_before_it_is_sent(topology: Topology) -> None:
     port = httpx.URL(topology.proxy).port
     with socket.create_connection(("127.0.0.1", port or 0), timeout=LONG) as connection:
         head = "POST /v1/tag HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/jpeg\r\n"
@@ -149,7 +149,7 @@ def test_the_service_itself_refuses_a_body_too_large_before_it_is_sent(topology:
     assert "application/problem+json" in answer
 
 
-def test_lines_pass_the_proxy_and_metrics_do_not(topology: Topology) -> None:
+def test_proxy_passes_ndjson_and_blocks_metrics(topology: Topology) -> None:
     files = [("image", ("a.jpg", samples.jpeg())), ("image", ("b.jpg", b"garbage"))]
     headers = {"accept": "application/x-ndjson"}
     lines = httpx.post(f"{topology.proxy}/v1/tag?labels=cat", files=files, headers=headers).text.splitlines()
@@ -157,7 +157,7 @@ def test_lines_pass_the_proxy_and_metrics_do_not(topology: Topology) -> None:
     assert _status(f"{topology.proxy}/metrics") == 404
 
 
-def test_prometheus_sees_both_and_knows_the_alerts(topology: Topology) -> None:
+def test_prometheus_scrapes_both_replicas_and_loads_the_alerts(topology: Topology) -> None:
     _wait_until(lambda: topology.query('up{job="sigrl"}') == [1, 1])
     _wait_until(lambda: [value > 0 for value in topology.query("sigrl_images_tagged_total")] == [True, True])
     # Rules are evaluated one after the other, a second after the start.
@@ -165,7 +165,7 @@ def test_prometheus_sees_both_and_knows_the_alerts(topology: Topology) -> None:
     assert len(_rules(topology)) >= 10
 
 
-def test_with_no_replica_left_the_proxy_says_when_to_come_again(topology: Topology) -> None:
+def test_proxy_responds_503_with_retry_after_without_replicas(topology: Topology) -> None:
     for replica in topology.replicas:
         replica.stop()
     answer = httpx.post(f"{topology.proxy}/v1/tag", content=samples.jpeg())

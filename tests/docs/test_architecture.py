@@ -9,7 +9,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 NAMED = re.compile(r"`((?:model|service|training)/[\w/.]*)(?:: ([\w., ]+))?`")
 
 
-def test_files_and_names_exist() -> None:
+def test_files_and_names_in_the_architecture_page_exist() -> None:
     named = NAMED.findall(PAGE.read_text(encoding="utf-8"))
     assert len(named) > 50
     for path, names in named:

@@ -53,7 +53,7 @@ def shell(tmp_path: Path) -> Iterator[dict[str, str]]:
         }
 
 
-def test_every_command_does_what_it_should(shell: dict[str, str]) -> None:
+def test_documented_commands_run_successfully(shell: dict[str, str]) -> None:
     folder = Path(shell["HOME"])
     done: set[str] = set()
     printed: list[str] = []
@@ -76,7 +76,7 @@ def test_every_command_does_what_it_should(shell: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(("page", "command"), NOT_RUN, ids=lambda value: value[:60])
-def test_a_command_that_is_not_run_is_one_that_could_be(page: str, command: str) -> None:  # noqa: ARG001
+def test_commands_that_are_not_run_have_valid_options(page: str, command: str) -> None:  # noqa: ARG001
     words = [word for word in shlex.split(command) if word != "&"]
     for place, word in enumerate(words):
         before = words[place - 1] if place else ""
@@ -92,13 +92,13 @@ def test_a_command_that_is_not_run_is_one_that_could_be(page: str, command: str)
         _check_docker(words[words.index("docker") + 1 :])
 
 
-def test_every_reason_not_to_run_a_command_is_needed() -> None:
+def test_every_skip_reason_matches_a_command() -> None:
     for pattern in REASONS:
         assert any(re.match(pattern, command) for _, command in NOT_RUN), pattern
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
-def test_links_beside_the_docs_lead_somewhere(page: str) -> None:
+def test_links_outside_the_docs_folder_are_valid(page: str) -> None:
     """Those of docs/ are followed by `mkdocs build --strict`."""
     text = (ROOT / page).read_text(encoding="utf-8")
     for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
@@ -108,7 +108,7 @@ def test_links_beside_the_docs_lead_somewhere(page: str) -> None:
         assert not anchor or anchor in {re.sub(r"\W+", "-", each.lower()) for each in headings}, anchor
 
 
-def test_variables_are_settings() -> None:
+def test_documented_environment_variables_exist() -> None:
     known = {f"SIGRL_{name.upper()}" for name in Settings.model_fields} | BESIDE_SETTINGS
     for page in pages():
         assert set(re.findall(r"\bSIGRL_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8"))) <= known, page

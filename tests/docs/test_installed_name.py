@@ -21,7 +21,7 @@ def _run(program: str, folder: Path) -> str:
     return ended.stdout
 
 
-def test_a_project_may_have_its_own_model_service_and_training(tmp_path: Path) -> None:
+def test_project_can_have_its_own_model_service_and_training_modules(tmp_path: Path) -> None:
     # The folder of a program comes before everything else in its path.
     for module in ("model.py", "service/__init__.py", "training.py"):
         (tmp_path / module).parent.mkdir(exist_ok=True)
@@ -37,7 +37,7 @@ def test_a_project_may_have_its_own_model_service_and_training(tmp_path: Path) -
     assert told.split() == ["sigrl", "sigrl"]
 
 
-def test_the_client_loads_neither_torch_nor_fastapi(tmp_path: Path) -> None:
+def test_client_imports_neither_torch_nor_fastapi(tmp_path: Path) -> None:
     told = _run(
         "import sigrl.client, sys\n"
         "loaded = {each.split('.')[0] for each in sys.modules}\n"

@@ -40,20 +40,20 @@ def _row(model: Model) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def test_the_table_is_the_list() -> None:
+def test_models_table_matches_the_catalogue() -> None:
     found = _BLOCK.search(PAGE.read_text(encoding="utf-8"))
     assert found
     assert found[2].strip() == table(), "python tests/docs/test_models_page.py"
 
 
-def test_models_without_graphs_are_named() -> None:
+def test_models_without_graphs_are_listed() -> None:
     without = {model.name for model in catalogue() if not model.gets_graphs}
     assert without == {"siglip2-so400m-384", "metaclip2-h14"}
     (line,) = re.findall(r"^- (.*) get no graphs", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(re.findall(r"`([\w-]+)`", line)) == without
 
 
-def test_names_are_those_of_bundles_and_unique() -> None:
+def test_model_names_are_unique_with_https_sources() -> None:
     names = [model.name for model in catalogue()]
     assert len(set(names)) == len(names)
     assert all(model.source.startswith("https://") for model in catalogue())

@@ -47,13 +47,13 @@ def _block(name: str) -> re.Pattern[str]:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_tables_are_those_of_the_code(name: str) -> None:
+def test_operations_tables_match_the_code(name: str) -> None:
     found = _block(name).search(PAGE.read_text(encoding="utf-8"))
     assert found
     assert found[2].strip() == TABLES[name](), "python tests/docs/test_operations_page.py"
 
 
-def test_metrics_and_settings_that_the_text_names_exist() -> None:
+def test_documented_metrics_and_settings_exist() -> None:
     text = PAGE.read_text(encoding="utf-8")
     known = {row.split("`")[1] for row in metrics_table().splitlines()[2:]}
     assert set(re.findall(r"`(sigrl_[a-z_]*[a-z])(?:`|\{)", text)) <= known

@@ -49,7 +49,7 @@ def test_every_architecture_with_weights_can_be_imported(on_the_page: set[str]) 
     assert not on_the_page & tags.keys()
 
 
-def test_the_page_names_what_is_refused_of_the_others(on_the_page: set[str], tmp_path: Path) -> None:
+def test_page_lists_architectures_that_cannot_be_imported(on_the_page: set[str], tmp_path: Path) -> None:
     file = tmp_path / "weights.safetensors"
     file.touch()
     others = set(open_clip.list_models()) - dict(open_clip.list_pretrained()).keys()

@@ -26,7 +26,7 @@ def test_tower_matches_the_reference(golden, encode, dtype, name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_step_matches_the_reference(golden, encode, make_head, labels, dtype, name):
+def test_every_step_of_the_head_matches_the_reference(golden, encode, make_head, labels, dtype, name):
     case = golden.case(FILE, name)
     head = make_head(case["weights"], dtype)
     image_features, _ = encode(case, dtype)
@@ -74,7 +74,9 @@ def test_scores_match_the_reference(golden, encode, make_head, labels, dtype, na
 
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("name", CASES)
-def test_global_only_is_the_clip_head(golden, encode, make_head, labels, dtype, name, normalize):
+def test_clip_head_matches_the_global_only_reference(
+    golden, encode, make_head, labels, dtype, name, normalize
+):
     case = golden.case(FILE, name)
     head = make_head("plain", dtype, kind="clip", normalize_scores=normalize)
     image_features, _ = encode(case, dtype)
@@ -83,9 +85,7 @@ def test_global_only_is_the_clip_head(golden, encode, make_head, labels, dtype, 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_image_alone_scores_as_the_reference_scores_it_alone(
-    golden, encode, make_head, labels, dtype, name
-):
+def test_single_image_scores_match_the_reference(golden, encode, make_head, labels, dtype, name):
     case = golden.case(FILE, name)
     head = make_head(case["weights"], dtype)
     image_features, _ = encode(case, dtype)

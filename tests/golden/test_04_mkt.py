@@ -29,7 +29,7 @@ def test_mkt_scores_match_the_reference(golden, encode, make_head, dtype, name, 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_global_only_is_the_clip_head(golden, encode, make_head, dtype, name):
+def test_clip_head_matches_the_global_only_reference(golden, encode, make_head, dtype, name):
     head = make_head("plain", dtype, kind="clip")
     image_features, _ = encode(golden.case(FILE, name), dtype)
     label_features = head.label_features(golden.array(FILE, f"{name}/label_embed").to(dtype))

@@ -124,7 +124,7 @@ def test_single_positive_loss_matches_the_reference(golden, evaluate, dtype, lab
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_saturated_float32_keeps_its_digits(golden, evaluate, loss):
+def test_saturated_float32_loss_keeps_its_precision(golden, evaluate, loss):
     """The published float32 loses those of 1 - p; ours stays within a millionth of the float64 run."""
     elements = evaluate("pascal_sat", loss, torch.float32)[0].elements
     stored = golden.array(SINGLE_POSITIVE, f"pascal_sat.{loss}/loss_mtx.f64")

@@ -46,7 +46,7 @@ def test_f1_matches_the_reference(read, stored, k):
 
 
 @pytest.mark.parametrize("k", [3, 5])
-def test_f1_among_ties_matches_the_reference_where_the_choice_is_not_free(read, stored, k):
+def test_f1_with_ties_matches_the_reference_for_unambiguous_images(read, stored, k):
     fixed = ~stored(f"ties/ambiguous_rows.k{k}")
     scores, labels = read("ties/predictions")[fixed], read("labels")[fixed]
     chosen = stored(f"ties/topk_mask.k{k}")[fixed] == 1
@@ -56,7 +56,7 @@ def test_f1_among_ties_matches_the_reference_where_the_choice_is_not_free(read, 
     assert found.recall / 100 == pytest.approx(right / (labels == 1).sum())
 
 
-def test_f1_is_zero_where_the_reference_has_no_number(read, stored):
+def test_f1_is_zero_if_the_reference_is_nan(read, stored):
     assert np.isnan(stored("no_hit/F1_P_R.k3")[0])
     assert f1_at(read("no_hit/predictions"), read("no_hit/labels"), 3) == (0, 0, 0)
     assert np.isnan(stored("no_positive_at_all/F1_P_R.k3")[0])
@@ -72,7 +72,7 @@ def test_average_precision_of_thresholds_matches_the_reference(read, stored, cas
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize("case", ["spml.distinct", "spml.ties"])
-def test_the_first_labels_match_the_reference_where_the_choice_is_not_free(read, stored, golden, case, k):
+def test_measures_at_k_match_the_reference_for_unambiguous_images(read, stored, golden, case, k):
     scores, targets = read(f"{case}/preds"), read("spml/labels")
     fixed = np.ones(len(scores), dtype=bool)
     if f"{case}/ambiguous_rows.k{k}" in golden.described(FILE):
@@ -84,7 +84,7 @@ def test_the_first_labels_match_the_reference_where_the_choice_is_not_free(read,
 
 
 @pytest.mark.parametrize(("k", "first"), [(1, 1), (3, 4), (5, 7)])
-def test_the_summary_matches_the_reference(read, stored, k, first):
+def test_mean_measures_at_k_match_the_reference(read, stored, k, first):
     recall, precision, hit = stored("spml.distinct/compute_metrics")[first : first + 3]
     scores, targets = read("spml.distinct/preds"), read("spml/labels")
     assert recall_at(scores, targets, k) / 100 == pytest.approx(recall)

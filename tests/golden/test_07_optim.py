@@ -34,7 +34,7 @@ def groups_of(named: dict[str, nn.Parameter], grouping: dict) -> list[dict]:
     )
 
 
-def test_groups_are_the_published_ones(grouping):
+def test_parameter_groups_match_the_published_run(grouping):
     named = empty(grouping["parameters"])
     groups = groups_of(named, grouping)
     for group, expected in zip(groups, grouping["groups"], strict=True):
@@ -48,7 +48,7 @@ def test_groups_are_the_published_ones(grouping):
         assert place.get(id(named[one["name"]])) == one["group_index"]
 
 
-def test_the_optimizer_is_the_published_one(grouping):
+def test_optimizer_settings_match_the_published_run(grouping):
     optimizer = torch.optim.AdamW(groups_of(empty(grouping["parameters"]), grouping), lr=1e-4)
     assert grouping["optimizer"] == "AdamW"
     assert [group["lr"] for group in optimizer.param_groups] == grouping["lr_at_construction"]
@@ -57,7 +57,7 @@ def test_the_optimizer_is_the_published_one(grouping):
         assert group["eps"] == grouping["eps"]
 
 
-def test_our_names_are_grouped_as_the_published_ones(grouping):
+def test_renamed_parameters_keep_their_published_groups(grouping):
     """Under our names a parameter trains at the rate, and decays, as under the published name."""
     by_name = {one["name"]: one for one in grouping["parameters"]}
     theirs = {name: torch.empty(one["shape"], device="meta") for name, one in by_name.items()}
@@ -80,7 +80,7 @@ def test_our_names_are_grouped_as_the_published_ones(grouping):
         assert parameter.requires_grad == expected["trainable"]
 
 
-def test_rates_follow_the_published_schedule(published):
+def test_learning_rates_follow_the_published_schedule(published):
     (schedule,) = published["schedule"]
     config = schedule["config"]
     cosine = WarmUpCosine(config["lr"], config["min_lr"], config["warmup_epochs"], config["epochs"])

@@ -60,7 +60,7 @@ def batches(golden, case: dict, name: str, dtype: torch.dtype) -> list[tuple[tor
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_five_steps_are_the_published_ones(golden, backbone, dtype, name) -> None:
+def test_five_training_steps_match_the_published_run(golden, backbone, dtype, name) -> None:
     case = golden.case(FILE, name)
     head = create_head(HeadConfig(form="published", top_k=case["topk"]), 512, dropout=0.0).to(dtype)
     head.load_state_dict(map_reference_weights(golden.weights("plain")).head)

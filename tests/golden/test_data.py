@@ -20,14 +20,14 @@ MUST_RUN = {
 
 
 @pytest.mark.parametrize("file", MUST_RUN)
-def test_every_machine_checks_these_cases(committed, golden, file):
+def test_required_cases_are_in_the_committed_data(committed, golden, file):
     """`Golden.case` fails, not skips, for a case of the committed part: what is listed here must be there."""
     for folder in (committed, golden):
         assert MUST_RUN[file] <= folder.manifest["files"][file].get("cases", {}).keys()
         assert set(folder.described(file)) <= set(folder.file(file).files)
 
 
-def test_committed_part_is_cut_from_the_whole(committed, golden):
+def test_committed_data_equals_the_full_data(committed, golden):
     for file in MUST_RUN:
         for name in committed.described(file):
             np.testing.assert_array_equal(committed.file(file)[name], golden.file(file)[name])
@@ -35,7 +35,7 @@ def test_committed_part_is_cut_from_the_whole(committed, golden):
         assert (committed.root / name).read_bytes() == (golden.root / name).read_bytes()
 
 
-def test_committed_part_is_small(committed):
+def test_committed_data_is_small(committed):
     assert sum(path.stat().st_size for path in committed.root.iterdir()) < 9e6
 
 

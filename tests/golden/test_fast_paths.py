@@ -36,7 +36,7 @@ def steps(request) -> CpuSteps:
 
 @pytest.mark.parametrize("name", ["B1.P196.C5.plain", "B1.P196.C20.sharp"])
 @torch.no_grad()
-def test_steps_match_the_reference(golden, make_head, name, steps):
+def test_svfr_steps_match_the_reference(golden, make_head, name, steps):
     file = "02_svfr.npz"
     case = golden.case(file, name)
     weights = make_head(case["weights"], torch.float32).svfr
@@ -51,7 +51,7 @@ def test_steps_match_the_reference(golden, make_head, name, steps):
 
 @pytest.mark.parametrize("name", ["A.P16.plain", "A.P16.sharp", "B.P49.sharp"])
 @torch.no_grad()
-def test_scores_of_the_whole_head_match_the_reference(golden, encode, make_head, name, steps):
+def test_head_scores_match_the_reference(golden, encode, make_head, name, steps):
     file = "03_clipvit.npz"
     case = golden.case(file, name)
     head = make_head(case["weights"], torch.float32)
@@ -64,7 +64,7 @@ def test_scores_of_the_whole_head_match_the_reference(golden, encode, make_head,
 
 @pytest.mark.skipif(without_triton, reason="needs triton")
 @torch.no_grad()
-def test_the_gpu_kernels_match_the_reference(golden, encode, make_head):
+def test_triton_kernels_match_the_reference(golden, encode, make_head):
     from sigrl.model.kernels.triton_steps import TritonSteps
 
     file, name = "03_clipvit.npz", "A.P16.sharp"
@@ -78,7 +78,7 @@ def test_the_gpu_kernels_match_the_reference(golden, encode, make_head):
 
 
 @torch.no_grad()
-def test_the_onnx_graphs_match_the_reference(golden, make_head):
+def test_onnx_graphs_match_the_reference(golden, make_head):
     file, name = "02_svfr.npz", "B1.P196.C20.sharp"
     case = golden.case(file, name)
     head = make_head(case["weights"], torch.float32)
@@ -113,7 +113,7 @@ def _onnx_graphs(head, sizes):
 
 @pytest.mark.skipif(without_compiler, reason="needs a C++ compiler")
 @torch.no_grad()
-def test_the_fused_graph_matches_the_reference(golden, make_head):
+def test_fused_label_graph_matches_the_reference(golden, make_head):
     fused = torch.compile(fused_pair_logits, dynamic=True)
     for name in ("C7.plain", "C20.sharp"):
         case = golden.case("01_gmc.npz", name)

@@ -66,13 +66,13 @@ def compare(golden, bundle: Bundle, file: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["A.P16.plain", "A.P16.sharp", "B.P49.sharp"])
-def test_a_checkpoint_of_sigrl_scores_as_the_reference(golden, imported, name):
+def test_imported_sigrl_checkpoint_matches_the_reference(golden, imported, name):
     case = golden.case("03_clipvit.npz", name)
     bundle = imported(PublishedKind.sigrl, case["weights"], case["model"])
     compare(golden, bundle, "03_clipvit.npz", name)
 
 
 @pytest.mark.parametrize("name", ["A.P16", "B.P49"])
-def test_a_checkpoint_of_mkt_scores_as_the_reference(golden, imported, name):
+def test_imported_mkt_checkpoint_matches_the_reference(golden, imported, name):
     bundle = imported(PublishedKind.mkt, "plain", golden.case("04_mkt_head.npz", name)["model"])
     compare(golden, bundle, "04_mkt_head.npz", name)

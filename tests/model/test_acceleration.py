@@ -38,25 +38,25 @@ def model(tiny_model):
         ({}, "float32"),
     ],
 )
-def test_precision_follows_the_processor_unless_it_is_named(monkeypatch, capabilities, expected):
+def test_auto_precision_follows_cpu_capabilities_unless_set_explicitly(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert choose_precision("auto", CPU) == expected
     for named in ("float32", "bfloat16", "int8"):
         assert choose_precision(named, CPU) == named
 
 
-def test_int8_is_refused_on_a_gpu():
+def test_int8_is_rejected_on_a_gpu():
     with pytest.raises(ValueError, match="use bfloat16"):
         choose_precision("int8", torch.device("cuda"))
 
 
-def test_compiling_without_a_compiler_is_refused_at_once(model, monkeypatch):
+def test_compiled_mode_without_a_compiler_is_rejected(model, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ValueError, match="no-such-compiler is not installed"):
         accelerate(model, 64, CPU, "float32", compiled=True)
 
 
-def test_batch_norms_disappear_and_the_answer_stays(model):
+def test_folding_removes_batch_norms_and_keeps_outputs(model):
     pixels = torch.randn(2, 3, 64, 64)
     expected = model.backbone.encode_images(pixels)
     fold_batch_norms(model.backbone, 64)
@@ -66,7 +66,7 @@ def test_batch_norms_disappear_and_the_answer_stays(model):
     torch.testing.assert_close(ours.patch_tokens, expected.patch_tokens, rtol=0, atol=1e-5)
 
 
-def test_a_tower_that_folding_would_change_is_left_as_it_was(model, monkeypatch):
+def test_folding_that_would_change_outputs_is_not_applied(model, monkeypatch):
     pixels = torch.randn(2, 3, 64, 64)
     expected = model.backbone.encode_images(pixels)
     monkeypatch.setattr(acceleration, "_without_normalisation", lambda _: nn.Tanh())
@@ -93,7 +93,7 @@ def int8_modules(backbone):
 
 @needs_int8
 @pytest.mark.parametrize(("vision", "expected"), [(VIT, 2 * (3 + 2)), (TIMM_VIT, 12 * 4)])
-def test_a_vit_has_its_layers_in_int8_and_the_answer_stays(vision, expected):
+def test_int8_layers_in_a_vit_keep_its_outputs_close(vision, expected):
     backbone = backbone_of(vision)
     side = vision["image_size"]
     pixels = torch.randn(2, 3, side, side).bfloat16()
@@ -107,7 +107,7 @@ def test_a_vit_has_its_layers_in_int8_and_the_answer_stays(vision, expected):
 
 
 @needs_int8
-def test_a_tower_that_reaches_into_a_layer_is_left_as_it_was():
+def test_tower_that_accesses_layer_weights_is_not_converted_to_int8():
     backbone = backbone_of(REACHES_IN)
     pixels = torch.randn(1, 3, 224, 224).bfloat16()
     before = backbone.encode_images(pixels)
@@ -117,7 +117,7 @@ def test_a_tower_that_reaches_into_a_layer_is_left_as_it_was():
 
 
 @needs_int8
-def test_a_tower_whose_answer_would_change_is_left_as_it_was(monkeypatch):
+def test_int8_layers_that_would_change_outputs_are_not_used(monkeypatch):
     backbone = backbone_of(VIT)
     wrong = [(backbone.visual.transformer.resblocks[0].mlp, "c_proj", nn.Linear(512, 128).bfloat16())]
     monkeypatch.setattr(acceleration, "int8_layers", lambda *_, **__: wrong)
@@ -126,14 +126,14 @@ def test_a_tower_whose_answer_would_change_is_left_as_it_was(monkeypatch):
     assert backbone.visual.transformer.resblocks[0].mlp.c_proj is not wrong[0][2]
 
 
-def test_without_such_instructions_the_tower_stays_in_bfloat16(monkeypatch, model):
+def test_tower_stays_in_bfloat16_without_int8_cpu_instructions(monkeypatch, model):
     monkeypatch.setattr(acceleration, "multiplies_in_int8", lambda: False)
     monkeypatch.setattr(acceleration, "use_int8_layers", None)
     accelerate(model, 64, CPU, "int8", compiled=False)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
-def test_only_the_image_tower_and_svfr_are_rounded(model, precision):
+def test_only_image_tower_and_svfr_use_reduced_precision(model, precision):
     accelerate(model, 64, CPU, precision, compiled=False)
     tower = torch.float32 if precision == "float32" else torch.bfloat16
     assert {tensor.dtype for tensor in model.backbone.visual.parameters()} == {tower}
@@ -144,7 +144,7 @@ def test_only_the_image_tower_and_svfr_are_rounded(model, precision):
 
 
 @pytest.mark.parametrize("k", [1, 4, 9])
-def test_sorting_finds_the_best_patches_too(model, k):
+def test_accelerated_top_k_mean_matches_the_reference(model, k):
     accelerate(model, 64, CPU, "float32", compiled=False)
     scores = torch.randn(2, 9, 5)
     torch.testing.assert_close(model.head.top_k_mean(scores, k), top_k_mean(scores, k))

@@ -49,7 +49,7 @@ def pixels(backbone: Backbone, batch: int = 2) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tower", TOWERS)
-def test_shapes_and_the_image_embedding_is_open_clips(make, tower):
+def test_image_features_have_expected_shapes_and_match_open_clip(make, tower):
     backbone = make(tower).double()
     images = pixels(backbone)
     features = backbone.encode_images(images)
@@ -63,7 +63,7 @@ def test_shapes_and_the_image_embedding_is_open_clips(make, tower):
 
 
 @pytest.mark.parametrize("tower", TOWERS)
-def test_an_image_is_the_same_in_any_batch(make, tower):
+def test_image_features_do_not_depend_on_the_batch(make, tower):
     backbone = make(tower).double()
     images = pixels(backbone, 3)
     whole, alone = backbone.encode_images(images), backbone.encode_images(images[1:2])
@@ -72,7 +72,7 @@ def test_an_image_is_the_same_in_any_batch(make, tower):
 
 
 @pytest.mark.parametrize("tower", ["vit-avg", "conv", "conv-classifier", "timm-vit-avg"])
-def test_the_mean_of_patch_tokens_is_the_average_pooled_embedding(make, tower):
+def test_mean_of_patch_tokens_equals_average_pooled_embedding(make, tower):
     backbone = make(tower).double()
     features = backbone.encode_images(pixels(backbone))
     if tower == "timm-vit-avg":  # the norm comes after the pool there, so the mean is another
@@ -82,7 +82,7 @@ def test_the_mean_of_patch_tokens_is_the_average_pooled_embedding(make, tower):
 
 
 @pytest.mark.parametrize("tower", ["conv", "conv-mlp", "convnext"])
-def test_a_position_of_a_feature_map_is_projected_as_if_it_were_the_image(make, tower):
+def test_conv_patch_token_equals_projection_of_a_constant_feature_map(make, tower):
     backbone = make(tower).double()
     images = pixels(backbone)
     feature_map = backbone.visual.trunk.forward_features(images)
@@ -96,7 +96,7 @@ def test_a_position_of_a_feature_map_is_projected_as_if_it_were_the_image(make, 
 
 
 @pytest.mark.parametrize("tower", ["timm-vit-avg", "timm-vit-token", "timm-vit-map"])
-def test_a_timm_token_is_projected_as_if_all_tokens_were_it(make, tower):
+def test_timm_patch_token_equals_projection_of_identical_tokens(make, tower):
     backbone = make(tower).double()
     images = pixels(backbone)
     tokens = backbone.visual.trunk.forward_features(images)
@@ -109,7 +109,7 @@ def test_a_timm_token_is_projected_as_if_all_tokens_were_it(make, tower):
 
 
 @pytest.mark.parametrize(("tower", "last"), [("vit-attention", "transformer"), ("clip-resnet", "layer4")])
-def test_a_token_is_what_an_attention_pool_makes_of_its_position_alone(make, tower, last):
+def test_attention_pool_patch_token_depends_only_on_its_own_position(make, tower, last):
     """If all positions are the same, attention makes no difference, and each token is the image embedding."""
     backbone = make(tower).double()
     if tower == "clip-resnet":
@@ -128,7 +128,7 @@ def test_a_token_is_what_an_attention_pool_makes_of_its_position_alone(make, tow
     torch.testing.assert_close(features.patch_tokens, expected, rtol=0, atol=1e-12)
 
 
-def test_patch_tokens_of_a_vit_are_normed_tokens_times_the_projection(make):
+def test_vit_patch_tokens_are_normalized_then_projected(make):
     for tower in ("vit", "vit-norm-after-pool"):
         backbone = make(tower).double()
         torch.nn.init.normal_(backbone.visual.ln_post.weight)
@@ -140,7 +140,7 @@ def test_patch_tokens_of_a_vit_are_normed_tokens_times_the_projection(make):
         torch.testing.assert_close(features.image_embeddings, hidden[:, 0] @ visual.proj, rtol=0, atol=1e-12)
 
 
-def test_quick_gelu_is_another_function(make):
+def test_quick_gelu_changes_the_embeddings(make):
     images = torch.randn(1, 3, 64, 64)
     plain, quick = make("vit"), make("vit", quick_gelu=True)
     quick.load_state_dict(plain.state_dict())
@@ -149,7 +149,7 @@ def test_quick_gelu_is_another_function(make):
     )
 
 
-def test_both_towers_learn(make):
+def test_all_parameters_of_both_towers_get_gradients(make):
     backbone = make("conv").train()
     features = backbone.encode_images(pixels(backbone, 4))
     labels = backbone.encode_labels([Label(name="dog"), Label(name="cat", synonyms=("kitten",))])
@@ -157,7 +157,7 @@ def test_both_towers_learn(make):
     assert [name for name, parameter in backbone.named_parameters() if parameter.grad is None] == []
 
 
-def test_clips_text_tower_is_open_clips():
+def test_clip_text_tower_matches_open_clip():
     backbone = Backbone(BackboneConfig(embed_dim=D, vision=CLIP_VIT, text=CLIP_TEXT)).eval()
     ids = backbone.tokenize(["a dog", "a cat " * 100])
     assert ids.shape == (2, 77)
@@ -174,7 +174,7 @@ def encode_one(backbone: Backbone, text: str) -> torch.Tensor:
     return backbone.encode_texts(torch.from_numpy(backbone.tokenize([text])))[0]
 
 
-def test_a_label_of_one_text_is_that_texts_feature(make):
+def test_label_with_one_text_uses_that_texts_embedding(make):
     backbone = make("conv", prompts=("There is a {label} in the scene",)).double()
     labels = [Label(name="dog"), Label(name="cat", prompts=("the {label}",)), Label(name="x" * 150)]
     expected = [
@@ -184,7 +184,7 @@ def test_a_label_of_one_text_is_that_texts_feature(make):
     torch.testing.assert_close(backbone.encode_labels(labels), torch.stack(expected), rtol=0, atol=1e-12)
 
 
-def test_a_label_of_several_texts_is_the_mean_of_unit_features(make):
+def test_label_with_several_texts_averages_their_unit_embeddings(make):
     backbone = make("conv", prompts=("a {label}", "the {label}")).double()
     (embedding,) = backbone.encode_labels([Label(name="dog", synonyms=("hound",))])
     texts = ("a dog", "the dog", "a hound", "the hound")
@@ -192,7 +192,7 @@ def test_a_label_of_several_texts_is_the_mean_of_unit_features(make):
     torch.testing.assert_close(embedding, expected.mean(0), rtol=0, atol=1e-12)
 
 
-def test_many_labels_come_in_their_order_with_progress(make, monkeypatch):
+def test_batched_labels_keep_their_order_and_report_progress(make, monkeypatch):
     monkeypatch.setattr("sigrl.model.label_texts.TEXT_BATCH", 4)
     backbone = make("conv", prompts=("a {label}", "the photo of {label}")).double()
     labels = [Label(name="dog " * (number % 5) + f"cat{number}") for number in range(11)]
@@ -216,12 +216,12 @@ def test_many_labels_come_in_their_order_with_progress(make, monkeypatch):
         ({"colour": "red"}, "cannot be built.*colour"),
     ],
 )
-def test_image_towers_without_patch_tokens_are_refused(make, vision, message):
+def test_image_towers_without_patch_tokens_are_rejected(make, vision, message):
     with pytest.raises(ValueError, match=message):
         make(vision)
 
 
-def test_texts_and_tokenizers_must_fit(tokenizer_definition):
+def test_mismatched_text_tower_and_tokenizer_are_rejected(tokenizer_definition):
     clip = BackboneConfig(embed_dim=D, vision=CLIP_VIT, text=CLIP_TEXT)
     with pytest.raises(ValueError, match=r"remove tokenizer\.json"):
         Backbone(clip, tokenizer_definition)
@@ -249,6 +249,6 @@ def test_texts_and_tokenizers_must_fit(tokenizer_definition):
         ({"prompts": ()}, "at least 1"),
     ],
 )
-def test_configurations_that_reach_outside_or_contradict_themselves_are_refused(options, message):
+def test_unsafe_or_contradictory_configurations_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         BackboneConfig(**{"embed_dim": D, "vision": CLIP_VIT, "text": CLIP_TEXT} | options)

@@ -28,7 +28,7 @@ def rewrite(make_calibrated, tmp_path):
     return rewrite
 
 
-def test_a_bundle_comes_back_with_it(make_calibrated, make):
+def test_background_set_is_loaded_with_its_bundle(make_calibrated, make):
     bundle = load_bundle(make_calibrated("sigrl"))
     assert bundle.calibrator.background.photographs.image_embeddings.shape == (40, 32)
     assert bundle.calibrator.background.photographs.patch_tokens.dtype == np.int8
@@ -40,7 +40,7 @@ def test_a_bundle_comes_back_with_it(make_calibrated, make):
     )
 
 
-def test_a_bundle_without_one_says_nothing_of_it(make):
+def test_bundle_without_background_set_has_no_calibration(make):
     assert load_bundle(make("sigrl")).calibrator is None
     assert "calibration" not in json.loads((make("sigrl") / "manifest.json").read_text())
 
@@ -59,12 +59,12 @@ def test_a_bundle_without_one_says_nothing_of_it(make):
         (lambda tensors: tensors.update(trained_labels=np.full((4, 32), np.inf, np.float16)), "finite"),
     ],
 )
-def test_what_is_no_background_set_is_refused(rewrite, change, message):
+def test_invalid_background_set_is_rejected(rewrite, change, message):
     with pytest.raises(BundleError, match=rf"calibration.safetensors: .*{message}.*make the bundle again"):
         load_bundle(rewrite(change))
 
 
-def test_a_manifest_of_other_photographs_or_none_is_refused(rewrite, make_calibrated):
+def test_manifest_that_does_not_match_the_background_set_is_rejected(rewrite, make_calibrated):
     config = load_bundle(make_calibrated("sigrl")).manifest.calibration
     with pytest.raises(BundleError, match="image_embeddings"):
         load_bundle(rewrite(calibration=config.model_copy(update={"photographs": 41})))
@@ -72,7 +72,7 @@ def test_a_manifest_of_other_photographs_or_none_is_refused(rewrite, make_calibr
         rewrite(calibration=None)
 
 
-def test_scores_that_depend_on_company_cannot_be_calibrated(make, make_calibrated):
+def test_head_with_label_dependent_scores_cannot_be_calibrated(make, make_calibrated):
     config = load_bundle(make_calibrated("sigrl")).manifest.calibration
     files = read_files(make("mkt-published"))
     description = files.manifest.model_copy(update={"calibration": config})

@@ -58,7 +58,7 @@ def best_regions(scores):
     return scores.sort(dim=1).values[:, -K:].mean(1)
 
 
-def test_tokens_are_their_formula(image_features):
+def test_attention_output_matches_the_formula(image_features):
     module = make_head("published").attention
     tokens, images = image_features.patch_tokens, image_features.image_embeddings
     features = plain_forms.bilevel_features(module, tokens, images, GRID)
@@ -68,7 +68,7 @@ def test_tokens_are_their_formula(image_features):
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
 
 
-def test_the_projection_is_the_published_map_of_labels(image_features, labels):
+def test_projecting_tokens_equals_projecting_labels_as_published(image_features, labels):
     """What is added to a token's dot product with a label is BiAM's, whose W maps the label."""
     module = make_head("published").attention
     tokens, images = image_features.patch_tokens, image_features.image_embeddings
@@ -78,14 +78,14 @@ def test_the_projection_is_the_published_map_of_labels(image_features, labels):
     torch.testing.assert_close(ours, published, rtol=0, atol=1e-12)
 
 
-def test_published_form_is_its_formula(image_features, labels):
+def test_published_form_matches_the_formula(image_features, labels):
     head = make_head("published")
     tokens = head.attention(image_features.patch_tokens, image_features.image_embeddings, GRID)
     expected = best_regions(tokens @ labels.T)
     torch.testing.assert_close(score(head, image_features, labels), expected, rtol=0, atol=1e-12)
 
 
-def test_context_form_is_its_formula(image_features, labels):
+def test_context_form_matches_the_formula(image_features, labels):
     head = make_head("context")
     tokens, images = unit_rms(image_features.patch_tokens), unit_rms(image_features.image_embeddings)
     local = functional.cosine_similarity(head.attention(tokens, images, GRID)[:, :, None], labels, dim=-1)
@@ -95,7 +95,7 @@ def test_context_form_is_its_formula(image_features, labels):
     torch.testing.assert_close(score(head, image_features, labels), expected, rtol=0, atol=1e-5)
 
 
-def test_it_starts_as_the_mkt_head(image_features, labels):
+def test_untrained_biam_head_scores_like_the_mkt_head(image_features, labels):
     ours, mkt = make_head("context", trained=False), make_head("context", trained=False, kind="mkt")
     torch.testing.assert_close(
         score(ours, image_features, labels), score(mkt, image_features, labels), rtol=0, atol=1e-12
@@ -105,7 +105,7 @@ def test_it_starts_as_the_mkt_head(image_features, labels):
     assert torch.equal(score(published, image_features, labels), mkt.pool_patches(local))
 
 
-def test_a_label_scores_the_same_in_any_company(image_features, labels, form):
+def test_label_score_does_not_depend_on_other_labels(image_features, labels, form):
     head = make_head(form)
     whole = score(head, image_features, labels)
     for label in range(C):
@@ -114,7 +114,7 @@ def test_a_label_scores_the_same_in_any_company(image_features, labels, form):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_photograph_scores_the_same_in_any_batch(image_features, labels, form, training, monkeypatch):
+def test_image_score_does_not_depend_on_the_batch(image_features, labels, form, training, monkeypatch):
     monkeypatch.setattr("sigrl.model.biam.ATTENTION_DROPOUT", 0.0)
     monkeypatch.setattr("sigrl.model.biam.SCENE_DROPOUT", 0.0)
     head = make_head(form).train(training)
@@ -126,13 +126,13 @@ def test_a_photograph_scores_the_same_in_any_batch(image_features, labels, form,
         torch.testing.assert_close(score(head, one, labels)[0], whole[number])
 
 
-def test_norms_of_the_towers_do_not_matter_in_the_context_form(image_features, labels):
+def test_context_form_ignores_embedding_norms(image_features, labels):
     head = make_head("context")
     louder = ImageFeatures(image_features.image_embeddings * 3, image_features.patch_tokens * 50, GRID)
     torch.testing.assert_close(score(head, louder, labels / 20), score(head, image_features, labels))
 
 
-def test_every_level_matters(image_features):
+def test_every_attention_level_changes_the_output(image_features):
     module = make_head("published").attention
     tokens, images = image_features.patch_tokens, image_features.image_embeddings
     whole = module(tokens, images, GRID)
@@ -144,7 +144,7 @@ def test_every_level_matters(image_features):
     assert (module(tokens, images, (3, 2)) - whole).abs().max() > 1e-3
 
 
-def test_every_parameter_learns_once_the_first_step_is_taken(image_features, labels, form):
+def test_every_parameter_gets_a_gradient_after_the_first_step(image_features, labels, form):
     head = make_head(form, trained=False).train()
     optimizer = torch.optim.SGD(head.parameters(), lr=0.1)
     for _ in range(2):
@@ -154,7 +154,7 @@ def test_every_parameter_learns_once_the_first_step_is_taken(image_features, lab
     assert [name for name, parameter in head.named_parameters() if parameter.grad.abs().max() < 1e-9] == []
 
 
-def test_any_joint_space_has_room_for_the_heads():
+def test_attention_accepts_any_embedding_width():
     for embed_dim in (1, 8, 20, 512):
         module = BiLevelAttention(embed_dim)
         assert module(torch.randn(2, 4, embed_dim), torch.randn(2, embed_dim), (2, 2)).shape[2] == embed_dim
@@ -163,7 +163,7 @@ def test_any_joint_space_has_room_for_the_heads():
         RegionContext(12)
 
 
-def test_kept_tokens_are_used(image_features, labels, form):
+def test_precomputed_rebuilt_tokens_are_used(image_features, labels, form):
     head = make_head(form)
     tokens = head.rebuilder()(image_features)
     kept = replace(image_features, patch_tokens=torch.zeros_like(tokens), rebuilt_tokens=tokens)
@@ -171,7 +171,7 @@ def test_kept_tokens_are_used(image_features, labels, form):
 
 
 @pytest.mark.parametrize("name", ["biam", "biam-published"])
-def test_a_bundle_serves_what_was_saved(make, name, monkeypatch, set_budget):
+def test_engine_scores_match_the_saved_bundle(make, name, monkeypatch, set_budget):
     bundle = load_bundle(make(name))
     assert bundle.manifest.head.kind == "biam"
     assert bundle.model.head.attention.projection.weight.abs().max() > 0

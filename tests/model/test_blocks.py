@@ -6,7 +6,7 @@ from sigrl.model import blocks
 
 
 @given(length=st.integers(0, 500), item=st.integers(1, 3000), budget=st.integers(1, 20_000))
-def test_slices_cover_the_range_once_and_keep_the_budget(length, item, budget):
+def test_block_slices_cover_the_range_once_within_the_budget(length, item, budget):
     before = blocks.BUDGETS["cpu"]
     blocks.BUDGETS["cpu"] = budget
     try:
@@ -19,7 +19,7 @@ def test_slices_cover_the_range_once_and_keep_the_budget(length, item, budget):
     assert length == 0 or min(sizes) >= 1
 
 
-def test_a_block_of_several_is_computed_again_for_its_gradient():
+def test_one_of_several_blocks_is_recomputed_for_its_gradient():
     calls = []
 
     def square(x):

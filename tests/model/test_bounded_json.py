@@ -18,7 +18,7 @@ from sigrl.model.vocabulary import MAX_LABELS, Vocabulary, VocabularyError
         "[" * 100_000,
     ],
 )
-def test_too_much_structure_is_refused(text: str) -> None:
+def test_too_many_or_too_deeply_nested_values_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"more than|too deeply"):
         loads(text)
 
@@ -29,7 +29,7 @@ def test_a_field_that_is_there_twice_is_refused(text: str) -> None:
         loads(text)
 
 
-def test_the_largest_vocabulary_is_read() -> None:
+def test_vocabulary_of_maximum_size_is_accepted() -> None:
     labels = [
         {"name": f"label {n}", "synonyms": [f"s{n} {k}" for k in range(8)], "translations": {"de": f"d{n}"}}
         for n in range(MAX_LABELS)
@@ -37,7 +37,7 @@ def test_the_largest_vocabulary_is_read() -> None:
     assert len(Vocabulary.from_json(json.dumps(labels)).labels) == MAX_LABELS
 
 
-def test_a_long_string_of_few_parts_is_read() -> None:
+def test_long_string_is_accepted() -> None:
     assert len(loads('["' + "a" * (20 << 20) + '"]')[0]) == 20 << 20
 
 
@@ -50,6 +50,6 @@ def test_a_long_string_of_few_parts_is_read() -> None:
         (["a\u0301\u0316" * 50_000], "200"),
     ],
 )
-def test_one_error_stands_for_all(content: object, said: str) -> None:
+def test_many_errors_are_reported_as_one(content: object, said: str) -> None:
     with pytest.raises(VocabularyError, match=said):
         Vocabulary.from_json(json.dumps(content))

@@ -47,7 +47,9 @@ def refuse(directory: Path, message: str) -> None:
         load_bundle(directory)
 
 
-def test_a_bundle_comes_back(tiny_bundle, tiny_description, tiny_model, tokenizer_definition):
+def test_loaded_bundle_matches_the_saved_model(
+    tiny_bundle, tiny_description, tiny_model, tokenizer_definition
+):
     bundle = load_bundle(tiny_bundle)
     assert bundle.manifest.model_dump(exclude={"files", "format_version"}) == tiny_description.model_dump()
     assert bundle.tokenizer == tokenizer_definition
@@ -60,7 +62,7 @@ def test_a_bundle_comes_back(tiny_bundle, tiny_description, tiny_model, tokenize
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=largest / 250)
 
 
-def test_the_sentence_encoder_is_int8_and_its_features_hardly_change(tiny_bundle, tiny_model):
+def test_sentence_encoder_is_stored_as_int8_with_similar_features(tiny_bundle, tiny_model):
     stored = load_file(tiny_bundle / "model.safetensors")
     int8 = {name for name, tensor in stored.items() if tensor.dtype == torch.int8}
     assert "backbone.text.token_embedding.weight" in int8
@@ -72,7 +74,7 @@ def test_the_sentence_encoder_is_int8_and_its_features_hardly_change(tiny_bundle
     assert (torch.cosine_similarity(before, after) > 0.999).all()
 
 
-def test_the_id_is_the_manifests_and_names_the_whole(tiny_bundle, copy):
+def test_checkpoint_id_is_a_hash_of_the_manifest_content(tiny_bundle, copy):
     first = load_bundle(tiny_bundle).checkpoint_id
     assert first.startswith("sha256:")
     assert len(first) == 71
@@ -87,7 +89,7 @@ def test_the_id_is_the_manifests_and_names_the_whole(tiny_bundle, copy):
     assert load_bundle(copy).checkpoint_id != first
 
 
-def test_other_tensors_can_be_named_for_int8(tmp_path, tiny_description, tiny_model, tokenizer_definition):
+def test_int8_tensors_can_be_chosen_when_saving(tmp_path, tiny_description, tiny_model, tokenizer_definition):
     directory = tmp_path / "new" / "bundle"
     bundle = save_bundle(
         directory,
@@ -102,7 +104,7 @@ def test_other_tensors_can_be_named_for_int8(tmp_path, tiny_description, tiny_mo
     assert load_bundle(directory).checkpoint_id == bundle.checkpoint_id
 
 
-def test_a_loaded_bundle_saves_to_itself(tiny_bundle, tmp_path):
+def test_saving_a_loaded_bundle_again_does_not_change_the_weights(tiny_bundle, tmp_path):
     """Measured numbers enter the manifest after the weights are known: loading and saving must not drift."""
     bundle = load_bundle(tiny_bundle)
     description = bundle.manifest.model_copy(update={"provenance": {"mAP": 61.5, "AP": float("nan")}})
@@ -112,7 +114,7 @@ def test_a_loaded_bundle_saves_to_itself(tiny_bundle, tmp_path):
         torch.testing.assert_close(tensor, bundle.model.state_dict()[name], rtol=1e-6, atol=0)
 
 
-def test_a_bundle_is_never_overwritten(copy, tiny_description, tiny_model, tokenizer_definition):
+def test_existing_bundle_is_never_overwritten(copy, tiny_description, tiny_model, tokenizer_definition):
     parts = (tiny_model.state_dict(), tokenizer_definition)
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     save_bundle(copy, tiny_description, *parts)
@@ -122,9 +124,7 @@ def test_a_bundle_is_never_overwritten(copy, tiny_description, tiny_model, token
     assert [path.name for path in copy.parent.iterdir()] == ["copy"]
 
 
-def test_nothing_is_left_of_a_bundle_that_cannot_be_saved(
-    tmp_path, tiny_description, tiny_model, tokenizer_definition
-):
+def test_failed_save_leaves_no_files(tmp_path, tiny_description, tiny_model, tokenizer_definition):
     good = tiny_model.state_dict()
     broken = good | {"head.bias": torch.tensor(float("nan"))}
     unset = good | {"head.context_label_embeddings": torch.zeros(6, 32)}
@@ -144,7 +144,7 @@ def test_nothing_is_left_of_a_bundle_that_cannot_be_saved(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_clip_text_tower_needs_no_tokenizer_file(tmp_path, tiny_description):
+def test_bundle_with_clip_text_tower_has_no_tokenizer_file(tmp_path, tiny_description):
     backbone = BackboneConfig(
         embed_dim=32,
         vision={"image_size": 64, "patch_size": 32, "width": 32, "head_width": 16, "layers": 1},
@@ -162,7 +162,7 @@ def test_a_clip_text_tower_needs_no_tokenizer_file(tmp_path, tiny_description):
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.7, 1.0])
-def test_one_changed_bit_is_noticed(copy, tiny_bundle, file, place):
+def test_single_flipped_bit_is_detected(copy, tiny_bundle, file, place):
     content = bytearray((copy / file).read_bytes())
     content[int(place * (len(content) - 1))] ^= 1
     (copy / file).write_bytes(content)
@@ -177,18 +177,18 @@ def test_one_changed_bit_is_noticed(copy, tiny_bundle, file, place):
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("length", [0, 100])
-def test_a_truncated_file_is_refused(copy, file, length):
+def test_truncated_file_is_rejected(copy, file, length):
     (copy / file).write_bytes((copy / file).read_bytes()[:length])
     refuse(copy, "is damaged" if file != "manifest.json" else "not valid JSON")
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_missing_file_is_refused(copy, file):
+def test_missing_file_is_rejected(copy, file):
     (copy / file).unlink()
     refuse(copy, "no readable manifest" if file == "manifest.json" else f"cannot read {file}")
 
 
-def test_what_is_no_bundle_at_all_is_refused(tmp_path):
+def test_path_without_a_bundle_is_rejected(tmp_path):
     refuse(tmp_path / "absent", "sigrl-train import")
     refuse(tmp_path, "sigrl-train import")
     (tmp_path / "weights.pth").write_bytes(b"")
@@ -196,13 +196,13 @@ def test_what_is_no_bundle_at_all_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.pth", "pytorch_model.bin", "head.PT", "x.pkl"])
-def test_pickles_beside_the_weights_are_refused(copy, name):
+def test_pickle_files_in_a_bundle_are_rejected(copy, name):
     torch.save({}, copy / name)
     refuse(copy, "pickled weights can run code")
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "onnx", ".hidden"])
-def test_unlisted_files_are_refused(copy, name):
+def test_unlisted_files_are_rejected(copy, name):
     (copy / name).mkdir()
     refuse(copy, "not part of a bundle: remove it")
 
@@ -212,7 +212,7 @@ class Exploding:
         return pytest.fail, ("a pickle was opened",)
 
 
-def test_a_pickle_under_the_weights_name_is_not_opened(copy):
+def test_pickle_named_model_safetensors_is_not_unpickled(copy):
     (copy / "model.safetensors").write_bytes(pickle.dumps(Exploding()))
     sign(copy)
     refuse(copy, "not in the safetensors format")
@@ -222,13 +222,13 @@ def test_a_pickle_under_the_weights_name_is_not_opened(copy):
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, True, 1.0])
-def test_other_format_versions_are_refused(copy, version):
+def test_unsupported_format_versions_are_rejected(copy, version):
     change_manifest(copy, format_version=version)
     refuse(copy, "format version")
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "7", "{", '{"format_version": NaN}', "[" * 10_000])
-def test_manifests_that_are_none_are_refused(copy, content):
+def test_malformed_manifests_are_rejected(copy, content):
     (copy / "manifest.json").write_text(content)
     refuse(copy, r"not valid JSON|format version None")
 
@@ -242,7 +242,7 @@ def test_manifests_that_are_none_are_refused(copy, content):
         ({"files": {"model.safetensors": "00"}}, "files: model.safetensors"),
     ],
 )
-def test_manifests_with_wrong_fields_are_refused(copy, changes, message):
+def test_manifests_with_invalid_fields_are_rejected(copy, changes, message):
     change_manifest(copy, **changes)
     refuse(copy, message)
 
@@ -250,13 +250,13 @@ def test_manifests_with_wrong_fields_are_refused(copy, changes, message):
 @pytest.mark.parametrize(
     "name", ["../tiny/model.safetensors", "/etc/passwd", "..\\x", "sub/model.safetensors", "model.pth"]
 )
-def test_file_names_cannot_leave_the_directory(copy, name):
+def test_file_names_outside_the_bundle_directory_are_rejected(copy, name):
     files = json.loads((copy / "manifest.json").read_text())["files"]
     change_manifest(copy, files=files | {name: "0" * 64})
     refuse(copy, "`files` names")
 
 
-def test_tensors_must_be_the_models(copy):
+def test_missing_extra_or_misshapen_tensors_are_rejected(copy):
     stored = load_file(copy / "model.safetensors")
     change_tensors(copy, lambda tensors: tensors.update(extra=torch.ones(1)))
     refuse(copy, "contains 1 tensors that are not the model's, the first `extra`")
@@ -277,7 +277,7 @@ def test_tensors_must_be_the_models(copy):
         refuse(copy, message)
 
 
-def test_configuration_and_weights_must_agree(copy):
+def test_configuration_that_does_not_match_the_weights_is_rejected(copy):
     manifest = json.loads((copy / "manifest.json").read_text())
     change_manifest(copy, head=manifest["head"] | {"context_labels": ["dog"]})
     refuse(
@@ -294,7 +294,7 @@ def test_configuration_and_weights_must_agree(copy):
     refuse(copy, "the image tower cannot be built")
 
 
-def test_a_package_without_a_checkpoint_says_so(monkeypatch, tmp_path, tiny_bundle):
+def test_package_installed_without_a_checkpoint_is_reported(monkeypatch, tmp_path, tiny_bundle):
     monkeypatch.setattr("sigrl.model.bundle_files.resources.files", lambda _package: tmp_path)
     with pytest.raises(BundleError, match="installed without a checkpoint"):
         bundled_path()

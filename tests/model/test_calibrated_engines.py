@@ -32,7 +32,7 @@ def photographs():
 
 
 @pytest.mark.parametrize("name", CALIBRATED)
-def test_background_logits_are_the_scores_of_its_photographs(load, photographs, name):
+def test_background_logits_match_scores_of_the_background_images(load, photographs, name):
     engine = load(name)
     labels = engine.encode_labels(VOCABULARY)
     expected = engine.score(engine.encode_images(photographs), labels)
@@ -42,7 +42,7 @@ def test_background_logits_are_the_scores_of_its_photographs(load, photographs, 
 
 
 @pytest.mark.parametrize("name", CALIBRATED)
-def test_kept_photographs_score_as_they_did(load, photographs, name):
+def test_kept_features_score_like_the_original_images(load, photographs, name):
     engine = load(name)
     labels = engine.encode_labels(VOCABULARY)
     images = engine.encode_images(photographs[:5])
@@ -55,7 +55,7 @@ def test_kept_photographs_score_as_they_did(load, photographs, name):
 
 
 @pytest.mark.parametrize("name", CALIBRATED)
-def test_examples_move_probabilities_and_thresholds_of_their_labels_alone(load, photographs, name):
+def test_examples_change_calibration_of_their_own_labels_only(load, photographs, name):
     engine = load(name)
     before = engine.encode_labels(VOCABULARY)
     images = engine.encode_images(photographs)
@@ -69,7 +69,7 @@ def test_examples_move_probabilities_and_thresholds_of_their_labels_alone(load, 
     assert (after.calibration[1] != before.calibration[1]).all()
 
 
-def test_a_false_positive_rate_needs_a_background_set_and_no_examples(load, make):
+def test_false_positive_rate_goal_needs_a_background_set_but_no_examples(load, make):
     engine = load("sigrl")
     labels = engine.encode_labels(VOCABULARY)
     nothing = np.zeros((0, len(NAMES)), np.int8)
@@ -87,7 +87,7 @@ def test_a_false_positive_rate_needs_a_background_set_and_no_examples(load, make
 
 @pytest.mark.parametrize("kind", [TorchEngine, OnnxEngine])
 @pytest.mark.parametrize("name", ["sigrl", "sigrl-published"])
-def test_examples_need_no_background_set_and_any_form(make, make_exported, photographs, kind, name):
+def test_examples_calibrate_any_head_without_a_background_set(make, make_exported, photographs, kind, name):
     engine = kind.load(make(name) if kind is TorchEngine else make_exported(name), "cpu")
     before = engine.encode_labels(VOCABULARY)
     images = engine.encode_images(photographs)
@@ -105,7 +105,7 @@ def _f1(engine, logits, labels, shown):
 
 
 @pytest.mark.parametrize("name", CALIBRATED)
-def test_labels_get_probabilities_and_thresholds_of_their_own(load, photographs, name):
+def test_each_label_gets_its_own_probability_and_threshold(load, photographs, name):
     engine = load(name)
     labels = engine.encode_labels(VOCABULARY)
     logits = engine.score(engine.encode_images(photographs[:4]), labels)
@@ -119,13 +119,13 @@ def test_labels_get_probabilities_and_thresholds_of_their_own(load, photographs,
     assert ((engine.thresholds(labels) > 0) & (engine.thresholds(labels) < 1)).all()
 
 
-def test_all_engines_calibrate_alike(make_calibrated, load):
+def test_all_engines_give_the_same_calibration(make_calibrated, load):
     ours = TorchEngine.load(make_calibrated("sigrl"), "cpu", precision="float32").encode_labels(VOCABULARY)
     theirs = load("sigrl").encode_labels(VOCABULARY)
     np.testing.assert_allclose(ours.calibration, theirs.calibration, atol=1e-4)
 
 
-def test_company_changes_no_calibration(load):
+def test_calibration_does_not_depend_on_other_labels(load):
     engine = load("sigrl")
     together = engine.encode_labels(VOCABULARY).calibration
     for number, name in enumerate(NAMES):
@@ -133,7 +133,7 @@ def test_company_changes_no_calibration(load):
         np.testing.assert_allclose(alone[0], together[number], atol=1e-4)
 
 
-def test_the_calibration_is_kept_with_packed_labels(load):
+def test_packed_labels_keep_their_calibration(load):
     engine = load("sigrl")
     labels = engine.encode_labels(VOCABULARY)
     arrays = engine.pack_labels(labels)
@@ -144,7 +144,7 @@ def test_the_calibration_is_kept_with_packed_labels(load):
 
 
 @pytest.mark.parametrize("kind", [TorchEngine, OnnxEngine])
-def test_without_a_background_set_all_is_as_before(make, make_exported, kind):
+def test_without_a_background_set_labels_get_default_thresholds(make, make_exported, kind):
     engine = kind.load(make("sigrl") if kind is TorchEngine else make_exported("sigrl"), "cpu")
     labels = engine.encode_labels(VOCABULARY)
     assert labels.calibration is None
@@ -153,7 +153,7 @@ def test_without_a_background_set_all_is_as_before(make, make_exported, kind):
     assert "calibration" not in engine.pack_labels(labels)
 
 
-def test_a_damaged_background_set_is_refused_without_torch_too(make_exported, tmp_path):
+def test_damaged_background_set_is_rejected_without_torch(make_exported, tmp_path):
     source = make_exported("calibrated-sigrl")
     copy = tmp_path / "copy"
     copy.mkdir()

@@ -35,7 +35,7 @@ def background(rng, positives, level=-4.0, photographs=2000):
     return np.where(holds, 2.0, level).astype(np.float32) + rng.normal(0, 0.7, photographs).astype(np.float32)
 
 
-def test_a_trained_label_keeps_its_logits():
+def test_calibration_keeps_logits_of_trained_labels():
     logits = np.random.default_rng(0).normal(-4, 2, (400, 3)).astype(np.float32)
     calibration = calibrate_labels(logits, np.ones(3, np.float32), CONFIG, 0.3)
     np.testing.assert_array_equal(calibration[:, OFFSET], 0)
@@ -45,7 +45,7 @@ def test_a_trained_label_keeps_its_logits():
     np.testing.assert_allclose(ours, probabilities(logits, "context"), atol=1e-6)
 
 
-def test_a_new_words_own_level_does_not_matter():
+def test_constant_logit_offset_of_a_new_label_is_calibrated_away():
     rng = np.random.default_rng(0)
     once = background(rng, 0.05)
     logits = np.stack([once, once + 3, once - 7], axis=1)
@@ -59,7 +59,7 @@ def test_a_new_words_own_level_does_not_matter():
     np.testing.assert_allclose(at, 1 / (1 + np.exp(5)), rtol=1e-4)
 
 
-def test_a_new_thing_on_most_photographs_is_not_taken_for_its_absence():
+def test_new_label_present_on_most_images_keeps_high_logits():
     logits = background(np.random.default_rng(0), 0.7)[:, None]
     calibration = calibrate_labels(logits, np.zeros(1, np.float32), CONFIG, 0.3)
     raw = calibration[0, OFFSET] + calibration[0, SLOPE] * logits[:, 0]
@@ -67,7 +67,7 @@ def test_a_new_thing_on_most_photographs_is_not_taken_for_its_absence():
     assert (raw[logits[:, 0] < -3] < -4.5).all()
 
 
-def test_between_trained_and_new_lies_the_mean():
+def test_half_familiar_label_gets_the_mean_calibration():
     logits = np.random.default_rng(0).normal(-4, 2, (400, 1)).astype(np.float32)
     ends = [calibrate_labels(logits, np.full(1, value, np.float32), CONFIG, 0.3) for value in (0, 1, 0.5)]
     np.testing.assert_allclose(
@@ -75,7 +75,7 @@ def test_between_trained_and_new_lies_the_mean():
     )
 
 
-def test_company_changes_nothing():
+def test_calibration_does_not_depend_on_other_labels():
     logits = np.random.default_rng(0).normal(-4, 2, (300, 1500)).astype(np.float32)
     familiar = np.random.default_rng(1).random(1500).astype(np.float32)
     together = calibrate_labels(logits, familiar, CONFIG, 0.3)
@@ -84,14 +84,14 @@ def test_company_changes_nothing():
         np.testing.assert_allclose(together[[column]], alone, rtol=1e-5)
 
 
-def test_familiarity_is_the_nearness_of_the_nearest_trained_label():
+def test_familiarity_is_similarity_to_the_nearest_trained_label():
     trained = np.array([[1, 0, 0], [0, 2, 0]], np.float32)
     labels = np.array([[5, 0, 0], [0, 0, 1], [1, 0, 1], [0, 0.85, np.sqrt(1 - 0.85**2)]], np.float32)
     np.testing.assert_allclose(familiarity(labels, trained), [1, 0, 0.0236, 0.5], atol=1e-3)
     np.testing.assert_array_equal(familiarity(labels, trained[:0]), 0)
 
 
-def test_thresholds_are_best_for_f1_where_probabilities_are_right():
+def test_f1_thresholds_maximize_f1_for_calibrated_probabilities():
     rng = np.random.default_rng(0)
     # A calibrated label by construction: truth is drawn from the probabilities themselves.
     found = rng.beta(0.3, 3, (40_000, 1)).astype(np.float32)
@@ -105,12 +105,12 @@ def test_thresholds_are_best_for_f1_where_probabilities_are_right():
     assert f1(threshold) > max(f1(cut) for cut in np.linspace(0.02, 0.9, 89)) - 0.003
 
 
-def test_a_label_that_is_hardly_ever_there_gets_the_default_threshold():
+def test_very_rare_label_gets_the_default_threshold():
     found = np.full((400, 2), 1e-4, np.float32)
     np.testing.assert_allclose(f1_thresholds(found, 0.3), 0.3, atol=0.02)
 
 
-def test_the_threshold_from_before_counts_like_five_photographs_with_the_label():
+def test_f1_threshold_weighs_the_prior_threshold_as_five_positives():
     found = np.zeros((400, 3), np.float32)
     found[:5] = 1
     found[:15, 2] = 1
@@ -123,7 +123,7 @@ def test_the_threshold_from_before_counts_like_five_photographs_with_the_label()
     arrays.arrays(np.float32, (30, 2), elements=st.floats(0, 1, width=32)),
     st.floats(0, 1),
 )
-def test_thresholds_for_a_rate_of_false_positives_keep_it_and_are_the_lowest(found, rate):
+def test_false_positive_thresholds_are_the_lowest_within_the_rate(found, rate):
     thresholds = false_positive_thresholds(found, rate)
     absent = 1 - found.astype(np.float64)
     for column, threshold in enumerate(thresholds):
@@ -134,7 +134,7 @@ def test_thresholds_for_a_rate_of_false_positives_keep_it_and_are_the_lowest(fou
             assert absent[found[:, column] >= lower.max(), column].sum() > allowed - 2e-9
 
 
-def test_thresholds_for_a_precision_on_small_exact_cases():
+def test_precision_thresholds_on_small_exact_cases():
     def threshold(*found, precision=0.8):
         (only,) = precision_thresholds(np.array(found, np.float32)[:, None], precision)
         return pytest.approx(float(only), abs=3e-6)
@@ -151,7 +151,7 @@ def test_thresholds_for_a_precision_on_small_exact_cases():
     assert threshold(*[1.0] * 99, 0.99) == 0
 
 
-def test_thresholds_for_a_recall_on_small_exact_cases():
+def test_recall_thresholds_on_small_exact_cases():
     def threshold(*found, recall=0.8):
         (only,) = recall_thresholds(np.array(found, np.float32)[:, None], recall)
         return pytest.approx(float(only), abs=3e-6)
@@ -170,7 +170,7 @@ SHARES = st.floats(0.01, 0.99)
 
 
 @given(FOUND, SHARES)
-def test_what_is_above_a_threshold_for_a_precision_has_it_on_average(found, precision):
+def test_precision_thresholds_reach_the_precision_on_average(found, precision):
     thresholds = precision_thresholds(found, precision)
     assert (thresholds <= np.float32(precision)).all()
     for column, threshold in enumerate(thresholds):
@@ -181,7 +181,7 @@ def test_what_is_above_a_threshold_for_a_precision_has_it_on_average(found, prec
 
 
 @given(FOUND, SHARES)
-def test_a_threshold_for_a_recall_finds_it_up_to_what_five_photographs_weigh(found, recall):
+def test_recall_thresholds_reach_the_recall_within_the_prior_weight(found, recall):
     thresholds = recall_thresholds(found, recall).astype(np.float64)
     for column, threshold in enumerate(thresholds):
         values = found[:, column].astype(np.float64)
@@ -193,12 +193,12 @@ def test_a_threshold_for_a_recall_finds_it_up_to_what_five_photographs_weigh(fou
 
 
 @pytest.mark.parametrize("bad", [{"photographs": 0}, {"slope": 0.0}, {"slope": -1.0}, {"other": 1}])
-def test_a_configuration_that_makes_no_sense_is_refused(bad):
+def test_invalid_calibration_config_is_rejected(bad):
     with pytest.raises(ValidationError):
         CalibrationConfig(**{**CONFIG.model_dump(), **bad})
 
 
-def test_torch_is_not_needed():
+def test_calibration_modules_import_without_torch():
     code = (
         "import sys, sigrl.model.calibration, sigrl.model.background, sigrl.model.label_calibration;"
         "import sigrl.model.label_hygiene;"
@@ -207,7 +207,7 @@ def test_torch_is_not_needed():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_calibration_error_is_that_of_training():
+def test_calibration_error_matches_the_training_measure():
     rng = np.random.default_rng(0)
     found = rng.random((200, 3)).astype(np.float32)
     labels = np.where(rng.random(found.shape) < found**2, 1, -1).astype(np.int8)

@@ -8,7 +8,7 @@ from sigrl.model.torch_engine import TorchEngine
 
 
 @pytest.mark.parametrize("name", ["clip", "mkt-published"])
-def test_products_of_embeddings_are_the_cosines_of_global_matching(make, make_exported, name):
+def test_embedding_dot_products_equal_global_matching_cosines(make, make_exported, name):
     pixels = np.random.default_rng(0).standard_normal((2, 3, 64, 64), dtype=np.float32)
     form = load_bundle(make(name)).manifest.head.form
     exported = make_exported(name)

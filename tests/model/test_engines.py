@@ -44,7 +44,7 @@ def scores(engine, pixels, names=NAMES):
     return engine.score(engine.encode_images(pixels), engine.encode_labels(Vocabulary.from_names(names)))
 
 
-def test_it_says_what_its_bundle_says(engine, tiny_description):
+def test_engine_exposes_the_bundle_metadata(engine, tiny_description):
     assert engine.checkpoint_id.startswith("sha256:")
     assert engine.manifest.name == tiny_description.name
     assert engine.preprocessing == tiny_description.preprocessing
@@ -52,7 +52,7 @@ def test_it_says_what_its_bundle_says(engine, tiny_description):
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_scores_and_explanations_are_the_heads(make, load, pixels, name):
+def test_scores_and_explanations_match_the_model_head(make, load, pixels, name):
     model = load_bundle(make(name)).model
     with torch.no_grad():
         image_features = model.backbone.encode_images(torch.from_numpy(pixels))
@@ -77,20 +77,20 @@ def test_scores_and_explanations_are_the_heads(make, load, pixels, name):
     assert (features.rebuilt_tokens is not None) == rebuilt
 
 
-def test_a_label_scores_the_same_in_any_company(engine, pixels):
+def test_label_score_does_not_depend_on_other_labels(engine, pixels):
     whole = scores(engine, pixels)
     for number, name in enumerate(NAMES):
         np.testing.assert_allclose(scores(engine, pixels, [name])[:, 0], whole[:, number], atol=1e-4)
     np.testing.assert_allclose(scores(engine, pixels, NAMES[::-1])[:, ::-1], whole, atol=1e-4)
 
 
-def test_a_photograph_scores_the_same_in_any_batch(engine, pixels):
+def test_image_score_does_not_depend_on_the_batch(engine, pixels):
     whole = scores(engine, pixels)
     for number in range(3):
         np.testing.assert_allclose(scores(engine, pixels[number][None])[0], whole[number], atol=1e-4)
 
 
-def test_svfr_may_run_over_some_of_the_labels_in_the_published_form(make, load, pixels, monkeypatch):
+def test_published_form_can_limit_svfr_to_some_labels(make, load, pixels, monkeypatch):
     whole = scores(load("sigrl-published"), pixels)
     for most in (len(NAMES), 1000):
         np.testing.assert_array_equal(scores(load("sigrl-published", svfr_labels=most), pixels), whole)
@@ -115,7 +115,7 @@ def test_svfr_may_run_over_some_of_the_labels_in_the_published_form(make, load, 
     assert counts == [2]
 
 
-def test_probabilities_of_logits_are_their_sigmoid(engine):
+def test_probabilities_are_the_sigmoid_of_logits(engine):
     logits = np.array([[-200.0, -1.0, 0.0, 200.0]], dtype=np.float32)
     labels = engine.encode_labels(Vocabulary.from_names(NAMES[:4]))
     probabilities = engine.probabilities(logits, labels)
@@ -123,7 +123,7 @@ def test_probabilities_of_logits_are_their_sigmoid(engine):
     np.testing.assert_allclose(probabilities, [[0, 1 / (1 + np.e), 0.5, 1]], atol=1e-7)
 
 
-def test_probabilities_of_published_scores_rank_within_a_photograph(load):
+def test_published_score_probabilities_keep_the_ranking_per_image(load):
     engine = load("mkt-published")
     small = np.random.default_rng(0).standard_normal((4, 20)).astype(np.float32) / 100
     labels = engine.encode_labels(VOCABULARY)
@@ -135,7 +135,7 @@ def test_probabilities_of_published_scores_rank_within_a_photograph(load):
     np.testing.assert_array_equal(engine.probabilities(small[:, :1], labels), 0.5)
 
 
-def test_threads_get_what_one_caller_gets(engine):
+def test_concurrent_calls_return_the_same_scores(engine):
     batches = np.random.default_rng(1).standard_normal((8, 2, 3, 64, 64), dtype=np.float32)
     expected = [scores(engine, batch) for batch in batches]
     with ThreadPoolExecutor(4) as pool:
@@ -153,25 +153,25 @@ def test_progress_counts_labels(engine):
 
 
 @pytest.mark.parametrize("shape", [(3, 64, 64), (1, 64, 64, 3), (1, 3, 32, 32)])
-def test_pixel_values_of_another_shape_are_refused(engine, shape):
+def test_pixel_values_of_wrong_shape_are_rejected(engine, shape):
     with pytest.raises(ValueError, match=r"expected \(B, 3, 64, 64\)"):
         engine.encode_images(np.zeros(shape, np.float32))
 
 
-def test_read_only_pixel_values_are_taken(engine, pixels):
+def test_read_only_pixel_values_are_accepted(engine, pixels):
     pixels.flags.writeable = False
     assert engine.encode_images(pixels).image_embeddings.shape == (3, 32)
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta:x", "cpu:x"])
 @pytest.mark.parametrize("kind", [TorchEngine, OnnxEngine])
-def test_a_device_that_is_not_there_is_refused(make_exported, kind, device):
+def test_unavailable_device_is_rejected(make_exported, kind, device):
     with pytest.raises(ValueError, match=f"the device '{device}' cannot be used"):
         kind.load(make_exported("sigrl"), device)
 
 
 @pytest.mark.parametrize("kind", [TorchEngine, OnnxEngine, OpenVinoEngine])
-def test_without_a_path_the_bundled_checkpoint_is_loaded(make_exported, kind, monkeypatch, tmp_path):
+def test_load_without_a_path_uses_the_bundled_checkpoint(make_exported, kind, monkeypatch, tmp_path):
     monkeypatch.setattr(f"{kind.__module__}.bundled_path", lambda: make_exported("sigrl"))
     assert kind.load().manifest.name == "tiny"
     with pytest.raises(BundleError):
@@ -179,7 +179,7 @@ def test_without_a_path_the_bundled_checkpoint_is_loaded(make_exported, kind, mo
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_packed_labels_score_the_same_to_the_last_bit(load, pixels, name):
+def test_packed_labels_give_bit_identical_scores(load, pixels, name):
     engine = load(name)
     images, labels = engine.encode_images(pixels), engine.encode_labels(VOCABULARY)
     arrays = {name: array.copy() for name, array in engine.pack_labels(labels).items()}
@@ -188,7 +188,7 @@ def test_packed_labels_score_the_same_to_the_last_bit(load, pixels, name):
     np.testing.assert_array_equal(engine.score(images, again), engine.score(images, labels))
 
 
-def test_arrays_that_are_no_pack_are_refused(engine):
+def test_unpack_labels_rejects_invalid_arrays(engine):
     arrays = engine.pack_labels(engine.encode_labels(VOCABULARY))
     one = arrays["refined"]
     wrong = [{}, {"refined": one}, arrays | {"other": one}, arrays | {"refined": one[:2]}]

@@ -57,7 +57,7 @@ def photographs():
 LABELS = [Label(name=name) for name in ("Dog", "zebra", "cat", "a red car")]
 
 
-def test_no_score_depends_on_the_company(arrays, background, photographs):
+def test_label_score_does_not_depend_on_other_labels(arrays, background, photographs):
     evidence, embeddings = Evidence(HEAD, arrays), unit(np.random.default_rng(3), 4, DIM)
     rows = evidence.describe(LABELS, embeddings, background)
     together = evidence.score(photographs, embeddings, rows)
@@ -67,7 +67,7 @@ def test_no_score_depends_on_the_company(arrays, background, photographs):
         np.testing.assert_allclose(scores[:, 0], together[:, place], atol=1e-5)
 
 
-def test_a_known_word_has_its_own_logit(arrays, background, photographs):
+def test_known_word_or_synonym_is_scored_by_its_trained_logit(arrays, background, photographs):
     # Its own logit alone: no matching, no graph.
     arrays["gains"] = np.array([0.7, 0, 0.1, 0.4, 0.4, 1.0, 0.2, -1.0, 0.9, 0.2, 0.8, 0], np.float32)
     evidence, embeddings = Evidence(HEAD, arrays), unit(np.random.default_rng(3), 3, DIM)
@@ -78,7 +78,7 @@ def test_a_known_word_has_its_own_logit(arrays, background, photographs):
     np.testing.assert_allclose(scores, known[:, [0, 1, 0]], atol=1e-5)
 
 
-def test_a_prompt_of_the_label_s_own_makes_it_another_word(arrays, background, photographs):
+def test_custom_prompt_makes_a_known_word_a_new_label(arrays, background, photographs):
     evidence, embeddings = Evidence(HEAD, arrays), unit(np.random.default_rng(3), 1, DIM)
     plain = evidence.describe([Label(name="dog")], embeddings, background)
     prompted = evidence.describe([Label(name="dog", prompts=("a hot dog",))], embeddings, background)
@@ -87,7 +87,7 @@ def test_a_prompt_of_the_label_s_own_makes_it_another_word(arrays, background, p
     )
 
 
-def test_the_graph_carries_what_a_photograph_shows_of_known_words(arrays, background, photographs):
+def test_graph_adds_evidence_from_known_words(arrays, background, photographs):
     silent = arrays | {"graph_query": np.zeros_like(arrays["graph_query"])}
     embeddings = unit(np.random.default_rng(3), 1, DIM)
     label = [Label(name="dog")]
@@ -101,7 +101,7 @@ def test_the_graph_carries_what_a_photograph_shows_of_known_words(arrays, backgr
     np.testing.assert_allclose(with_graph - without, 0.3 * message, atol=1e-5)
 
 
-def test_familiar_texts_are_those_that_training_met(arrays, background):
+def test_familiarity_is_one_for_training_texts_and_zero_for_unknown(arrays, background):
     evidence = Evidence(HEAD, arrays)
     strange = unit(np.random.default_rng(9), 1, DIM) * 0
     embeddings = np.concatenate([arrays["lexicon"][[2]], strange])
@@ -121,7 +121,7 @@ def test_only_new_words_have_a_threshold_of_their_own(arrays, background):
         np.testing.assert_allclose(evidence.thresholds(rows, 0.5), expected)
 
 
-def test_photographs_of_another_checkpoint_are_refused(arrays, background, photographs):
+def test_features_kept_by_another_checkpoint_are_rejected(arrays, background, photographs):
     evidence, embeddings = Evidence(HEAD, arrays), unit(np.random.default_rng(3), 1, DIM)
     rows = evidence.describe([Label(name="dog")], embeddings, background)
     other = keep(photographs.embeddings, photographs.tokens)
@@ -129,14 +129,14 @@ def test_photographs_of_another_checkpoint_are_refused(arrays, background, photo
         evidence.score_kept(other, embeddings, rows)
 
 
-def test_tokens_are_averaged_by_squares():
+def test_pool_tokens_averages_square_blocks():
     tokens = np.arange(2 * 3 * 5, dtype=np.float32).reshape(1, 2 * 15, 1)[:, :15]
     pooled = pool_tokens(tokens, (3, 5))
     assert pooled.shape == (1, 2, 1)
     np.testing.assert_array_equal(pooled[0, :, 0], [(0 + 1 + 5 + 6) / 4, (2 + 3 + 7 + 8) / 4])
 
 
-def test_an_evidence_head_needs_its_configuration():
+def test_evidence_head_requires_its_configuration():
     with pytest.raises(ValueError, match="belongs to heads of that kind"):
         HeadConfig(kind="evidence")
     with pytest.raises(ValueError, match="belongs to heads of that kind"):
@@ -162,9 +162,7 @@ THINGS = unit(np.random.default_rng(8), 3, DIM)
 
 @pytest.mark.parametrize("place", range(6))
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_map_is_highest_where_the_thing_is_and_lowest_where_something_speaks_against_it(
-    arrays, background, place, sign
-):
+def test_region_map_peaks_at_positive_and_dips_at_negative_evidence(arrays, background, place, sign):
     # A class of its own for the second label; the third has nothing but matching.
     embeddings = np.stack([THINGS[0], arrays["class_labels"][3], THINGS[2]])
     evidence = Evidence(HEAD, arrays | {"graph_query": np.zeros_like(arrays["graph_query"])})
@@ -177,7 +175,7 @@ def test_the_map_is_highest_where_the_thing_is_and_lowest_where_something_speaks
         assert each[place] > np.delete(each, place).max() + 0.01
 
 
-def test_the_map_of_a_label_that_nothing_speaks_for_is_negative_everywhere(arrays, background):
+def test_region_map_without_positive_evidence_is_negative_everywhere(arrays, background):
     """Its highest place is still the one that speaks least against it."""
     evidence = Evidence(HEAD, arrays)
     rows = evidence.describe([Label(name="dog")], THINGS[:1], background)

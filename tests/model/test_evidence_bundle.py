@@ -73,7 +73,7 @@ def pixel_values():
 
 
 @pytest.mark.parametrize("load", [OnnxEngine.load, load_openvino])
-def test_all_engines_say_the_same(onnx_bundle, pixel_values, load):
+def test_all_engines_give_the_same_results(onnx_bundle, pixel_values, load):
     engines = TorchEngine.load(onnx_bundle, "cpu", precision="float32"), load(onnx_bundle)
     scores, kept, maps = [], [], []
     for engine in engines:
@@ -92,7 +92,7 @@ def test_all_engines_say_the_same(onnx_bundle, pixel_values, load):
     np.testing.assert_allclose(kept[0][:, 0], scores[0][:, 0], atol=0.1)
 
 
-def test_the_last_step_of_encoding_labels_pauses_between_slices(bundle, monkeypatch):
+def test_encode_labels_reports_progress_between_final_slices(bundle, monkeypatch):
     engine = TorchEngine.load(bundle, "cpu", precision="float32")
     whole = engine.encode_labels(VOCABULARY)
     pauses = []
@@ -104,21 +104,21 @@ def test_the_last_step_of_encoding_labels_pauses_between_slices(bundle, monkeypa
     np.testing.assert_allclose(sliced.background, whole.background, rtol=1e-5, atol=1e-5)
 
 
-def test_packed_labels_score_the_same(bundle, pixel_values):
+def test_packed_labels_give_the_same_scores(bundle, pixel_values):
     engine = TorchEngine.load(bundle, "cpu", precision="float32")
     labels, images = engine.encode_labels(VOCABULARY), engine.encode_images(pixel_values)
     again = engine.unpack_labels(engine.pack_labels(labels))
     np.testing.assert_array_equal(engine.score(images, again), engine.score(images, labels))
 
 
-def test_kept_photographs_can_be_joined(bundle, pixel_values):
+def test_joined_kept_features_give_the_same_scores(bundle, pixel_values):
     engine = TorchEngine.load(bundle, "cpu", precision="float32")
     labels, kept = engine.encode_labels(VOCABULARY), engine.keep_images(engine.encode_images(pixel_values))
     halves = join([kept.take(slice(0, 1)), kept.take(slice(1, 3))])
     np.testing.assert_array_equal(engine.score_kept(halves, labels), engine.score_kept(kept, labels))
 
 
-def test_bfloat16_leaves_the_linear_maps_in_float32(bundle, pixel_values):
+def test_bfloat16_keeps_word_logits_in_float32(bundle, pixel_values):
     exact = TorchEngine.load(bundle, "cpu", precision="float32")
     fast = TorchEngine.load(bundle, "cpu", precision="bfloat16")
     expected, found = exact.encode_images(pixel_values), fast.encode_images(pixel_values)
@@ -127,14 +127,14 @@ def test_bfloat16_leaves_the_linear_maps_in_float32(bundle, pixel_values):
     torch.testing.assert_close(found.word_logits / largest, expected.word_logits / largest, atol=0.05, rtol=0)
 
 
-def test_a_bundle_without_background_is_refused(bundle):
+def test_bundle_without_background_set_is_rejected(bundle):
     manifest = read_files(bundle).manifest
     described = manifest.model_dump() | {"calibration": None}
     with pytest.raises(ValueError, match="background set"):
         type(manifest).model_validate(described)
 
 
-def test_a_photograph_that_is_the_same_everywhere_scores_as_each_of_its_regions(bundle, pixel_values):
+def test_uniform_image_scores_like_each_of_its_regions(bundle, pixel_values):
     """The map is in the measure of the score, and takes its sign: a region is read as a photograph is."""
     engine = TorchEngine.load(bundle, "cpu", precision="float32")
     labels, images = engine.encode_labels(VOCABULARY), engine.encode_images(pixel_values)

@@ -84,7 +84,7 @@ def head() -> SigRLHead:
     return head
 
 
-def test_the_pages_formulas_give_the_codes_scores(head: SigRLHead) -> None:
+def test_documented_formulas_give_the_scores_of_the_code(head: SigRLHead) -> None:
     images, patches = torch.randn(B, D).double(), torch.randn(B, P, D).double()
     # Two context labels are asked for too: they are refined like any other label.
     labels = torch.cat([5 * torch.randn(C, D).double(), head.context_label_embeddings[:2]])
@@ -102,7 +102,7 @@ def test_the_pages_formulas_give_the_codes_scores(head: SigRLHead) -> None:
 @pytest.mark.parametrize(
     "part", ["gamma", "svfr.reconstruction.weight", "svfr.fusion.weight", "graph.output.attention"]
 )
-def test_every_part_has_a_say(head: SigRLHead, part: str) -> None:
+def test_zeroing_any_weight_changes_the_formula_score(head: SigRLHead, part: str) -> None:
     """A formula that left it out would be noticed."""
     weights = {name: tensor.numpy().copy() for name, tensor in head.state_dict().items()}
     g, patches, label = (torch.randn(*shape).double().numpy() for shape in ((D,), (P, D), (D,)))

@@ -28,7 +28,9 @@ def context():
 
 @pytest.mark.parametrize("budget", [WHOLE, ONE_ROW])
 @pytest.mark.parametrize("with_context", [False, True])
-def test_blocks_match_the_plain_form_with_gradients(graph, labels, context, with_context, budget, set_budget):
+def test_blockwise_outputs_and_gradients_match_the_plain_form(
+    graph, labels, context, with_context, budget, set_budget
+):
     set_budget(budget)
     inputs = [labels.requires_grad_(), *([context.requires_grad_()] if with_context else [])]
     cotangent = torch.randn_like(labels)
@@ -47,30 +49,30 @@ def test_gradients_match_finite_differences(graph, labels, context, with_context
     assert torch.autograd.gradcheck(graph, [features.detach().requires_grad_() for features in inputs])
 
 
-def test_published_form_follows_the_order_of_the_labels(graph, labels):
+def test_published_form_is_equivariant_to_label_order(graph, labels):
     order = torch.randperm(len(labels))
     torch.testing.assert_close(graph(labels[order]), graph(labels)[order], rtol=0, atol=1e-13)
 
 
-def test_published_form_depends_on_the_company(graph, labels):
+def test_published_form_depends_on_other_labels(graph, labels):
     assert (graph(labels)[:4] - graph(labels[:4])).abs().max() > 1e-3
 
 
-def test_with_a_context_a_label_depends_on_itself_and_the_context_alone(graph, labels, context):
+def test_with_context_a_label_depends_only_on_itself_and_the_context(graph, labels, context):
     whole = graph(labels, context)
     chosen = torch.tensor([5, 0, 3])
     torch.testing.assert_close(graph(labels[chosen], context), whole[chosen], rtol=0, atol=1e-13)
     assert (graph(labels, context + 1) - whole).abs().max() > 1e-3
 
 
-def test_the_context_is_refined_among_itself(graph, labels, context):
+def test_context_features_do_not_depend_on_requested_labels(graph, labels, context):
     """A label's neighbours are the context's own hidden features, whatever labels are asked for."""
     hidden_context = functional.elu(graph.hidden(context))
     hidden_label = functional.elu(graph.hidden(labels[:1], context))
     torch.testing.assert_close(graph(labels[:1], context), graph.output(hidden_label, hidden_context))
 
 
-def test_all_heads_share_one_vector_and_both_ends_one_map():
+def test_attention_heads_share_one_vector_and_one_linear_map():
     layer = GraphAttention(12, 8, heads=4)
     assert {name: tuple(p.shape) for name, p in layer.named_parameters()} == {
         "attention": (2,),
@@ -80,7 +82,7 @@ def test_all_heads_share_one_vector_and_both_ends_one_map():
         GraphAttention(12, 8, heads=3)
 
 
-def test_dropout_acts_in_training_only(graph, labels, context):
+def test_dropout_is_applied_in_training_only(graph, labels, context):
     torch.testing.assert_close(graph(labels, context), graph(labels, context), rtol=0, atol=0)
     graph.train()
     assert not torch.equal(graph(labels, context), graph(labels, context))
@@ -88,7 +90,7 @@ def test_dropout_acts_in_training_only(graph, labels, context):
     assert torch.equal(still(labels), still(labels))
 
 
-def test_recomputed_blocks_drop_what_they_dropped_before(graph, labels, set_budget, monkeypatch):
+def test_recomputed_blocks_use_the_same_dropout_mask(graph, labels, set_budget, monkeypatch):
     set_budget(ONE_ROW)
     graph.train()
 
@@ -102,7 +104,7 @@ def test_recomputed_blocks_drop_what_they_dropped_before(graph, labels, set_budg
 
 
 @pytest.mark.parametrize(("label_count", "training"), [(1500, False), (500, True)])
-def test_memory_does_not_hold_all_pairs(label_count, training, set_budget, allocations):
+def test_peak_memory_stays_below_all_label_pairs(label_count, training, set_budget, allocations):
     budget, embed_dim = 2**20, 32
     set_budget(budget)
     graph = LabelGraph(embed_dim).train(training)

@@ -62,7 +62,7 @@ def unit_rms(features):
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=name_variant)
-def test_context_form_is_its_formula(image_features, labels, variant):
+def test_context_form_matches_the_formula(image_features, labels, variant):
     head = make_head(**variant)
     tokens, refined = image_features.patch_tokens, labels
     if variant["kind"] == "sigrl":
@@ -83,7 +83,7 @@ def test_context_form_is_its_formula(image_features, labels, variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=name_variant)
-def test_a_label_scores_the_same_in_any_company(image_features, labels, variant):
+def test_label_score_does_not_depend_on_other_labels(image_features, labels, variant):
     head = make_head(**variant)
     with torch.no_grad():
         whole = head.score(image_features, head.label_features(labels))
@@ -98,7 +98,7 @@ def test_a_label_scores_the_same_in_any_company(image_features, labels, variant)
     chosen_labels_score_as_before()
 
 
-def test_a_label_scores_the_same_in_any_company_in_float32(image_features, labels):
+def test_label_score_does_not_depend_on_other_labels_in_float32(image_features, labels):
     head = make_head(torch.float32)
     image_features = ImageFeatures(
         image_features.image_embeddings.float(), image_features.patch_tokens.float(), (2, 3)
@@ -111,7 +111,7 @@ def test_a_label_scores_the_same_in_any_company_in_float32(image_features, label
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=name_variant)
-def test_a_photograph_scores_the_same_in_any_batch(image_features, labels, variant):
+def test_image_score_does_not_depend_on_the_batch(image_features, labels, variant):
     head = make_head(**variant)
     label_features = head.label_features(labels)
     whole = head.score(image_features, label_features)
@@ -120,7 +120,7 @@ def test_a_photograph_scores_the_same_in_any_batch(image_features, labels, varia
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=name_variant)
-def test_norms_of_the_towers_do_not_matter_in_the_context_form(image_features, labels, variant):
+def test_context_form_ignores_embedding_norms(image_features, labels, variant):
     head = make_head(**variant)
     before = head.score(image_features, head.label_features(labels))
     louder = ImageFeatures(image_features.image_embeddings * 3, image_features.patch_tokens * 50, (2, 3))
@@ -130,7 +130,7 @@ def test_norms_of_the_towers_do_not_matter_in_the_context_form(image_features, l
     torch.testing.assert_close(after, before, rtol=0, atol=1e-11)
 
 
-def test_a_context_label_asked_for_is_refined_as_in_the_context(labels):
+def test_requested_context_label_is_refined_as_in_the_context(labels):
     head = make_head()
     asked = head.label_features(torch.cat([labels, head.context_label_embeddings]))
     in_context = functional.normalize(asked.refined_context, dim=-1)
@@ -144,7 +144,7 @@ def test_refined_context_is_computed_where_label_features_lack_it(image_features
     torch.testing.assert_close(head.score(image_features, bare), head.score(image_features, features))
 
 
-def test_graph_and_reconstruction_matter(image_features, labels):
+def test_graph_and_reconstruction_change_the_scores(image_features, labels):
     scores = [
         head.score(image_features, head.label_features(labels))
         for head in (make_head(**variant) for variant in VARIANTS[1:])
@@ -157,7 +157,7 @@ def test_graph_and_reconstruction_matter(image_features, labels):
 
 @pytest.mark.parametrize("form", ["published", "context"])
 @pytest.mark.parametrize("variant", VARIANTS, ids=name_variant)
-def test_every_parameter_learns(image_features, labels, variant, form):
+def test_every_parameter_gets_a_gradient(image_features, labels, variant, form):
     head = make_head(form=form, **variant).train()
     score = head.score(image_features, head.label_features(labels))
     if list(head.parameters()):
@@ -165,7 +165,7 @@ def test_every_parameter_learns(image_features, labels, variant, form):
     assert [name for name, parameter in head.named_parameters() if parameter.grad is None] == []
 
 
-def test_learned_scalars_start_where_they_should():
+def test_learned_scalars_have_the_documented_initial_values():
     head = create_head(HeadConfig(context_labels=CONTEXT), D)
     started = {name: parameter.item() for name, parameter in head.named_parameters() if parameter.dim() == 0}
     assert started == pytest.approx(
@@ -173,7 +173,7 @@ def test_learned_scalars_start_where_they_should():
     )
 
 
-def test_published_scores_depend_on_the_company(image_features, labels):
+def test_published_scores_depend_on_other_labels(image_features, labels):
     head = make_head(form="published")
     whole = head.score(image_features, head.label_features(labels))[:, :3]
     few = head.score(image_features, head.label_features(labels[:3]))
@@ -182,7 +182,7 @@ def test_published_scores_depend_on_the_company(image_features, labels):
     assert (one.abs() - one.abs().round()).abs().max() < 1e-12
 
 
-def test_published_scores_have_unit_norm_only_when_asked(image_features, labels):
+def test_published_scores_are_normalized_only_when_configured(image_features, labels):
     raw, normalized = (make_head(kind="mkt", form="published", normalize_scores=n) for n in (False, True))
     features = raw.label_features(labels)
     matched = image_features.image_embeddings @ labels.T
@@ -193,14 +193,14 @@ def test_published_scores_have_unit_norm_only_when_asked(image_features, labels)
 
 
 @pytest.mark.parametrize("form", ["published", "context"])
-def test_more_patches_asked_for_than_there_are_means_all(image_features, labels, form):
+def test_top_k_above_the_patch_count_uses_all_patches(image_features, labels, form):
     many, all_patches = make_head(form=form, top_k=100), make_head(form=form, top_k=P)
     features = many.label_features(labels)
     assert torch.equal(many.score(image_features, features), all_patches.score(image_features, features))
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=name_variant)
-def test_local_scores_explain_each_patch(image_features, labels, variant):
+def test_local_scores_give_one_bounded_score_per_patch_and_label(image_features, labels, variant):
     head = make_head(**variant)
     local = head.local_scores(image_features, head.label_features(labels))
     assert local.shape == (B, P, C)
@@ -210,12 +210,12 @@ def test_local_scores_explain_each_patch(image_features, labels, variant):
 @pytest.mark.parametrize(
     ("kind", "expected"), [("clip", ClipHead), ("mkt", MktHead), ("biam", BiamHead), ("sigrl", SigRLHead)]
 )
-def test_configuration_names_the_head(kind, expected):
+def test_head_kind_in_config_selects_the_head_class(kind, expected):
     head = create_head(HeadConfig(kind=kind, context_labels=CONTEXT), D)
     assert type(head) is expected
 
 
-def test_context_travels_with_the_weights(image_features, labels):
+def test_context_embeddings_are_saved_with_the_weights(image_features, labels):
     head = make_head()
     fresh = create_head(head.config, D).double().eval()
     fresh.load_state_dict(head.state_dict())
@@ -225,7 +225,7 @@ def test_context_travels_with_the_weights(image_features, labels):
     )
 
 
-def test_context_and_configuration_must_agree():
+def test_context_that_does_not_match_the_config_is_rejected():
     with pytest.raises(ValueError, match="context_labels"):
         create_head(HeadConfig(), D)
     with pytest.raises(ValueError, match=r"shape \(4, 8\), expected \(5, 8\)"):
@@ -234,7 +234,7 @@ def test_context_and_configuration_must_agree():
         make_head(form="published").set_context(torch.randn(K, D))
 
 
-def test_dropout_can_be_set():
+def test_dropout_can_be_disabled():
     head = create_head(HeadConfig(form="published"), D, dropout=0.0)
     labels = torch.randn(C, D)
     assert torch.equal(head.label_features(labels).refined, head.label_features(labels).refined)
@@ -248,7 +248,7 @@ MATCHING = [
 
 @pytest.mark.parametrize("form", ["published", "context"])
 @pytest.mark.parametrize("variant", MATCHING, ids=name_variant)
-def test_a_patch_that_is_high_in_the_map_is_one_that_raises_the_score(image_features, labels, variant, form):
+def test_removing_a_high_scoring_patch_lowers_the_label_score(image_features, labels, variant, form):
     """For labels of both signs: one row of `both` has the opposite embedding of another."""
     head = make_head(form=form, normalize_scores=False, **variant)
     both = head.label_features(torch.cat([labels, -labels]))

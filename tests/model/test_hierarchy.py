@@ -21,7 +21,7 @@ PETS = _vocabulary(
 )
 
 
-def test_a_child_lifts_all_its_parents_and_nothing_else():
+def test_child_probability_raises_only_its_ancestors():
     chain = _vocabulary(
         Label(name="poodle", parent="dog"), Label(name="dog", parent="animal"), "animal", "cat"
     )
@@ -29,36 +29,36 @@ def test_a_child_lifts_all_its_parents_and_nothing_else():
     np.testing.assert_array_equal(settled, [[0.9, 0.9, 0.9, 0.1], [0.1, 0.2, 0.5, 0.9]])
 
 
-def test_what_excludes_each_other_shares_one_probability_with_what_is_below():
+def test_exclusive_labels_and_their_children_share_one_probability():
     settled = PETS.hierarchy.settle(np.array([0.1, 0.75, 0.0, 0.8, 0.3]))
     np.testing.assert_allclose(settled, [0.2, 0.2, 0.8, 0.8, 0.3], rtol=0, atol=1e-12)
 
 
-def test_of_two_equals_that_exclude_each_other_the_first_stays():
+def test_first_of_two_equal_exclusive_labels_is_kept():
     day = _vocabulary(Label(name="day", exclusive_group="time"), Label(name="night", exclusive_group="time"))
     np.testing.assert_allclose(day.hierarchy.settle(np.array([[0.9, 0.9]])), [[0.9, 0.1]])
     assert day.hierarchy.accept(np.array([[0.9, 0.9]]), np.array([0.5, 0.5])).tolist() == [[True, False]]
 
 
-def test_what_excludes_each_other_is_not_accepted_twice_however_low_the_thresholds():
+def test_at_most_one_exclusive_label_is_accepted_at_any_threshold():
     probabilities = np.array([[0.45, 0.4, 0.5, 0.5, 0.3]])
     accepted = PETS.hierarchy.accept(probabilities, np.full(5, 0.2))
     assert accepted.tolist() == [[False, False, True, True, True]]
 
 
-def test_an_accepted_child_makes_its_parents_accepted_at_any_threshold_of_theirs():
+def test_accepted_child_accepts_its_ancestors_at_any_threshold():
     probabilities = np.array([0.6, 0.6, 0.6, 0.1, 0.0])
     accepted = PETS.hierarchy.accept(probabilities, np.array([0.9, 0.5, 0.99, 0.5, 0.5]))
     assert accepted.tolist() == [True, True, True, False, False]
 
 
-def test_plain_labels_are_given_back_as_they_are():
+def test_settle_returns_labels_without_relations_unchanged():
     probabilities = np.array([[0.3, 0.7]], np.float32)
     assert _vocabulary("dog", "cat").hierarchy.settle(probabilities) is probabilities
 
 
 @given(vocabularies(), st.data())
-def test_settled_and_accepted_labels_never_contradict_each_other(vocabulary: Vocabulary, data: st.DataObject):
+def test_settled_and_accepted_labels_never_violate_the_hierarchy(vocabulary: Vocabulary, data: st.DataObject):
     count = len(vocabulary.labels)
     numbers = st.lists(st.floats(0, 1, width=32), min_size=count, max_size=count)
     given_probabilities = np.array(data.draw(st.lists(numbers, min_size=1, max_size=3)), np.float32)
@@ -98,12 +98,12 @@ def test_settled_and_accepted_labels_never_contradict_each_other(vocabulary: Voc
         ([Label(name="a", parent="b"), Label(name="b", parent="a"), Label(name="c", parent="a")], "cycle"),
     ],
 )
-def test_relations_that_make_no_sense_are_refused_by_name(labels: list[Label], says: str):
+def test_invalid_relations_are_rejected_naming_the_label(labels: list[Label], says: str):
     with pytest.raises(ValueError, match=says):
         _vocabulary(*labels)
 
 
-def test_hierarchies_are_deep_within_reason():
+def test_hierarchies_deeper_than_the_limit_are_rejected():
     def chain(length: int) -> str:
         parents = ", ".join(f'{{"name": "{n}", "parent": "{n + 1}"}}' for n in range(length - 1))
         return f'[{parents}, "{length - 1}"]'
@@ -117,7 +117,7 @@ def test_hierarchies_are_deep_within_reason():
 
 
 @given(vocabularies(), st.data())
-def test_the_narrowest_are_those_with_nothing_accepted_below_them(
+def test_narrowest_keeps_accepted_labels_without_accepted_children(
     vocabulary: Vocabulary, data: st.DataObject
 ):
     count = len(vocabulary.labels)

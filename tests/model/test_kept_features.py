@@ -13,7 +13,7 @@ def features():
     return tuple(rng.standard_normal(shape).astype(np.float32) for shape in ((50, 8), (50, 6, 8)))
 
 
-def test_photographs_are_scored_a_few_at_a_time_and_in_order(features):
+def test_kept_images_are_scored_in_order_in_small_batches(features):
     kept = keep(*features)
     batches = []
 
@@ -29,7 +29,7 @@ def test_photographs_are_scored_a_few_at_a_time_and_in_order(features):
     np.testing.assert_allclose(logits[:, 8:], features[1].reshape(50, -1), atol=0.02)
 
 
-def test_an_int8_token_points_where_it_did(features):
+def test_int8_tokens_keep_their_direction(features):
     tokens = features[1]
     tokens[0, 0] = 0
     kept = keep(*features).logits(lambda _embeddings, tokens, _words: tokens)
@@ -38,7 +38,7 @@ def test_an_int8_token_points_where_it_did(features):
     assert ((tokens * kept).sum(2)[norms > 0] / norms[norms > 0] > 0.9999).all()
 
 
-def test_they_come_back_from_bytes_and_join_in_order(features):
+def test_kept_features_round_trip_through_bytes_and_join_in_order(features):
     kept = keep(*features)
     again = KeptFeatures.from_bytes(kept.to_bytes())
     both = join([again, keep(features[0][:3], features[1][:3])])
@@ -61,19 +61,19 @@ def test_they_come_back_from_bytes_and_join_in_order(features):
         ),
     ],
 )
-def test_what_they_are_not_is_refused(features, change, message):
+def test_invalid_tensors_are_rejected(features, change, message):
     tensors = keep(*features).tensors()
     change(tensors)
     with pytest.raises(ValueError, match=message):
         KeptFeatures.from_bytes(save(tensors))
 
 
-def test_bytes_of_something_else_are_refused():
+def test_bytes_in_another_format_are_rejected():
     with pytest.raises(ValueError, match="safetensors"):
         KeptFeatures.from_bytes(b"no tensors")
 
 
-def test_word_logits_are_kept_with_the_photographs(features):
+def test_word_logits_are_stored_with_the_features(features):
     words = np.random.default_rng(1).standard_normal((50, 5)).astype(np.float32)
     kept = join([keep(*features, words).take(slice(0, 20)), keep(*features, words).take(slice(20, 50))])
     again = KeptFeatures.from_bytes(kept.to_bytes())

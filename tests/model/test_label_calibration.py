@@ -27,7 +27,7 @@ def draw(count, offset=-4.0, slope=1.5, seed=0):
     return logits, np.where(holds, 1, -1).astype(np.int8)
 
 
-def test_without_examples_a_label_stays():
+def test_label_without_examples_keeps_its_calibration():
     logits, labels = draw(50)
     both = np.stack([logits, logits], axis=1)
     calibrated = calibrate_by_examples(
@@ -40,13 +40,13 @@ def test_without_examples_a_label_stays():
     )
 
 
-def test_many_examples_find_the_true_calibration():
+def test_many_examples_recover_the_true_calibration():
     logits, labels = draw(5000)
     calibrated = calibrate_by_examples(BEFORE[:1], logits[:, None], labels[:, None], BestF1())
     np.testing.assert_allclose(calibrated[0, :THRESHOLD], [-4.0, 1.5], rtol=0.1)
 
 
-def test_a_few_examples_move_it_part_of_the_way():
+def test_calibration_approaches_the_truth_with_more_examples():
     truth = 1 / (1 + np.exp(-(-4 + 1.5 * np.linspace(-3, 6, 50))))
     asked = np.linspace(-3, 6, 50, dtype=np.float32)[:, None]
 
@@ -60,7 +60,7 @@ def test_a_few_examples_move_it_part_of_the_way():
     assert distance(BEFORE[:1]) > nearer[0] > nearer[1] > nearer[2]
 
 
-def test_the_threshold_is_the_best_for_f1():
+def test_best_f1_goal_sets_the_threshold_with_the_best_f1():
     logits, labels = draw(3000)
     calibrated = calibrate_by_examples(BEFORE[:1], logits[:, None], labels[:, None], BestF1())
     found, holds = probabilities(logits[:, None], "context", calibrated)[:, 0], labels > 0
@@ -72,7 +72,7 @@ def test_the_threshold_is_the_best_for_f1():
 
 
 @pytest.mark.parametrize("precision", [0.5, 0.9, 1.0])
-def test_the_threshold_reaches_the_precision_asked_for(precision):
+def test_target_precision_goal_sets_a_threshold_that_reaches_it(precision):
     logits, labels = draw(400)
     calibrated = calibrate_by_examples(
         BEFORE[:1], logits[:, None], labels[:, None], TargetPrecision(precision)
@@ -85,7 +85,7 @@ def test_the_threshold_reaches_the_precision_asked_for(precision):
 
 
 @pytest.mark.parametrize("recall", [0.1, 0.7, 0.95])
-def test_the_highest_threshold_that_reaches_the_recall_asked_for(recall):
+def test_target_recall_goal_sets_the_highest_threshold_that_reaches_it(recall):
     logits, labels = draw(400)
     calibrated = calibrate_by_examples(BEFORE[:1], logits[:, None], labels[:, None], TargetRecall(recall))
     shown = probabilities(logits[:, None], "context", calibrated)[labels > 0, 0]
@@ -98,14 +98,14 @@ def test_the_highest_threshold_that_reaches_the_recall_asked_for(recall):
     assert absent[0, THRESHOLD] == BEFORE[0, THRESHOLD]
 
 
-def test_a_precision_out_of_reach_tags_nothing():
+def test_unreachable_precision_sets_the_threshold_to_one():
     logits = np.array([[3.0], [2.0], [2.0], [0.0]], np.float32)
     labels = np.array([[-1], [1], [-1], [1]], np.int8)
     calibrated = calibrate_by_examples(BEFORE[:1], logits, labels, TargetPrecision(0.9))
     assert calibrated[0, THRESHOLD] == 1.0
 
 
-def test_wrong_examples_never_turn_the_order_of_scores():
+def test_wrong_examples_never_reverse_the_score_order():
     logits, labels = draw(500)
     calibrated = calibrate_by_examples(BEFORE[:1], logits[:, None], -labels[:, None], BestF1())
     assert calibrated[0, 1] > 0
@@ -114,7 +114,7 @@ def test_wrong_examples_never_turn_the_order_of_scores():
 
 
 @pytest.mark.parametrize("off", [0.0, 2.0])
-def test_how_far_labels_may_move_is_learned_from_all_of_them(off):
+def test_calibration_strength_is_estimated_from_all_labels(off):
     """Twenty photographs say little of one label, and enough of whether forty of them are right."""
     rng = np.random.default_rng(0)
     logits = rng.normal(-2, 1.5, (1020, 40)).astype(np.float32)
@@ -153,7 +153,7 @@ EXAMPLES = st.lists(st.tuples(LOGITS, LOGITS, *[st.sampled_from([-1, 0, 1])] * 2
 
 @settings(max_examples=150, deadline=None)
 @given(EXAMPLES, st.one_of(st.tuples(GOALS, st.booleans()), st.tuples(RATES, st.just(True))))
-def test_an_example_is_decided_as_it_is_marked_unless_another_contradicts_it(examples, asked):
+def test_example_is_decided_as_marked_unless_another_contradicts_it(examples, asked):
     goal, has_background = asked
     table = np.array(examples, np.float32)
     logits, labels = table[:, :2], table[:, 2:].astype(np.int8)
@@ -173,14 +173,14 @@ def test_an_example_is_decided_as_it_is_marked_unless_another_contradicts_it(exa
 
 @settings(max_examples=60, deadline=None)
 @given(st.floats(-6, 6, width=32), st.sampled_from([-1, 1]), GOALS, st.floats(-0.05, 0.05))
-def test_the_decision_on_a_lone_example_bears_the_rounding_of_kept_features(logit, mark, goal, rounding):
+def test_single_example_decision_survives_feature_rounding(logit, mark, goal, rounding):
     logits, labels = np.full((1, 2), logit, np.float32), np.array([[mark, 0]], np.int8)
     fitted = fit_labels(BEFORE, logits, labels, goal, background=None, form="context", default_threshold=0.4)
     again = probabilities(logits + np.float32(rounding), "context", fitted)[0, 0]
     assert (again >= fitted[0, THRESHOLD]) == (mark > 0)
 
 
-def test_a_mark_does_not_turn_into_its_opposite():
+def test_example_marked_negative_is_not_accepted_after_calibration():
     """Marked wrong at 17 % under a threshold of 18 %, a label once came out at 15 % over 13 %."""
     names = ("cat", "dog", "rabbit", "goldfish")
     before = np.array([[0, 1, 0.3], [0, 1, 0.25], [0, 1, 0.18], [0, 1, 0.2]], np.float32)
@@ -192,7 +192,7 @@ def test_a_mark_does_not_turn_into_its_opposite():
         assert (found[0] >= thresholds).tolist() == [True, False, False, False]
 
 
-def test_the_report_counts_the_examples_that_are_decided_against_their_mark():
+def test_overruled_counts_examples_decided_against_their_mark():
     logits = np.array([[2.0, 2.0], [1.0, 1.0], [-2.0, -2.0]], np.float32)
     labels = np.array([[-1, 1], [1, -1], [-1, -1]], np.int8)
     thresholds, found = fit(logits, labels, BestF1())

@@ -21,7 +21,7 @@ def parts():
     return NAMES, embeddings, logits, logits >= 0
 
 
-def test_each_kind_of_trouble_is_named(parts):
+def test_report_lists_each_kind_of_label_problem(parts):
     report = hygiene(*parts)
     assert report.never == ("rare",)
     assert report.always == ("everywhere",)
@@ -31,14 +31,14 @@ def test_each_kind_of_trouble_is_named(parts):
     assert report.indistinguishable[0].similarity > 0.98
 
 
-def test_good_labels_have_no_report(parts):
+def test_good_labels_give_an_empty_report(parts):
     names, _, logits, _ = parts
     logits = np.random.default_rng(1).normal(0, 1, logits.shape).astype(np.float32)
     report = hygiene(names, np.eye(6, dtype=np.float32), logits, logits >= 0)
     assert report == Hygiene((), (), (), ())
 
 
-def test_pairs_are_found_across_blocks_and_the_closest_are_kept(parts, monkeypatch):
+def test_pairs_are_found_across_blocks_and_the_closest_kept(parts, monkeypatch):
     monkeypatch.setattr(label_hygiene, "_BLOCK", 2)
     names, embeddings, logits, present = parts
     assert hygiene(names, embeddings, logits, present) == hygiene(*parts)
@@ -51,7 +51,7 @@ def test_pairs_are_found_across_blocks_and_the_closest_are_kept(parts, monkeypat
     assert all("plain" not in (pair.first, pair.second) for pair in kept)
 
 
-def test_a_label_whose_score_never_changes_is_like_no_other(parts):
+def test_constant_score_label_is_not_reported_as_indistinguishable(parts):
     names, embeddings, logits, present = parts
     logits[:, :2] = 0
     assert "rare" not in {
@@ -59,7 +59,7 @@ def test_a_label_whose_score_never_changes_is_like_no_other(parts):
     }
 
 
-def test_without_a_background_set_the_texts_are_still_looked_at(parts):
+def test_near_duplicate_texts_are_found_without_a_background_set(parts):
     names, embeddings, logits, present = parts
     report = hygiene(names, embeddings, logits[:0], present[:0])
     assert (report.never, report.always, report.indistinguishable) == ((), (), ())

@@ -19,7 +19,7 @@ animal,,,,,,,,
 """
 
 
-def test_open_images_names_with_their_identifiers() -> None:
+def test_open_images_list_keeps_identifiers_as_descriptions() -> None:
     plain = '/m/0bt9lr,Dog\n/m/01c_0l,"Ducks, geese and swans"\n/m/01,Organ\n/m/02,organ\n'
     for text in (plain, "LabelName,DisplayName\n" + plain, plain.replace("\n", "\r\n")):
         assert read_labels(text, ".csv") == [
@@ -29,7 +29,7 @@ def test_open_images_names_with_their_identifiers() -> None:
         ]
 
 
-def test_rams_list_of_tags_is_one_label_a_line() -> None:
+def test_ram_tag_list_has_one_label_per_line() -> None:
     assert read_labels("3D CG rendering\n3D glasses\nabacus", "") == [
         "3D CG rendering",
         "3D glasses",
@@ -38,7 +38,7 @@ def test_rams_list_of_tags_is_one_label_a_line() -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_table_has_a_column_for_every_field(tmp_path: Path, delimiter: str) -> None:
+def test_csv_table_can_set_every_label_field(tmp_path: Path, delimiter: str) -> None:
     path = tmp_path / "pets.csv"
     with path.open("w", newline="") as file:
         csv.writer(file, delimiter=delimiter).writerows(csv.reader(io.StringIO(TABLE)))
@@ -61,18 +61,18 @@ def test_a_table_has_a_column_for_every_field(tmp_path: Path, delimiter: str) ->
     )
 
 
-def test_every_field_has_a_column() -> None:
+def test_every_label_field_has_a_csv_column() -> None:
     assert {column.partition(":")[0] for column in COLUMNS} == set(Label.model_fields) - {"translations"}
 
 
-def test_a_table_of_names_alone(tmp_path: Path) -> None:
+def test_csv_table_with_only_a_name_column_is_read(tmp_path: Path) -> None:
     path = tmp_path / "pets.csv"
     path.write_text("name\ndog\n\nguinea pig\n")
     assert Vocabulary.load(path).names == ("dog", "guinea pig")
 
 
 @given(vocabularies())
-def test_a_table_gives_back_names_whatever_they_hold(vocabulary: Vocabulary) -> None:
+def test_csv_table_round_trips_arbitrary_names(vocabulary: Vocabulary) -> None:
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(["name", "parent", "description"])
@@ -93,7 +93,7 @@ def test_a_table_gives_back_names_whatever_they_hold(vocabulary: Vocabulary) -> 
         ("name,parent\n" + "x" * 200_000, "not a table"),
     ],
 )
-def test_a_table_that_cannot_be_read_says_why(tmp_path: Path, text: str, says: str) -> None:
+def test_unreadable_csv_table_is_reported_with_file_and_reason(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "pets.csv"
     path.write_text(text)
     with pytest.raises(VocabularyError) as caught:
@@ -104,7 +104,7 @@ def test_a_table_that_cannot_be_read_says_why(tmp_path: Path, text: str, says: s
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="published lists are not here")
-def test_published_lists_are_read_whole() -> None:
+def test_published_lists_are_read_completely() -> None:
     counts = {"openimages_class_descriptions.csv": 19_706, "ram_tags4585.txt": 4_585, "nuswide81.txt": 81}
     for name, count in counts.items():
         assert len(Vocabulary.load(SHARED / name).labels) == count

@@ -6,7 +6,7 @@ from sigrl.model.label_texts import TEXT_BATCH, text_batches
 from sigrl.model.vocabulary import Label
 
 
-def test_short_texts_fill_a_batch_and_long_ones_make_smaller_ones() -> None:
+def test_long_texts_are_put_in_smaller_batches() -> None:
     short = [Label(name=f"label {number}") for number in range(300)]
     sizes = [len(batch.texts) for batch in text_batches(short, ["a photograph of a {label}"])]
     assert sizes == [TEXT_BATCH, TEXT_BATCH, 300 - 2 * TEXT_BATCH]
@@ -17,7 +17,7 @@ def test_short_texts_fill_a_batch_and_long_ones_make_smaller_ones() -> None:
     assert batches[-1].labels_done == 300
 
 
-def test_a_text_of_any_length_is_in_a_batch() -> None:
+def test_text_of_any_length_gets_a_batch() -> None:
     # A prompt may contain the label as often as it likes.
     label = Label(name=200 * "x", prompts=(100 * "{label} ", 101 * "{label} "))
     assert [len(batch.texts) for batch in text_batches([label], [])] == [1, 1]

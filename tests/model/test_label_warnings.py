@@ -27,7 +27,7 @@ from sigrl.model.vocabulary import Label, Vocabulary
         "犬なし",
     ],
 )
-def test_a_name_of_what_is_absent(name):
+def test_negated_name_is_detected_as_an_absence(name):
     assert names_an_absence(Label(name=name))
 
 
@@ -47,17 +47,17 @@ def test_a_name_of_what_is_absent(name):
         "comic sans",
     ],
 )
-def test_a_name_of_what_is_there(name):
+def test_ordinary_name_is_not_detected_as_an_absence(name):
     assert not names_an_absence(Label(name=name))
 
 
-def test_prompts_and_synonyms_count_as_the_text_tower_sees_them():
+def test_absence_check_uses_prompts_and_synonyms():
     assert not names_an_absence(Label(name="no people", prompts=("an empty street",)))
     assert names_an_absence(Label(name="empty street", prompts=("a {label} without people",)))
     assert names_an_absence(Label(name="empty", synonyms=("no people",)))
 
 
-def test_each_label_has_one_warning_in_the_vocabularys_order():
+def test_each_label_has_at_most_one_warning_in_vocabulary_order():
     labels = Vocabulary.from_names(["dog", "no dog", "blorf", "no blorf"])
     assert labels.absences == (1, 3)
     assert warnings(labels.absences, (), None) == {1: ABSENCE, 3: ABSENCE}
@@ -66,6 +66,6 @@ def test_each_label_has_one_warning_in_the_vocabularys_order():
     assert warnings((), (), np.array([0.2, 1.0])) == {}
 
 
-def test_a_word_that_is_not_english_has_to_be_closer_to_a_known_one():
+def test_non_english_word_needs_a_higher_familiarity():
     assert warnings((), (0, 1), np.array([0.69, 0.7, 0.3])) == {0: UNKNOWN}
     assert warnings((), (0,), None) == {}

@@ -18,7 +18,7 @@ def write(tmp_path: Path):
     return call
 
 
-def test_both_forms_say_the_same(write) -> None:
+def test_csv_and_jsonl_files_give_the_same_rows(write) -> None:
     table = write("labels.csv", 'image,positive,negative\nbeach/1.jpg,dog; wet sand ,cat\n"a, b.jpg",,dog\n')
     lines = [
         {"image": "beach/1.jpg", "positive": ["dog", "wet sand"], "negative": ["cat"]},
@@ -35,7 +35,7 @@ def test_both_forms_say_the_same(write) -> None:
     ]  # fmt: skip
 
 
-def test_what_spreadsheets_write_is_read(write) -> None:
+def test_csv_written_by_spreadsheets_is_read(write) -> None:
     path = write(
         "labels.CSV",
         b"\xef\xbb\xbfPositive, Image\r\ncaf\xc3\xa9;dog,.\\beach\\1.jpg\r\n\r\n,2.jpg\r\n,,\r\n",
@@ -72,22 +72,24 @@ def test_what_spreadsheets_write_is_read(write) -> None:
         ("a.xlsx", b"PK", r"a\.xlsx is neither \.csv nor \.jsonl"),
     ],
 )
-def test_anything_else_is_told(write, name: str, text: str | bytes, message: str) -> None:
+def test_malformed_label_file_is_reported_with_the_line(
+    write, name: str, text: str | bytes, message: str
+) -> None:
     with pytest.raises(LabelledFileError, match=message):
         read_label_file(write(name, text))
 
 
-def test_a_separator_within_a_text_ends_no_line(write) -> None:
+def test_unicode_line_separator_does_not_end_a_jsonl_line(write) -> None:
     path = write("a.jsonl", '{"image": "a\u2028b.jpg"}\r\n{"image": "c.jpg"}\r\n')
     assert [row.image for row in read_label_file(path)] == ["a\u2028b.jpg", "c.jpg"]
 
 
-def test_an_absent_file_is_told(tmp_path: Path) -> None:
+def test_missing_label_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(LabelledFileError, match=r"labels\.csv is not there"):
         read_label_file(tmp_path / "labels.csv")
 
 
-def test_a_table_with_semicolons_between_cells_is_read(write) -> None:
+def test_csv_with_semicolon_delimiter_is_read(write) -> None:
     path = write("a.csv", "image;positive;negative\r\n1.jpg;dog|wet sand;cat\r\n2.jpg;;dog\r\n")
     rows = read_label_file(path)
     assert [(row.image, row.positive, row.negative) for row in rows] == [
@@ -105,6 +107,6 @@ def test_a_table_with_semicolons_between_cells_is_read(write) -> None:
         ("image;positive\na.jpg;dog;cat\n", r"a\.csv:2 has 3 cells, not 2: put \| between labels"),
     ],
 )
-def test_another_sign_between_labels_is_no_part_of_their_names(write, text: str, message: str) -> None:
+def test_wrong_separator_between_labels_is_rejected(write, text: str, message: str) -> None:
     with pytest.raises(LabelledFileError, match=message):
         read_label_file(write("a.csv", text))

@@ -28,7 +28,7 @@ def _picture(thing, place):
     return picture
 
 
-def test_each_number_is_the_fall_without_that_square():
+def test_map_value_is_the_score_drop_without_that_square():
     """Scores that are sums over the photograph: the falls then add up to what is above the mean colour."""
     pixels = np.random.default_rng(0).standard_normal((2, 3, 30, 30), dtype=np.float32)
     weights = np.random.default_rng(1).standard_normal((4, 3, 30, 30), dtype=np.float32)
@@ -40,7 +40,7 @@ def test_each_number_is_the_fall_without_that_square():
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx", "openvino"])
-def test_the_thing_is_shown_where_it_is_with_its_sign(make, make_exported, thing, runtime):
+def test_map_shows_location_and_sign_of_an_object(make, make_exported, thing, runtime):
     """On a clip head with random weights. One label's vector is what the thing changes in the photograph's,
     and another's is the opposite: the first is raised by the thing, the second is lowered."""
     load = {
@@ -66,13 +66,13 @@ def test_the_thing_is_shown_where_it_is_with_its_sign(make, make_exported, thing
         assert raised[place] > 0 > lowered[place]
 
 
-def test_a_picture_of_one_colour_has_no_place(make):
+def test_map_of_a_single_colour_image_is_zero(make):
     engine = TorchEngine.load(make("clip"), "cpu", precision="float32")
     images = engine.encode_images(np.full((1, 3, 64, 64), 0.5, np.float32))
     np.testing.assert_allclose(engine.explain(images, engine.encode_labels(VOCABULARY)), 0, atol=1e-4)
 
 
-def test_few_photographs_are_in_the_tower_at_once():
+def test_occluded_images_are_encoded_in_small_batches():
     seen = []
     falls(
         lambda given: seen.append(len(given)) or np.zeros((len(given), 1), np.float32),

@@ -16,14 +16,14 @@ def draw(problems: int, examples: int, seed: int = 0) -> tuple[np.ndarray, np.nd
     return features, rng.random(scores.shape) < 1 / (1 + np.exp(0.5 - 2 * scores))
 
 
-def test_the_gradient_of_the_posterior_is_zero() -> None:
+def test_fit_logistic_finds_zero_gradient_of_the_posterior() -> None:
     (features,), (targets,) = draw(1, 500)
     found = fit_logistic(features, targets, PRIOR, DEVIATIONS)
     expected = 1 / (1 + np.exp(-features @ found))
     assert features.T @ (expected - targets) + (found - PRIOR) / DEVIATIONS**2 == pytest.approx(0, abs=1e-6)
 
 
-def test_without_counted_examples_the_prior_stays() -> None:
+def test_fit_logistic_without_examples_returns_the_prior() -> None:
     features, targets = draw(2, 10)
     nothing = np.zeros(targets.shape, bool)
     assert fit_logistic(features, targets, PRIOR, DEVIATIONS, nothing) == pytest.approx(
@@ -31,7 +31,7 @@ def test_without_counted_examples_the_prior_stays() -> None:
     )
 
 
-def test_many_problems_at_once_are_each_on_its_own() -> None:
+def test_fit_logistic_solves_batched_problems_independently() -> None:
     features, targets = draw(3, 50)
     counted = np.random.default_rng(1).random(targets.shape) < 0.7
     together = fit_logistic(features, targets, PRIOR, DEVIATIONS, counted)

@@ -52,7 +52,7 @@ def pixels():
     return np.random.default_rng(0).standard_normal((2, 3, 64, 64), dtype=np.float32)
 
 
-def test_sessions_have_as_many_threads_as_the_process_has_processors(make_exported, monkeypatch):
+def test_sessions_use_one_thread_per_available_processor(make_exported, monkeypatch):
     monkeypatch.setattr(onnx_graphs, "available_processors", lambda: 3)
     files = read_files(make_exported("sigrl"))
     graphs, _ = onnx_graphs.open_graphs(
@@ -63,7 +63,7 @@ def test_sessions_have_as_many_threads_as_the_process_has_processors(make_export
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 @pytest.mark.parametrize("name", ["sigrl", "mkt-on-clip"])
-def test_it_imports_and_runs_without_torch(make_exported, name, runtime):
+def test_engine_imports_and_runs_without_torch(make_exported, name, runtime):
     directory = make_exported(name)
     command = [sys.executable, "-c", WITHOUT_TORCH, runtime, str(directory), *NAMES]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -78,7 +78,7 @@ def test_it_imports_and_runs_without_torch(make_exported, name, runtime):
 
 
 @pytest.mark.parametrize("name", ["sigrl", "sigrl-published", "mkt-published"])
-def test_every_graph_sees_one_block_and_the_numbers_stay(make_exported, pixels, name, monkeypatch):
+def test_smallest_block_size_gives_the_same_results(make_exported, pixels, name, monkeypatch):
     """With the smallest block, one label at a time: no tensor of patches times labels can appear."""
 
     def answers():
@@ -105,7 +105,7 @@ def test_every_graph_sees_one_block_and_the_numbers_stay(make_exported, pixels, 
     assert len(widest) >= 2 * len(NAMES)
 
 
-def test_the_requirements_without_torch_are_the_projects():
+def test_onnx_requirements_match_pyproject_without_torch():
     root = Path(__file__).parents[2]
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     known = {*project["dependencies"], *project["optional-dependencies"]["onnx"]}
@@ -116,7 +116,7 @@ def test_the_requirements_without_torch_are_the_projects():
     assert all(requirement.startswith(needs_torch) for requirement in known - wanted)
 
 
-def test_features_are_arrays_without_a_framework(make_exported, pixels):
+def test_features_are_numpy_arrays(make_exported, pixels):
     engine = OnnxEngine.load(make_exported("sigrl"), "cpu")
     images, labels = engine.encode_images(pixels), engine.encode_labels(VOCABULARY)
     values = [getattr(part, field.name) for part in (images, labels) for field in dataclasses.fields(part)]
@@ -126,7 +126,7 @@ def test_features_are_arrays_without_a_framework(make_exported, pixels):
     assert images.grid == (2, 2)
 
 
-def test_several_texts_of_a_label_are_averaged_with_unit_norm(make_exported):
+def test_label_with_several_texts_averages_their_unit_embeddings(make_exported):
     engine = OnnxEngine.load(make_exported("mkt"), "cpu")
     apart = [
         engine.encode_labels(Vocabulary(labels=(Label(name=word),))).label_embeddings[0]
@@ -137,12 +137,12 @@ def test_several_texts_of_a_label_are_averaged_with_unit_norm(make_exported):
     np.testing.assert_allclose(both.label_embeddings[0], expected, atol=1e-5)
 
 
-def test_a_bundle_that_was_not_exported_is_refused(make):
+def test_bundle_without_onnx_graphs_is_rejected(make):
     with pytest.raises(BundleError, match=r"'tiny' has no ONNX graphs.*sigrl-train export BUNDLE"):
         OnnxEngine.load(make("sigrl"))
 
 
-def test_graphs_that_are_none_are_refused(make_exported):
+def test_invalid_graphs_are_rejected(make_exported):
     files = read_files(make_exported("mkt"))
     broken = dataclasses.replace(files, contents={**files.contents, "match.onnx": b"no graph"})
     with pytest.raises(BundleError, match=r"a graph of the bundle cannot be loaded.*export it again"):
@@ -150,7 +150,7 @@ def test_graphs_that_are_none_are_refused(make_exported):
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
-def test_cuda_is_the_default_only_where_it_works(make_exported, monkeypatch):
+def test_cuda_is_the_default_only_if_it_works(make_exported, monkeypatch):
     """A wheel names the providers it was built with, whether or not there is a GPU."""
     monkeypatch.setattr(
         onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -162,7 +162,7 @@ def test_cuda_is_the_default_only_where_it_works(make_exported, monkeypatch):
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_a_provider_that_is_not_installed_is_named(make_exported, device, monkeypatch):
+def test_missing_execution_provider_is_reported(make_exported, device, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(ValueError, match=r"has no \w+ExecutionProvider: install onnxruntime-gpu"):
         OnnxEngine.load(make_exported("mkt"), device)
@@ -171,7 +171,7 @@ def test_a_provider_that_is_not_installed_is_named(make_exported, device, monkey
 @pytest.mark.skipif(
     "CUDAExecutionProvider" not in onnxruntime.get_available_providers(), reason="needs onnxruntime-gpu"
 )
-def test_a_gpu_gives_the_same_scores(make_exported, pixels):
+def test_gpu_scores_match_cpu_scores(make_exported, pixels):
     def scores(device):
         engine = OnnxEngine.load(make_exported("sigrl"), device)
         return engine.score(engine.encode_images(pixels), engine.encode_labels(VOCABULARY))

@@ -38,7 +38,7 @@ def scores(engine, pixels):
     return engine.score(engine.encode_images(pixels), engine.encode_labels(VOCABULARY))
 
 
-def test_the_second_load_compiles_nothing_and_scores_the_same(make_exported, pixels, tmp_path, compiled):
+def test_second_load_uses_the_compile_cache_with_equal_scores(make_exported, pixels, tmp_path, compiled):
     first = scores(load_openvino(make_exported("mkt"), cache=tmp_path), pixels)
     assert len(compiled) == len(list(tmp_path.iterdir())) == 5
     again = load_openvino(make_exported("mkt"), cache=tmp_path)
@@ -46,7 +46,7 @@ def test_the_second_load_compiles_nothing_and_scores_the_same(make_exported, pix
     assert len(compiled) == 5
 
 
-def test_a_damaged_file_is_compiled_again(make_exported, pixels, tmp_path, compiled, caplog):
+def test_damaged_cache_file_is_compiled_again(make_exported, pixels, tmp_path, compiled, caplog):
     first = scores(load_openvino(make_exported("clip"), cache=tmp_path), pixels)
     count = len(compiled)
     for path in tmp_path.iterdir():
@@ -58,7 +58,7 @@ def test_a_damaged_file_is_compiled_again(make_exported, pixels, tmp_path, compi
     assert "is compiled again" in caplog.text
 
 
-def test_another_version_of_openvino_compiles_its_own(make_exported, tmp_path, monkeypatch):
+def test_each_openvino_version_has_its_own_cache_files(make_exported, tmp_path, monkeypatch):
     load_openvino(make_exported("clip"), cache=tmp_path)
     before = set(tmp_path.iterdir())
     monkeypatch.setattr(openvino_graphs.openvino, "__version__", "another")
@@ -66,7 +66,7 @@ def test_another_version_of_openvino_compiles_its_own(make_exported, tmp_path, m
     assert before < set(tmp_path.iterdir())
 
 
-def test_the_oldest_files_go(make_exported, tmp_path, monkeypatch):
+def test_oldest_cache_files_are_removed_at_the_size_limit(make_exported, tmp_path, monkeypatch):
     load_openvino(make_exported("clip"), cache=tmp_path)
     old = set(tmp_path.iterdir())
     monkeypatch.setattr(openvino_graphs, "MOST_BYTES", sum(path.stat().st_size for path in old))
@@ -76,7 +76,7 @@ def test_the_oldest_files_go(make_exported, tmp_path, monkeypatch):
     assert kept - old
 
 
-def test_a_folder_that_cannot_be_written_fails_no_load(make_exported, pixels, tmp_path, caplog):
+def test_unwritable_cache_folder_does_not_fail_the_load(make_exported, pixels, tmp_path, caplog):
     file = tmp_path / "file"
     file.write_bytes(b"")
     engine = load_openvino(make_exported("clip"), cache=file / "folder")
@@ -84,7 +84,7 @@ def test_a_folder_that_cannot_be_written_fails_no_load(make_exported, pixels, tm
     assert "cannot be written" in caplog.text
 
 
-def test_bfloat16_is_near_to_float32(make_exported, pixels):
+def test_bfloat16_embeddings_are_close_to_float32(make_exported, pixels):
     exact = load_openvino(make_exported("mkt")).encode_images(pixels)
     fast = OpenVinoEngine.load(make_exported("mkt"), precision="bfloat16").encode_images(pixels)
     largest = np.abs(exact.image_embeddings).max()
@@ -94,13 +94,13 @@ def test_bfloat16_is_near_to_float32(make_exported, pixels):
 
 
 @pytest.mark.parametrize("precision", ["int8", "float8"])
-def test_another_precision_is_refused(make_exported, precision):
+def test_unsupported_precision_is_rejected(make_exported, precision):
     with pytest.raises(ValueError, match=f"not in {precision}"):
         OpenVinoEngine.load(make_exported("clip"), precision=precision)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
-def test_it_uses_no_more_threads_than_it_may(make_exported, monkeypatch):
+def test_thread_count_is_limited_to_available_processors(make_exported, monkeypatch):
     asked = []
     compile_model = openvino_graphs.openvino.Core.compile_model
 
@@ -116,7 +116,7 @@ def test_it_uses_no_more_threads_than_it_may(make_exported, monkeypatch):
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
-def test_a_batch_in_parts_gives_each_photograph_its_own_features(make_exported, tmp_path, count):
+def test_split_batch_gives_the_same_features_per_image(make_exported, tmp_path, count):
     engine = OpenVinoEngine.load(make_exported("mkt"), precision="float32", cache=tmp_path, threads=2)
     pixels = np.random.default_rng(1).standard_normal((count, 3, 64, 64), dtype=np.float32)
     together = engine.encode_images(pixels)
@@ -128,9 +128,7 @@ def test_a_batch_in_parts_gives_each_photograph_its_own_features(make_exported, 
         np.testing.assert_allclose(together.patch_tokens[number], alone.patch_tokens[0], rtol=0, atol=1e-5)
 
 
-def test_a_batch_compiles_nothing_that_one_photograph_has_left_in_the_cache(
-    make_exported, pixels, tmp_path, compiled
-):
+def test_batch_reuses_graphs_compiled_for_a_single_image(make_exported, pixels, tmp_path, compiled):
     engine = OpenVinoEngine.load(make_exported("mkt"), precision="float32", cache=tmp_path, threads=2)
     engine.encode_images(pixels[:1])
     before = len(compiled)
@@ -138,7 +136,7 @@ def test_a_batch_compiles_nothing_that_one_photograph_has_left_in_the_cache(
     assert len(compiled) == before
 
 
-def test_no_file_stays_beside_the_cache(make_exported, tmp_path, monkeypatch):
+def test_temporary_files_are_removed(make_exported, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     engine = load_openvino(make_exported("mkt"))
@@ -146,13 +144,13 @@ def test_no_file_stays_beside_the_cache(make_exported, tmp_path, monkeypatch):
     assert list(Path(tmp_path).iterdir()) == []
 
 
-def test_a_bundle_that_was_not_exported_is_refused(make):
+def test_bundle_without_onnx_graphs_is_rejected(make):
     with pytest.raises(BundleError, match=r"'tiny' has no ONNX graphs.*sigrl-train export BUNDLE"):
         OpenVinoEngine.load(make("sigrl"))
 
 
 @pytest.mark.parametrize("name", ["sigrl", "mkt-prompted-on-clip"])
-def test_labels_are_encoded_as_pytorch_encodes_them(make, make_exported, name):
+def test_label_embeddings_match_the_torch_engine(make, make_exported, name):
     ours = load_openvino(make_exported(name)).encode_labels(VOCABULARY).label_embeddings
     expected = TorchEngine.load(make(name), "cpu", precision="float32").encode_labels(VOCABULARY)
     expected = expected.label_embeddings.numpy()

@@ -26,7 +26,7 @@ def _found(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in photographs_below(folder, _refuse)]
 
 
-def test_thumbnails_and_waste_bins_are_no_photographs(tmp_path: Path) -> None:
+def test_thumbnails_and_trash_folders_are_ignored(tmp_path: Path) -> None:
     _make(tmp_path, "a.jpg", "@home/b.jpg", "Thumbs.db", "ehthumbs.db", "desktop.ini", "._a.jpg")
     for folder in ("@eaDir", "#recycle", "$RECYCLE.BIN", ".thumbnails", "__MACOSX", "below/@eaDir/a.jpg"):
         _make(tmp_path, f"{folder}/SYNOPHOTO_THUMB_XL.jpg")
@@ -46,7 +46,7 @@ def test_thumbnails_and_waste_bins_are_no_photographs(tmp_path: Path) -> None:
         b"\0\0\0\x18ftypavif",
     ],
 )
-def test_without_a_suffix_the_content_tells(tmp_path: Path, head: bytes) -> None:
+def test_file_without_suffix_is_recognized_by_content(tmp_path: Path, head: bytes) -> None:
     (tmp_path / "0f3c").write_bytes(head + bytes(20))
     (tmp_path / "README").write_text("BMW")
     (tmp_path / "video").write_bytes(b"\0\0\0\x18ftypmp42")
@@ -55,7 +55,7 @@ def test_without_a_suffix_the_content_tells(tmp_path: Path, head: bytes) -> None
     assert _found(tmp_path) == ["0f3c", "scan.JFIF"]
 
 
-def test_linked_folders_are_followed_once_and_circles_end(tmp_path: Path) -> None:
+def test_linked_folders_are_followed_once_without_loops(tmp_path: Path) -> None:
     album, elsewhere = tmp_path / "album", tmp_path / "elsewhere"
     _make(album, "a.jpg", "below/b.jpg")
     _make(elsewhere, "c.jpg")
@@ -82,12 +82,12 @@ def test_nobody_waits_for_a_pipe(tmp_path: Path) -> None:
     assert _found(tmp_path) == ["a.jpg", "nowhere.jpg"]
 
 
-def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_unreadable_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(photographs_below(tmp_path / "absent", _refuse))
 
 
-def test_a_name_in_another_unicode_form_or_in_other_capitals_is_found(tmp_path: Path) -> None:
+def test_find_ignores_unicode_form_and_case_unless_ambiguous(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
     _make(tmp_path, f"{decomposed}/IMG_1.JPG", "same.jpg", "SAME.jpg")
     if len(os.listdir(tmp_path)) < 3:

@@ -33,7 +33,7 @@ def test_crop_is_resize_then_centre_crop(size: tuple[int, int], short_side: int 
     np.testing.assert_allclose(found, expected.transpose(2, 0, 1), atol=1.01 / 255)
 
 
-def test_squash_keeps_the_whole_photograph() -> None:
+def test_squash_resizes_the_whole_image() -> None:
     image = _noise(60, 40)
     expected = np.asarray(image.resize((16, 16), Image.Resampling.BILINEAR), np.float32) / 255
     found = preprocess(
@@ -53,7 +53,7 @@ def test_mean_and_std_are_applied_per_channel() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50_000), (50_000, 1), (2, 3)])
 @pytest.mark.parametrize("resize", ["crop", "squash"])
-def test_extreme_shapes_give_finite_values(size: tuple[int, int], resize: str) -> None:
+def test_extreme_aspect_ratios_give_finite_values(size: tuple[int, int], resize: str) -> None:
     image = Image.new("RGB", size, (10, 20, 30))
     found = preprocess(image, Preprocessing.model_validate({"resize": resize}))
     assert found.shape == (3, 224, 224)
@@ -61,12 +61,12 @@ def test_extreme_shapes_give_finite_values(size: tuple[int, int], resize: str) -
     assert np.ptp(found[0]) == 0
 
 
-def test_other_modes_are_refused() -> None:
+def test_non_rgb_images_are_rejected() -> None:
     with pytest.raises(ValueError, match="not L"):
         preprocess(Image.new("L", (4, 4)), Preprocessing())
 
 
-def test_a_short_side_is_for_a_crop_and_no_part_of_what_has_none() -> None:
+def test_short_side_is_valid_only_for_crop_and_omitted_when_unset() -> None:
     """Manifests, and the names of caches, stay as they were before it existed."""
     assert "short_side" not in Preprocessing().model_dump()
     assert "short_side" not in Preprocessing().model_dump_json()

@@ -14,14 +14,14 @@ def _file(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def test_affinity_counts() -> None:
+def test_available_processors_respects_cpu_affinity() -> None:
     one = min(os.sched_getaffinity(0))
     code = f"import os; os.sched_setaffinity(0, [{one}]); from sigrl.model import processors as p; "
     code += "print(p.available_processors())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"1\n"
 
 
-def test_quotas_of_cgroups_version_2_from_the_own_one_to_the_root(tmp_path: Path) -> None:
+def test_cgroup_v2_quotas_are_read_up_to_the_root(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.write_text("0::/pods/pod1\n")
     _file(tmp_path / "cgroup/pods/pod1/cpu.max", "max 100000\n")
@@ -29,14 +29,14 @@ def test_quotas_of_cgroups_version_2_from_the_own_one_to_the_root(tmp_path: Path
     assert list(cgroup_quotas(own, tmp_path / "cgroup")) == [1.5]
 
 
-def test_a_path_of_the_host_falls_back_to_the_container_s_root(tmp_path: Path) -> None:
+def test_unknown_cgroup_path_falls_back_to_the_root(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.write_text("0::/docker/0123\n")
     _file(tmp_path / "cgroup/cpu.max", "50000 100000\n")
     assert list(cgroup_quotas(own, tmp_path / "cgroup")) == [0.5]
 
 
-def test_quotas_of_cgroups_version_1(tmp_path: Path) -> None:
+def test_cgroup_v1_quotas_are_read(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.write_text("5:memory:/a\n3:cpu,cpuacct:/a\n")
     _file(tmp_path / "cgroup/cpu/a/cpu.cfs_quota_us", "300000\n")
@@ -47,7 +47,7 @@ def test_quotas_of_cgroups_version_1(tmp_path: Path) -> None:
     assert list(cgroup_quotas(tmp_path / "nothing")) == []
 
 
-def test_the_smallest_counts_rounded_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_available_processors_is_the_smallest_quota_rounded_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(processors, "cgroup_quotas", lambda: iter([2.0, 0.5]))
     assert available_processors() == 1

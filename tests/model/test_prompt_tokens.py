@@ -44,7 +44,7 @@ def make_backbone(request, tiny_description, tokenizer_definition):
     return make
 
 
-def test_the_prompts_own_tokens_have_ids_behind_the_table_and_a_labels_words_keep_theirs(tokens, plain):
+def test_only_prompt_tokens_get_new_ids_after_the_vocabulary(tokens, plain):
     texts = [PROMPT.replace("{label}", label.name) for label in LABELS]
     ids, before = tokens(texts), plain(texts)
     assert ids[0].tolist() == [100, 101, 102, 103, 11, 104, 105, 106, 107, 0, 0][: ids.shape[1]]
@@ -56,23 +56,23 @@ def test_the_prompts_own_tokens_have_ids_behind_the_table_and_a_labels_words_kee
 @pytest.mark.parametrize(
     "text", ["", "dog", "There is a dog in the photo", "a dog in the scene", "dog " * 30]
 )
-def test_a_text_that_does_not_read_as_the_prompt_keeps_its_ids(tokens, plain, text):
+def test_text_that_does_not_match_the_prompt_keeps_its_ids(tokens, plain, text):
     assert tokens([text]).tolist() == plain([text]).tolist()
 
 
-def test_a_prompt_without_words_has_the_marks_of_start_and_end(plain):
+def test_prompt_without_words_has_only_start_and_end_tokens(plain):
     assert PromptTokens(plain, "{label}", 100)(["dog", "red cat"]).tolist() == [
         [100, 11, 101, 0],
         [100, 13, 12, 101],
     ]
 
 
-def test_of_a_prompt_with_two_places_what_lies_between_keeps_its_ids(plain):
+def test_text_between_two_label_placeholders_keeps_its_ids(plain):
     (ids,) = PromptTokens(plain, "the {label} of {label} in", 100)(["the dog of dog in"])
     assert ids.tolist() == [100, 101, 11, 10, 11, 102, 103]
 
 
-def test_clips_end_of_a_text_stays_the_highest_id():
+def test_clip_end_of_text_token_keeps_the_highest_id():
     tokenizer = SimpleTokenizer()
     tokens = PromptTokens(lambda texts: tokenizer(list(texts)).numpy(), "a photo of a {label}.", 49408)
     ids = tokens(["a photo of a dog!.", "a photo of a dog.", "a photo of a U.S.."])
@@ -81,12 +81,12 @@ def test_clips_end_of_a_text_stays_the_highest_id():
     assert (ids[2] < 49408).all()
 
 
-def test_with_the_tables_vectors_a_learned_prompt_is_the_prompt(make_backbone):
+def test_untrained_learned_prompt_equals_the_plain_prompt(make_backbone):
     learned, plain = make_backbone()
     torch.testing.assert_close(learned.encode_labels(LABELS), plain.encode_labels(LABELS), rtol=0, atol=1e-6)
 
 
-def test_a_learned_prompt_moves_every_label_but_one_with_a_prompt_of_its_own(make_backbone):
+def test_learned_prompt_affects_all_labels_without_their_own_prompt(make_backbone):
     learned, plain = make_backbone()
     labels = [*LABELS, Label(name="dog", prompts=("a photo of the {label}",))]
     with torch.no_grad():
@@ -96,20 +96,20 @@ def test_a_learned_prompt_moves_every_label_but_one_with_a_prompt_of_its_own(mak
     assert moved[-1] < 1e-6
 
 
-def test_gradients_reach_the_prompt(make_backbone):
+def test_learned_prompt_gets_gradients(make_backbone):
     learned, _ = make_backbone()
     learned.encode_labels(LABELS).square().sum().backward()
     assert (learned.text.token_embedding.prompt.grad.abs().amax(1) > 0).all()
 
 
-def test_several_prompts_cannot_be_learned(make_backbone):
+def test_learning_several_prompts_is_rejected(make_backbone):
     learned, _ = make_backbone()
     values = learned.config.model_dump() | {"prompts": (PROMPT, "a {label}")}
     with pytest.raises(ValueError, match="only a single prompt can be learned"):
         type(learned.config).model_validate(values)
 
 
-def test_a_tower_that_pools_at_a_numbered_token_is_refused():
+def test_text_tower_with_eos_pooling_cannot_learn_a_prompt():
     config = CLIP.model_copy(update={"text": {**CLIP.text, "pool_type": "eos"}, "learned_prompt": True})
     with pytest.raises(ValueError, match="cannot learn a prompt"):
         Backbone(config)

@@ -20,7 +20,7 @@ def published_tower() -> dict[str, torch.Tensor]:
     return {name: torch.randn(2) for name in names}
 
 
-def test_head_and_tower_are_sorted_under_our_names():
+def test_reference_weights_are_mapped_to_head_and_tower_names():
     mapped = map_reference_weights(published_head() | published_tower())
     create_head(HeadConfig(form="published"), 8).load_state_dict(mapped.head)
     assert "visual.proj" in mapped.tower
@@ -29,7 +29,7 @@ def test_head_and_tower_are_sorted_under_our_names():
     assert mapped.left_out == {}
 
 
-def test_what_is_left_out_is_said_with_its_reason():
+def test_unused_weights_are_reported_with_a_reason():
     given = published_head()
     given |= {name: given.get(name.replace("linear_r", "linear_l"), torch.zeros(8)) for name in LEFT_OUT}
     mapped = map_reference_weights(given)
@@ -37,12 +37,12 @@ def test_what_is_left_out_is_said_with_its_reason():
     assert len(mapped.head) == len(HEAD_NAMES)
 
 
-def test_prefix_of_parallel_training_is_dropped():
+def test_data_parallel_name_prefix_is_removed():
     mapped = map_reference_weights({"module." + name: tensor for name, tensor in published_head().items()})
     assert len(mapped.head) == len(HEAD_NAMES)
 
 
-def test_checkpoint_of_mkt_has_no_head():
+def test_mkt_checkpoint_has_no_head_weights():
     assert map_reference_weights(published_tower()).head == {}
 
 
@@ -53,12 +53,12 @@ def test_checkpoint_of_mkt_has_no_head():
         ({"GATv2_1.output.linear_r.weight": torch.zeros(8, 128)}, "does not share its maps"),
     ],
 )
-def test_foreign_checkpoints_are_refused(change, message):
+def test_unknown_checkpoints_are_rejected(change, message):
     with pytest.raises(ValueError, match=message):
         map_reference_weights(published_head() | change)
 
 
-def test_half_a_head_is_refused():
+def test_incomplete_head_is_rejected():
     given = published_head()
     del given["SemanticDecoupling.fc3.weight"]
     with pytest.raises(ValueError, match=r"missing: \['SemanticDecoupling.fc3.weight'\]"):

@@ -35,7 +35,7 @@ def plain_encoder(encoder: SentenceEncoder, ids: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("mode", ["train", "eval", "inference"])
-def test_it_is_its_formula_and_padding_does_not_matter(encoder, mode):
+def test_encoder_matches_the_bert_formula_and_ignores_padding(encoder, mode):
     texts = [torch.randint(1, 50, (length,)) for length in (3, 10, 2)]
     expected = torch.stack([plain_encoder(encoder, ids) for ids in texts])
     padded = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
@@ -45,11 +45,11 @@ def test_it_is_its_formula_and_padding_does_not_matter(encoder, mode):
         torch.testing.assert_close(encoder(padded), expected, rtol=0, atol=1e-12)
 
 
-def test_every_parameter_learns(encoder):
+def test_every_parameter_gets_a_gradient(encoder):
     encoder(torch.randint(1, 50, (2, 10))).square().sum().backward()
     assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == []
 
 
-def test_a_width_that_heads_cannot_share_is_refused():
+def test_width_not_divisible_by_heads_is_rejected():
     with pytest.raises(ValueError, match="5 heads"):
         SentenceEncoderConfig(width=16, heads=5)

@@ -12,7 +12,7 @@ NAMES = ("dog", "cat", "person", "car", "tree")
 
 
 @torch.no_grad()
-def test_scores_are_standardised_over_the_labels_of_each_photograph() -> None:
+def test_scores_are_standardized_over_labels_per_image() -> None:
     random = np.random.default_rng(0)
     images, labels = (random.standard_normal((rows, 8)).astype(np.float32) for rows in (3, len(NAMES)))
     head = create_head(HeadConfig(kind="sparc", context_labels=NAMES), 8)
@@ -33,6 +33,6 @@ def test_scores_are_standardised_over_the_labels_of_each_photograph() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"form": "published"}, {"context_labels": ("dog",)}])
-def test_it_needs_context_labels(changes: dict[str, object]) -> None:
+def test_sparc_head_requires_context_labels(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="a sparc head needs"):
         HeadConfig.model_validate({"kind": "sparc", "context_labels": NAMES, **changes})

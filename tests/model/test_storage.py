@@ -16,7 +16,7 @@ def everything(_name, _tensor):
     return True
 
 
-def test_each_kind_of_tensor_has_its_form():
+def test_pack_stores_each_kind_of_tensor_in_its_format():
     tensors = {
         "matrix": torch.randn(3, 4),
         "kernel": torch.randn(2, 2, 3, 3),
@@ -44,7 +44,7 @@ def test_each_kind_of_tensor_has_its_form():
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 9), st.floats(-30, 30), st.integers(0, 99))
-def test_int8_is_off_by_half_a_step_of_its_row(rows, columns, exponent, seed):
+def test_int8_error_is_at_most_half_a_quantization_step(rows, columns, exponent, seed):
     generator = torch.Generator().manual_seed(seed)
     matrix = torch.randn(rows, columns, generator=generator) * 2.0**exponent
     matrix[0] = 0
@@ -55,7 +55,7 @@ def test_int8_is_off_by_half_a_step_of_its_row(rows, columns, exponent, seed):
     assert (error <= matrix.abs().amax(1, keepdim=True) / 254 * 1.0001).all()
 
 
-def test_storing_again_loses_nothing_more():
+def test_packing_twice_loses_no_more_precision():
     once = unpack(pack({"m": torch.randn(20, 30), "n": torch.randn(3, 3)}, lambda name, _: name == "m"))
     twice = unpack(pack(once, lambda name, _: name == "m"))
     for name, tensor in once.items():
@@ -74,18 +74,18 @@ def test_packed_tensors_share_no_memory():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e5])
-def test_values_that_cannot_be_kept_are_refused(value):
+def test_non_finite_values_are_rejected(value):
     with pytest.raises(ValueError, match="`m` contains values"):
         pack({"m": torch.full((2, 2), value)}, nothing)
 
 
 @pytest.mark.parametrize("scale", [torch.ones(2), torch.ones(3, 1), torch.ones(3, dtype=torch.int64)])
-def test_a_scale_that_does_not_fit_is_refused(scale):
+def test_int8_scale_of_wrong_shape_is_rejected(scale):
     with pytest.raises(ValueError, match="each row"):
         unpack({"m": torch.ones(3, 4, dtype=torch.int8), "m.scale": scale})
 
 
-def test_a_scale_without_an_int8_tensor_is_a_tensor_like_others():
+def test_scale_without_int8_tensor_is_kept_as_a_tensor():
     assert set(unpack({"m": torch.ones(2), "m.scale": torch.ones(2), "n.scale": torch.ones(2)})) == {
         "m",
         "m.scale",

@@ -29,7 +29,7 @@ def inputs():
 
 @pytest.mark.parametrize("budget", [WHOLE, ONE_LABEL])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_chunks_match_the_plain_form_with_gradients(svfr, inputs, reduction, budget, set_budget):
+def test_chunked_outputs_and_gradients_match_the_plain_form(svfr, inputs, reduction, budget, set_budget):
     set_budget(budget)
     differentiated = [*(tensor.requires_grad_() for tensor in inputs), *svfr.parameters()]
     ours, plain = svfr(*inputs, reduction), plain_forms.reconstruction(svfr, *inputs, reduction)
@@ -45,12 +45,12 @@ def test_gradients_match_finite_differences(svfr, inputs, set_budget):
     assert torch.autograd.gradcheck(svfr, [tensor.requires_grad_() for tensor in inputs])
 
 
-def test_biases_of_the_maps_inside_the_softmaxes_would_cancel(svfr, inputs):
+def test_biases_inside_the_softmax_have_no_effect(svfr, inputs):
     biased = plain_forms.reconstruction(svfr, *inputs, "sum", bias=torch.randn(D, dtype=torch.float64))
     torch.testing.assert_close(svfr(*inputs), biased, rtol=0, atol=1e-12)
 
 
-def test_affinity_has_unit_rows_and_ignores_the_scale_of_the_batch(inputs):
+def test_affinity_has_unit_rows_and_ignores_input_scale(inputs):
     decoupled = torch.randn(B, C, D, dtype=torch.float64)
     decoupled[:, :, 0] = 0
     related = affinity(decoupled, inputs[1])
@@ -60,14 +60,14 @@ def test_affinity_has_unit_rows_and_ignores_the_scale_of_the_batch(inputs):
     torch.testing.assert_close(affinity(decoupled / 7, inputs[1]), related, rtol=0, atol=1e-14)
 
 
-def test_an_image_does_not_depend_on_its_batch(svfr, inputs):
+def test_image_output_does_not_depend_on_the_batch(svfr, inputs):
     tokens, *labels = inputs
     together = svfr(tokens, *labels)
     alone = torch.cat([svfr(image[None], *labels) for image in tokens])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-13)
 
 
-def test_without_preference_gates_are_equal_and_tokens_averaged(inputs):
+def test_zero_weight_gives_equal_gates_and_averaged_tokens(inputs):
     tokens, labels, _ = inputs
     weight = torch.zeros(D, D, dtype=torch.float64)
     queries = labels.expand(B, -1, -1)
@@ -76,12 +76,12 @@ def test_without_preference_gates_are_equal_and_tokens_averaged(inputs):
     torch.testing.assert_close(semantic_decoupling(tokens, labels, weight), mean_token)
 
 
-def test_mean_gives_the_tokens_back_where_no_patch_is_preferred(svfr, inputs):
+def test_mean_reduction_with_equal_gates_returns_the_tokens(svfr, inputs):
     svfr.reconstruction.weight.data.zero_()
     torch.testing.assert_close(svfr(*inputs, "mean"), inputs[0])
 
 
-def test_the_order_of_the_labels_does_not_matter(svfr, inputs):
+def test_output_does_not_depend_on_label_order(svfr, inputs):
     tokens, labels, refined = inputs
     order = torch.randperm(C)
     torch.testing.assert_close(
@@ -90,7 +90,7 @@ def test_the_order_of_the_labels_does_not_matter(svfr, inputs):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_memory_grows_with_the_chunk_not_with_the_labels(training, set_budget, allocations):
+def test_peak_memory_is_bounded_by_chunk_size_not_label_count(training, set_budget, allocations):
     batch, patches, embed_dim, label_count = 2, 196, 32, 500
     tokens_bytes = batch * patches * embed_dim * 4
     budget = 2 * tokens_bytes
@@ -108,7 +108,7 @@ def test_memory_grows_with_the_chunk_not_with_the_labels(training, set_budget, a
     assert allocations.peak < label_count * tokens_bytes / 5
 
 
-def test_what_waits_for_the_backward_pass_grows_by_the_labels_own_tensors_only(set_budget):
+def test_saved_activations_do_not_include_patch_label_products(set_budget):
     """Nothing of patches x labels x dimensions is kept: the chunks are computed again."""
     batch, patches, embed_dim = 2, 196, 32
     tokens = torch.randn(batch, patches, embed_dim, requires_grad=True)

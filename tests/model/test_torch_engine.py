@@ -26,7 +26,7 @@ def scores(engine: Engine, pixels: np.ndarray, names=NAMES) -> np.ndarray:
     return engine.score(engine.encode_images(pixels), engine.encode_labels(Vocabulary.from_names(names)))
 
 
-def test_tokens_are_rebuilt_once_for_all_vocabularies(engine, pixels, monkeypatch):
+def test_rebuilt_tokens_are_reused_for_all_vocabularies(engine, pixels, monkeypatch):
     features = engine.encode_images(pixels)
     labels = engine.encode_labels(VOCABULARY)
     with_tokens = engine.score(features, labels)
@@ -37,7 +37,7 @@ def test_tokens_are_rebuilt_once_for_all_vocabularies(engine, pixels, monkeypatc
     np.testing.assert_array_equal(engine.score(features, labels), with_tokens)
 
 
-def test_scores_come_in_chunks_of_labels(engine, pixels, set_budget, allocations):
+def test_scores_are_computed_in_chunks_of_labels(engine, pixels, set_budget, allocations):
     names = [f"label {number}" for number in range(300)]
     features = engine.encode_images(np.concatenate([pixels] * 8))
     labels = engine.encode_labels(Vocabulary.from_names(names))
@@ -58,12 +58,12 @@ def test_published_scores_are_never_chunked(make, pixels, set_budget):
     np.testing.assert_array_equal(engine.score(features, labels), whole)
 
 
-def test_nothing_is_kept_for_a_backward_pass(engine, pixels):
+def test_features_do_not_require_gradients(engine, pixels):
     assert not engine.encode_images(pixels).patch_tokens.requires_grad
     assert not engine.encode_labels(VOCABULARY).refined.requires_grad
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_gives_the_same_scores(tiny_bundle, engine, pixels):
+def test_gpu_scores_match_cpu_scores(tiny_bundle, engine, pixels):
     ours = scores(TorchEngine.load(tiny_bundle, "cuda"), pixels)
     np.testing.assert_allclose(ours, scores(engine, pixels), atol=1e-2)

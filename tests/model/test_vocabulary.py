@@ -49,7 +49,7 @@ def test_what_cannot_be_seen_is_no_part_of_a_name(name: str, cleaned: str) -> No
         ("dog", "list of names"),
     ],
 )
-def test_unusable_names_are_refused_by_name(names: list[str], says: str) -> None:
+def test_unusable_names_are_rejected_naming_the_label(names: list[str], says: str) -> None:
     with pytest.raises(VocabularyError) as caught:
         Vocabulary.from_names(names)
     assert says in str(caught.value)
@@ -60,7 +60,7 @@ def test_twenty_thousand_labels_are_allowed() -> None:
     assert len(Vocabulary.from_names([f"label {i}" for i in range(MAX_LABELS)]).names) == MAX_LABELS
 
 
-def test_hash_is_of_the_labels_alone() -> None:
+def test_content_hash_depends_only_on_the_labels() -> None:
     plain = Vocabulary.from_names(["dog", "cat"])
     assert plain.content_hash.startswith("sha256:")
     assert plain.content_hash == Vocabulary.from_names([" dog", "cat "], name="pets").content_hash
@@ -73,7 +73,7 @@ def test_hash_is_of_the_labels_alone() -> None:
     assert len({plain.content_hash, *(other.content_hash for other in others)}) == 4
 
 
-def test_only_the_translation_that_is_scored_changes_the_hash() -> None:
+def test_only_the_english_translation_changes_the_content_hash() -> None:
     plain = Vocabulary.from_names(["dog", "cat"])
 
     def translated(**words: str) -> Vocabulary:
@@ -95,12 +95,12 @@ def test_texts_fill_templates_with_name_and_synonyms() -> None:
     assert label.texts(["a {label}", "{label}"]) == ("a sofa", "a couch", "sofa", "couch")
 
 
-def test_own_prompts_replace_templates_and_are_no_format_strings() -> None:
+def test_own_prompts_replace_templates_without_string_formatting() -> None:
     label = Label(name="mouse", prompts=("a computer {label} {label.__class__} {0}", "a pointing device"))
     assert label.texts(["a {label}"]) == ("a computer mouse {label.__class__} {0}", "a pointing device")
 
 
-def test_parents_are_labels_without_circles() -> None:
+def test_unknown_parents_and_parent_cycles_are_rejected() -> None:
     Vocabulary.from_json('[{"name": "poodle", "parent": "Dog"}, "dog"]')
     with pytest.raises(VocabularyError, match="'dog' of 'poodle' is not in"):
         Vocabulary.from_json('[{"name": "poodle", "parent": "dog"}]')
@@ -122,13 +122,13 @@ def test_parents_are_labels_without_circles() -> None:
         (r'[{"name": "dog", "prompts": ["\ud800"]}]', "unicode"),
     ],
 )
-def test_bad_json_says_where(text: str, says: str) -> None:
+def test_invalid_json_is_reported_with_its_position(text: str, says: str) -> None:
     with pytest.raises(VocabularyError) as caught:
         Vocabulary.from_json(text)
     assert says in str(caught.value)
 
 
-def test_load_json_and_text(tmp_path: Path) -> None:
+def test_load_reads_json_and_text_files(tmp_path: Path) -> None:
     listed = tmp_path / "pets.txt"
     listed.write_bytes(b"\xef\xbb\xbf# our pets\r\ndog\r\n\r\n  guinea pig \r\n")
     assert Vocabulary.load(listed).names == ("dog", "guinea pig")
@@ -162,7 +162,7 @@ def test_imports_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_names_in_other_languages_are_by_language_tag() -> None:
+def test_translations_are_keyed_by_language_tag() -> None:
     label = Vocabulary.from_json(
         '[{"name": "dog", "translations": {"de": " Hund ", "pt-BR": "cão"}}]'
     ).labels[0]
@@ -174,7 +174,7 @@ def test_names_in_other_languages_are_by_language_tag() -> None:
         Vocabulary.from_json('[{"name": "dog", "translations": {"de": " "}}]')
 
 
-def test_only_what_a_text_tower_sees_changes_the_hash_of_the_texts() -> None:
+def test_texts_hash_changes_only_with_text_tower_inputs() -> None:
     plain = Vocabulary.from_names(["dog", "animal"])
     assert plain.texts_hash == plain.content_hash
     unseen = {"threshold": 0.5, "parent": "animal", "description": "barks"}
@@ -196,13 +196,13 @@ def test_only_what_a_text_tower_sees_changes_the_hash_of_the_texts() -> None:
         ({"precision": "high"}, "valid number"),
     ],
 )
-def test_a_precision_or_a_recall_is_a_share(settings: dict[str, object], says: str) -> None:
+def test_invalid_precision_or_recall_is_rejected(settings: dict[str, object], says: str) -> None:
     with pytest.raises(VocabularyError, match=says):
         Vocabulary.from_json(json.dumps({"labels": ["dog"], **settings}))
 
 
 @given(vocabularies())
-def test_json_gives_back_the_same_vocabulary(vocabulary: Vocabulary) -> None:
+def test_vocabulary_round_trips_through_json(vocabulary: Vocabulary) -> None:
     for text in (vocabulary.model_dump_json(), vocabulary.model_dump_json(exclude_defaults=True)):
         again = Vocabulary.from_json(text)
         assert again == vocabulary

@@ -33,7 +33,7 @@ def _labels(response: Any) -> list[list[str]]:
     return [[tag["label"] for tag in image["tags"]] for image in response.json()["images"]]
 
 
-def test_a_form_with_one_photograph(client: TestClient) -> None:
+def test_form_with_one_image_is_tagged(client: TestClient) -> None:
     response = client.post("/v1/tag", files=[PHOTOGRAPH], data={"labels": "red, green"})
     assert _labels(response) == [["red"]]
     answer = response.json()
@@ -45,7 +45,7 @@ def test_a_form_with_one_photograph(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["image/jpeg", "image/png", "application/octet-stream", None])
-def test_a_raw_body_is_judged_by_its_content(client: TestClient, content_type: str | None) -> None:
+def test_raw_body_format_is_detected_from_its_content(client: TestClient, content_type: str | None) -> None:
     headers = {"content-type": content_type} if content_type else {}
     response = client.post(
         "/v1/tag",
@@ -61,17 +61,17 @@ def test_a_raw_body_is_judged_by_its_content(client: TestClient, content_type: s
     "parameters",
     [{"labels": ["red", "green"]}, {"labels": ["red,green"]}, {"labels": ['["red", "green"]']}],
 )
-def test_labels_in_query_and_form(client: TestClient, parameters: dict[str, Any]) -> None:
+def test_labels_are_accepted_in_query_and_form(client: TestClient, parameters: dict[str, Any]) -> None:
     assert _labels(client.post("/v1/tag", files=[PHOTOGRAPH], data=parameters)) == [["red"]]
     assert _labels(client.post("/v1/tag", files=[PHOTOGRAPH], params=parameters)) == [["red"]]
 
 
-def test_a_label_with_a_comma(client: TestClient) -> None:
+def test_label_with_a_comma_is_accepted_as_json(client: TestClient) -> None:
     data = {"labels": '["salt, pepper"]', "top_k": "1"}
     assert _labels(client.post("/v1/tag", files=[PHOTOGRAPH], data=data)) == [["salt, pepper"]]
 
 
-def test_the_same_selection_as_in_python(client: TestClient, tagger: Tagger) -> None:
+def test_http_selection_matches_python(client: TestClient, tagger: Tagger) -> None:
     for arguments in ({}, {"top_k": 3}, {"threshold": 0.2}, {"top_k": 1, "threshold": 0.99}):
         response = client.post("/v1/tag", files=[PHOTOGRAPH], params=arguments)
         expected = tagger.tag(samples.jpeg(), **arguments).model_dump(mode="json")
@@ -79,7 +79,7 @@ def test_the_same_selection_as_in_python(client: TestClient, tagger: Tagger) -> 
         assert response.json()["vocabulary"] == expected["vocabulary"]
 
 
-def test_several_photographs_in_order_each_with_its_own_status(client: TestClient) -> None:
+def test_several_images_keep_their_order_and_own_status(client: TestClient) -> None:
     files = [PHOTOGRAPH, ("image", ("bad.jpg", b"garbage")), PHOTOGRAPH]
     response = client.post("/v1/tag", files=files, data={"labels": "red"})
     assert response.status_code == 200
@@ -103,13 +103,15 @@ def test_several_photographs_in_order_each_with_its_own_status(client: TestClien
         ({"vocabulary": "voc20", "labels": "dog"}, "invalid-parameter", "both"),
     ],
 )
-def test_wrong_parameters(client: TestClient, parameters: dict[str, Any], code: str, says: str) -> None:
+def test_invalid_parameters_are_rejected(
+    client: TestClient, parameters: dict[str, Any], code: str, says: str
+) -> None:
     for where in ("data", "params"):
         problem = _problem(client.post("/v1/tag", files=[PHOTOGRAPH], **{where: parameters}), 422, code)
         assert says in problem["detail"]
 
 
-def test_wrong_bodies(client: TestClient) -> None:
+def test_invalid_bodies_are_rejected_with_a_hint(client: TestClient) -> None:
     wrong_field = client.post("/v1/tag", files=[("file", ("photo.jpg", samples.jpeg()))])
     assert "`image`" in _problem(wrong_field, 422, "invalid-request")["hint"]
 
@@ -135,7 +137,7 @@ def test_wrong_bodies(client: TestClient) -> None:
     assert "4" in _problem(too_many, 422, "invalid-request")["detail"]
 
 
-def test_a_long_body_is_refused_by_its_declared_length(client: TestClient) -> None:
+def test_too_large_content_length_is_rejected(client: TestClient) -> None:
     response = client.post(
         "/v1/tag", content=b"x" * (2 * 1024 * 1024 + 1), headers={"content-type": "image/jpeg"}
     )
@@ -143,7 +145,7 @@ def test_a_long_body_is_refused_by_its_declared_length(client: TestClient) -> No
 
 
 @pytest.mark.parametrize("content_type", ["image/jpeg", "multipart/form-data; boundary=x"])
-def test_a_long_body_is_refused_while_it_streams(client: TestClient, content_type: str) -> None:
+def test_too_large_streamed_body_is_rejected(client: TestClient, content_type: str) -> None:
     sent = 0
 
     def endless() -> Iterator[bytes]:
@@ -157,14 +159,14 @@ def test_a_long_body_is_refused_while_it_streams(client: TestClient, content_typ
     _problem(response, 413, "request-too-large")
 
 
-def test_unknown_paths_and_methods_are_problems_too(client: TestClient) -> None:
+def test_unknown_paths_and_methods_return_problem_json(client: TestClient) -> None:
     for response, status in ((client.get("/v2/tag"), 404), (client.get("/v1/tag"), 405)):
         assert response.status_code == status
         assert response.headers["content-type"] == "application/problem+json"
         assert response.json()["hint"]
 
 
-def test_probes_before_and_after_the_start(tagger: Tagger) -> None:
+def test_health_and_readiness_before_and_after_startup(tagger: Tagger) -> None:
     client = TestClient(create_app(Settings(), tagger))
     assert client.get("/healthz").json() == {"status": "alive"}
     _problem(client.get("/readyz"), 503, "not-ready")
@@ -188,13 +190,13 @@ def test_probes_before_and_after_the_start(tagger: Tagger) -> None:
         assert client.get("/docs").status_code == 200
 
 
-def test_a_model_that_cannot_answer_keeps_the_service_from_starting(engine: FakeEngine) -> None:
+def test_failing_model_prevents_startup(engine: FakeEngine) -> None:
     del engine.working
     with pytest.raises(AttributeError), TestClient(create_app(Settings(), Tagger(engine=engine))):
         pass
 
 
-def test_the_unforeseen_is_logged_and_not_told(
+def test_unexpected_error_is_logged_but_not_shown_to_the_client(
     client: TestClient, engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine.score = None  # type: ignore[assignment, method-assign]
@@ -210,7 +212,9 @@ def test_the_unforeseen_is_logged_and_not_told(
 @pytest.mark.parametrize(
     ("given", "taken"), [("job-7:a.b", True), ("", False), ("x" * 65, False), ("a b", False), ("a\tb", False)]
 )
-def test_request_id(client: TestClient, given: str, taken: bool) -> None:
+def test_valid_request_id_is_returned_and_others_replaced(
+    client: TestClient, given: str, taken: bool
+) -> None:
     returned = client.get("/healthz", headers={"x-request-id": given}).headers["x-request-id"]
     assert returned == given if taken else re.fullmatch(r"[0-9a-f]{32}", returned)
 
@@ -220,7 +224,7 @@ def _metric(client: TestClient, line: str) -> float:
     return float(found.group(1)) if found else 0.0
 
 
-def test_metrics_are_counted(client: TestClient) -> None:
+def test_requests_and_images_are_counted_in_metrics(client: TestClient) -> None:
     lines = [
         'sigrl_requests_total{route="/v1/tag",status="200"}',
         'sigrl_requests_total{route="unmatched",status="404"}',
@@ -240,7 +244,7 @@ def test_metrics_are_counted(client: TestClient) -> None:
     assert [b - a for a, b in zip(before, after, strict=True)] == [2, 1, 3, 1, 3, 3, 3, 1, 1]
 
 
-def test_requests_at_once(engine: FakeEngine) -> None:
+def test_concurrent_requests_are_answered(engine: FakeEngine) -> None:
     engine.delay = 0.005
     with TestClient(create_app(Settings(threads=4), Tagger(engine=engine))) as client:
 
@@ -252,7 +256,7 @@ def test_requests_at_once(engine: FakeEngine) -> None:
     assert len(engine.encoded) == 4
 
 
-def test_openapi_tells_of_bodies_and_errors(client: TestClient) -> None:
+def test_openapi_describes_bodies_and_errors(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     post = document["paths"]["/v1/tag"]["post"]
     assert {"multipart/form-data", "image/*"} <= set(post["requestBody"]["content"])

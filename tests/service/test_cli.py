@@ -27,7 +27,7 @@ def album(tmp_path: Path) -> Path:
     return tmp_path / "album"
 
 
-def test_a_table_by_default(sigrl, photograph: Path) -> None:
+def test_tag_prints_a_table_by_default(sigrl, photograph: Path) -> None:
     status, out, err = sigrl("tag", photograph, "--labels", "red, green,blue")
     assert (status, err) == (0, "")
     lines = out.splitlines()
@@ -36,7 +36,7 @@ def test_a_table_by_default(sigrl, photograph: Path) -> None:
     assert all("█" in line and line.endswith(" %") for line in map(str.rstrip, lines[1:]))
 
 
-def test_a_table_of_what_does_not_reach_its_threshold(sigrl, photograph: Path) -> None:
+def test_table_shows_guesses_and_labels_below_threshold(sigrl, photograph: Path) -> None:
     nothing, *guesses = sigrl("tag", photograph, "--labels", "green,black")[1].splitlines()[1:]
     assert nothing.strip() == "nothing recognised with confidence"
     assert {line.strip().split("  ")[0] for line in guesses} == {"a guess: black", "a guess: green"}
@@ -45,7 +45,7 @@ def test_a_table_of_what_does_not_reach_its_threshold(sigrl, photograph: Path) -
     assert "below 50 %" in out
 
 
-def test_one_json_object_a_line(sigrl, album: Path, tagger) -> None:
+def test_json_output_has_one_object_per_line(sigrl, album: Path, tagger) -> None:
     (album / "a.png").write_bytes(b"garbage")
     status, out, err = sigrl("tag", album, "--json", "--labels", '["red", "salt, pepper"]', "--top-k", "1")
     assert status == SOME_FAILED
@@ -57,13 +57,13 @@ def test_one_json_object_a_line(sigrl, album: Path, tagger) -> None:
     assert len(err.splitlines()) == 1
 
 
-def test_a_folder_is_searched_and_hidden_files_are_left_out(sigrl, album: Path) -> None:
+def test_folder_is_searched_without_hidden_files(sigrl, album: Path) -> None:
     out = sigrl("tag", album, album / "notes.txt", "--labels", "red")[1]
     names = [Path(line).name for line in out.splitlines() if line.startswith("/")]
     assert names == ["a.png", "b.JPG", "c.webp", "notes.txt"]
 
 
-def test_some_failed(sigrl, photograph: Path, tmp_path: Path) -> None:
+def test_failed_image_sets_the_exit_status_and_is_reported(sigrl, photograph: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad\x1b[31m.jpg"
     bad.write_bytes(samples.jpeg()[:200])
     status, out, err = sigrl("tag", bad, photograph, "--labels", "red")
@@ -94,7 +94,7 @@ def test_some_failed(sigrl, photograph: Path, tmp_path: Path) -> None:
         (["nonsense"], "nonsense"),
     ],
 )
-def test_bad_usage(
+def test_invalid_usage_is_rejected(
     sigrl,
     photograph: Path,
     tmp_path_factory,
@@ -109,14 +109,16 @@ def test_bad_usage(
     assert says in err
 
 
-def test_bad_settings_are_named(sigrl, photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_settings_are_reported_by_name(
+    sigrl, photograph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SIGRL_PORT", "many")
     status, _, err = sigrl("tag", photograph)
     assert status == cli.BAD_USAGE
     assert "SIGRL_PORT is 'many'" in err
 
 
-def test_vocabularies_by_name_and_file(sigrl, photograph: Path, tmp_path: Path) -> None:
+def test_vocabulary_option_accepts_a_name_or_a_file(sigrl, photograph: Path, tmp_path: Path) -> None:
     own = tmp_path / "colours.txt"
     own.write_text("# mine\nred\ngreen\n")
     line = json.loads(sigrl("tag", photograph, "--vocabulary", own, "--json")[1])
@@ -125,7 +127,7 @@ def test_vocabularies_by_name_and_file(sigrl, photograph: Path, tmp_path: Path) 
     assert len(line["tags"]) == 80
 
 
-def test_version_and_help_come_quickly_and_load_nothing_heavy(sigrl) -> None:
+def test_version_and_help_load_no_heavy_modules(sigrl) -> None:
     status, out, _ = sigrl("--version")
     assert status == 0
     assert out.startswith("sigrl-tagger ")
@@ -137,7 +139,7 @@ def test_version_and_help_come_quickly_and_load_nothing_heavy(sigrl) -> None:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in Linux's /proc")
-def test_numpy_leaves_the_processors_idle_between_products() -> None:
+def test_numpy_starts_no_busy_waiting_threads() -> None:
     code = (
         "import os, sys, time; sys.argv = ['sigrl', '--version']\n"
         "from sigrl.service.cli import main\n"
@@ -162,21 +164,19 @@ def test_numpy_leaves_the_processors_idle_between_products() -> None:
         (0.03, "3 %", "▋", "#"),
     ],
 )
-def test_bars(probability: float, text: str, blocks: str, hashes: str) -> None:
+def test_percent_and_bar_rendering(probability: float, text: str, blocks: str, hashes: str) -> None:
     assert rendering.percent(probability) == text
     assert rendering.bar(probability) == blocks
     assert rendering.bar(probability, ascii_only=True) == hashes
 
 
-def test_labels_are_not_markup(sigrl, photograph: Path) -> None:
+def test_labels_are_not_parsed_as_markup(sigrl, photograph: Path) -> None:
     out = sigrl("tag", photograph, "--labels", '["[red]x[/red]", ":dog:"]', "--top-k", "2")[1]
     assert "[red]x[/red]" in out
     assert ":dog:" in out
 
 
-def test_a_folder_that_cannot_be_read_is_not_passed_over(
-    album: Path, monkeypatch: pytest.MonkeyPatch, sigrl
-) -> None:
+def test_unreadable_sub_folder_is_reported(album: Path, monkeypatch: pytest.MonkeyPatch, sigrl) -> None:
     def scandir(folder: object) -> object:
         if str(folder).endswith("below"):
             raise PermissionError(13, "Permission denied", str(folder))

@@ -17,7 +17,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_setting_is_read_from_a_file_and_the_environment_takes_precedence(
+def test_secret_file_sets_a_setting_unless_the_environment_does(
     secrets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (secrets / "sigrl_database_url").write_text(f"{URL}\n")
@@ -28,7 +28,7 @@ def test_a_setting_is_read_from_a_file_and_the_environment_takes_precedence(
     assert (settings.database_url.get_secret_value(), settings.port) == (URL, 8002)
 
 
-def test_a_file_that_cannot_be_read_is_named(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_secret_file_is_reported(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path, *_: object, **__: object) -> str:
         raise PermissionError(13, "Permission denied", str(self))
 

@@ -18,7 +18,7 @@ def labels(coco_root: Path) -> torch.Tensor:
     return torch.from_numpy(load_coco(coco_root, "val2014").labels)
 
 
-def test_fit_evaluate_and_record(sigrl_train, config_file: Path, towers: Path, tmp_path: Path) -> None:
+def test_fit_then_evaluate_and_record(sigrl_train, config_file: Path, towers: Path, tmp_path: Path) -> None:
     run, report, recorded = (
         tmp_path / "run",
         tmp_path / "reports" / "report.json",
@@ -52,7 +52,7 @@ def test_fit_evaluate_and_record(sigrl_train, config_file: Path, towers: Path, t
         torch.testing.assert_close(kept.model.state_dict()[name], tensor, atol=1e-6, rtol=1e-2)
 
 
-def test_ablate(
+def test_ablate_command_writes_a_table_and_a_report(
     sigrl_train,
     config_file: Path,
     towers: Path,
@@ -84,7 +84,7 @@ def test_ablate(
         ("calibrate",),
     ],
 )
-def test_help(sigrl_train, command: tuple[str, ...]) -> None:
+def test_help_of_every_command_exits_with_zero(sigrl_train, command: tuple[str, ...]) -> None:
     status, out, _ = sigrl_train(*command, "--help")
     assert status == 0
     assert "Usage" in out
@@ -99,7 +99,7 @@ def refused(sigrl_train, *arguments: object) -> str:
     return err
 
 
-def test_a_configuration_that_cannot_be_used(sigrl_train, towers: Path, tmp_path: Path) -> None:
+def test_invalid_configuration_is_rejected(sigrl_train, towers: Path, tmp_path: Path) -> None:
     path, output = tmp_path / "c.yaml", tmp_path / "output"
     arguments = ("fit", "--start", towers, "--config", path, "-o", output)
     assert "c.yaml" in refused(sigrl_train, *arguments)
@@ -114,7 +114,7 @@ def test_a_configuration_that_cannot_be_used(sigrl_train, towers: Path, tmp_path
     assert not output.exists()
 
 
-def test_towers_that_cannot_be_used(
+def test_missing_or_mismatched_towers_are_rejected(
     sigrl_train, towers: Path, config: TrainingConfig, config_file: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -131,7 +131,7 @@ def test_towers_that_cannot_be_used(
         assert "pretrain.preprocessing" in refused(sigrl_train, *command, "--config", path)
 
 
-def test_an_output_that_is_there_is_refused_before_the_work(
+def test_existing_output_is_rejected_before_the_work(
     sigrl_train, towers: Path, config_file: Path, tmp_path: Path, monkeypatch
 ) -> None:
     for name in ("commands.towers.pretrain", "tasks.bundled.recipe.prepare", "commands.runs.evaluate"):
@@ -145,7 +145,7 @@ def test_an_output_that_is_there_is_refused_before_the_work(
         assert "name a new directory" in refused(sigrl_train, *arguments, "--config", config_file)
 
 
-def test_data_that_is_not_there(
+def test_missing_data_is_reported(
     sigrl_train, towers: Path, config: TrainingConfig, coco_root: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "c.yaml"
@@ -173,12 +173,12 @@ def test_data_that_is_not_there(
     assert "broken.png cannot be decoded" in error
 
 
-def test_seeds_are_whole_numbers(sigrl_train, towers: Path, config_file: Path) -> None:
+def test_non_integer_seeds_are_rejected(sigrl_train, towers: Path, config_file: Path) -> None:
     error = refused(sigrl_train, "ablate", towers, "--config", config_file, "--seeds", "0,one")
     assert "whole numbers" in error
 
 
-def test_check_counts_labels_and_says_what_is_wrong(
+def test_check_counts_labels_and_reports_problems(
     sigrl_train, config: TrainingConfig, config_file: Path, coco_root: Path, tmp_path: Path
 ) -> None:
     status, out, _ = sigrl_train("check", "--config", config_file)
@@ -202,7 +202,7 @@ def test_check_counts_labels_and_says_what_is_wrong(
     assert json.loads(report.read_text())["train2014"]["problems"][0]["kind"] == "missing file"
 
 
-def test_a_configuration_names_its_task(sigrl_train, tmp_path: Path) -> None:
+def test_configuration_must_name_a_known_task(sigrl_train, tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     for content, message in (("loop: {}", "has no key `task`"), ("task: magic", "`task: magic` is none of")):
         path.write_text(content)
@@ -211,7 +211,7 @@ def test_a_configuration_names_its_task(sigrl_train, tmp_path: Path) -> None:
         assert "open_vocabulary" in error
 
 
-def test_a_bundle_is_measured_on_any_tasks_photographs(
+def test_evaluate_works_with_the_images_of_any_task(
     sigrl_train, towers: Path, coco_root: Path, tmp_path: Path
 ) -> None:
     config, report, recorded = tmp_path / "c.yaml", tmp_path / "report.json", tmp_path / "recorded"
@@ -252,11 +252,11 @@ def test_a_bundle_is_measured_on_any_tasks_photographs(
     assert "train: 24 photographs, where COCO 2014 with validation has 82,081" in " ".join(out.split())
 
 
-def test_a_report_needs_a_run(sigrl_train, tmp_path: Path) -> None:
+def test_report_command_requires_a_run(sigrl_train, tmp_path: Path) -> None:
     assert "has no run" in refused(sigrl_train, "report", tmp_path)
 
 
-def test_ones_own_photographs_in_three_commands(
+def test_init_fit_and_evaluate_work_on_own_images(
     sigrl_train, towers: Path, coco_root: Path, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr("sigrl.training.tasks.photographs.bundle.NAMES", 24)

@@ -26,7 +26,7 @@ def assert_near(ours, expected, rounding):
 @pytest.mark.parametrize("chunk", [2**20, 3 * P * D, 1])
 @pytest.mark.parametrize("precision", ROUNDING)
 @torch.no_grad()
-def test_both_steps_match_the_readable_form(inputs, precision, chunk, monkeypatch):
+def test_decouple_and_gate_match_the_reference_implementation(inputs, precision, chunk, monkeypatch):
     monkeypatch.setattr(cpu_steps, "CHUNK_ELEMENTS", chunk)
     tokens, labels, queries, weight = inputs
     steps, readable = CpuSteps(precision, compiled=False), StreamedSteps()
@@ -49,7 +49,7 @@ def test_large_weights_do_not_overflow(inputs, precision):
 
 @pytest.mark.parametrize("precision", ROUNDING)
 @torch.no_grad()
-def test_a_weight_of_zeros_averages_all_patches(inputs, precision):
+def test_zero_weight_averages_all_patches(inputs, precision):
     tokens, labels, _, weight = inputs
     decoupled = CpuSteps(precision, compiled=False).decouple(tokens, labels, 0 * weight)
     assert_near(decoupled, tokens.mean(1, keepdim=True).expand(-1, C, -1), 1e-5)
@@ -57,7 +57,7 @@ def test_a_weight_of_zeros_averages_all_patches(inputs, precision):
 
 @pytest.mark.parametrize("precision", ROUNDING)
 @torch.inference_mode()
-def test_memory_grows_with_the_chunk_not_with_the_labels(precision, monkeypatch, allocations):
+def test_peak_memory_is_bounded_by_chunk_size_not_label_count(precision, monkeypatch, allocations):
     patches, embed_dim, label_count = 196, 32, 500
     monkeypatch.setattr(cpu_steps, "CHUNK_ELEMENTS", 4 * patches * embed_dim)
     chunk_bytes = 4 * 4 * patches * embed_dim

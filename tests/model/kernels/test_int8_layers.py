@@ -38,14 +38,14 @@ def assert_near(ours, expected, rounding):
 
 @pytest.mark.parametrize("shape", [(1, D), (N, D), (B, N, D)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_layer_gives_what_it_gave(shape, bias):
+def test_int8_linear_output_is_close_to_float32(shape, bias):
     linear = nn.Linear(D, WIDE, bias=bias).bfloat16()
     values = torch.randn(shape).bfloat16()
     ours = int8(linear)(values)
     assert_near(ours, linear.float()(values.float()), 0.02)
 
 
-def test_a_row_does_not_depend_on_the_others(linear):
+def test_row_output_does_not_depend_on_other_rows(linear):
     values = torch.randn(N, D).bfloat16()
     layer = int8(linear)
     alone = layer(values[3:4])
@@ -53,7 +53,7 @@ def test_a_row_does_not_depend_on_the_others(linear):
     torch.testing.assert_close(layer(values)[3:4], alone, rtol=0, atol=0)
 
 
-def test_rows_of_any_size_keep_their_precision():
+def test_rows_of_any_magnitude_keep_their_precision():
     sizes = torch.tensor([1e-6, 1, 1e6])[:, None]
     values = (torch.randn(1, D) * sizes).bfloat16()
     bare = nn.Linear(D, WIDE, bias=False).bfloat16()
@@ -62,19 +62,19 @@ def test_rows_of_any_size_keep_their_precision():
     assert_near(ours[:1], expected[:1], 0.02)
 
 
-def test_a_row_of_zeros_gives_the_bias(linear):
+def test_zero_row_returns_the_bias(linear):
     ours = int8(linear)(torch.zeros(2, D).bfloat16())
     torch.testing.assert_close(ours, linear.bias.expand(2, -1))
 
 
-def test_the_largest_values_are_not_wrapped_around():
+def test_quantizing_the_largest_values_does_not_overflow():
     values = torch.cat([torch.full((1, D), 3.7), torch.full((1, D), -3.7), torch.rand(200, D) * 9])
     rows, scales = _quantize(values.bfloat16())
     back = (rows.float() - layers.ZERO_POINT) * scales.float()
     assert ((back - values.bfloat16().float()).abs() <= 0.51 * scales.float()).all()
 
 
-def test_an_attention_gives_what_it_gave():
+def test_int8_attention_output_is_close_to_float32():
     attention = nn.MultiheadAttention(D, 4, batch_first=True).eval().bfloat16()
     tokens = (2 * torch.randn(B, N, D)).bfloat16()
     ours, none = Int8Attention(attention, _quantize)(tokens, tokens, tokens, need_weights=False)
@@ -84,7 +84,7 @@ def test_an_attention_gives_what_it_gave():
     assert_near(ours, expected, 0.03)
 
 
-def test_compiled_rounds_alike(linear):
+def test_compiled_and_eager_int8_layers_agree(linear):
     tower = nn.Sequential(linear, nn.GELU(), nn.Linear(WIDE, D).bfloat16())
     (_, _, eager), *_ = layers.int8_layers(tower, compiled=False)
     (_, _, compiled), *_ = layers.int8_layers(tower, compiled=True)
@@ -93,7 +93,7 @@ def test_compiled_rounds_alike(linear):
         assert_near(compiled(values), eager(values).float(), 0.01)
 
 
-def test_only_wide_layers_are_named_and_attentions_as_a_whole():
+def test_int8_layers_selects_wide_linear_layers_and_whole_attentions():
     tower = nn.ModuleDict(
         {
             "wide": nn.Linear(D, WIDE),

@@ -42,13 +42,13 @@ def both(steps, inputs) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("dtype", ROUNDING, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_both_steps_match_the_readable_form(shape, dtype):
+def test_decouple_and_gate_match_the_reference_implementation(shape, dtype):
     inputs = draw(*shape)
     for ours, expected in zip(both(TritonSteps(dtype), inputs), both(StreamedSteps(), inputs), strict=True):
         assert_near(ours, expected, ROUNDING[dtype])
 
 
-def test_inputs_may_be_in_bfloat16_and_strided():
+def test_accepts_strided_bfloat16_inputs():
     tokens, labels, queries, weight = draw(2, 17, 9, 32)
     given = [tokens.mT.contiguous().mT, labels.repeat(1, 2)[:, :32], queries[:, :1].expand(-1, 9, -1), weight]
     given = [tensor.bfloat16() for tensor in given]
@@ -58,7 +58,7 @@ def test_inputs_may_be_in_bfloat16_and_strided():
 
 
 @pytest.mark.parametrize("multiprocessors", [1, 1000])
-def test_however_the_work_is_cut_the_result_is_the_same(multiprocessors, monkeypatch):
+def test_result_does_not_depend_on_multiprocessor_count(multiprocessors, monkeypatch):
     inputs = draw(2, 20, 17, 64)
     expected = both(StreamedSteps(), inputs)
     device = triton_launch._device(inputs[0])._replace(multiprocessors=multiprocessors)
@@ -68,7 +68,7 @@ def test_however_the_work_is_cut_the_result_is_the_same(multiprocessors, monkeyp
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_the_whole_of_svfr_gives_the_same_with_these_steps(reduction):
+def test_svfr_with_triton_steps_matches_the_reference_implementation(reduction):
     tokens, labels, queries, _ = draw(2, 20, 11, 32)
     svfr = SemanticFeatureReconstruction(32).to(DEVICE)
     expected = svfr(tokens, labels, queries[0], reduction)
@@ -77,7 +77,7 @@ def test_the_whole_of_svfr_gives_the_same_with_these_steps(reduction):
 
 
 @pytest.mark.parametrize("one_label", [False, True], ids=["whole", "chunks"])
-def test_gradients_are_those_of_the_readable_form(one_label, set_budget, monkeypatch):
+def test_gradients_match_the_reference_implementation(one_label, set_budget, monkeypatch):
     if one_label:
         set_budget(1)
         monkeypatch.setattr("sigrl.model.blocks.ACCELERATOR_BUDGET", 1)
@@ -108,21 +108,21 @@ def test_large_logits_neither_overflow_nor_underflow():
         assert_near(ours, expected, 1e-3)
 
 
-def test_equal_patches_are_attended_to_equally():
+def test_equal_patches_get_equal_attention():
     tokens, labels, queries, weight = draw(2, 1, 9, 32)
     decoupled, gate = both(TritonSteps(), [tokens.expand(-1, 21, -1), labels, queries, weight])
     assert_near(decoupled, tokens.expand(-1, 9, -1), 1e-6)
     assert_near(gate, torch.full_like(gate, 9 / 21), 1e-6)
 
 
-def test_equal_inputs_give_equal_results():
+def test_repeated_calls_return_identical_results():
     inputs = draw(2, 33, 21, 32)
     for first, second in zip(both(TritonSteps(), inputs), both(TritonSteps(), inputs), strict=True):
         assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_memory_does_not_grow_with_the_labels(training, set_budget, allocations):
+def test_peak_memory_does_not_grow_with_label_count(training, set_budget, allocations):
     batch, patches, label_count, dim = 1, 64, 150, 16
     tokens, labels, queries, weight = draw(batch, patches, label_count, dim)
     token_bytes, label_bytes = tokens.numel() * 4, queries.numel() * 4
@@ -136,7 +136,7 @@ def test_memory_does_not_grow_with_the_labels(training, set_budget, allocations)
 
 
 @given(st.integers(1, triton_launch.MOST_PATCHES))
-def test_pieces_hold_all_patches_with_little_to_spare(patch_count):
+def test_pieces_cover_all_patches_with_little_padding(patch_count):
     pieces = triton_launch._pieces(patch_count)
     assert len(pieces) <= 3
     assert all(piece >= 16 and piece.bit_count() == 1 for piece in pieces)
@@ -144,7 +144,7 @@ def test_pieces_hold_all_patches_with_little_to_spare(patch_count):
 
 
 @pytest.mark.parametrize("shape", [(1, 1025, 2, 16), (1, 0, 2, 16), (1, 4, 2, 24)], ids=str)
-def test_shapes_that_the_kernels_do_not_take_are_refused(shape):
+def test_unsupported_shapes_are_rejected(shape):
     tokens, labels, queries, weight = draw(*shape)
     with pytest.raises(ValueError, match=r"use sigrl\.model"):
         TritonSteps().decouple(tokens, labels, weight)
@@ -152,7 +152,7 @@ def test_shapes_that_the_kernels_do_not_take_are_refused(shape):
         TritonSteps().gate(tokens, queries, weight)
 
 
-def test_tensors_on_a_cpu_are_refused_outside_the_interpreter(monkeypatch):
+def test_cpu_tensors_are_rejected_outside_the_interpreter(monkeypatch):
     monkeypatch.setattr(triton_launch, "INTERPRETED", False)
     tokens, labels, _, weight = (tensor.cpu() for tensor in draw(1, 4, 2, 16))
     with pytest.raises(ValueError, match="CUDA device"):
@@ -160,7 +160,7 @@ def test_tensors_on_a_cpu_are_refused_outside_the_interpreter(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the compiler comes with Triton's wheels for Linux")
-def test_the_kernels_compile_for_gpus_that_are_not_here(tmp_path):
+def test_kernels_compile_for_gpus_that_are_not_installed(tmp_path):
     here = Path(__file__)
     environment = os.environ | {
         "TRITON_INTERPRET": "0",
@@ -181,7 +181,7 @@ def test_the_kernels_compile_for_gpus_that_are_not_here(tmp_path):
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
 @pytest.mark.parametrize("label_count", [80, 1006])
-def test_a_gpu_computes_whole_photographs_within_the_rounding(label_count):
+def test_gpu_results_at_full_size_are_within_bfloat16_rounding(label_count):
     inputs = draw(8, 196, label_count, 512)
     for ours, expected in zip(both(TritonSteps(), inputs), both(StreamedSteps(), inputs), strict=True):
         assert_near(ours, expected, ROUNDING[torch.bfloat16])

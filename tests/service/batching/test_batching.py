@@ -105,7 +105,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(test(), LONG))
 
 
-def test_an_idle_model_answers_at_once_and_a_busy_one_gathers() -> None:
+def test_idle_model_runs_at_once_and_busy_model_batches_requests() -> None:
     async def test() -> None:
         model = Model()
         async with running(model) as batcher:
@@ -125,7 +125,7 @@ FATES = {"fine": 0, "poisoned": POISON, "fine and left": 500, "poisoned and left
 
 
 @pytest.mark.parametrize("when", ["they wait", "the model runs"])
-def test_every_subset_of_corrupt_and_cancelled_items_leaves_the_others_alone(when: str) -> None:
+def test_corrupt_or_cancelled_items_do_not_affect_other_items(when: str) -> None:
     async def test() -> None:
         model = Model()
         async with running(model) as batcher:
@@ -174,7 +174,7 @@ requests = st.lists(
 
 @settings(max_examples=40, deadline=None)
 @given(requests, st.integers(1, 8), st.integers(2, 20), st.booleans())
-def test_after_any_history_all_have_their_answers_and_all_permits_are_back(
+def test_any_request_sequence_gets_answers_and_returns_all_permits(
     history: list[dict[str, Any]], batch_items: int, waiting_items: int, busy: bool
 ) -> None:
     async def test() -> None:
@@ -217,7 +217,7 @@ def test_after_any_history_all_have_their_answers_and_all_permits_are_back(
     run(test)
 
 
-def test_what_is_past_its_deadline_does_not_reach_the_model() -> None:
+def test_items_past_their_deadline_do_not_reach_the_model() -> None:
     async def test() -> None:
         model = Model()
         async with running(model) as batcher:
@@ -234,7 +234,7 @@ def test_what_is_past_its_deadline_does_not_reach_the_model() -> None:
     run(test)
 
 
-def test_a_model_that_hangs_keeps_nobody_beyond_the_deadline_and_the_house_fills_up() -> None:
+def test_hanging_model_times_out_requests_and_the_queue_fills_up() -> None:
     async def test() -> None:
         model = Model()
         async with running(model, BatchLimits(4, 100, 8, 100)) as batcher:
@@ -252,7 +252,7 @@ def test_a_model_that_hangs_keeps_nobody_beyond_the_deadline_and_the_house_fills
 
 
 @pytest.mark.parametrize("failure", [SystemExit(1), KeyboardInterrupt(), GeneratorExit()])
-def test_a_fault_of_the_worker_fails_the_batch_in_hand_and_no_other(failure: BaseException) -> None:
+def test_worker_error_fails_only_the_current_batch(failure: BaseException) -> None:
     async def test() -> None:
         model = Model()
         async with running(model) as batcher:
@@ -269,7 +269,7 @@ def test_a_fault_of_the_worker_fails_the_batch_in_hand_and_no_other(failure: Bas
     run(test)
 
 
-def test_a_worker_that_cannot_even_take_a_batch_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
+def test_worker_restarts_after_failing_to_take_a_batch(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         model = Model()
         async with running(model) as batcher:
@@ -290,7 +290,7 @@ def test_a_worker_that_cannot_even_take_a_batch_begins_anew(caplog: pytest.LogCa
     assert "restarts" in caplog.text
 
 
-def test_results_that_do_not_match_the_items_fail_them_all() -> None:
+def test_result_count_mismatch_fails_the_whole_batch() -> None:
     async def test() -> None:
         batcher: Batcher[int, int] = Batcher(lambda items: [1] * (len(items) + 1), LIMITS)
         batcher.start()
@@ -300,7 +300,7 @@ def test_results_that_do_not_match_the_items_fail_them_all() -> None:
     run(test)
 
 
-def test_closing_finishes_what_was_admitted_and_refuses_the_rest() -> None:
+def test_close_finishes_admitted_requests_and_rejects_new_ones() -> None:
     async def test() -> None:
         model = Model()
         async with running(model) as batcher:
@@ -318,7 +318,7 @@ def test_closing_finishes_what_was_admitted_and_refuses_the_rest() -> None:
     run(test)
 
 
-def test_what_is_not_finished_when_the_time_to_close_is_over_is_told_so() -> None:
+def test_requests_unfinished_at_the_close_timeout_get_not_ready() -> None:
     async def test() -> None:
         model = Model()
         async with running(model) as batcher:
@@ -334,7 +334,7 @@ def test_what_is_not_finished_when_the_time_to_close_is_over_is_told_so() -> Non
     run(test)
 
 
-def test_a_place_is_given_back_once() -> None:
+def test_queue_place_is_released_only_once() -> None:
     async def test() -> None:
         async with running(Model()) as batcher:
             with batcher.admit([5, 5, 5], LONG) as places:

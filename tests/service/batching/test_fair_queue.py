@@ -18,7 +18,7 @@ def _take(queue: FairQueue[Waiting], items: int = 100, pixels: int = 100) -> lis
     return queue.take(items, pixels, lambda entry: not entry.gone)
 
 
-def test_one_photograph_does_not_wait_for_the_sixty_four_of_another_request() -> None:
+def test_single_image_does_not_wait_for_a_large_request() -> None:
     queue: FairQueue[Waiting] = FairQueue()
     for _ in range(64):
         queue.put(1, Waiting(1))
@@ -26,7 +26,7 @@ def test_one_photograph_does_not_wait_for_the_sixty_four_of_another_request() ->
     assert [entry.request for entry in _take(queue, items=4)] == [1, 2, 1, 1]
 
 
-def test_an_item_larger_than_a_batch_goes_alone() -> None:
+def test_item_larger_than_a_batch_is_taken_alone() -> None:
     queue: FairQueue[Waiting] = FairQueue()
     for pixels in (3, 50, 3, 3):
         queue.put(1, Waiting(1, pixels))
@@ -43,7 +43,7 @@ puts = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(puts, st.integers(1, 6), st.integers(1, 20))
-def test_nothing_is_lost_doubled_or_overtaken_and_requests_take_turns(
+def test_queue_keeps_order_within_requests_and_alternates_between_them(
     arrivals: list[tuple[int, int, str]], items: int, pixels: int
 ) -> None:
     queue: FairQueue[Waiting] = FairQueue()

@@ -15,7 +15,7 @@ class Clock:
         return self.now
 
 
-def test_a_request_comes_in_whole_or_not_at_all() -> None:
+def test_request_gets_all_its_permits_or_none() -> None:
     permits = Permits(max_items=3, max_pixels=100)
     permits.take([10, 10])
     with pytest.raises(OverloadedError):
@@ -28,7 +28,7 @@ def test_a_request_comes_in_whole_or_not_at_all() -> None:
     assert permits.taken == (3, 100)
 
 
-def test_what_an_empty_house_has_no_room_for_is_told_so() -> None:
+def test_request_larger_than_the_total_limit_is_rejected_as_too_large() -> None:
     permits = Permits(max_items=3, max_pixels=100)
     for pixels in ([1, 1, 1, 1], [101]):
         with pytest.raises(RequestTooLargeError, match="split the request"):
@@ -36,7 +36,7 @@ def test_what_an_empty_house_has_no_room_for_is_told_so() -> None:
     assert permits.taken == (0, 0)
 
 
-def test_retry_after_follows_the_recent_throughput_and_not_the_idle_hours() -> None:
+def test_retry_after_follows_recent_throughput_without_idle_time() -> None:
     clock = Clock()
     permits = Permits(max_items=40, max_pixels=10**9, clock=clock)
     assert permits.retry_after == 1
@@ -53,7 +53,7 @@ def test_retry_after_follows_the_recent_throughput_and_not_the_idle_hours() -> N
     assert "20 s" in caught.value.hint
 
 
-def test_a_wait_of_hours_is_not_announced() -> None:
+def test_retry_after_is_capped() -> None:
     clock = Clock()
     permits = Permits(max_items=40, max_pixels=10**9, clock=clock)
     permits.take([1] * 40)
@@ -64,7 +64,7 @@ def test_a_wait_of_hours_is_not_announced() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 40), max_size=5), max_size=12), st.data())
-def test_permits_are_neither_lost_nor_made(requests: list[list[int]], data: st.DataObject) -> None:
+def test_permit_count_is_conserved(requests: list[list[int]], data: st.DataObject) -> None:
     permits = Permits(max_items=8, max_pixels=100)
     inside: list[int] = []
     for request in requests:
@@ -81,7 +81,7 @@ def test_permits_are_neither_lost_nor_made(requests: list[list[int]], data: st.D
     assert permits.taken == (0, 0)
 
 
-def test_who_waits_for_an_empty_house_is_told_when_the_last_leaves() -> None:
+def test_all_back_waits_until_every_permit_is_returned() -> None:
     async def test() -> None:
         permits = Permits(max_items=3, max_pixels=100)
         await permits.all_back()

@@ -7,7 +7,7 @@ import pytest
 from sigrl.service.batching.shared_calls import SharedCalls
 
 
-def test_who_asks_for_the_same_shares_a_call_and_who_leaves_does_not_end_it() -> None:
+def test_callers_with_the_same_key_share_a_call_despite_cancellation() -> None:
     async def test() -> None:
         go_on, made = threading.Event(), []
 
@@ -31,7 +31,7 @@ def test_who_asks_for_the_same_shares_a_call_and_who_leaves_does_not_end_it() ->
     asyncio.run(test())
 
 
-def test_a_call_that_nobody_waits_for_any_more_is_not_made() -> None:
+def test_queued_call_without_waiting_callers_is_not_run() -> None:
     async def test() -> None:
         go_on, made = threading.Event(), []
         with ThreadPoolExecutor(1) as pool:
@@ -49,7 +49,7 @@ def test_a_call_that_nobody_waits_for_any_more_is_not_made() -> None:
     asyncio.run(test())
 
 
-def test_a_failure_reaches_all_who_wait_and_is_not_remembered() -> None:
+def test_error_reaches_all_waiting_callers_and_is_not_cached() -> None:
     async def test() -> None:
         with ThreadPoolExecutor(1) as pool:
             calls: SharedCalls[str, float] = SharedCalls(pool)
@@ -64,7 +64,7 @@ def test_a_failure_reaches_all_who_wait_and_is_not_remembered() -> None:
     asyncio.run(test())
 
 
-def test_a_call_in_progress_is_told_when_nobody_waits_for_it_any_more() -> None:
+def test_running_call_is_notified_when_all_callers_have_left() -> None:
     async def test() -> None:
         began, told = threading.Event(), []
 

@@ -9,7 +9,7 @@ from sigrl.service.errors import NotReadyError
 from sigrl.service.observability.context import SERVED, Served
 
 
-def test_threads_know_for_which_request_they_work() -> None:
+def test_worker_threads_inherit_the_request_context() -> None:
     threads = RequestThreads(1)
     token = SERVED.set(Served("seven"))
     try:
@@ -22,7 +22,7 @@ def test_threads_know_for_which_request_they_work() -> None:
     threads.close()
 
 
-def test_closed_they_finish_what_they_began_and_refuse_the_rest() -> None:
+def test_closed_pool_finishes_running_work_and_rejects_the_rest() -> None:
     threads = RequestThreads(1)
     began, go_on = threading.Event(), threading.Event()
 
@@ -42,7 +42,7 @@ def test_closed_they_finish_what_they_began_and_refuse_the_rest() -> None:
         second.result(60)
 
 
-def test_threads_end_with_the_work_and_come_back_with_it() -> None:
+def test_threads_end_when_idle_and_restart_with_new_work() -> None:
     threads = RequestThreads(2, "sigrl-brief")
     for _ in range(2):
         together = threading.Barrier(2)
@@ -54,7 +54,7 @@ def test_threads_end_with_the_work_and_come_back_with_it() -> None:
                 assert not thread.is_alive()
 
 
-def test_a_lingering_thread_takes_the_next_job_and_keeps_nothing_of_the_last() -> None:
+def test_idle_thread_is_reused_and_releases_the_last_result() -> None:
     threads = RequestThreads(2, linger_seconds=60)
     result = threads.submit(_Result)
     first = result.result(60).thread
@@ -70,7 +70,7 @@ def test_a_lingering_thread_takes_the_next_job_and_keeps_nothing_of_the_last() -
     assert not first.is_alive()
 
 
-def test_a_lingering_thread_ends_after_its_time() -> None:
+def test_idle_thread_ends_after_its_timeout() -> None:
     threads = RequestThreads(1, linger_seconds=0.01)
     thread = threads.submit(threading.current_thread).result(60)
     thread.join(60)
@@ -78,7 +78,7 @@ def test_a_lingering_thread_ends_after_its_time() -> None:
     assert threads.submit(int, "1").result(60) == 1
 
 
-def test_never_more_at_once_than_allowed_and_in_order() -> None:
+def test_work_runs_in_order_within_the_thread_limit() -> None:
     threads = RequestThreads(1)
     order: list[int] = []
     futures = [threads.submit(order.append, number) for number in range(50)]
@@ -87,7 +87,7 @@ def test_never_more_at_once_than_allowed_and_in_order() -> None:
     assert order == list(range(50))
 
 
-def test_an_error_is_the_futures_and_the_next_call_is_made() -> None:
+def test_error_is_set_on_the_future_and_the_next_call_runs() -> None:
     threads = RequestThreads(1)
     failed, done = threads.submit(int, "none"), threads.submit(int, "1")
     with pytest.raises(ValueError, match="invalid literal"):

@@ -60,7 +60,7 @@ def _run(
     return status, told + err
 
 
-def test_all_forms_say_what_tag_says(sigrl, album: Path, tmp_path: Path) -> None:
+def test_all_output_formats_match_the_tag_command(sigrl, album: Path, tmp_path: Path) -> None:
     shown = sigrl("tag", album, "--labels", "red,green", "--json", "--threshold", "0")[1]
     expected = [json.loads(line) for line in shown.splitlines()]
     expected = sorted(
@@ -90,7 +90,7 @@ def test_all_forms_say_what_tag_says(sigrl, album: Path, tmp_path: Path) -> None
     assert (failure["path"], failure["error"]) == (str(album / "damaged.jpg"), "damaged-image")
 
 
-def test_a_dataset_for_fiftyone(sigrl, album: Path, tmp_path: Path) -> None:
+def test_fiftyone_dataset_is_written(sigrl, album: Path, tmp_path: Path) -> None:
     """tests/clients/test_fiftyone.py opens one."""
     out = tmp_path / "tags.fiftyone.json"
     assert _run(sigrl, album, out, "--threshold", "0")[0] == 1
@@ -105,7 +105,7 @@ def test_a_dataset_for_fiftyone(sigrl, album: Path, tmp_path: Path) -> None:
     assert _run(sigrl, album, tmp_path / "tags.json")[0] == 2
 
 
-def test_what_is_done_is_not_done_again(sigrl, album: Path, tmp_path: Path, engine: FakeEngine) -> None:
+def test_finished_images_are_not_tagged_again(sigrl, album: Path, tmp_path: Path, engine: FakeEngine) -> None:
     out = tmp_path / "tags.jsonl"
     _run(sigrl, album, out)
     first, seen = out.read_text(), sum(engine.batches)
@@ -124,7 +124,7 @@ def test_what_is_done_is_not_done_again(sigrl, album: Path, tmp_path: Path, engi
     assert not (tmp_path / "tags.errors.csv").exists()
 
 
-def test_a_run_that_was_killed_goes_on(sigrl, tmp_path: Path, engine: FakeEngine) -> None:
+def test_killed_run_resumes(sigrl, tmp_path: Path, engine: FakeEngine) -> None:
     album, out = tmp_path / "album", tmp_path / "tags.jsonl"
     album.mkdir()
     for number in range(200):
@@ -143,7 +143,7 @@ def test_a_run_that_was_killed_goes_on(sigrl, tmp_path: Path, engine: FakeEngine
     assert len(out.read_text().splitlines()) == 200
 
 
-def test_what_tags_are_made_by_does_not_change_in_silence(
+def test_changed_options_vocabulary_or_checkpoint_are_rejected(
     sigrl, album: Path, tmp_path: Path, engine: FakeEngine
 ) -> None:
     out = tmp_path / "tags.csv"
@@ -160,7 +160,9 @@ def test_what_tags_are_made_by_does_not_change_in_silence(
     assert out.read_text() == before
 
 
-def test_a_server_can_do_it_and_may_not_swap_meanwhile(sigrl, album: Path, tmp_path: Path) -> None:
+def test_server_run_matches_local_and_rejects_a_changed_checkpoint(
+    sigrl, album: Path, tmp_path: Path
+) -> None:
     here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
     _run(sigrl, album, here)
     with serving(create_app(Settings(), Tagger(engine=FakeEngine()))) as client:
@@ -173,7 +175,7 @@ def test_a_server_can_do_it_and_may_not_swap_meanwhile(sigrl, album: Path, tmp_p
     assert (status, "sha256:other" in told) == (2, True)
 
 
-def test_a_checkpoint_that_changes_in_the_middle_ends_the_run(album: Path, tmp_path: Path) -> None:
+def test_checkpoint_change_during_a_run_stops_it(album: Path, tmp_path: Path) -> None:
     class Swapping(LocalSource):
         def made_by(self) -> tuple[str, tuple[VocabularyInfo, ...]]:
             return "sha256:before", super().made_by()[1]
@@ -185,7 +187,7 @@ def test_a_checkpoint_that_changes_in_the_middle_ends_the_run(album: Path, tmp_p
     assert not out.exists()
 
 
-def test_two_runs_do_not_get_into_each_others_way(sigrl, album: Path, tmp_path: Path) -> None:
+def test_concurrent_run_on_the_same_output_is_rejected(sigrl, album: Path, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "tags.csv.ledger")
     status, told = _run(sigrl, album, tmp_path / "tags.csv")
     assert (status, "another run" in told) == (2, True)
@@ -203,7 +205,7 @@ def test_two_runs_do_not_get_into_each_others_way(sigrl, album: Path, tmp_path: 
         (("--sidecar", "xmp"), "needs --out"),
     ],
 )
-def test_bad_usage(
+def test_invalid_usage_is_rejected(
     sigrl, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -212,7 +214,7 @@ def test_bad_usage(
     assert says in err
 
 
-def test_parquet_names_the_extra_that_it_needs(
+def test_missing_pyarrow_error_names_the_extra(
     sigrl, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -220,7 +222,7 @@ def test_parquet_names_the_extra_that_it_needs(
     assert (status, "sigrl-tagger[bulk]" in told) == (2, True)
 
 
-def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
+def test_images_are_listed_page_by_page(tmp_path: Path) -> None:
     """Finds and yields photographs page by page."""
     ledger = Ledger(tmp_path / "x.ledger")
     asked = []
@@ -239,7 +241,7 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_without_a_terminal_a_line_says_now_and_then_how_far_it_is(
+def test_progress_lines_are_printed_without_a_terminal(
     sigrl, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, told = _run(sigrl, album, tmp_path / "brief.csv")

@@ -51,7 +51,7 @@ def _tagged(out: Path) -> set[str]:
         return {row["path"] for row in csv.DictReader(file)}
 
 
-def test_a_folder_is_tagged_and_goes_on_where_it_stopped(sigrl: Sigrl, s3: Any, engine: FakeEngine) -> None:
+def test_s3_folder_is_tagged_and_a_second_run_resumes(sigrl: Sigrl, s3: Any, engine: FakeEngine) -> None:
     out = Path("tags.csv")
     status, told, _ = sigrl("tag", "s3://album/2024", *LABELS, "--out", out)
     assert (status, "3 photographs, 1 failed" in told) == (1, True)
@@ -70,7 +70,7 @@ def test_a_folder_is_tagged_and_goes_on_where_it_stopped(sigrl: Sigrl, s3: Any, 
 
 
 @pytest.mark.usefixtures("s3")
-def test_without_out_tags_are_printed(sigrl: Sigrl) -> None:
+def test_tags_are_printed_without_the_out_option(sigrl: Sigrl) -> None:
     status, told, _ = sigrl("tag", "s3://album/2024/a.jpg", "s3://album/2024/below", *LABELS)
     assert status == 0
     printed = [line for line in told.splitlines() if line.startswith("s3:")]
@@ -89,13 +89,13 @@ def test_without_out_tags_are_printed(sigrl: Sigrl) -> None:
     ],
 )
 @pytest.mark.usefixtures("s3")
-def test_what_cannot_be_tagged_is_said_in_words(sigrl: Sigrl, arguments: list[str], says: str) -> None:
+def test_s3_address_that_cannot_be_tagged_is_reported(sigrl: Sigrl, arguments: list[str], says: str) -> None:
     status, _, told = sigrl("tag", *arguments, *LABELS)
     assert (status, says in told) == (2, True), told
 
 
 @pytest.mark.usefixtures("s3")
-def test_denied_access_is_said_in_words(sigrl: Sigrl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_denied_s3_access_is_reported(sigrl: Sigrl, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError("Forbidden")
 
@@ -105,7 +105,7 @@ def test_denied_access_is_said_in_words(sigrl: Sigrl, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("s3")
-def test_missing_credentials_are_said_in_words(
+def test_missing_s3_credentials_are_reported(
     sigrl: Sigrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
@@ -118,7 +118,7 @@ def test_missing_credentials_are_said_in_words(
 
 
 @pytest.mark.usefixtures("s3")
-def test_a_missing_package_is_named(sigrl: Sigrl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_s3_package_is_reported(sigrl: Sigrl, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object, **__: object) -> None:
         raise ImportError("Install s3fs to access S3")
 

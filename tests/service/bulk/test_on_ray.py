@@ -33,7 +33,7 @@ def _ray_knows_no_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ray.shutdown()
 
 
-def test_rows_and_errors_are_those_of_one_machine_also_after_a_stop(
+def test_ray_rows_and_errors_match_a_single_machine_and_resume(
     sigrl: Callable[..., tuple[int, str, str]], album: Path, tmp_path: Path, tiny_bundle: Path
 ) -> None:
     def run(out: Path, *options: object) -> str:
@@ -57,7 +57,7 @@ def test_rows_and_errors_are_those_of_one_machine_also_after_a_stop(
     assert pq.read_table(alone).num_rows == PHOTOGRAPHS + 2
 
 
-def test_options_that_do_not_go_with_it_are_refused(
+def test_incompatible_options_are_rejected(
     sigrl: Callable[..., tuple[int, str, str]], album: Path, tmp_path: Path
 ) -> None:
     assert "--ray needs --out" in sigrl("tag", album, "--ray", "local")[2]

@@ -44,7 +44,7 @@ def xmp(photograph: Path) -> Path:
     return photograph.with_name("photo.jpg.xmp")
 
 
-def test_keywords_are_the_labels_that_hold(photograph: Path, xmp: Path) -> None:
+def test_xmp_keywords_are_the_accepted_labels(photograph: Path, xmp: Path) -> None:
     write_sidecar("xmp", photograph, _content("cat", "a < b & c", "dog"), PATHS)
     assert _keywords(xmp) == ["cat", "a < b & c"]
     write_sidecar("xmp", photograph, _content("sofa", "cat"), PATHS)
@@ -54,7 +54,7 @@ def test_keywords_are_the_labels_that_hold(photograph: Path, xmp: Path) -> None:
     assert list(photograph.parent.glob("*.part")) == []
 
 
-def test_what_others_wrote_stays(photograph: Path, xmp: Path) -> None:
+def test_existing_xmp_content_of_others_is_kept(photograph: Path, xmp: Path) -> None:
     xmp.write_text(FOREIGN)
     write_sidecar("xmp", photograph, _content("cat", "sofa"), PATHS)
     assert _keywords(xmp) == ["grandma", "cat", "sofa"]
@@ -76,7 +76,7 @@ def test_what_others_wrote_stays(photograph: Path, xmp: Path) -> None:
         b'<!DOCTYPE x [<!ENTITY a "aaaa">]>' + FOREIGN.partition("\n")[2].encode(),
     ],
 )
-def test_what_cannot_be_added_to_is_left_as_it_is(photograph: Path, xmp: Path, content: bytes) -> None:
+def test_unusable_xmp_file_is_left_unchanged(photograph: Path, xmp: Path, content: bytes) -> None:
     xmp.write_bytes(content)
     with pytest.raises(SidecarError):
         write_sidecar("xmp", photograph, _content("cat"), PATHS)
@@ -99,7 +99,7 @@ def _exiftool(path: Path) -> dict[str, list[str]]:
     return {name: [found[name]] if isinstance(found[name], str) else found[name] for name in names}
 
 
-def test_photo_programs_read_the_hierarchy(photograph: Path, xmp: Path) -> None:
+def test_xmp_hierarchy_is_readable_by_exiftool(photograph: Path, xmp: Path) -> None:
     write_sidecar("xmp", photograph, _content("tabby", "sofa"), PATHS)
     assert _exiftool(xmp) == {
         "Subject": ["tabby", "sofa"],
@@ -114,7 +114,7 @@ def test_photo_programs_read_the_hierarchy(photograph: Path, xmp: Path) -> None:
     }
 
 
-def test_a_file_that_exiftool_wrote_keeps_its_wrapper_and_hierarchy(photograph: Path) -> None:
+def test_exiftool_sidecar_keeps_its_packet_wrapper_and_hierarchy(photograph: Path) -> None:
     if shutil.which("exiftool") is None:
         pytest.skip("exiftool is not installed here")
     path = photograph.with_name("photo.xmp")
@@ -137,20 +137,20 @@ def test_a_file_that_exiftool_wrote_keeps_its_wrapper_and_hierarchy(photograph: 
     assert not photograph.with_name("photo.jpg.xmp").exists()
 
 
-def test_paths_follow_the_hierarchy_in_the_language_of_the_tags() -> None:
+def test_keyword_paths_use_the_language_of_the_tags() -> None:
     german = keyword_paths(builtin("everyday"), "de")
     assert german["Golden Retriever"] == ("Tier", "Hund", "Retriever", "Golden Retriever")
     assert keyword_paths(builtin("everyday"), None)["sky"] == ("sky",)
 
 
-def test_a_separator_in_a_label_makes_no_level(photograph: Path, xmp: Path) -> None:
+def test_separator_in_a_label_does_not_create_a_level(photograph: Path, xmp: Path) -> None:
     write_sidecar("xmp", photograph, _content("black|white", "24/7"), {})
     assert "<rdf:li>black white</rdf:li>" in xmp.read_text()
     assert "<rdf:li>24 7</rdf:li>" in xmp.read_text()
     assert _keywords(xmp) == ["black|white", "24/7"]
 
 
-def test_json_is_written_over_only_where_it_is_ours(photograph: Path) -> None:
+def test_only_own_json_sidecars_are_overwritten(photograph: Path) -> None:
     path = photograph.with_name("photo.jpg.json")
     write_sidecar("json", photograph, _content("cat"), PATHS)
     write_sidecar("json", photograph, _content("sofa"), PATHS)
@@ -162,7 +162,7 @@ def test_json_is_written_over_only_where_it_is_ours(photograph: Path) -> None:
         assert path.read_text() == foreign
 
 
-def test_a_bulk_run_writes_them_also_afterwards(
+def test_bulk_run_can_add_sidecars_later(
     sigrl, photograph: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("sigrl.service.tagging.tagger.load_engine", lambda *_: engine)

@@ -15,7 +15,7 @@ from sigrl.service.schemas.checkpoints import ON_THE_WAY
 from sigrl.service.settings import Settings
 
 
-def test_the_last_activation_outlives_the_process_and_its_number_grows(stored: Settings) -> None:
+def test_last_activation_is_persisted_with_an_increasing_number(stored: Settings) -> None:
     database = Database.open(stored)
     activations = Activations(database)
     assert activations.last() is None
@@ -45,7 +45,7 @@ def _restarted(active: str, database: Database) -> Runtime:
     )
 
 
-def test_a_rollback_after_a_restart_loads_what_was_active_before(stored: Settings) -> None:
+def test_rollback_after_restart_loads_the_previous_checkpoint(stored: Settings) -> None:
     database = Database.open(stored)
     history = Activations(database)
     for name in ("oldest", "first", "second", "second"):
@@ -59,7 +59,7 @@ def test_a_rollback_after_a_restart_loads_what_was_active_before(stored: Setting
     database.close()
 
 
-def test_a_rollback_after_a_restart_says_why_it_cannot_be(stored: Settings) -> None:
+def test_failed_rollback_after_restart_reports_the_reason(stored: Settings) -> None:
     database = Database.open(stored)
     history = Activations(database)
     runtime = _restarted("second", database)
@@ -76,7 +76,7 @@ def test_a_rollback_after_a_restart_says_why_it_cannot_be(stored: Settings) -> N
     database.close()
 
 
-def test_activations_are_followed_after_a_restore_though_their_numbers_are_lower(stored: Settings) -> None:
+def test_replica_follows_activations_after_a_database_restore(stored: Settings) -> None:
     database = Database.open(stored)
     history = Activations(database)
     for name in ("first", "second", "first", "second"):

@@ -19,7 +19,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data=tmp_path, vocabulary="coco80", engine="openvino", checkpoint=bundled_path())
 
 
-def test_the_service_then_compiles_and_encodes_nothing(
+def test_service_reuses_graphs_and_labels_compiled_ahead(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[int, int]] = []
@@ -36,7 +36,7 @@ def test_the_service_then_compiles_and_encodes_nothing(
         tagger.labels.features(vocabulary)
 
 
-def test_a_load_that_is_cancelled_ends_the_process(settings: Settings) -> None:
+def test_cancelled_load_ends_the_compile_process(settings: Settings) -> None:
     def cancel(_done: int, _total: int) -> None:
         raise KeyboardInterrupt
 
@@ -44,7 +44,7 @@ def test_a_load_that_is_cancelled_ends_the_process(settings: Settings) -> None:
         compile_ahead(bundled_path(), settings, [VOCABULARY], cancel)
 
 
-def test_a_bundle_that_cannot_be_used_is_left_to_the_load(
+def test_unusable_bundle_only_logs_a_warning_when_compiled_ahead(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     compile_ahead(tmp_path / "none", settings, [], lambda _done, _total: None)

@@ -26,13 +26,13 @@ def _report(*pairs: tuple[tuple[float, ...], tuple[float, ...]], **settings: flo
     return drift.report("sha256:new", Settings(**settings))
 
 
-def test_nothing_changes_between_equal_answers() -> None:
+def test_equal_answers_report_no_drift() -> None:
     report = _report((DOG, DOG), (NEITHER, NEITHER))
     assert (report.changed_tags, report.probability_shift, report.probability_change) == (0, 0, 0)
     assert report.photographs == 2
 
 
-def test_changes_are_told_by_label() -> None:
+def test_drift_is_reported_per_label() -> None:
     report = _report((DOG, CAT), (DOG, DOG), (BOTH, DOG), (NEITHER, NEITHER))
     dog, cat = sorted(report.labels, key=lambda label: label.label, reverse=True)
     assert (dog.tagged, dog.changed_tags) == (3, pytest.approx(1 / 3, abs=1e-5))
@@ -43,13 +43,13 @@ def test_changes_are_told_by_label() -> None:
     assert report.latency_ratio == 1.5
 
 
-def test_photographs_that_shared_the_model_do_not_count_for_the_latency() -> None:
+def test_batched_images_do_not_count_for_the_latency_ratio() -> None:
     drift = Drift()
     drift.add(((QUESTION,), _scored(DOG, 9.0, photographs=8)), ((QUESTION,), _scored(DOG, 1.0)))
     assert drift.report("sha256:new", Settings()).latency_ratio is None
 
 
-def test_limits_that_are_not_kept_are_told_in_sentences() -> None:
+def test_exceeded_drift_limits_are_described_in_sentences() -> None:
     limits = {"drift_changed_tags": 0.5, "drift_probability": 0.5, "drift_latency": 1.2}
     report = _report((DOG, CAT), drift_photographs=1, **limits)
     assert [sentence.rpartition(" is ")[0] for sentence in report.exceeded] == [
@@ -62,7 +62,7 @@ def test_limits_that_are_not_kept_are_told_in_sentences() -> None:
     assert _report((DOG, CAT)).exceeded == ()
 
 
-def test_the_calibration_error_is_told_and_limits_activation() -> None:
+def test_calibration_error_is_reported_and_limits_activation() -> None:
     drift = Drift()
     drift.add(((QUESTION,), _scored(DOG, 1.0)), ((QUESTION,), _scored(DOG, 1.0)))
     limits = Settings(drift_calibration_error=0.05, drift_photographs=1)

@@ -9,7 +9,7 @@ def _of(*names: str) -> Vocabulary:
     return Vocabulary.from_names(names)
 
 
-def test_what_was_used_least_recently_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_least_recently_used_vocabularies_are_dropped_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent_vocabularies, "_MAX_VOCABULARIES", 2)
     monkeypatch.setattr(recent_vocabularies, "_MAX_LABELS", 4)
     recent = RecentVocabularies()

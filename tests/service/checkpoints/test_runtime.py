@@ -20,7 +20,7 @@ def states(runtime: Runtime) -> dict[str, str]:
     return {info.id.removeprefix("sha256:"): str(info.state) for info in runtime.table.infos()}
 
 
-def test_a_request_keeps_what_it_began_with_while_others_get_the_new_one() -> None:
+def test_running_request_keeps_its_checkpoint_after_activation() -> None:
     runtime = fake_runtime()
     old = runtime.acquire()
     runtime.activate(loaded(runtime, "new"))
@@ -36,7 +36,7 @@ def test_a_request_keeps_what_it_began_with_while_others_get_the_new_one() -> No
     assert states(runtime)["first"] == "retired"
 
 
-def test_nothing_is_left_of_a_checkpoint_that_is_let_go() -> None:
+def test_unloaded_checkpoint_is_freed() -> None:
     runtime = fake_runtime()
     checkpoint = loaded(runtime, "new")
     with runtime.acquire() as handle:
@@ -50,7 +50,7 @@ def test_nothing_is_left_of_a_checkpoint_that_is_let_go() -> None:
     assert left() is None
 
 
-def test_rollback_brings_back_the_one_before_unless_it_was_unloaded() -> None:
+def test_rollback_activates_the_previous_checkpoint_unless_unloaded() -> None:
     runtime = fake_runtime()
     with pytest.raises(CheckpointStateError):
         runtime.rollback()
@@ -68,7 +68,7 @@ def test_rollback_brings_back_the_one_before_unless_it_was_unloaded() -> None:
 @pytest.mark.parametrize(
     ("name", "why"), [("huge", "memory"), ("odd", "tensors are missing"), ("swapped", "changed")]
 )
-def test_a_bundle_that_cannot_be_loaded_says_why_and_changes_nothing(name: str, why: str) -> None:
+def test_failed_load_reports_the_reason_and_keeps_the_active_one(name: str, why: str) -> None:
     runtime = fake_runtime()
     runtime.load(name)
     assert settled(runtime, name) is State.FAILED
@@ -83,7 +83,7 @@ def test_a_bundle_that_cannot_be_loaded_says_why_and_changes_nothing(name: str, 
         runtime.load("nowhere")
 
 
-def test_a_model_that_gives_no_numbers_never_becomes_ready() -> None:
+def test_model_with_nan_scores_never_becomes_ready() -> None:
     def broken(_: Path) -> Tagger:
         tagger = fake_tagger("broken")
         tagger.engine.score = lambda *_: np.full((1, 5), np.nan, np.float32)  # type: ignore[method-assign]
@@ -94,7 +94,7 @@ def test_a_model_that_gives_no_numbers_never_becomes_ready() -> None:
     assert settled(runtime, "broken") is State.FAILED
 
 
-def test_every_vocabulary_in_use_is_encoded_before_it_is_ready() -> None:
+def test_checkpoint_encodes_all_used_vocabularies_before_it_is_ready() -> None:
     pets, cars = Vocabulary.from_names(["dog", "cat"]), Vocabulary.from_names(["car"])
     runtime = fake_runtime(registered=[pets])
     runtime.note([cars])
@@ -105,7 +105,7 @@ def test_every_vocabulary_in_use_is_encoded_before_it_is_ready() -> None:
     assert checkpoint.done == checkpoint.total == 8
 
 
-def test_what_is_being_loaded_can_be_given_up() -> None:
+def test_loading_checkpoint_can_be_cancelled() -> None:
     entered, go_on = threading.Event(), threading.Event()
 
     def slow(path: Path) -> Tagger:
@@ -124,7 +124,7 @@ def test_what_is_being_loaded_can_be_given_up() -> None:
     assert settled(runtime, "new") is State.RETIRED
 
 
-def test_no_more_are_in_memory_than_may_be() -> None:
+def test_loaded_checkpoints_are_limited() -> None:
     runtime = fake_runtime(checkpoints_in_memory=3)
     loaded(runtime, "b")
     loaded(runtime, "c")
@@ -137,7 +137,7 @@ def test_no_more_are_in_memory_than_may_be() -> None:
     assert states(runtime) == {"first": "retired", "b": "ready", "c": "active", "d": "ready"}
 
 
-def test_an_activation_that_cannot_be_written_down_does_not_happen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activation_that_cannot_be_stored_is_not_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = fake_runtime()
     checkpoint = loaded(runtime, "new")
 
@@ -151,7 +151,7 @@ def test_an_activation_that_cannot_be_written_down_does_not_happen(monkeypatch: 
     assert runtime.generation == 0
 
 
-def test_metrics_tell_state_and_generation() -> None:
+def test_metrics_report_state_and_generation() -> None:
     runtime = fake_runtime()
     runtime.activate(loaded(runtime, "measured"))
     sample = metrics.REGISTRY.get_sample_value

@@ -49,7 +49,7 @@ def _offline(bundle: Path) -> tuple[str, list[dict[str, float]]]:
     ]
 
 
-def test_every_answer_is_of_one_checkpoint_and_none_fails_while_they_swap(store: Path) -> None:
+def test_requests_during_swaps_succeed_with_a_single_checkpoint_each(store: Path) -> None:
     expected = dict(_offline(store / name) for name in ("one", "two"))
     assert len(expected) == 2
     photographs = [path.read_bytes() for path in EXAMPLES]
@@ -84,7 +84,7 @@ def test_every_answer_is_of_one_checkpoint_and_none_fails_while_they_swap(store:
             assert got == pytest.approx(wanted, abs=1e-4)
 
 
-def test_answers_of_a_calibrated_vocabulary_follow_from_the_versions_they_name(store: Path) -> None:
+def test_calibrated_responses_are_reproducible_from_their_versions(store: Path) -> None:
     """Checkpoints are swapped every second and examples come in between: every answer is computed again
     offline from the checkpoint, the vocabulary's version and the calibration that it names."""
     settings = Settings(checkpoint=store / "one", checkpoints=store)
@@ -165,7 +165,7 @@ def _recomputed(
     return found
 
 
-def test_a_restart_goes_on_with_what_was_activated(store: Path, tmp_path: Path) -> None:
+def test_restart_continues_with_the_activated_checkpoint(store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "store"
     shutil.copytree(store, folder)
     settings = Settings(checkpoint=folder / "one", checkpoints=folder)

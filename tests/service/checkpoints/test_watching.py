@@ -32,7 +32,7 @@ def _looked(watcher: Watcher, runtime: Runtime, times: int) -> str:
     return runtime.table.active.id
 
 
-def test_a_bundle_that_comes_is_activated_when_it_is_whole(runtime: Runtime, tiny_bundle: Path) -> None:
+def test_new_bundle_is_activated_once_it_is_complete(runtime: Runtime, tiny_bundle: Path) -> None:
     watcher = Watcher(runtime)
     assert _looked(watcher, runtime, 1) == "sha256:first"
     new = runtime.bundles.directory / "new"
@@ -52,12 +52,12 @@ def test_a_bundle_that_comes_is_activated_when_it_is_whole(runtime: Runtime, tin
     assert _looked(watcher, runtime, 3) == "sha256:first"
 
 
-def test_what_lay_there_before_is_left_alone(runtime: Runtime, tiny_bundle: Path) -> None:
+def test_bundles_present_at_start_are_ignored(runtime: Runtime, tiny_bundle: Path) -> None:
     shutil.copytree(tiny_bundle, runtime.bundles.directory / "old")
     assert _looked(Watcher(runtime), runtime, 3) == "sha256:first"
 
 
-def test_with_limits_of_drift_it_is_a_shadow_first(runtime: Runtime, tiny_bundle: Path) -> None:
+def test_new_bundle_becomes_a_shadow_first_with_drift_limits(runtime: Runtime, tiny_bundle: Path) -> None:
     limits = {"drift_changed_tags": 0.5, "drift_photographs": 1}
     runtime.settings = runtime.settings.model_copy(update=limits)
     watcher = Watcher(runtime)
@@ -70,7 +70,7 @@ def test_with_limits_of_drift_it_is_a_shadow_first(runtime: Runtime, tiny_bundle
     assert _looked(watcher, runtime, 1) == new.id
 
 
-def test_a_bundle_waits_for_room(runtime: Runtime, tiny_bundle: Path) -> None:
+def test_new_bundle_waits_until_a_checkpoint_slot_is_free(runtime: Runtime, tiny_bundle: Path) -> None:
     watcher = Watcher(runtime)
     for name in ("a", "b"):
         # Loaded without a bundle in the folder.

@@ -52,7 +52,7 @@ def album(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_tagging_is_that_of_the_service(
+def test_client_tag_matches_the_service(
     call: Callable[..., Any], server: str, photograph: Path, tagger: Tagger
 ) -> None:
     answer = call(server, "tag", photograph, ["red", "salt, pepper"], top_k=2)
@@ -75,7 +75,7 @@ def test_tagging_is_that_of_the_service(
         call(server, "tag", photograph, ["dog", "dog"])
 
 
-def test_an_explanation_is_that_of_the_service(
+def test_client_explain_matches_the_service(
     call: Callable[..., Any], server: str, photograph: Path, tagger: Tagger
 ) -> None:
     expected = tagger.explain(photograph, ["red", "salt, pepper"])
@@ -86,7 +86,7 @@ def test_an_explanation_is_that_of_the_service(
         call(server, "explain", samples.jpeg()[:300])
 
 
-def test_many_come_each_with_its_own_outcome(
+def test_tag_many_returns_an_outcome_per_image(
     call: Callable[..., Any], server: str, album: list[Path], tagger: Tagger
 ) -> None:
     results = sorted(call(server, "tag_many", album, ["red"], at_once=2), key=lambda result: result.index)
@@ -100,9 +100,7 @@ def test_many_come_each_with_its_own_outcome(
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-def test_a_result_is_there_while_the_model_still_works_on_others(
-    kind: type, server: str, engine: FakeEngine
-) -> None:
+def test_tag_many_yields_results_as_they_finish(kind: type, server: str, engine: FakeEngine) -> None:
     opened, encode = threading.Event(), engine.encode_images
 
     def encode_images(pixel_values: np.ndarray) -> FakeFeatures:
@@ -133,7 +131,7 @@ def test_a_result_is_there_while_the_model_still_works_on_others(
             assert number == 1
 
 
-def test_vocabularies_with_their_etags(call: Callable[..., Any], server: str) -> None:
+def test_vocabulary_methods_use_etags(call: Callable[..., Any], server: str) -> None:
     first = call(server, "put_vocabulary", "pets", ["dog", "cat"], new=True)
     assert (first.version, first.size) == (1, 2)
     stored = call(server, "get_vocabulary", "pets")
@@ -160,7 +158,9 @@ def test_vocabularies_with_their_etags(call: Callable[..., Any], server: str) ->
         call(server, "get_vocabulary", "../checkpoints")
 
 
-def test_calibration_feedback_and_embeddings(call: Callable[..., Any], server: str, photograph: Path) -> None:
+def test_calibration_feedback_and_embedding_methods(
+    call: Callable[..., Any], server: str, photograph: Path
+) -> None:
     call(server, "put_vocabulary", "colours", ["red", "green"])
     goal = CalibrationGoal(kind="precision", value=0.9)
     report = call(server, "calibrate", "colours", [(photograph, {"red": True, "green": False})], goal)
@@ -184,7 +184,7 @@ def test_calibration_feedback_and_embeddings(call: Callable[..., Any], server: s
     assert len(images.images[0].embedding) == len(labels.labels[0].embedding)
 
 
-def test_checkpoints(call: Callable[..., Any]) -> None:
+def test_checkpoint_methods(call: Callable[..., Any]) -> None:
     with serving(create_app(Settings(), runtime=fake_runtime(registered=()))) as http:
         server = str(http.base_url)
         with pytest.raises(CheckpointStateError):
@@ -197,7 +197,7 @@ def test_checkpoints(call: Callable[..., Any]) -> None:
         assert call(server, "roll_back").bundle == "first"
 
 
-def test_both_clients_can_do_the_same() -> None:
+def test_sync_and_async_clients_have_the_same_methods() -> None:
     def public(kind: type) -> dict[str, list[tuple[str, object]]]:
         return {
             name: [(each.name, each.default) for each in inspect.signature(method).parameters.values()]
@@ -208,7 +208,7 @@ def test_both_clients_can_do_the_same() -> None:
     assert public(Client) == public(AsyncClient)
 
 
-def test_it_loads_nothing_heavy() -> None:
+def test_client_imports_no_heavy_modules() -> None:
     heavy = {"torch", "PIL", "fastapi", "starlette", "sqlalchemy", "onnxruntime"}
     code = f"import sys, sigrl.service.client; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

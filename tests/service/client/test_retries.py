@@ -42,7 +42,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return pauses
 
 
-def test_retry_after_is_kept_to_and_the_key_stays_the_same(
+def test_retries_respect_retry_after_and_keep_the_idempotency_key(
     call: Callable[..., Any], pauses: list[float]
 ) -> None:
     proxy = Reply(503, b"<html>", {"Retry-After": "2"})
@@ -56,14 +56,14 @@ def test_retry_after_is_kept_to_and_the_key_stays_the_same(
     assert len(set(server.headers("idempotency-key")) - {None}) == 1
 
 
-def test_every_call_has_a_key_of_its_own(call: Callable[..., Any]) -> None:
+def test_every_call_has_its_own_idempotency_key(call: Callable[..., Any]) -> None:
     with scripted(ANSWER, ANSWER) as server:
         call(server.url, "tag", b"jpeg")
         call(server.url, "tag", b"jpeg")
     assert len(set(server.headers("idempotency-key")) - {None}) == 2
 
 
-def test_it_gives_up_with_the_error_that_the_server_meant(
+def test_client_raises_the_server_error_after_the_last_retry(
     call: Callable[..., Any], pauses: list[float]
 ) -> None:
     with scripted(*[problem("overloaded", 429, 1)] * 3) as server, pytest.raises(OverloadedError) as caught:
@@ -73,7 +73,7 @@ def test_it_gives_up_with_the_error_that_the_server_meant(
         call(server.url, "tag", b"jpeg")
 
 
-def test_a_cut_connection_is_tried_again_where_that_does_no_harm(
+def test_broken_connection_is_retried_for_safe_requests(
     call: Callable[..., Any], pauses: list[float]
 ) -> None:
     with scripted(Reply(cut=True), ANSWER) as server:
@@ -89,7 +89,7 @@ def test_a_cut_connection_is_tried_again_where_that_does_no_harm(
         ("put_vocabulary", ("x", ["dog"]), {"if_match": '"1"'}),
     ],
 )
-def test_what_may_have_been_done_is_not_done_again(
+def test_unsafe_request_is_not_retried_if_it_may_have_run(
     call: Callable[..., Any], pauses: list[float], method: str, arguments: tuple[Any], options: dict[str, Any]
 ) -> None:
     with scripted(Reply(cut=True)) as server, pytest.raises(ServerError, match="does not answer"):
@@ -104,9 +104,7 @@ def test_what_may_have_been_done_is_not_done_again(
         assert len(server.asked) == 2
 
 
-def test_of_a_stream_that_is_cut_only_the_rest_is_sent_again(
-    call: Callable[..., Any], pauses: list[float]
-) -> None:
+def test_broken_stream_resends_only_the_missing_images(call: Callable[..., Any], pauses: list[float]) -> None:
     photographs = [b"photograph %d" % number for number in range(5)]
     replies = _lines(3, 1, cut=True), problem("overloaded", 429, 1), _lines(1, cut=True), _lines(1, 0)
     with scripted(*replies) as server:
@@ -118,7 +116,7 @@ def test_of_a_stream_that_is_cut_only_the_rest_is_sent_again(
     assert sent == [[0, 1, 2, 3, 4], [0, 2, 4], [0, 2, 4], [0, 4]]
 
 
-def test_many_go_in_several_requests_and_fewer_where_the_server_takes_less(
+def test_tag_many_splits_requests_and_shrinks_them_after_413(
     call: Callable[..., Any], pauses: list[float]
 ) -> None:
     too_large = problem("request-too-large", 413)
@@ -129,7 +127,7 @@ def test_many_go_in_several_requests_and_fewer_where_the_server_takes_less(
     assert pauses == []
 
 
-def test_what_is_asked_wrongly_ends_a_stream_at_once(call: Callable[..., Any], pauses: list[float]) -> None:
+def test_invalid_request_ends_a_stream_without_retries(call: Callable[..., Any], pauses: list[float]) -> None:
     with scripted(problem("invalid-labels", 422)) as server, pytest.raises(InvalidLabelsError):
         call(server.url, "tag_many", [b"a"], ["dog", "dog"])
     with scripted(_lines(0)) as server, pytest.raises(ServerError, match="lacks 1 of 2"):
@@ -148,7 +146,7 @@ def test_what_is_asked_wrongly_ends_a_stream_at_once(call: Callable[..., Any], p
         (Reply(200, b'{"of": "another service"}'), ServerError, "not one of this sigrl release"),
     ],
 )
-def test_errors_are_those_that_the_server_meant(
+def test_server_problems_are_raised_as_matching_exceptions(
     call: Callable[..., Any], reply: Reply, kind: type[TaggerError], says: str
 ) -> None:
     with scripted(reply) as server, pytest.raises(kind, match=says) as caught:
@@ -156,7 +154,7 @@ def test_errors_are_those_that_the_server_meant(
     assert type(caught.value) is kind
 
 
-def test_a_report_of_drift_comes_with_its_error(call: Callable[..., Any]) -> None:
+def test_drift_error_contains_the_drift_report(call: Callable[..., Any]) -> None:
     content = json.loads(problem("drift-exceeded", 409).content) | {"drift": {"changed_tags": 0.5}}
     reply = Reply(409, json.dumps(content).encode())
     with scripted(reply) as server, pytest.raises(DriftError) as caught:
@@ -165,13 +163,15 @@ def test_a_report_of_drift_comes_with_its_error(call: Callable[..., Any]) -> Non
 
 
 @pytest.mark.parametrize("server", ["http://127.0.0.1:1", "nonsense", "http://a:b", ""])
-def test_a_server_that_is_not_there(call: Callable[..., Any], pauses: list[float], server: str) -> None:
+def test_unreachable_server_is_reported(call: Callable[..., Any], pauses: list[float], server: str) -> None:
     with pytest.raises(ServerError, match="does not answer"):
         call(server, "list_checkpoints")
     assert len(pauses) == (4 if server.endswith(":1") else 0)
 
 
-def test_the_key_is_sent_and_not_told(call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_key_is_sent_but_not_shown_in_errors(
+    call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SIGRL_API_KEY", "sigrl-secret\n")
     with scripted(EMPTY) as server:
         call(server.url, "embed_labels", ["dog"])

@@ -41,7 +41,7 @@ def _calibration(server: httpx.Client) -> object:
     return server.get(COLOURS).json()["calibration"]
 
 
-def test_photographs_go_in_batches_and_thresholds_are_shown(
+def test_calibrate_sends_images_in_batches_and_prints_thresholds(
     sigrl, server: httpx.Client, labels: Path
 ) -> None:
     command = ("vocab", "calibrate", "colours", labels, "--photographs", labels.parent / "photographs")
@@ -72,7 +72,7 @@ def test_photographs_go_in_batches_and_thresholds_are_shown(
 
 
 @pytest.mark.usefixtures("server")
-def test_contradicting_examples_are_named(sigrl, tmp_path: Path) -> None:
+def test_contradicting_examples_are_reported(sigrl, tmp_path: Path) -> None:
     for red in (20, 200, 250):
         Image.new("RGB", (40, 40), (red, 0, 0)).save(tmp_path / f"{red}.png")
     path = tmp_path / "labels.csv"
@@ -83,7 +83,7 @@ def test_contradicting_examples_are_named(sigrl, tmp_path: Path) -> None:
     assert "green:" not in out
 
 
-def test_a_goal_of_its_own(sigrl, server: httpx.Client, labels: Path) -> None:
+def test_calibrate_accepts_another_goal(sigrl, server: httpx.Client, labels: Path) -> None:
     command = ("vocab", "calibrate", "colours", labels, "--photographs", labels.parent / "photographs")
     assert sigrl(*command, "--goal", "precision", "--value", "0.9")[0] == 0
     assert server.get(f"{COLOURS}/calibration").json()["goal"] == {"kind": "precision", "value": 0.9}
@@ -102,7 +102,7 @@ def test_a_goal_of_its_own(sigrl, server: httpx.Client, labels: Path) -> None:
         ({"--server": "http://127.0.0.1:1"}, "does not answer"),
     ],
 )
-def test_what_cannot_be_used_is_told_in_one_line(
+def test_invalid_input_is_reported_in_one_line(
     sigrl, server: httpx.Client, labels: Path, change: dict[str, str], told: str
 ) -> None:
     folder = labels.parent / "photographs"

@@ -46,7 +46,7 @@ def test_load_activate_and_roll_back(sigrl, server: httpx.Client) -> None:
         (["list", "--server", "nonsense"], "does not answer"),
     ],
 )
-def test_what_does_not_work_is_told_in_one_line(
+def test_failed_commands_are_reported_in_one_line(
     sigrl, server: httpx.Client, command: list[str], told: str
 ) -> None:
     assert server.is_closed is False

@@ -37,7 +37,7 @@ def doctor(sigrl, monkeypatch: pytest.MonkeyPatch):
     return call
 
 
-def test_a_fresh_installation_is_sound_and_is_left_as_it_was(doctor, data_folder: Path) -> None:
+def test_fresh_installation_passes_and_is_left_unchanged(doctor, data_folder: Path) -> None:
     status, checks, settings = doctor()
     assert (status, {each["status"] for each in checks.values()} - {"note"}) == (0, {"ok"})
     assert choose_engine(None, Settings()) in checks["engine"]["detail"]
@@ -47,7 +47,7 @@ def test_a_fresh_installation_is_sound_and_is_left_as_it_was(doctor, data_folder
     assert not data_folder.exists()
 
 
-def test_it_reads_well(sigrl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_prints_readable_text(sigrl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "sigrl.service.tagging.engines.load_engine", lambda _checkpoint, _settings: FakeEngine()
     )
@@ -59,7 +59,7 @@ def test_it_reads_well(sigrl, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "         SIGRL_PORT = 0" in lines
 
 
-def test_a_damaged_checkpoint_fails_alone(doctor, tmp_path: Path) -> None:
+def test_damaged_checkpoint_fails_only_its_own_check(doctor, tmp_path: Path) -> None:
     status, checks, _ = doctor(SIGRL_CHECKPOINT=str(tmp_path), SIGRL_DATA=str(tmp_path / "data"))
     assert status == 1
     assert [name for name, each in checks.items() if each["status"] == "failed"] == ["checkpoint"]
@@ -67,20 +67,20 @@ def test_a_damaged_checkpoint_fails_alone(doctor, tmp_path: Path) -> None:
     assert checks["checkpoint"]["hint"]
 
 
-def test_a_wrong_setting_is_named(doctor) -> None:
+def test_invalid_setting_is_reported_by_name(doctor) -> None:
     status, checks, _ = doctor(SIGRL_PRECISION="float8")
     assert status == 1
     assert "SIGRL_PRECISION" in checks["settings"]["detail"]
 
 
-def test_a_password_is_not_shown(doctor) -> None:
+def test_database_password_is_not_shown(doctor) -> None:
     status, checks, settings = doctor(SIGRL_DATABASE_URL="postgresql://me:secret@127.0.0.1:1/tags")
     assert (status, checks["database"]["status"]) == (1, "failed")
     assert "SIGRL_DATABASE_URL" in checks["database"]["hint"]
     assert "secret" not in json.dumps([checks, settings])
 
 
-def test_an_old_database_is_told_and_not_touched(doctor, data_folder: Path) -> None:
+def test_outdated_database_is_reported_and_not_migrated(doctor, data_folder: Path) -> None:
     settings = Settings()
     Database.open(settings).close()
     assert "revision" in doctor()[1]["database"]["detail"]
@@ -90,7 +90,7 @@ def test_an_old_database_is_told_and_not_touched(doctor, data_folder: Path) -> N
     assert "0001" in doctor()[1]["database"]["detail"]
 
 
-def test_a_database_of_a_newer_release_fails(doctor, data_folder: Path) -> None:
+def test_database_of_a_newer_release_fails_the_check(doctor, data_folder: Path) -> None:
     Database.open(Settings()).close()
     _set_revision(data_folder, "9999")
     status, checks, _ = doctor()
@@ -98,21 +98,21 @@ def test_a_database_of_a_newer_release_fails(doctor, data_folder: Path) -> None:
     assert "newer release" in checks["database"]["detail"]
 
 
-def test_postgresql_is_asked(doctor, postgres) -> None:
+def test_postgresql_database_is_checked(doctor, postgres) -> None:
     url = postgres.new_database()
     assert "is empty" in doctor(SIGRL_DATABASE_URL=url)[1]["database"]["detail"]
     Database.open(Settings()).close()
     assert "PostgreSQL, revision" in doctor(SIGRL_DATABASE_URL=url)[1]["database"]["detail"]
 
 
-def test_our_own_server_may_hold_the_port(doctor) -> None:
+def test_port_used_by_a_sigrl_server_passes(doctor) -> None:
     with serving(create_app(Settings(), Tagger(engine=FakeEngine()))) as client:
         status, checks, _ = doctor(SIGRL_PORT=str(client.base_url.port))
     assert status == 0
     assert "a sigrl server" in checks["port"]["detail"]
 
 
-def test_a_port_that_another_program_holds_fails(doctor) -> None:
+def test_port_used_by_another_program_fails(doctor) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         Thread(target=lambda: other.accept()[0].close(), daemon=True).start()
         status, checks, _ = doctor(SIGRL_PORT=str(other.getsockname()[1]))
@@ -121,12 +121,14 @@ def test_a_port_that_another_program_holds_fails(doctor) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a device file stands for a folder that cannot be written")
-def test_a_data_folder_that_cannot_be_written_fails(doctor) -> None:
+def test_unwritable_data_folder_fails(doctor) -> None:
     status, checks, _ = doctor(SIGRL_DATA="/dev/null/data")
     assert (status, checks["data folder"]["status"]) == (1, "failed")
 
 
-def test_compiled_needs_a_compiler(doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_compiled_setting_requires_a_compiler(
+    doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     assert doctor()[1]["compiler"]["status"] == "note"

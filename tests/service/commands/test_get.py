@@ -111,7 +111,7 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_server")
-def test_one_command_goes_from_nothing_to_a_server_that_answers_with_the_model(
+def test_get_downloads_and_activates_a_clip_model(
     sigrl, hub: StandIn, data_folder: Path, photograph: Path
 ) -> None:
     hub.breaks_after = 300_000
@@ -138,7 +138,7 @@ def test_one_command_goes_from_nothing_to_a_server_that_answers_with_the_model(
 
 
 @pytest.mark.usefixtures("no_server", "siglip")
-def test_one_command_goes_from_nothing_to_a_served_siglip_2(
+def test_get_downloads_and_activates_a_siglip2_model(
     sigrl, hub: StandIn, data_folder: Path, photograph: Path
 ) -> None:
     status, _, err = sigrl("checkpoint", "get", "tiny-siglip2", "--activate")
@@ -159,7 +159,7 @@ def test_one_command_goes_from_nothing_to_a_served_siglip_2(
         assert {tag["label"] for tag in answer["images"][0]["tags"]} == {"犬", "dog"}
 
 
-def test_a_running_server_activates_it_and_photographs_calibrate_it(
+def test_get_calibrates_and_activates_on_a_running_server(
     sigrl, hub: StandIn, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "photographs"
@@ -186,7 +186,7 @@ def test_a_running_server_activates_it_and_photographs_calibrate_it(
 
 
 @pytest.mark.usefixtures("no_server")
-def test_without_a_network_the_file_to_bring_is_named_and_then_taken(
+def test_offline_get_names_the_file_and_accepts_it_with_from_option(
     sigrl, hub: StandIn, weights: bytes, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
@@ -206,9 +206,7 @@ def test_without_a_network_the_file_to_bring_is_named_and_then_taken(
     assert hub.asked == []
 
 
-def test_weights_of_another_model_are_refused_in_one_line_and_the_download_is_kept(
-    sigrl, hub: StandIn, data_folder: Path
-) -> None:
+def test_wrong_weights_are_rejected_and_the_download_is_kept(sigrl, hub: StandIn, data_folder: Path) -> None:
     hub.files[WEIGHTS] = save({"logit_scale": torch.ones([])})
     status, _, err = sigrl("checkpoint", "get", "tiny-clip")
     assert status == 2
@@ -217,7 +215,7 @@ def test_weights_of_another_model_are_refused_in_one_line_and_the_download_is_ke
     assert list((data_folder / "checkpoints").iterdir()) == []
 
 
-def test_what_does_not_fit_on_the_disk_is_not_begun(
+def test_download_that_does_not_fit_on_disk_is_not_started(
     sigrl, hub: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
@@ -227,14 +225,14 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(
     assert {method for method, _, _ in hub.asked} == {"HEAD"}
 
 
-def test_an_unknown_name_is_answered_with_similar_ones(sigrl) -> None:
+def test_unknown_model_name_error_suggests_similar_names(sigrl) -> None:
     status, _, err = sigrl("checkpoint", "get", "siglip2-b16")
     assert status == 2
     assert "siglip2-b16-256" in err
     assert sigrl("checkpoint", "get")[0] == 2
 
 
-def test_the_list_shows_what_others_published(sigrl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_shows_the_published_results_of_models(sigrl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     status, out, _ = sigrl("checkpoint", "get", "--list")
     assert status == 0

@@ -53,7 +53,7 @@ def test_nothing_changes_without_apply(sigrl, url: str, library: StandIn) -> Non
     assert (f"{asset}/a.jpg", "red", "true") in [(row["path"], row["label"], row["accepted"]) for row in rows]
 
 
-def test_tags_of_several_pages_are_filed_below_ours(sigrl, url: str, library: StandIn) -> None:
+def test_images_of_several_pages_get_tags_under_our_root_tag(sigrl, url: str, library: StandIn) -> None:
     reds = [library.add(f"{number}.jpg", _of("red")) for number in range(5)]
     archived = library.add("old.jpg", _of("blue"), visibility="archive")
     both = library.add("both.jpg", samples.jpeg())
@@ -67,7 +67,7 @@ def test_tags_of_several_pages_are_filed_below_ours(sigrl, url: str, library: St
     assert not library.tags_of(film) | library.tags_of(of_partner)
 
 
-def test_after_a_dry_run_no_photograph_is_fetched_again(sigrl, url: str, library: StandIn) -> None:
+def test_apply_after_a_dry_run_fetches_no_image_again(sigrl, url: str, library: StandIn) -> None:
     asset = library.add("a.jpg", _of("red"))
     sigrl("immich", url, *VOCABULARY)
     library.requests.clear()
@@ -94,7 +94,7 @@ def test_only_our_tags_are_removed(sigrl, url: str, library: StandIn) -> None:
     )
 
 
-def test_what_the_owner_corrects_stays_corrected(sigrl, url: str, library: StandIn) -> None:
+def test_tags_removed_by_the_owner_are_not_added_again(sigrl, url: str, library: StandIn) -> None:
     asset = library.add("a.jpg", _of("red"))
     sigrl("immich", url, *VOCABULARY, "--apply")
     library.take("SigRL/colour/red", asset)
@@ -105,7 +105,7 @@ def test_what_the_owner_corrects_stays_corrected(sigrl, url: str, library: Stand
 
 
 @pytest.mark.parametrize("where", ["GET /assets", "PUT /tags", "DELETE /tags"])
-def test_it_goes_on_where_the_server_broke_off(sigrl, url: str, library: StandIn, where: str) -> None:
+def test_run_resumes_after_a_server_error(sigrl, url: str, library: StandIn, where: str) -> None:
     assets = [library.add(f"{number}.jpg", _of("red")) for number in range(3)]
     library.give("SigRL/gone", assets[0])
     library.breaks_at = where
@@ -118,7 +118,7 @@ def test_it_goes_on_where_the_server_broke_off(sigrl, url: str, library: StandIn
     assert all(library.tags_of(asset) == {"SigRL/colour/red"} for asset in assets)
 
 
-def test_another_vocabulary_needs_another_table(sigrl, url: str, library: StandIn) -> None:
+def test_changed_vocabulary_requires_another_output_file(sigrl, url: str, library: StandIn) -> None:
     asset = library.add("a.jpg", _of("red"))
     sigrl("immich", url, *VOCABULARY, "--apply")
     Path("flat.json").write_text('["red", "green"]')
@@ -129,7 +129,7 @@ def test_another_vocabulary_needs_another_table(sigrl, url: str, library: StandI
     assert library.tags_of(asset) == {"SigRL/red"}
 
 
-def test_a_photograph_that_immich_refuses_is_told_and_tried_again(sigrl, url: str, library: StandIn) -> None:
+def test_image_rejected_by_immich_is_reported_and_retried(sigrl, url: str, library: StandIn) -> None:
     asset, other = library.add("a.jpg", _of("red")), library.add("b.jpg", _of("red"))
     library.refused = {asset}
     status, _, err = sigrl("immich", url, *VOCABULARY, "--apply")
@@ -142,7 +142,7 @@ def test_a_photograph_that_immich_refuses_is_told_and_tried_again(sigrl, url: st
 
 
 @pytest.mark.parametrize("permission", ["asset.view", "tag.create", "tag.asset"])
-def test_a_missing_permission_is_named_before_the_work(
+def test_missing_permission_is_reported_before_tagging(
     sigrl, url: str, library: StandIn, engine: FakeEngine, permission: str
 ) -> None:
     library.add("a.jpg", _of("red"))
@@ -153,20 +153,22 @@ def test_a_missing_permission_is_named_before_the_work(
     assert not engine.batches
 
 
-def test_a_dry_run_needs_no_permission_to_write(sigrl, url: str, library: StandIn) -> None:
+def test_dry_run_needs_no_write_permission(sigrl, url: str, library: StandIn) -> None:
     library.add("a.jpg", _of("red"))
     library.permissions = ["user.read", "asset.read", "asset.view", "tag.read"]
     assert sigrl("immich", url, *VOCABULARY)[0] == 0
 
 
-def test_a_wrong_key_is_told(sigrl, url: str, tmp_path: Path) -> None:
+def test_invalid_api_key_is_reported(sigrl, url: str, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("another\n")
     status, _, err = sigrl("immich", url, "--key-file", tmp_path / "key")
     assert status == 2
     assert "does not know this API key" in err
 
 
-def test_the_key_may_be_in_a_file(sigrl, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_key_can_be_read_from_a_file(
+    sigrl, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("IMMICH_API_KEY")
     status, _, err = sigrl("immich", url)
     assert (status, "no API key of Immich is given" in err) == (2, True)
@@ -181,13 +183,13 @@ def test_the_key_may_be_in_a_file(sigrl, url: str, tmp_path: Path, monkeypatch: 
         ("photos.example.com", "is not the address of a server"),
     ],
 )
-def test_a_wrong_address_is_told(sigrl, address: str, told: str) -> None:
+def test_wrong_address_is_reported(sigrl, address: str, told: str) -> None:
     status, _, err = sigrl("immich", address)
     assert status == 2
     assert told in err
 
 
-def test_another_server_is_told(sigrl) -> None:
+def test_server_that_is_not_immich_is_reported(sigrl) -> None:
     app = FastAPI()
     app.get("/api/api-keys/me")(lambda: {"hello": "world"})
     with serving(app) as client:

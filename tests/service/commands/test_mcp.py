@@ -33,7 +33,7 @@ def _ask(checkpoint: Path, *calls: tuple[str, dict[str, Any]]) -> tuple[set[str]
     return asyncio.run(ask())
 
 
-def test_an_assistant_tags_explains_and_finds_vocabularies(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_mcp_client_can_tag_explain_and_list_vocabularies(tiny_bundle: Path, tmp_path: Path) -> None:
     photograph = tmp_path / "photo.jpg"
     photograph.write_bytes(samples.jpeg())
     path = str(photograph)

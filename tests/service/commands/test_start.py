@@ -39,7 +39,7 @@ def exported(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.mark.parametrize("command", ["tag", "serve", "--help"])
-def test_no_command_imports_pytorch_where_the_bundle_has_graphs(
+def test_commands_do_not_import_pytorch_for_bundles_with_graphs(
     exported: Path, photograph: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIGRL_CHECKPOINT", str(exported))

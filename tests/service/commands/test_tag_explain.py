@@ -26,7 +26,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "where.png"
 
 
-def test_the_photograph_beside_a_map_of_each_tag(sigrl, photograph: Path, out: Path) -> None:
+def test_explain_draws_the_image_beside_a_map_per_tag(sigrl, photograph: Path, out: Path) -> None:
     status, told, err = sigrl("tag", photograph, "--labels", "red,green,blue", "--explain", out)
     assert (status, err) == (0, "")
     lines = told.splitlines()
@@ -52,7 +52,7 @@ def test_the_photograph_beside_a_map_of_each_tag(sigrl, photograph: Path, out: P
         (("--vocabulary", "coco80", "--top-k", 11), 11),
     ],
 )
-def test_which_labels_are_shown(
+def test_explain_shows_the_selected_labels(
     sigrl, photograph: Path, out: Path, options: tuple[object, ...], shown: int
 ) -> None:
     told = sigrl("tag", photograph, *options, "--explain", out, "--json")[1]
@@ -62,7 +62,9 @@ def test_which_labels_are_shown(
 
 
 @pytest.mark.parametrize("size", [(1, 900), (900, 1), (3000, 40)])
-def test_photographs_of_any_shape(sigrl, tmp_path: Path, out: Path, size: tuple[int, int]) -> None:
+def test_explain_accepts_any_image_shape_and_label_text(
+    sigrl, tmp_path: Path, out: Path, size: tuple[int, int]
+) -> None:
     path = tmp_path / "odd name \udcff 犬.jpg"
     path.write_bytes(samples.jpeg(*size))
     labels = json.dumps(["red", "a label of many words " * 8, "犬" * 60])
@@ -70,14 +72,16 @@ def test_photographs_of_any_shape(sigrl, tmp_path: Path, out: Path, size: tuple[
     assert max(Image.open(out).size) < 4 * (PANEL + 40)
 
 
-def test_a_server_says_the_same(sigrl, photograph: Path, out: Path, engine: FakeEngine) -> None:
+def test_explain_with_a_server_gives_the_same_output(
+    sigrl, photograph: Path, out: Path, engine: FakeEngine
+) -> None:
     arguments = ("tag", photograph, "--labels", "red,blue", "--explain", out)
     here = sigrl(*arguments), out.read_bytes()
     with serving(create_app(Settings(), Tagger(engine=engine))) as client:
         assert (sigrl(*arguments, "--server", client.base_url), out.read_bytes()) == here
 
 
-def test_a_photograph_that_cannot_be_read(sigrl, photograph: Path, out: Path) -> None:
+def test_unreadable_image_is_reported_and_nothing_written(sigrl, photograph: Path, out: Path) -> None:
     photograph.write_bytes(samples.jpeg()[:300])
     status, told, err = sigrl("tag", photograph, "--explain", out)
     assert (status, told, len(err.splitlines())) == (1, "", 1)
@@ -98,7 +102,9 @@ def test_a_photograph_that_cannot_be_read(sigrl, photograph: Path, out: Path) ->
         (["PHOTO", "--explain", "OUT", "--top-k", "33"], "32"),
     ],
 )
-def test_bad_usage(sigrl, photograph: Path, out: Path, arguments: list[str], says: str) -> None:
+def test_invalid_usage_is_rejected(
+    sigrl, photograph: Path, out: Path, arguments: list[str], says: str
+) -> None:
     stand_for = {"PHOTO": photograph, "FOLDER": photograph.parent, "OUT": out}
     status, told, err = sigrl("tag", *(stand_for.get(each, each) for each in arguments))
     assert (status, told) == (2, "")

@@ -40,7 +40,7 @@ def film(tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) ->
     return write_film(tmp_path / "film.mp4", [("red", 5.0), ("blue", 0.8), ("red", 2.2)])
 
 
-def test_times_of_tags(sigrl, film: Path) -> None:
+def test_json_output_lists_the_times_of_each_tag(sigrl, film: Path) -> None:
     status, out, err = sigrl("tag", film, "--labels", "red,green,blue", "--json")
     assert (status, err) == (0, "")
     answer = json.loads(out)
@@ -54,7 +54,7 @@ def test_times_of_tags(sigrl, film: Path) -> None:
     assert [span[0] for span in times["red"]] == pytest.approx([0.0, 6.0], abs=0.5)
 
 
-def test_on_the_terminal(sigrl, film: Path) -> None:
+def test_terminal_output_lists_tags_with_their_times(sigrl, film: Path) -> None:
     status, out, _ = sigrl("tag", film, "--labels", "red,green")
     assert status == 0
     assert "red" in out
@@ -62,7 +62,7 @@ def test_on_the_terminal(sigrl, film: Path) -> None:
     assert "green" not in out
 
 
-def test_a_contact_sheet_of_frames(sigrl, film: Path, tmp_path: Path) -> None:
+def test_contact_sheet_shows_the_frames(sigrl, film: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     status, out, _ = sigrl("tag", film, "--labels", "red,blue", "--sheet", sheet)
     assert (status, out) == (0, f"{sheet}: 5 frames\n")
@@ -72,7 +72,7 @@ def test_a_contact_sheet_of_frames(sigrl, film: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"nonsense" * 100, samples.jpeg(), b"#EXTM3U\nhttp://127.0.0.1/x.ts\n"]
 )
-def test_what_is_no_film_is_refused(sigrl, film: Path, content: bytes) -> None:
+def test_file_that_is_not_a_film_is_rejected(sigrl, film: Path, content: bytes) -> None:
     film.write_bytes(content)
     status, out, err = sigrl("tag", film, "--labels", "red")
     assert (status, out) == (1, "")
@@ -80,7 +80,7 @@ def test_what_is_no_film_is_refused(sigrl, film: Path, content: bytes) -> None:
     assert "ffmpeg" in err
 
 
-def test_a_film_that_breaks_off_is_tagged_as_far_as_it_goes(sigrl, tmp_path: Path, film: Path) -> None:
+def test_truncated_film_is_tagged_up_to_its_end(sigrl, tmp_path: Path, film: Path) -> None:
     whole = write_film(tmp_path / "whole.mkv", [("red", 5.0), ("blue", 15.0)])
     film = tmp_path / "cut.mkv"
     film.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -90,7 +90,9 @@ def test_a_film_that_breaks_off_is_tagged_as_far_as_it_goes(sigrl, tmp_path: Pat
     assert json.loads(out)["tags"][0]["label"] == "red"
 
 
-def test_a_process_that_hangs_is_killed(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_decoder_process_is_killed(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     popen = subprocess.Popen
 
     def hanging(_: list[str], **options: object) -> object:
@@ -101,13 +103,15 @@ def test_a_process_that_hangs_is_killed(film: Path, tmp_path: Path, monkeypatch:
         take_frames(film, tmp_path, ImageLimits(), 0.2, lambda _: None)
 
 
-def test_large_pictures_are_not_decoded(film: Path, tmp_path: Path) -> None:
+def test_frames_above_the_pixel_limit_are_rejected(film: Path, tmp_path: Path) -> None:
     with pytest.raises(DamagedImageError, match="128 x 96 pixels"):
         take_frames(film, tmp_path, ImageLimits(max_pixels=1000), 60, lambda _: None)
 
 
 @pytest.mark.parametrize("options", [("--out", "tags.csv"), ("--explain", "a.png"), ("photo.jpg",)])
-def test_what_films_do_not_take(sigrl, film: Path, photograph: Path, options: tuple[str, ...]) -> None:
+def test_options_not_supported_for_films_are_rejected(
+    sigrl, film: Path, photograph: Path, options: tuple[str, ...]
+) -> None:
     more = [photograph if option == "photo.jpg" else option for option in options]
     status, _, err = sigrl("tag", film, *more, "--labels", "red")
     assert status == 2

@@ -46,13 +46,15 @@ def album(tmp_path: Path) -> Path:
         ("--vocabulary", "mine", "--vocabulary", "coco80", "--top-k", 1),
     ],
 )
-def test_output_and_status_are_the_same(sigrl, server: str, album: Path, options: tuple[object, ...]) -> None:
+def test_output_and_exit_status_match_local_tagging(
+    sigrl, server: str, album: Path, options: tuple[object, ...]
+) -> None:
     here = sigrl("tag", album, *options)
     assert here[0] == 1
     assert sigrl("tag", album, *options, "--server", server) == here
 
 
-def test_no_model_is_loaded_here(
+def test_tagging_on_a_server_loads_no_local_model(
     sigrl, server: str, photograph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sigrl.service.tagging.tagger.load_engine", None)
@@ -72,7 +74,7 @@ def test_no_model_is_loaded_here(
         (("--server", "http://a:b"), "does not answer"),
     ],
 )
-def test_what_is_asked_wrongly(
+def test_invalid_requests_are_reported_in_one_line(
     sigrl,
     server: str,
     photograph: Path,

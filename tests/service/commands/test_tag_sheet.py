@@ -44,7 +44,7 @@ def _middles(page: Path) -> list[tuple[int, ...]]:
     ]
 
 
-def test_photographs_over_their_tags(sigrl, album: Path, out: Path) -> None:
+def test_sheet_shows_images_above_their_tags(sigrl, album: Path, out: Path) -> None:
     (album / "b.jpg").write_bytes(samples.jpeg()[:300])
     status, told, err = sigrl("tag", album, "--labels", "red,blue,green", "--sheet", out)
     assert (status, told) == (1, f"{out}: 3 photographs, 1 failed\n")
@@ -56,7 +56,7 @@ def test_photographs_over_their_tags(sigrl, album: Path, out: Path) -> None:
     assert Image.open(out).width == 20 + 3 * (PHOTOGRAPH[0] + 20)
 
 
-def test_more_than_a_page(sigrl, album: Path, engine: FakeEngine) -> None:
+def test_large_sheet_is_split_into_pages(sigrl, album: Path, engine: FakeEngine) -> None:
     for number in range(58):
         (album / f"n{number}.jpg").write_bytes(samples.jpeg(8, 6))
     out = album / "sheet.jpg"
@@ -76,7 +76,7 @@ def test_more_than_a_page(sigrl, album: Path, engine: FakeEngine) -> None:
     assert sorted(each.name for each in album.glob("sheet*")) == ["sheet-4.jpg", "sheet.jpg"]
 
 
-def test_a_page_never_lies_on_a_photograph(sigrl, album: Path, engine: FakeEngine) -> None:
+def test_sheet_pages_never_overwrite_images(sigrl, album: Path, engine: FakeEngine) -> None:
     for number in range(30):
         (album / f"sheet-{number}.jpg").write_bytes(samples.jpeg(8, 6))
     status, told, err = sigrl("tag", album, "--sheet", album / "sheet.jpg")
@@ -85,14 +85,16 @@ def test_a_page_never_lies_on_a_photograph(sigrl, album: Path, engine: FakeEngin
 
 
 @pytest.mark.parametrize("options", [("--top-k", 3), ("--threshold", 0.0), ("--vocabulary", "coco80")])
-def test_labels_of_any_length_and_number(sigrl, album: Path, out: Path, options: tuple[object, ...]) -> None:
+def test_sheet_accepts_labels_of_any_length_and_number(
+    sigrl, album: Path, out: Path, options: tuple[object, ...]
+) -> None:
     labels = () if "--vocabulary" in options else ("--labels", f'["red", "{"犬" * 90}", "{"w " * 90}"]')
     (album / f"{'a long name ' * 15}\udcff.jpg").write_bytes(samples.jpeg(1, 900))
     assert sigrl("tag", album, *labels, *options, "--sheet", out)[0] == 0
     assert Image.open(out).width == 20 + 4 * (PHOTOGRAPH[0] + 20)
 
 
-def test_a_server_says_the_same(sigrl, album: Path, out: Path, engine: FakeEngine) -> None:
+def test_sheet_with_a_server_gives_the_same_output(sigrl, album: Path, out: Path, engine: FakeEngine) -> None:
     (album / "b.jpg").write_text("no photograph")
     arguments = ("tag", album, "--labels", "red,blue", "--sheet", out)
     here = sigrl(*arguments), out.read_bytes()
@@ -112,7 +114,7 @@ def test_a_server_says_the_same(sigrl, album: Path, out: Path, engine: FakeEngin
         (["ALBUM", "--sheet", "OUT", "--vocabulary", "voc20", "--vocabulary", "coco80"], "one vocabulary"),
     ],
 )
-def test_bad_usage(sigrl, album: Path, out: Path, arguments: list[str], says: str) -> None:
+def test_invalid_usage_is_rejected(sigrl, album: Path, out: Path, arguments: list[str], says: str) -> None:
     stand_for = {"ALBUM": album, "PHOTO": album / "a.jpg", "OUT": out}
     status, told, err = sigrl("tag", *(stand_for.get(each, each) for each in arguments))
     assert (status, told) == (2, "")
@@ -120,7 +122,7 @@ def test_bad_usage(sigrl, album: Path, out: Path, arguments: list[str], says: st
     assert not out.exists()
 
 
-def test_only_pages_of_an_earlier_sheet(sigrl, album: Path, out: Path) -> None:
+def test_folder_with_only_earlier_sheet_pages_is_rejected(sigrl, album: Path, out: Path) -> None:
     assert sigrl("tag", album, "--sheet", out)[0] == 0
     status, _, err = sigrl("tag", out, "--sheet", out)
     assert status == 2

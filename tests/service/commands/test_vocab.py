@@ -26,7 +26,7 @@ def pets(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_exported_is_what_was_imported(sigrl, pets: Path, tmp_path: Path) -> None:
+def test_export_returns_the_imported_vocabulary(sigrl, pets: Path, tmp_path: Path) -> None:
     assert sigrl("vocab", "import", pets) == (0, "pets version 1: 3 labels\n", "")
     assert sigrl("vocab", "export", "pets") == (0, PETS, "")
     copy = tmp_path / "copy.json"
@@ -35,7 +35,7 @@ def test_what_is_exported_is_what_was_imported(sigrl, pets: Path, tmp_path: Path
     assert sigrl("vocab", "import", copy, "--name", "pets")[1] == "pets version 1: unchanged, 3 labels\n"
 
 
-def test_every_import_of_something_else_is_a_version(sigrl, pets: Path, tmp_path: Path) -> None:
+def test_changed_import_creates_a_new_version(sigrl, pets: Path, tmp_path: Path) -> None:
     sigrl("vocab", "import", pets)
     changed = tmp_path / "My Pets (new).txt"
     changed.write_text("dog\n")
@@ -45,7 +45,7 @@ def test_every_import_of_something_else_is_a_version(sigrl, pets: Path, tmp_path
     assert sigrl("vocab", "show", "pets", "--version", 1)[1] == "animal\n  dog (hound, puppy)\n  Käfer\n"
 
 
-def test_the_list_tells_all_of_them(sigrl, pets: Path) -> None:
+def test_list_shows_built_in_and_registered_vocabularies(sigrl, pets: Path) -> None:
     sigrl("vocab", "import", pets)
     lines = sigrl("vocab", "list")[1].splitlines()
     assert [line.split()[0] for line in lines] == ["name", *BUILTIN, "pets"]
@@ -54,13 +54,15 @@ def test_the_list_tells_all_of_them(sigrl, pets: Path) -> None:
     assert (contents[-1]["version"], contents[0]["version"], contents[0]["built_in"]) == (1, None, True)
 
 
-def test_what_ships_can_be_shown_and_exported(sigrl) -> None:
+def test_built_in_vocabulary_can_be_shown_and_exported(sigrl) -> None:
     assert len(sigrl("vocab", "show", "coco80")[1].splitlines()) == 80
     exported = sigrl("vocab", "export", "coco80")[1]
     assert Vocabulary.from_json(exported).content_hash == builtin("coco80").content_hash
 
 
-def test_delete_asks_unless_told_not_to(sigrl, pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_delete_asks_for_confirmation_unless_yes_is_given(
+    sigrl, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sigrl("vocab", "import", pets)
     monkeypatch.setattr(sys, "stdin", open("/dev/null"))  # noqa: SIM115
     assert sigrl("vocab", "delete", "pets")[0] == 1
@@ -81,14 +83,14 @@ def test_delete_asks_unless_told_not_to(sigrl, pets: Path, monkeypatch: pytest.M
         (["export", "voc20", "-o", "/absent/file"], "cannot write /absent/file"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_one_line(sigrl, pets: Path, arguments: list[str], says: str) -> None:
+def test_failed_commands_are_reported_in_one_line(sigrl, pets: Path, arguments: list[str], says: str) -> None:
     status, out, err = sigrl("vocab", *(str(pets) if each == "PETS" else each for each in arguments))
     assert (status, out) == (2, "")
     assert says in err
     assert len(err.splitlines()) == 1
 
 
-def test_help_needs_neither_database_nor_model() -> None:
+def test_help_imports_neither_database_nor_model() -> None:
     code = (
         "import sys; from sigrl.service.cli import app\n"
         "try: app(['vocab', 'import', '--help'])\n"
@@ -97,7 +99,7 @@ def test_help_needs_neither_database_nor_model() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
 
-def test_all_of_them_go_to_another_install(sigrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_all_can_be_imported_elsewhere(sigrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, labels in (("pets", '["dog", {"name": "cat", "synonyms": ["kitty"]}]'), ("house", '["sofa"]')):
         (tmp_path / f"{name}.json").write_text(labels)
     files = [tmp_path / "pets.json", tmp_path / "house.json"]
@@ -122,7 +124,7 @@ def test_all_of_them_go_to_another_install(sigrl, tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     "arguments", [[], ["--all"], ["pets", "--all"], ["--all", "--version", "1", "-o", "a"]]
 )
-def test_it_must_be_said_what_to_export(sigrl, arguments: list[str]) -> None:
+def test_export_requires_a_name_or_all(sigrl, arguments: list[str]) -> None:
     status, _, err = sigrl("vocab", "export", *arguments)
     assert status == 2
     assert "--all" in err

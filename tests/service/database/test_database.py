@@ -37,12 +37,12 @@ def _add_twice(database: Database, name: str) -> None:
             connection.execute(insert(VocabularyRow).values(name=name, version=1, deleted=False))
 
 
-def test_the_migrations_make_the_tables_that_the_code_knows(database: Database) -> None:
+def test_migrations_create_the_tables_of_the_models(database: Database) -> None:
     with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
-def test_what_was_written_is_there_when_it_is_opened_again(stored: Settings) -> None:
+def test_written_rows_persist_after_reopening(stored: Settings) -> None:
     for name in ("pets", "cars"):
         database = Database.open(stored)
         _add(database, name)
@@ -52,7 +52,7 @@ def test_what_was_written_is_there_when_it_is_opened_again(stored: Settings) -> 
     database.close()
 
 
-def test_a_block_that_fails_leaves_nothing_behind(database: Database) -> None:
+def test_failed_transaction_is_rolled_back(database: Database) -> None:
     with pytest.raises(IntegrityError):
         _add_twice(database, "pets")
     assert _names(database) == []
@@ -61,7 +61,7 @@ def test_a_block_that_fails_leaves_nothing_behind(database: Database) -> None:
         _add(database, "pets")
 
 
-def test_replicas_that_start_together_migrate_once(stored: Settings) -> None:
+def test_replicas_starting_together_migrate_safely(stored: Settings) -> None:
     ready = threading.Barrier(4)
 
     def start(_: int) -> None:
@@ -72,7 +72,7 @@ def test_replicas_that_start_together_migrate_once(stored: Settings) -> None:
         list(pool.map(start, range(4)))
 
 
-def test_writers_wait_for_each_other_and_readers_do_not(database: Database) -> None:
+def test_concurrent_writers_are_serialized_and_readers_do_not_wait(database: Database) -> None:
     _add(database, "pets")
 
     def count_up(_: int) -> None:
@@ -88,7 +88,7 @@ def test_writers_wait_for_each_other_and_readers_do_not(database: Database) -> N
         assert connection.scalars(select(VocabularyRow.version)).one() == 41
 
 
-def test_the_database_of_a_newer_release_is_refused(stored: Settings) -> None:
+def test_database_of_a_newer_release_is_rejected(stored: Settings) -> None:
     database = Database.open(stored)
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -97,7 +97,7 @@ def test_the_database_of_a_newer_release_is_refused(stored: Settings) -> None:
         Database.open(stored)
 
 
-def test_a_process_that_runs_goes_on_when_a_newer_release_has_added_to_its_database(stored: Settings) -> None:
+def test_running_process_survives_a_newer_schema_migration(stored: Settings) -> None:
     old, new = Database.open(stored), Database.open(stored)
     with new.write() as connection:
         connection.execute(text("ALTER TABLE vocabularies ADD COLUMN later INTEGER NOT NULL DEFAULT 0"))
@@ -108,14 +108,14 @@ def test_a_process_that_runs_goes_on_when_a_newer_release_has_added_to_its_datab
     old.close()
 
 
-def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+def test_unusable_data_folder_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(ParameterError, match=r"file/data cannot be made.*SIGRL_DATA"):
         Database.open(Settings(data=file / "data"))
 
 
-def test_a_file_that_is_no_database_says_so(data_folder: Path) -> None:
+def test_invalid_database_file_is_reported(data_folder: Path) -> None:
     data_folder.mkdir()
     (data_folder / FILE_NAME).write_bytes(b"no database" * 1000)
     with pytest.raises(StoreError, match="file is not a database"):
@@ -126,14 +126,14 @@ def test_a_file_that_is_no_database_says_so(data_folder: Path) -> None:
     ("url", "says"),
     [("secret", "is not a URL"), ("mysql://me:secret@host/db", "asks for mysql")],
 )
-def test_a_wrong_database_url_is_refused_without_being_repeated(url: str, says: str) -> None:
+def test_invalid_database_url_is_rejected_without_showing_it(url: str, says: str) -> None:
     settings = Settings(database_url=url)
     with pytest.raises(ParameterError, match=says) as caught:
         Database.open(settings)
     assert "secret" not in str(caught.value) + repr(settings)
 
 
-def test_a_server_that_is_not_there_is_told_to_the_operator_alone(tmp_path: Path) -> None:
+def test_unreachable_database_details_are_kept_from_clients(tmp_path: Path) -> None:
     pytest.importorskip("psycopg")
     with pytest.raises(StoreError, match=r"cannot be used: .*nowhere") as caught:
         Database.open(Settings(database_url=f"postgres://me:secret@/db?host={tmp_path}/nowhere"))

@@ -39,7 +39,7 @@ def _stopped(server: PostgresServer) -> Iterator[None]:
             os.kill(process, signal.SIGCONT)
 
 
-def test_a_server_that_hangs_fails_in_time_and_is_asked_again_later(postgres: PostgresServer) -> None:
+def test_hanging_database_times_out_and_is_retried_later(postgres: PostgresServer) -> None:
     registry = VocabularyRegistry.open(Settings(database_url=postgres.new_database(), database_seconds=0.5))
     registry.put("pets", Vocabulary.from_names(["red"]))
     registry.get("pets")
@@ -61,7 +61,7 @@ def test_a_server_that_hangs_fails_in_time_and_is_asked_again_later(postgres: Po
     registry.close()
 
 
-def test_what_needs_no_database_is_answered_while_it_hangs(
+def test_requests_without_database_are_answered_while_it_hangs(
     tagger: Tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers_again = threading.Event()
@@ -81,7 +81,7 @@ def test_what_needs_no_database_is_answered_while_it_hangs(
         assert {each.result(60).status_code for each in waiting} == {200}
 
 
-def test_a_locked_file_is_waited_for_briefly_and_can_be_read(data_folder: Path) -> None:
+def test_write_to_a_locked_file_times_out_but_reads_succeed(data_folder: Path) -> None:
     registry = VocabularyRegistry.open(Settings(database_seconds=0.2))
     registry.put("pets", Vocabulary.from_names(["red"]))
     holder = sqlite3.connect(data_folder / FILE_NAME, isolation_level=None)
@@ -95,7 +95,7 @@ def test_a_locked_file_is_waited_for_briefly_and_can_be_read(data_folder: Path) 
     registry.close()
 
 
-def test_after_a_call_in_vain_the_others_fail_at_once_until_one_tries_again() -> None:
+def test_calls_fail_fast_after_an_outage_until_one_retries() -> None:
     now = [0.0]
     outage = Outage(lambda: now[0])
     quick = outage.begin()

@@ -31,9 +31,7 @@ def _restore(registry: VocabularyRegistry, version: int) -> None:
         connection.execute(update(VocabularyRow).values(version=version, calibration=None, calibrations=0))
 
 
-def test_tags_are_those_of_the_new_labels_and_numbers_are_not_given_twice(
-    stored: Settings, tagger: Tagger
-) -> None:
+def test_restored_vocabulary_uses_new_labels_and_unique_versions(stored: Settings, tagger: Tagger) -> None:
     with TestClient(create_app(stored, tagger)) as client:
         path = "/v1/vocabularies/pets"
 
@@ -58,7 +56,7 @@ def test_tags_are_those_of_the_new_labels_and_numbers_are_not_given_twice(
         assert labels() == ["green"]
 
 
-def test_it_is_said_in_the_log(stored: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_database_restore_is_logged(stored: Settings, caplog: pytest.LogCaptureFixture) -> None:
     registry = VocabularyRegistry.open(stored)
     for names in (["a"], ["b"]):
         registry.put("pets", Vocabulary.from_names(names))
@@ -70,7 +68,7 @@ def test_it_is_said_in_the_log(stored: Settings, caplog: pytest.LogCaptureFixtur
     registry.close()
 
 
-def test_a_calibration_that_gets_the_number_of_a_lost_one_is_not_taken_for_it() -> None:
+def test_reused_calibration_number_is_not_mistaken_for_the_lost_one() -> None:
     registry = VocabularyRegistry.open(Settings())
     store, tagger = CalibrationStore(registry.database), Tagger(engine=FakeEngine())
     registry.put("pets", Vocabulary.from_names(["red"]))

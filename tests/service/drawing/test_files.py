@@ -8,7 +8,7 @@ from sigrl.service.errors import ParameterError
 
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".PNG"])
-def test_only_what_is_ours_is_written_over(tmp_path: Path, suffix: str) -> None:
+def test_only_own_output_files_are_overwritten(tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"out{suffix}"
     for _ in range(2):
         check_target("--explain", out)
@@ -23,12 +23,12 @@ def test_only_what_is_ours_is_written_over(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("name", "told"), [("out.gif", "out.gif"), ("out", "out"), ("absent/out.png", "does not exist")]
 )
-def test_what_cannot_be_written_is_told_before(tmp_path: Path, name: str, told: str) -> None:
+def test_unwritable_target_is_reported_in_advance(tmp_path: Path, name: str, told: str) -> None:
     with pytest.raises(ParameterError, match=told):
         check_target("--explain", tmp_path / name)
 
 
-def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_failed_write_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="cannot write"):
         save(samples.picture(), tmp_path / "absent" / "out.png")
     (tmp_path / "folder.png").mkdir()

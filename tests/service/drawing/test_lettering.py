@@ -21,11 +21,11 @@ def no_system_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a \N{EN DASH} b", "a - b"),
     ],
 )
-def test_what_no_font_has_is_spelt_as_far_as_it_can_be(text: str, drawn: str) -> None:
+def test_characters_missing_from_all_fonts_are_transliterated(text: str, drawn: str) -> None:
     assert "".join(part for _, part in Lettering(20)._parts(text)) == drawn
 
 
-def test_one_font_that_has_all_of_a_text_draws_all_of_it() -> None:
+def test_text_covered_by_one_font_is_drawn_with_it() -> None:
     try:
         ImageFont.truetype("DejaVuSans.ttf")
     except OSError:
@@ -35,7 +35,7 @@ def test_one_font_that_has_all_of_a_text_draws_all_of_it() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "word " * 40, "w" * 200, "犬" * 200, "a b\tc\u3000d"])
-def test_lines_are_no_wider_and_no_more_than_there_is_room_for(text: str) -> None:
+def test_wrapped_lines_fit_the_width_and_line_limit(text: str) -> None:
     letters = Lettering(20)
     lines = letters.lines(text, 150, 2)
     assert 1 <= len(lines) <= 2
@@ -43,7 +43,7 @@ def test_lines_are_no_wider_and_no_more_than_there_is_room_for(text: str) -> Non
     assert letters.cut("short", 150) == "short"
 
 
-def test_letters_stay_within_their_line() -> None:
+def test_drawn_letters_stay_within_their_line() -> None:
     letters = Lettering(20)
     picture = Image.new("L", (400, 3 * letters.height))
     letters.draw(ImageDraw.Draw(picture), (50, letters.height), "Ágjpqy|()", "white")

@@ -84,14 +84,14 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("data", RIGHT.values(), ids=RIGHT.keys())
-def test_unusual_photographs_are_tagged_right(ask: Ask, data: bytes) -> None:
+def test_unusual_images_are_tagged_correctly(ask: Ask, data: bytes) -> None:
     # The fake engine sees the mean colour of the left and of the right half: turned by 90 degrees, both are
     # purple and neither label is accepted.
     assert ask(data, ["red", "blue", "green", "white", "black"]) == ({"red", "blue"}, "")
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-def test_one_pixel(ask: Ask, form: str) -> None:
+def test_one_pixel_images_are_tagged(ask: Ask, form: str) -> None:
     assert ask(samples.encode(Image.new("RGB", (1, 1), "blue"), form), ["red", "blue"]) == ({"blue"}, "")
 
 
@@ -111,7 +111,7 @@ WRONG = {
 # pytest resets the filter that images.py sets.
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(("data", "says"), WRONG.values(), ids=WRONG.keys())
-def test_unreadable_files_are_refused(ask: Ask, data: bytes, says: str) -> None:
+def test_unreadable_files_are_rejected(ask: Ask, data: bytes, says: str) -> None:
     accepted, error = ask(data, ["red"])
     assert accepted == set()
     assert says in error
@@ -129,7 +129,7 @@ def test_unreadable_files_are_refused(ask: Ask, data: bytes, says: str) -> None:
         pytest.param([f"label {number}" for number in range(MAX_LABELS + 1)], "20,001", id="20,001 labels"),
     ],
 )
-def test_unusable_labels_are_refused(ask: Ask, labels: list[str], says: str) -> None:
+def test_unusable_labels_are_rejected(ask: Ask, labels: list[str], says: str) -> None:
     accepted, error = ask(samples.jpeg(), labels)
     assert accepted == set()
     assert says in error
@@ -137,6 +137,6 @@ def test_unusable_labels_are_refused(ask: Ask, labels: list[str], says: str) -> 
     assert ask(samples.jpeg(), ["red"]) == ({"red"}, "")
 
 
-def test_twenty_thousand_labels_are_answered(ask: Ask) -> None:
+def test_maximum_number_of_labels_is_accepted(ask: Ask) -> None:
     labels = [f"label {number}" for number in range(MAX_LABELS - 1)]
     assert ask(samples.jpeg(), [*labels, "red"]) == ({"red"}, "")

@@ -39,7 +39,7 @@ def tags(
     return [(tag["label"], tag.get("english")) for tag in response.json()["images"][0]["tags"]]
 
 
-def test_a_language_names_tags_and_keeps_the_english_name(colours: TestClient) -> None:
+def test_language_parameter_translates_tags_and_keeps_english_names(colours: TestClient) -> None:
     german = [("Blau", "blue"), ("Rot", "red"), ("green", None)]
     assert sorted(tags(colours, vocabulary="colours", top_k="3", language="de-AT")) == german
     assert ("vermelho", "red") in tags(colours, vocabulary="colours", language="pt")
@@ -47,7 +47,7 @@ def test_a_language_names_tags_and_keeps_the_english_name(colours: TestClient) -
     assert ("red", None) in tags(colours, vocabulary="colours")
 
 
-def test_a_language_without_translations_is_refused(colours: TestClient) -> None:
+def test_language_without_translations_is_rejected(colours: TestClient) -> None:
     data = {"vocabulary": "colours", "language": "sv"}
     response = colours.post("/v1/tag", files=[PHOTOGRAPH], data=data)
     assert response.status_code == 422
@@ -68,7 +68,7 @@ def test_a_language_without_translations_is_refused(colours: TestClient) -> None
         ("", "red"),
     ],
 )
-def test_accept_language_counts_where_the_request_names_none(
+def test_accept_language_is_used_if_no_language_is_given(
     colours: TestClient, header: str, label: str
 ) -> None:
     headers = {"Accept-Language": header}
@@ -77,7 +77,7 @@ def test_accept_language_counts_where_the_request_names_none(
     assert "red" in dict(tags(colours, headers, labels="red,green"))
 
 
-def test_json_bodies_lines_and_maps_name_labels_alike(colours: TestClient) -> None:
+def test_json_ndjson_and_explain_use_the_same_translated_labels(colours: TestClient) -> None:
     asked = {"vocabulary": "colours", "language": "de"}
     lines = colours.post(
         "/v1/tag", files=[PHOTOGRAPH], data=asked, headers={"Accept": "application/x-ndjson"}
@@ -93,13 +93,13 @@ def test_json_bodies_lines_and_maps_name_labels_alike(colours: TestClient) -> No
     assert [tag["grid"] for tag in maps] == [tag["grid"] for tag in plain]
 
 
-def test_the_default_vocabulary_answers_in_japanese(client: TestClient) -> None:
+def test_default_vocabulary_has_japanese_names(client: TestClient) -> None:
     found = tags(client, language="ja", top_k="963")
     assert ("犬", "dog") in found
     assert len({label for label, _ in found}) == 963
 
 
-def test_a_label_keeps_the_callers_word_and_says_what_it_was_understood_as(client: TestClient) -> None:
+def test_foreign_label_is_returned_with_its_english_meaning(client: TestClient) -> None:
     assert tags(client, labels="Hund,red", top_k="2") == [("red", None), ("Hund", "dog")]
     assert tags(client, labels="Brot,red", language="de", top_k="2") == [("red", None), ("Brot", "bread")]
     refused = client.post("/v1/tag", files=[PHOTOGRAPH], data={"labels": "hund", "language": "sv"})
@@ -107,7 +107,7 @@ def test_a_label_keeps_the_callers_word_and_says_what_it_was_understood_as(clien
     assert "cannot be read in the language 'sv'" in refused.json()["detail"]
 
 
-def test_a_label_that_stays_unknown_and_a_negation_get_a_warning() -> None:
+def test_unknown_and_negated_labels_get_a_warning() -> None:
     engine = FakeEngine(unknown=("flickan",))
     with TestClient(create_app(Settings(), Tagger(engine=engine))) as client:
         data = {"labels": "red,flickan,kein Hund"}
@@ -116,7 +116,7 @@ def test_a_label_that_stays_unknown_and_a_negation_get_a_warning() -> None:
     assert told == {"flickan": UNKNOWN, "kein Hund": ABSENCE}
 
 
-def test_a_translation_into_english_is_what_the_model_is_asked(tagger: Tagger) -> None:
+def test_english_translation_is_used_for_scoring(tagger: Tagger) -> None:
     vocabulary = Vocabulary.model_validate(
         {"labels": [{"name": "Rot", "translations": {"en": "red", "fr": "rouge"}}]}
     )
@@ -127,13 +127,13 @@ def test_a_translation_into_english_is_what_the_model_is_asked(tagger: Tagger) -
     assert vocabulary.texts_hash == Vocabulary.from_names(["red"]).texts_hash
 
 
-def test_python_names_tags_and_refuses_as_the_service_does(tagger: Tagger) -> None:
+def test_python_tagger_handles_languages_like_the_service(tagger: Tagger) -> None:
     assert "Hund" in {tag.label for tag in tagger.tag(samples.jpeg(), top_k=963, language="de").tags}
     with pytest.raises(ParameterError, match="no names in the language 'sv'"):
         tagger.tag(samples.jpeg(), language="sv")
 
 
-def test_calibration_takes_either_name(colours: TestClient) -> None:
+def test_calibration_accepts_original_and_translated_names(colours: TestClient) -> None:
     examples = [{"positive": ["Rot", "BLUE"], "negative": ["green"]}]
     for shown in (examples, [{"positive": ["vermelho"], "negative": "others"}]):
         data = {"examples": json.dumps(shown)}
@@ -145,14 +145,14 @@ def test_calibration_takes_either_name(colours: TestClient) -> None:
     assert "both positive and negative" in both.json()["detail"]
 
 
-def test_feedback_takes_either_name(tagger: Tagger) -> None:
+def test_feedback_accepts_original_and_translated_names(tagger: Tagger) -> None:
     with TestClient(create_app(Settings(feedback_bytes=1 << 20), tagger)) as client:
         data = {"right": "Hund,Herd", "wrong": "cat", "language": "de"}
         answer = client.post("/v1/feedback", files=[PHOTOGRAPH], data=data).json()
         assert (answer["right"], answer["wrong"]) == (["dog", "stove"], ["cat"])
 
 
-def test_the_language_that_fits_best() -> None:
+def test_best_language_matches_language_tags() -> None:
     assert best_language(["de-CH-1996", "fr"], ["fr", "de"]) == "de"
     assert best_language(["pt"], ["pt-BR", "pt-PT"]) == "pt-BR"
     assert best_language(["PT-br"], ["pt-BR"]) == "pt-BR"

@@ -18,7 +18,7 @@ def tagger(tiny_bundle: Path) -> Tagger:
     return Tagger(tiny_bundle)
 
 
-def test_a_photograph_gets_tags_that_do_not_depend_on_the_company(tagger: Tagger) -> None:
+def test_label_score_does_not_depend_on_other_labels(tagger: Tagger) -> None:
     photograph = EXAMPLES / "cat.jpg"
     many = tagger.tag(photograph, ["cat", "dog", "rocket", "cup of coffee"], threshold=0.0)
     alone = tagger.tag(photograph, ["cat"], threshold=0.0)
@@ -29,12 +29,12 @@ def test_a_photograph_gets_tags_that_do_not_depend_on_the_company(tagger: Tagger
     assert alone.checkpoint == tagger.engine.checkpoint_id
 
 
-def test_the_default_vocabulary_is_encoded_and_used(tagger: Tagger) -> None:
+def test_default_vocabulary_is_encoded_and_used(tagger: Tagger) -> None:
     answer = tagger.tag(EXAMPLES / "coffee.jpg", top_k=5)
     assert len(answer.tags) == 5
 
 
-def test_over_http(tagger: Tagger) -> None:
+def test_image_is_tagged_over_http(tagger: Tagger) -> None:
     photograph = (EXAMPLES / "rocket.jpg").read_bytes()
     with TestClient(create_app(Settings(), tagger)) as client:
         answer = client.post("/v1/tag?labels=rocket,cat&top_k=2", content=photograph).json()
@@ -42,6 +42,6 @@ def test_over_http(tagger: Tagger) -> None:
     assert {tag["label"] for tag in answer["images"][0]["tags"]} == {"rocket", "cat"}
 
 
-def test_a_damaged_bundle_is_told(tmp_path: Path) -> None:
+def test_damaged_bundle_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"manifest\.json"):
         Tagger(tmp_path)

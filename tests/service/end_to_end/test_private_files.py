@@ -16,7 +16,7 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_tagging_makes_it(
+def test_data_folder_made_by_tagging_is_private(
     sigrl: Callable[..., tuple[int, str, str]],
     monkeypatch: pytest.MonkeyPatch,
     photograph: Path,
@@ -28,12 +28,12 @@ def test_tagging_makes_it(
         assert _mode(path) & 0o077 == 0, path
 
 
-def test_the_folder_of_bundles_makes_it(data_folder: Path) -> None:
+def test_data_folder_made_by_the_bundle_store_is_private(data_folder: Path) -> None:
     BundleStore.of(Settings()).make()
     assert _mode(data_folder) == _mode(data_folder / "checkpoints") == 0o700
 
 
-def test_the_database_makes_it(data_folder: Path) -> None:
+def test_data_folder_made_by_the_database_is_private(data_folder: Path) -> None:
     database = Database.open(Settings(data=data_folder / "a" / "b"))
     files = sorted((data_folder / "a" / "b").iterdir())
     assert "sigrl.db" in [path.name for path in files]

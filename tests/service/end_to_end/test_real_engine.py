@@ -18,7 +18,7 @@ PHOTOGRAPH = EXAMPLES / "cat.jpg"
 LABELS = ["dog", "cat", "salt, pepper", "ein Hund", "🐈"]
 
 
-def test_three_doors_one_answer(tiny_bundle: Path) -> None:
+def test_python_command_line_and_http_give_the_same_result(tiny_bundle: Path) -> None:
     tagger = Tagger(tiny_bundle)
     expected = tagger.tag(PHOTOGRAPH, LABELS, top_k=5).model_dump(mode="json")
     assert len(expected["tags"]) == 5
@@ -48,7 +48,7 @@ def test_three_doors_one_answer(tiny_bundle: Path) -> None:
     assert answer["images"][0]["tags"] == expected["tags"]
 
 
-def test_a_batch_gives_what_each_photograph_gives_alone(tiny_bundle: Path) -> None:
+def test_batch_results_match_single_image_results(tiny_bundle: Path) -> None:
     tagger, photographs = Tagger(tiny_bundle), sorted(EXAMPLES.glob("*.jpg"))
     for path, together in zip(photographs, tagger.tag_many(photographs, LABELS, top_k=5), strict=True):
         assert not isinstance(together, errors.ImageError)
@@ -58,7 +58,7 @@ def test_a_batch_gives_what_each_photograph_gives_alone(tiny_bundle: Path) -> No
             assert a.probability == pytest.approx(b.probability, abs=1e-5)
 
 
-def test_an_unusable_checkpoint_is_told_in_one_line(sigrl, tmp_path: Path) -> None:
+def test_unusable_checkpoint_is_reported_in_one_line(sigrl, tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(b"")
     with pytest.raises(errors.CheckpointError) as caught:
         Tagger(tmp_path)
@@ -71,7 +71,7 @@ def test_an_unusable_checkpoint_is_told_in_one_line(sigrl, tmp_path: Path) -> No
         assert "manifest.json" in told
 
 
-def test_the_bundled_checkpoint_knows_the_examples() -> None:
+def test_bundled_checkpoint_tags_the_example_images() -> None:
     tagger = Tagger()
     assert "cat" in tagger.tag(EXAMPLES / "cat.jpg").labels
     # Some of the first are what others of them are kinds of: table, furniture, food.

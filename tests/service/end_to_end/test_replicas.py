@@ -111,7 +111,9 @@ def _promoted(replicas: list[Replica], checkpoint: str) -> Callable[[], bool]:
     return true
 
 
-def test_what_is_done_on_one_holds_on_all(environment: dict[str, str], tmp_path: Path, store: Path) -> None:
+def test_changes_on_one_replica_apply_to_all(
+    environment: dict[str, str], tmp_path: Path, store: Path
+) -> None:
     with _replicas(2, environment, tmp_path) as (one, two):
         assert one.client.put(PETS, json=["dog", "cat", "red"]).is_success
         assert two.tag().json()["vocabulary"]["version"] == 1
@@ -142,9 +144,7 @@ def test_what_is_done_on_one_holds_on_all(environment: dict[str, str], tmp_path:
         assert two.tag().status_code == 200
 
 
-def test_one_that_is_killed_is_missed_and_comes_back_to_what_holds(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_killed_replica_rejoins_with_the_current_state(environment: dict[str, str], tmp_path: Path) -> None:
     with _replicas(2, environment, tmp_path) as (one, two):
         one.client.put(PETS, json=["dog", "cat", "red"])
         second = load(one.client, "two")
@@ -160,7 +160,9 @@ def test_one_that_is_killed_is_missed_and_comes_back_to_what_holds(
         assert two.tag().json() == one.tag().json()
 
 
-def test_without_its_database_everything_known_goes_on(environment: dict[str, str], tmp_path: Path) -> None:
+def test_replicas_keep_serving_known_state_without_the_database(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
     if postgres_server.find() is None:
         pytest.skip("PostgreSQL is not installed here")
     with postgres_server.running() as server:

@@ -41,7 +41,7 @@ def _tag(client: TestClient, headers: dict[str, str] | None = None, files: Any =
         {"recall": "0.8"},
     ],
 )
-def test_each_answers_as_it_would_alone(
+def test_several_vocabularies_match_separate_requests(
     client: TestClient, engine: FakeEngine, options: dict[str, str]
 ) -> None:
     names = ["warm", "cold", "voc20"]
@@ -59,7 +59,7 @@ def test_each_answers_as_it_would_alone(
                 assert result[field] == each["images"][number][field]
 
 
-def test_lines_say_the_same(client: TestClient) -> None:
+def test_ndjson_lines_match_the_json_response(client: TestClient) -> None:
     whole = _tag(client, vocabulary=["cold", "warm"]).json()
     answer = _tag(client, {"Accept": "application/x-ndjson"}, vocabulary=["cold", "warm"])
     lines = sorted(map(json.loads, answer.text.splitlines()), key=lambda line: line["index"])
@@ -67,14 +67,14 @@ def test_lines_say_the_same(client: TestClient) -> None:
     assert all(line["vocabularies"] == whole["vocabularies"] for line in lines)
 
 
-def test_a_damaged_photograph_among_them_is_its_own_error(client: TestClient) -> None:
+def test_damaged_image_gets_its_own_error(client: TestClient) -> None:
     files = [FILES[0], ("image", ("bad.jpg", b"\xff\xd8\xff"))]
     good, bad = _tag(client, files=files, vocabulary=["cold", "warm"]).json()["images"]
     assert (good["status"], bad["status"]) == (200, 422)
     assert "results" not in bad
 
 
-def test_the_same_key_means_the_same_vocabularies(client: TestClient) -> None:
+def test_idempotency_key_covers_the_vocabularies(client: TestClient) -> None:
     key = {"Idempotency-Key": "a"}
     first = _tag(client, key, vocabulary=["cold", "warm"])
     assert _tag(client, key, vocabulary=["cold", "warm"]).content == first.content
@@ -98,19 +98,19 @@ def test_the_same_key_means_the_same_vocabularies(client: TestClient) -> None:
         {"recall": "all"},
     ],
 )
-def test_what_cannot_be_asked_is_refused(client: TestClient, data: dict[str, Any]) -> None:
+def test_invalid_vocabulary_combinations_are_rejected(client: TestClient, data: dict[str, Any]) -> None:
     answer = _tag(client, **data)
     assert answer.status_code == 422
     assert answer.json()["hint"]
 
 
-def test_other_routes_take_one(client: TestClient) -> None:
+def test_explain_and_embeddings_accept_one_vocabulary_only(client: TestClient) -> None:
     for path in ("/v1/explain", "/v1/embeddings"):
         answer = client.post(path, files=FILES[:1], data={"vocabulary": ["warm", "cold"]})
         assert answer.status_code == 422
 
 
-def test_a_rate_of_false_positives_needs_a_background_set(client: TestClient, engine: FakeEngine) -> None:
+def test_false_positive_rate_requires_a_background_set(client: TestClient, engine: FakeEngine) -> None:
     strict, lax = (
         _tag(client, labels="red,blue", false_positive_rate=rate).json()["images"][0]["tags"]
         for rate in ("0.001", "0.9")
@@ -123,7 +123,9 @@ def test_a_rate_of_false_positives_needs_a_background_set(client: TestClient, en
     assert "no background set" in answer.json()["detail"]
 
 
-def test_on_the_command_line(sigrl: Any, photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_line_accepts_several_vocabularies(
+    sigrl: Any, photograph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tagger = Tagger(engine=FakeEngine())
     monkeypatch.setattr(Tagger, "from_settings", lambda *_: tagger)
     for name, labels in (("warm", "red\nwhite\n"), ("cold", "blue\n")):

@@ -51,7 +51,9 @@ def _tag(client: TestClient, headers: dict[str, str] | None = None, **data: Any)
     return answer.json()
 
 
-def test_a_brief_answer_over_http(client: TestClient, tagger: Tagger, photograph: Path) -> None:
+def test_brief_response_over_http_lists_tags_and_implied_labels(
+    client: TestClient, tagger: Tagger, photograph: Path
+) -> None:
     answer = _tag(client)
     (image,) = answer["images"]
     assert (_labels(image["tags"]), _labels(image["implied"])) == (["blue", "red"], ["colour"])
@@ -63,7 +65,7 @@ def test_a_brief_answer_over_http(client: TestClient, tagger: Tagger, photograph
     assert (line["image"], line["warnings"]) == (image, [])
 
 
-def test_guesses_and_warnings_over_http(client: TestClient) -> None:
+def test_http_response_contains_guesses_and_warnings(client: TestClient) -> None:
     labels = "no dog,green,black,sofa"
     answer = _tag(client, labels=labels)
     (image,) = answer["images"]
@@ -79,7 +81,7 @@ def test_guesses_and_warnings_over_http(client: TestClient) -> None:
     assert refused.json()["warnings"] == []
 
 
-def test_a_vocabularys_precision_is_kept_and_given_back(client: TestClient) -> None:
+def test_vocabulary_precision_is_stored_and_returned(client: TestClient) -> None:
     path = "/v1/vocabularies/precise"
     assert client.put(path, json={"labels": ["red", "sofa"], "precision": 0.9}).status_code == 201
     document = client.get(path).json()
@@ -91,7 +93,9 @@ def test_a_vocabularys_precision_is_kept_and_given_back(client: TestClient) -> N
     assert (bad.status_code, "both a precision and a recall" in bad.json()["detail"]) == (422, True)
 
 
-def test_the_client_gives_them(client: TestClient, monkeypatch: pytest.MonkeyPatch, photograph: Path) -> None:
+def test_client_returns_implied_labels_guesses_and_warnings(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, photograph: Path
+) -> None:
     with Client("http://server") as ours:
         monkeypatch.setattr(ours, "_http", client)
         (result,) = ours.tag_many([photograph])
@@ -103,7 +107,7 @@ def test_the_client_gives_them(client: TestClient, monkeypatch: pytest.MonkeyPat
         assert ours.get_vocabulary("precise").recall == 0.7
 
 
-def test_on_the_command_line(
+def test_command_line_shows_implied_labels_guesses_and_warnings(
     sigrl: Any, tagger: Tagger, photograph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Tagger, "from_settings", lambda *_: tagger)
@@ -121,7 +125,7 @@ def test_on_the_command_line(
     assert _labels(json.loads(out_file.read_text())["tags"]) == ["red"]
 
 
-def test_a_contact_sheet_marks_guesses_and_names_what_is_implied() -> None:
+def test_contact_sheet_shows_guesses_and_implied_labels() -> None:
     from PIL import Image
 
     from sigrl.service.drawing.sheets import Tile, draw_page

@@ -44,7 +44,7 @@ def _problem(response: Any, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
-def test_what_is_told_anew_of_a_tag_counts(client: TestClient) -> None:
+def test_latest_feedback_for_a_tag_replaces_earlier_feedback(client: TestClient) -> None:
     first = _give(client, right="red, blue", wrong="dog").json()
     assert (first["right"], first["wrong"]) == (["blue", "red"], ["dog"])
     again = _give(client, right=["dog", '["salt, pepper"]'], wrong="red").json()
@@ -57,7 +57,7 @@ def test_what_is_told_anew_of_a_tag_counts(client: TestClient) -> None:
     assert 0 < summary["bytes"] <= summary["max_bytes"]
 
 
-def test_the_export_is_what_training_reads(client: TestClient, tmp_path: Path, sigrl: Any) -> None:
+def test_feedback_export_can_be_read_by_training(client: TestClient, tmp_path: Path, sigrl: Any) -> None:
     _give(client, right=["red", '["a; b, c"]'], wrong="dog")
     _give(client, OTHER, wrong="red")
     archive = client.get(f"{FEEDBACK}/export")
@@ -82,7 +82,7 @@ def test_the_export_is_what_training_reads(client: TestClient, tmp_path: Path, s
     assert "already exists" in err
 
 
-def test_it_is_forgotten(client: TestClient) -> None:
+def test_feedback_can_be_deleted(client: TestClient) -> None:
     photograph = _give(client, right="red").json()["photograph"]
     assert client.delete(f"{FEEDBACK}/photographs/{photograph}").status_code == 204
     assert client.get(FEEDBACK).json()["photographs"] == 0
@@ -102,12 +102,12 @@ def test_it_is_forgotten(client: TestClient) -> None:
         ([("image", ("a.jpg", b"\xff\xd8\xff no photograph"))], {"right": "red"}, "damaged-image"),
     ],
 )
-def test_what_cannot_be_used_is_refused(client: TestClient, files: Any, data: Any, code: str) -> None:
+def test_invalid_feedback_is_rejected(client: TestClient, files: Any, data: Any, code: str) -> None:
     assert _problem(client.post(FEEDBACK, files=files, data=data), 422, code)["hint"]
     assert client.get(FEEDBACK).json()["photographs"] == 0
 
 
-def test_it_is_off_unless_it_is_switched_on_and_there_is_a_limit(tagger: Tagger) -> None:
+def test_feedback_is_off_by_default_and_limited_in_size(tagger: Tagger) -> None:
     with TestClient(create_app(Settings(), tagger)) as client:
         told = _problem(_give(client, right="red"), 403, "feedback-off")
         assert "SIGRL_FEEDBACK_BYTES" in told["hint"]
@@ -117,7 +117,7 @@ def test_it_is_off_unless_it_is_switched_on_and_there_is_a_limit(tagger: Tagger)
         assert _give(client, right="blue").status_code == 200
 
 
-def test_either_database_keeps_it(stored: Settings) -> None:
+def test_feedback_is_stored_in_either_database(stored: Settings) -> None:
     database = Database.open(stored)
     store = FeedbackStore(database)
     for number in range(250):

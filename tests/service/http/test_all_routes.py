@@ -41,7 +41,7 @@ class Walk:
         return answer.json() if is_json else answer.content
 
 
-def test_every_route_answers(
+def test_every_route_responds(
     tmp_path: Path, tiny_bundle: Path, tiny_description: Description, tokenizer_definition: bytes
 ) -> None:
     store = tmp_path / "store"

@@ -55,7 +55,7 @@ def _limits(seconds: float = 60.0) -> BodyLimits:
     return BodyLimits(_application, settings)
 
 
-def test_bodies_of_all_requests_together_are_bounded() -> None:
+def test_total_size_of_request_bodies_is_limited() -> None:
     async def test() -> None:
         limits = _limits()
         held = [Request(limits) for _ in range(3)]
@@ -85,7 +85,7 @@ def test_bodies_of_all_requests_together_are_bounded() -> None:
     asyncio.run(test())
 
 
-def test_what_a_client_that_leaves_has_sent_is_not_counted() -> None:
+def test_body_of_a_disconnected_client_is_not_counted() -> None:
     async def test() -> None:
         limits = _limits()
         for _ in range(4):
@@ -101,7 +101,7 @@ def test_what_a_client_that_leaves_has_sent_is_not_counted() -> None:
     asyncio.run(test())
 
 
-def test_one_body_is_bounded_whether_its_length_is_declared_or_not() -> None:
+def test_single_body_is_limited_with_or_without_content_length() -> None:
     async def test() -> None:
         declared, silent = Request(_limits(), declared=4 * KIB + 1), Request(_limits())
         with pytest.raises(RequestTooLargeError):
@@ -115,7 +115,7 @@ def test_one_body_is_bounded_whether_its_length_is_declared_or_not() -> None:
     asyncio.run(test())
 
 
-def test_a_body_has_to_be_whole_in_time_however_often_a_piece_arrives() -> None:
+def test_slow_body_times_out_even_if_chunks_keep_arriving() -> None:
     async def test() -> None:
         slow, whole = Request(_limits(0.2)), Request(_limits(0.2))
         await whole.send(1, more=False)
@@ -133,7 +133,7 @@ def test_a_body_has_to_be_whole_in_time_however_often_a_piece_arrives() -> None:
     asyncio.run(test())
 
 
-def test_a_request_has_arrived_with_the_last_piece_of_its_body() -> None:
+def test_arrival_time_is_set_by_the_last_body_chunk() -> None:
     async def test() -> None:
         served = Served("request")
         SERVED.set(served)

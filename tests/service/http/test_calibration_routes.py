@@ -58,7 +58,7 @@ def client(engine: FakeEngine) -> Iterator[TestClient]:
         yield client
 
 
-def test_examples_move_the_threshold_and_tags_follow(client: TestClient) -> None:
+def test_examples_change_thresholds_and_tags(client: TestClient) -> None:
     assert _tags(client, 190) == (["red"], {**_tags(client, 190)[1], "calibration": None})
     report = _calibrate(client, STRICT).json()
     assert (report["examples"], report["goal"]) == (len(STRICT), {"kind": "f1", "value": None})
@@ -77,7 +77,7 @@ def test_examples_move_the_threshold_and_tags_follow(client: TestClient) -> None
     _problem(client.get(f"{COLOURS}/calibration"), 404, "calibration-not-found")
 
 
-def test_examples_add_up_and_what_is_told_anew_counts(client: TestClient) -> None:
+def test_examples_accumulate_and_newer_marks_replace_older(client: TestClient) -> None:
     _calibrate(client, {250: {"positive": ["red"]}, 150: {"negative": ["red", "blue"]}})
     second = _calibrate(client, {150: {"positive": ["RED"]}, 100: {"negative": ["red"]}}).json()
     assert (second["examples"], second["vocabulary"]["calibration"]) == (3, 2)
@@ -99,7 +99,7 @@ def test_examples_add_up_and_what_is_told_anew_counts(client: TestClient) -> Non
         {"goal": "false-positive-rate", "value": "0.5"},
     ],
 )
-def test_marking_a_tag_wrong_does_not_switch_it_on(
+def test_marking_a_tag_wrong_does_not_make_it_accepted(
     client: TestClient, engine: FakeEngine, goal: dict[str, str]
 ) -> None:
     # "red" has 17 % on this photograph.
@@ -110,14 +110,14 @@ def test_marking_a_tag_wrong_does_not_switch_it_on(
     assert [label["overruled"] for label in report["labels"]] == [0, 0, 0]
 
 
-def test_the_report_says_that_examples_contradict_each_other(client: TestClient) -> None:
+def test_report_counts_contradicting_examples(client: TestClient) -> None:
     contradicting = {250: {"negative": ["red"]}, 200: {"positive": ["red"]}, 20: {"negative": ["red"]}}
     red, green, _ = _calibrate(client, contradicting).json()["labels"]
     assert (red["overruled"], green["overruled"]) == (1, 0)
     assert "red" not in _tags(client, 20)[0]
 
 
-def test_a_precision_is_a_goal_too(client: TestClient) -> None:
+def test_precision_can_be_the_calibration_goal(client: TestClient) -> None:
     # One in two of what looks red is called red.
     mixed = {
         red: {"positive": ["red"] if red % 8 == 0 or red > 230 else [], "negative": "others"}
@@ -129,7 +129,7 @@ def test_a_precision_is_a_goal_too(client: TestClient) -> None:
     assert lax["labels"][0]["threshold"] < strict["labels"][0]["threshold"]
 
 
-def test_a_false_positive_rate_needs_no_examples_but_a_background_set(
+def test_false_positive_rate_goal_needs_a_background_set_not_examples(
     client: TestClient, engine: FakeEngine
 ) -> None:
     report = _calibrate(client, {}, goal="false-positive-rate", value="0.01").json()
@@ -148,7 +148,7 @@ def test_a_false_positive_rate_needs_no_examples_but_a_background_set(
     assert "no background set" in told["detail"]
 
 
-def test_a_new_version_keeps_the_examples_of_its_labels(client: TestClient) -> None:
+def test_new_vocabulary_version_keeps_the_examples_of_its_labels(client: TestClient) -> None:
     _calibrate(client, STRICT)
     client.put(COLOURS, json=["black", "red"])
     accepted, vocabulary = _tags(client, 190)
@@ -158,7 +158,7 @@ def test_a_new_version_keeps_the_examples_of_its_labels(client: TestClient) -> N
     assert _tags(client, 190)[1]["calibration"] is None
 
 
-def test_a_restart_fits_without_looking_at_photographs_again(client: TestClient, engine: FakeEngine) -> None:
+def test_restart_recalibrates_without_encoding_images_again(client: TestClient, engine: FakeEngine) -> None:
     _calibrate(client, STRICT)
     expected = _tags(client, 190)
     again = FakeEngine(has_background=True)
@@ -169,7 +169,7 @@ def test_a_restart_fits_without_looking_at_photographs_again(client: TestClient,
     assert sum(engine.batches) > len(STRICT)
 
 
-def test_another_checkpoint_looks_at_the_copies_once(client: TestClient) -> None:
+def test_another_checkpoint_encodes_the_example_images_once(client: TestClient) -> None:
     _calibrate(client, STRICT)
     other = FakeEngine(checkpoint_id="sha256:other", has_background=True)
     tagger = Tagger(engine=other)
@@ -199,7 +199,7 @@ def test_another_checkpoint_looks_at_the_copies_once(client: TestClient) -> None
         ({}, {"threshold": "0.5"}, "invalid-parameter"),
     ],
 )
-def test_what_cannot_be_used_is_refused_and_changes_nothing(
+def test_invalid_examples_are_rejected_and_change_nothing(
     client: TestClient, examples: dict[int, dict[str, Any]], fields: dict[str, str], code: str
 ) -> None:
     told = _problem(_calibrate(client, examples, **fields), 422, code)
@@ -207,9 +207,7 @@ def test_what_cannot_be_used_is_refused_and_changes_nothing(
     assert client.get(COLOURS).json()["calibration"] is None
 
 
-def test_nothing_is_kept_of_a_request_with_a_damaged_photograph(
-    client: TestClient, engine: FakeEngine
-) -> None:
+def test_request_with_a_damaged_image_stores_nothing(client: TestClient, engine: FakeEngine) -> None:
     seen = sum(engine.batches)
     files = [_photograph(200), ("image", ("broken.png", b"\x89PNG..."))]
     data = {"examples": json.dumps([{"positive": ["red"]}] * 2)}
@@ -219,21 +217,21 @@ def test_nothing_is_kept_of_a_request_with_a_damaged_photograph(
     assert sum(engine.batches) == seen
 
 
-def test_only_registered_vocabularies_are_calibrated(client: TestClient) -> None:
+def test_only_registered_vocabularies_can_be_calibrated(client: TestClient) -> None:
     shown = {200: {"positive": ["dog"]}}
     told = _problem(_calibrate(client, shown, "/v1/vocabularies/coco80"), 403, "read-only-vocabulary")
     assert "copy" in told["hint"]
     _problem(_calibrate(client, shown, "/v1/vocabularies/nobodys"), 404, "vocabulary-not-found")
 
 
-def test_there_is_a_limit_to_examples(engine: FakeEngine) -> None:
+def test_number_of_examples_is_limited(engine: FakeEngine) -> None:
     with TestClient(create_app(Settings(calibration_examples=2), Tagger(engine=engine))) as client:
         client.put(COLOURS, json=["red"])
         shown = {red: {"positive": ["red"]} for red in (200, 210, 220)}
         assert "at most 2" in _problem(_calibrate(client, shown), 422, "invalid-examples")["detail"]
 
 
-def test_labels_are_judged_with_and_without_a_calibration(client: TestClient) -> None:
+def test_hygiene_report_lists_labels_with_problems(client: TestClient) -> None:
     client.put(COLOURS, json=["red", "something", "something else"])
     report = client.get(f"{COLOURS}/hygiene").json()
     assert (report["photographs"], report["never"], report["always"]) == (

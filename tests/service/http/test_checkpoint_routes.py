@@ -94,7 +94,7 @@ def test_load_activate_roll_back_and_unload() -> None:
         assert (listed["generation"], listed["previous"]) == (2, None)
 
 
-def test_what_cannot_be_done_is_told() -> None:
+def test_invalid_checkpoint_requests_are_rejected() -> None:
     with _client() as client:
         for path in ("/v1/checkpoints/sha256:no", "/v1/checkpoints/sha256:no/drift"):
             _problem(client.get(path), 404, "checkpoint-not-found")
@@ -107,7 +107,7 @@ def test_what_cannot_be_done_is_told() -> None:
         _problem(client.post(f"{FIRST}/shadow", json={"share": 2}), 422, "invalid-parameter")
 
 
-def test_names_lead_to_nothing_outside_the_folder(tmp_path: Path, tiny_bundle: Path) -> None:
+def test_bundle_names_cannot_escape_the_folder(tmp_path: Path, tiny_bundle: Path) -> None:
     (tmp_path / "store" / "empty").mkdir(parents=True)
     (tmp_path / "store" / "empty" / "manifest.json").write_text("{}")
     settings = Settings(checkpoints=tmp_path / "store")
@@ -122,7 +122,7 @@ def test_names_lead_to_nothing_outside_the_folder(tmp_path: Path, tiny_bundle: P
         assert "format version" in bundle["problem"]
 
 
-def test_a_shadow_is_compared_and_answers_nobody() -> None:
+def test_shadow_is_compared_but_serves_no_responses() -> None:
     with _client() as client:
         timid = load(client, "timid")
         assert client.post(f"/v1/checkpoints/{timid}/shadow", json={"share": 1}).json()["state"] == "shadow"
@@ -135,7 +135,7 @@ def test_a_shadow_is_compared_and_answers_nobody() -> None:
         assert client.post(f"/v1/checkpoints/{timid}/shadow", json={"share": 0}).json()["state"] == "ready"
 
 
-def test_a_shadow_that_fails_harms_nobody_and_is_not_activated() -> None:
+def test_failing_shadow_affects_no_responses_and_is_not_activated() -> None:
     with _client(drift_changed_tags=0.5, drift_photographs=1) as client:
         fragile = load(client, "fragile")
         client.post(f"/v1/checkpoints/{fragile}/shadow", json={"share": 1})
@@ -144,7 +144,7 @@ def test_a_shadow_that_fails_harms_nobody_and_is_not_activated() -> None:
         assert "failed" in problem["detail"]
 
 
-def test_limits_of_drift_hold_until_forced() -> None:
+def test_drift_limits_block_activation_unless_forced() -> None:
     with _client(drift_changed_tags=0.5, drift_photographs=2) as client:
         timid, same = load(client, "timid"), load(client, "same")
         problem = _problem(client.post(f"/v1/checkpoints/{same}/activate"), 409, "drift-exceeded")
@@ -165,7 +165,7 @@ def test_limits_of_drift_hold_until_forced() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25])
-def test_a_shadow_sees_its_share(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shadow_gets_its_share_of_requests(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = fake_runtime(loader=_load, shadow_share=share)
     drawn = iter(np.linspace(0, 1, 8, endpoint=False))
     monkeypatch.setattr("sigrl.service.checkpoints.shadow.random.random", lambda: next(drawn))
@@ -179,7 +179,7 @@ def test_a_shadow_sees_its_share(share: float, monkeypatch: pytest.MonkeyPatch) 
     assert report["photographs"] == 8 * share
 
 
-def test_two_checkpoints_are_asked_about_one_photograph() -> None:
+def test_checkpoint_parameter_selects_the_checkpoint() -> None:
     runtime = fake_runtime("first")
     with TestClient(create_app(Settings(), runtime=runtime)) as client:
         other = load(client, "other")
@@ -200,7 +200,7 @@ def test_two_checkpoints_are_asked_about_one_photograph() -> None:
         assert client.post("/v1/tag", files=files, params={"checkpoint": other}).status_code == 409
 
 
-def test_any_beginning_of_an_id_that_is_one_s_alone_will_do() -> None:
+def test_unique_checkpoint_id_prefix_is_accepted() -> None:
     with _client() as client:
         load(client, "timid")
         for beginning in ("t", "timid", "sha256:ti", "sha256:timid"):
@@ -216,7 +216,7 @@ def test_any_beginning_of_an_id_that_is_one_s_alone_will_do() -> None:
             _problem(client.get(f"/v1/checkpoints/{none}"), 404, "checkpoint-not-found")
 
 
-def test_a_bundle_is_found_by_the_beginning_of_its_checkpoint_s_id(tmp_path: Path) -> None:
+def test_bundle_is_found_by_a_checkpoint_id_prefix(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     manifest = (bundled_path() / MANIFEST).read_bytes()

@@ -37,7 +37,7 @@ def _rss(process: ServiceProcess) -> int:
     return psutil.Process(process.process.pid).memory_info().rss
 
 
-def test_headers_without_an_end_are_refused(process: ServiceProcess) -> None:
+def test_endless_headers_are_rejected(process: ServiceProcess) -> None:
     before = _rss(process)
     with _connect(process) as sending:
         sending.sendall(b"GET /v1/tag HTTP/1.1\r\nhost: x\r\nx-a: " + b"a" * 300_000)
@@ -51,26 +51,26 @@ def test_headers_without_an_end_are_refused(process: ServiceProcess) -> None:
     assert _rss(process) - before < 30 * MIB
 
 
-def test_what_is_no_http_is_told_so(process: ServiceProcess) -> None:
+def test_non_http_data_gets_a_400_response(process: ServiceProcess) -> None:
     with _connect(process) as sending:
         sending.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
         assert _answer(sending)[0] == 400
 
 
-def test_a_body_in_chunks_of_one_byte_is_refused(process: ServiceProcess) -> None:
+def test_body_in_one_byte_chunks_is_rejected(process: ServiceProcess) -> None:
     with _connect(process) as sending:
         sending.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 1100)
         assert _answer(sending)[0] == 400
 
 
-def test_short_and_long_chunks_are_read(process: ServiceProcess) -> None:
+def test_mixed_short_and_long_chunks_are_accepted(process: ServiceProcess) -> None:
     with _connect(process) as sending:
         chunks = b"1\r\na\r\n" * 900 + (b"1000\r\n" + b"a" * 4096 + b"\r\n") * 900 + b"0\r\n\r\n"
         sending.sendall(HEAD + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n" + chunks)
         assert _answer(sending)[0] == 415
 
 
-def test_headers_and_bodies_have_to_arrive_in_time(process: ServiceProcess) -> None:
+def test_slow_headers_and_bodies_time_out(process: ServiceProcess) -> None:
     with _connect(process) as slow_head, _connect(process) as slow_body:
         slow_head.sendall(b"GET /healthz HTTP/1.1\r\nhost:")
         slow_body.sendall(HEAD + b"content-length: 100\r\n\r\nabc")
@@ -79,14 +79,14 @@ def test_headers_and_bodies_have_to_arrive_in_time(process: ServiceProcess) -> N
             assert (status, problem["type"]) == (408, "urn:sigrl:problem:request-timeout")
 
 
-def test_connections_on_which_nothing_happens_are_closed(process: ServiceProcess) -> None:
+def test_idle_connections_are_closed(process: ServiceProcess) -> None:
     with _connect(process) as silent, _connect(process) as after_an_answer:
         after_an_answer.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert silent.recv(1) == b""
         assert after_an_answer.makefile("rb").read().startswith(b"HTTP/1.1 200")
 
 
-def test_unfinished_bodies_of_all_connections_are_bounded(process: ServiceProcess) -> None:
+def test_total_size_of_unfinished_bodies_is_limited(process: ServiceProcess) -> None:
     before, held = _rss(process), [_connect(process) for _ in range(6)]
     for sending in held:
         sending.sendall(HEAD + b"content-length: %d\r\n\r\n" % (4 * MIB) + b"a" * (3 * MIB))
@@ -99,7 +99,7 @@ def test_unfinished_bodies_of_all_connections_are_bounded(process: ServiceProces
         sending.close()
 
 
-def test_a_new_connection_takes_the_place_of_a_silent_one(process: ServiceProcess) -> None:
+def test_new_connection_replaces_an_idle_one(process: ServiceProcess) -> None:
     silent = [_connect(process) for _ in range(14)]
     assert httpx.get(process.url + "/healthz").status_code == 200
     assert silent[0].recv(1) == b""
@@ -107,7 +107,7 @@ def test_a_new_connection_takes_the_place_of_a_silent_one(process: ServiceProces
         each.close()
 
 
-def test_a_client_that_leaves_in_a_body_leaves_nothing(process: ServiceProcess) -> None:
+def test_disconnect_during_a_body_frees_its_memory(process: ServiceProcess) -> None:
     for _ in range(4):
         with _connect(process) as sending:
             sending.sendall(HEAD + b"content-length: %d\r\n\r\n" % (4 * MIB) + b"a" * (3 * MIB))

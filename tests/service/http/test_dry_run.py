@@ -36,7 +36,7 @@ def _changes(answer: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def test_it_tells_what_would_change_and_changes_nothing(client: TestClient) -> None:
+def test_dry_run_reports_changes_without_applying_them(client: TestClient) -> None:
     _tag(client, "black", "red", "red", "blue", "lime")
     strict = {"name": "red", "threshold": 0.999}
     answer = client.post(f"{COLOURS}/dry-run", json={"labels": [strict, "white", "green"]}).json()
@@ -55,7 +55,7 @@ def test_it_tells_what_would_change_and_changes_nothing(client: TestClient) -> N
     assert (same["changed_tags"], same["labels"]) == (0.0, [])
 
 
-def test_there_must_be_photographs_of_this_checkpoint(client: TestClient, engine: FakeEngine) -> None:
+def test_dry_run_requires_recent_images_of_this_checkpoint(client: TestClient, engine: FakeEngine) -> None:
     told = client.post(f"{COLOURS}/dry-run", json=["red"])
     assert (told.status_code, told.json()["type"]) == (409, "urn:sigrl:problem:no-recent-photographs")
     _tag(client, "red")
@@ -64,7 +64,7 @@ def test_there_must_be_photographs_of_this_checkpoint(client: TestClient, engine
     assert client.post(f"{COLOURS}/dry-run", json=["red"]).status_code == 409
 
 
-def test_nothing_is_remembered_unless_it_is_switched_on(tagger: Tagger) -> None:
+def test_recent_images_are_kept_only_if_enabled(tagger: Tagger) -> None:
     with TestClient(create_app(Settings(), tagger)) as client:
         client.put(COLOURS, json=["red"])
         _tag(client, "red")
@@ -72,7 +72,7 @@ def test_nothing_is_remembered_unless_it_is_switched_on(tagger: Tagger) -> None:
         assert "SIGRL_RECENT_PHOTOGRAPHS" in told["hint"]
 
 
-def test_what_is_no_vocabulary_is_refused(client: TestClient) -> None:
+def test_invalid_vocabulary_is_rejected(client: TestClient) -> None:
     _tag(client, "red")
     assert client.post(f"{COLOURS}/dry-run", json=[]).status_code == 422
     assert client.post("/v1/vocabularies/nobodys/dry-run", json=["red"]).status_code == 404

@@ -29,7 +29,7 @@ def _vectors(answers: list[dict[str, Any]]) -> np.ndarray:
     return np.array([answer["embedding"] for answer in answers])
 
 
-def test_photographs_and_labels_are_vectors_of_one_space(client: TestClient, tiny_tagger: Tagger) -> None:
+def test_images_and_labels_are_embedded_in_one_space(client: TestClient, tiny_tagger: Tagger) -> None:
     seen = client.post("/v1/embeddings", files=[PHOTOGRAPH])
     assert seen.status_code == 200, seen.text
     read = client.post("/v1/embeddings", json={"labels": ["cat", {"name": "dog", "synonyms": ["red dog"]}]})
@@ -42,7 +42,7 @@ def test_photographs_and_labels_are_vectors_of_one_space(client: TestClient, tin
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
 
 
-def test_each_photograph_has_its_own_and_a_bad_one_its_error(client: TestClient) -> None:
+def test_each_image_gets_its_own_embedding_or_error(client: TestClient) -> None:
     other = ("image", ("green.png", samples.encode(samples.picture().rotate(90), "PNG"), "image/png"))
     together = client.post("/v1/embeddings", files=[PHOTOGRAPH, ("image", ("bad", b"bad")), other]).json()
     first, bad, last = together["images"]
@@ -55,7 +55,7 @@ def test_each_photograph_has_its_own_and_a_bad_one_its_error(client: TestClient)
 @pytest.mark.parametrize(
     "body", [b"", b"{}", b"\xff", b'{"labels": []}', b'["dog", "Dog"]', b'{"labels": [%s]}']
 )
-def test_labels_that_cannot_be_embedded_are_told(client: TestClient, body: bytes) -> None:
+def test_invalid_labels_are_rejected(client: TestClient, body: bytes) -> None:
     if b"%s" in body:
         body %= b",".join(b'"label %d"' % number for number in range(1001))
     response = client.post("/v1/embeddings", content=body, headers={"content-type": "application/json"})
@@ -63,12 +63,12 @@ def test_labels_that_cannot_be_embedded_are_told(client: TestClient, body: bytes
     assert response.json()["type"] == "urn:sigrl:problem:invalid-labels"
 
 
-def test_photographs_and_labels_do_not_go_together(client: TestClient) -> None:
+def test_images_and_labels_in_one_request_are_rejected(client: TestClient) -> None:
     response = client.post("/v1/embeddings", files=[PHOTOGRAPH], data={"labels": "dog"})
     assert response.json()["type"] == "urn:sigrl:problem:invalid-parameter"
 
 
-def test_openapi_tells_of_both_bodies(client: TestClient) -> None:
+def test_openapi_describes_both_request_bodies(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     content = document["paths"]["/v1/embeddings"]["post"]["requestBody"]["content"]
     assert {"application/json", "multipart/form-data", "image/*"} <= set(content)

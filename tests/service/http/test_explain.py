@@ -30,7 +30,7 @@ def _explain(client: TestClient, accept: str = "application/json", **data: str) 
     return client.post("/v1/explain", files=[PHOTOGRAPH], data=data, headers={"accept": accept})
 
 
-def test_a_grid_says_where_each_label_is(client: TestClient) -> None:
+def test_response_contains_a_grid_per_label(client: TestClient) -> None:
     response = _explain(client, labels="green,red,blue")
     assert response.status_code == 200, response.text
     answer = response.json()
@@ -41,19 +41,19 @@ def test_a_grid_says_where_each_label_is(client: TestClient) -> None:
     assert "model;dur=" in response.headers["server-timing"]
 
 
-def test_verdicts_are_those_of_tagging(client: TestClient) -> None:
+def test_explain_verdicts_match_tagging(client: TestClient) -> None:
     data = {"labels": "green,red,blue", "top_k": "2"}
     tags = client.post("/v1/tag", files=[PHOTOGRAPH], data=data).json()["images"][0]["tags"]
     explained = _explain(client, **data).json()["tags"]
     assert [{name: tag[name] for name in tags[0]} for tag in explained] == tags
 
 
-def test_a_raw_body_and_python_give_the_same(client: TestClient, tagger: Tagger) -> None:
+def test_raw_body_and_python_give_the_same_explanation(client: TestClient, tagger: Tagger) -> None:
     answer = client.post("/v1/explain", params={"labels": "red,blue"}, content=samples.jpeg()).json()
     assert answer == tagger.explain(samples.jpeg(), ["red", "blue"]).model_dump(mode="json")
 
 
-def test_of_many_labels_the_best_are_explained(client: TestClient, tagger: Tagger) -> None:
+def test_only_the_best_of_many_labels_are_explained(client: TestClient, tagger: Tagger) -> None:
     assert len(_explain(client, vocabulary="coco80").json()["tags"]) == 10
     many = ",".join(f"label {number}" for number in range(32))
     assert len(_explain(client, labels=many).json()["tags"]) == 32
@@ -62,7 +62,7 @@ def test_of_many_labels_the_best_are_explained(client: TestClient, tagger: Tagge
         tagger.explain(samples.jpeg(), ["red"], top_k=33)
 
 
-def test_a_picture_for_one_label(client: TestClient) -> None:
+def test_png_overlay_is_returned_for_one_label(client: TestClient) -> None:
     response = _explain(client, accept="image/png", labels="red")
     assert (response.status_code, response.headers["content-type"]) == (200, "image/png")
     picture = Image.open(BytesIO(response.content))
@@ -81,7 +81,7 @@ def test_a_picture_for_one_label(client: TestClient) -> None:
         ("application/json", {"labels": "red", "threshold": "0.1"}, "threshold"),
     ],
 )
-def test_what_cannot_be_explained_is_told(
+def test_invalid_explain_requests_are_rejected(
     client: TestClient, accept: str, data: dict[str, str], told: str
 ) -> None:
     response = _explain(client, accept=accept, **data)
@@ -91,12 +91,12 @@ def test_what_cannot_be_explained_is_told(
     assert told in problem["detail"] + problem["hint"]
 
 
-def test_one_photograph_per_request_and_one_that_can_be_read(client: TestClient) -> None:
+def test_explain_requires_exactly_one_readable_image(client: TestClient) -> None:
     assert client.post("/v1/explain", files=[PHOTOGRAPH] * 2).status_code == 422
     assert client.post("/v1/explain", content=b"GIF89a").status_code == 422
 
 
-def test_the_map_lies_on_what_the_checkpoint_sees() -> None:
+def test_overlay_covers_only_the_area_the_checkpoint_sees() -> None:
     white = Image.new("RGB", (300, 100), "white")
     pixels = np.asarray(overlay(white, [[0.0, 1.0]], 1.0)).astype(int)
     unseen = np.concatenate([pixels[:, :100], pixels[:, 200:]], axis=1)
@@ -111,19 +111,19 @@ def test_the_map_lies_on_what_the_checkpoint_sees() -> None:
 
 
 @pytest.mark.parametrize("size", [(3000, 1500), (1, 5000), (5000, 1), (1, 1)])
-def test_a_picture_of_any_shape_is_small(size: tuple[int, int]) -> None:
+def test_overlay_size_is_limited_for_any_image_shape(size: tuple[int, int]) -> None:
     for square in (None, 1.0, 0.875):
         drawn = overlay(Image.new("RGB", size), [[0.5, 0.0], [1.0, 0.2]], square)
         assert max(drawn.size) <= MAX_SIDE
         assert min(drawn.size) >= 1
 
 
-def test_where_all_patches_say_the_same_none_is_picked_out(tagger: Tagger) -> None:
+def test_uniform_patches_give_an_all_zero_grid(tagger: Tagger) -> None:
     (tag,) = tagger.explain(samples.encode(Image.new("RGB", (9, 9), "red"), "PNG"), ["red"]).tags
     assert tag.grid == ((0.0, 0.0),)
 
 
-def test_a_checkpoint_that_crops_says_so() -> None:
+def test_explanation_reports_the_centre_crop() -> None:
     crop = PREPROCESSING.model_dump() | {"resize": "crop"}
     for more, side in (({}, 1.0), ({"short_side": 40}, 0.8)):
         engine = FakeEngine(preprocessing=Preprocessing(**crop | more))
@@ -133,7 +133,7 @@ def test_a_checkpoint_that_crops_says_so() -> None:
     assert Tagger(engine=FakeEngine()).explain(samples.jpeg(), ["red"]).square is None
 
 
-def test_a_real_checkpoint_explains(tiny_bundle: Path) -> None:
+def test_explain_works_with_a_real_checkpoint(tiny_bundle: Path) -> None:
     with TestClient(create_app(Settings(checkpoint=tiny_bundle))) as client:
         answer = _explain(client, labels="dog,cat").json()
         assert _explain(client, accept="image/png", labels="dog").content.startswith(b"\x89PNG")
@@ -143,7 +143,7 @@ def test_a_real_checkpoint_explains(tiny_bundle: Path) -> None:
         assert (grid.min(), grid.max()) == (0, 1)
 
 
-def test_openapi_tells_of_grids_and_pictures(client: TestClient) -> None:
+def test_openapi_describes_grids_and_png_images(client: TestClient) -> None:
     described = client.get("/openapi.json").json()["paths"]["/v1/explain"]["post"]
     assert set(described["responses"]["200"]["content"]) == {"application/json", "image/png"}
     assert [each["name"] for each in described["parameters"]] == [

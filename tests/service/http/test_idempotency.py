@@ -20,7 +20,7 @@ async def _answer(answers: Answers, key: str | None, body: bytes, fingerprint: s
         return attempt.answer
 
 
-def test_the_first_answer_is_given_again_for_ten_minutes() -> None:
+def test_first_response_is_replayed_for_ten_minutes() -> None:
     clock = Clock()
     answers = Answers(1000, clock)
 
@@ -37,7 +37,7 @@ def test_the_first_answer_is_given_again_for_ten_minutes() -> None:
     asyncio.run(test())
 
 
-def test_memory_is_bounded_and_the_oldest_go_first() -> None:
+def test_stored_responses_are_limited_and_oldest_dropped_first() -> None:
     async def test() -> None:
         answers = Answers(10)
         for key in "abc":
@@ -50,12 +50,12 @@ def test_memory_is_bounded_and_the_oldest_go_first() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "a\x00"])
-def test_an_unusable_key_is_refused(key: str) -> None:
+def test_invalid_idempotency_key_is_rejected(key: str) -> None:
     with pytest.raises(IdempotencyKeyError, match="UUID"):
         asyncio.run(_answer(Answers(1000), key, b"body"))
 
 
-def test_a_key_belongs_to_one_request() -> None:
+def test_idempotency_key_of_another_request_is_rejected() -> None:
     async def test() -> None:
         answers = Answers(1000)
         async with answers.once("key", "f"):
@@ -69,7 +69,7 @@ def test_a_key_belongs_to_one_request() -> None:
 
 
 @pytest.mark.parametrize("end", ["answers", "fails", "leaves"])
-def test_a_repetition_waits_for_the_first_and_takes_its_turn_if_that_fails(end: str) -> None:
+def test_repeated_request_waits_for_the_first_and_runs_if_it_fails(end: str) -> None:
     async def test() -> None:
         answers, go_on = Answers(1000), asyncio.Event()
 

@@ -46,7 +46,7 @@ async def _read(receive: Receive) -> bytes:
     return body
 
 
-def test_work_for_a_client_that_has_gone_is_cancelled() -> None:
+def test_request_of_a_disconnected_client_is_cancelled() -> None:
     async def test() -> None:
         client, cancelled = Client(), []
 
@@ -68,7 +68,7 @@ def test_work_for_a_client_that_has_gone_is_cancelled() -> None:
     asyncio.run(test())
 
 
-def test_what_is_done_after_the_answer_is_not_cancelled() -> None:
+def test_work_after_the_response_is_not_cancelled() -> None:
     async def test() -> None:
         client, done = Client(), []
 
@@ -86,7 +86,7 @@ def test_what_is_done_after_the_answer_is_not_cancelled() -> None:
     asyncio.run(test())
 
 
-def test_an_answer_before_the_body_was_read_is_an_answer() -> None:
+def test_response_before_the_body_is_read_is_sent() -> None:
     async def test() -> None:
         client = Client()
 
@@ -100,7 +100,7 @@ def test_an_answer_before_the_body_was_read_is_an_answer() -> None:
     asyncio.run(test())
 
 
-def test_errors_pass_and_a_cancelled_server_takes_its_work_along() -> None:
+def test_errors_propagate_and_server_cancellation_cancels_requests() -> None:
     async def test() -> None:
         client, began, ended = Client(), asyncio.Event(), []
 
@@ -129,14 +129,14 @@ def test_errors_pass_and_a_cancelled_server_takes_its_work_along() -> None:
 
 
 @pytest.mark.parametrize("origin", ["https://elsewhere.example", "http://testserver:81", "null"])
-def test_a_page_of_another_site_changes_nothing(client: TestClient, origin: str) -> None:
+def test_cross_origin_request_is_rejected(client: TestClient, origin: str) -> None:
     answer = client.put("/v1/vocabularies/pets", json={"labels": ["dog"]}, headers={"Origin": origin})
     assert answer.status_code == 403
     assert answer.json()["type"] == "urn:sigrl:problem:foreign-origin"
     assert client.get("/v1/vocabularies/pets", headers={"Origin": origin}).status_code == 404
 
 
-def test_our_own_page_and_programs_may(client: TestClient) -> None:
+def test_same_origin_and_non_browser_requests_are_accepted(client: TestClient) -> None:
     for name, headers in (("page", {"Origin": "http://testserver"}), ("program", {})):
         answer = client.put(f"/v1/vocabularies/{name}", json={"labels": ["dog"]}, headers=headers)
         assert answer.status_code == 201

@@ -87,7 +87,7 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def test_a_client_that_hangs_up_frees_its_place_and_its_photograph_never_reaches_the_model(
+def test_disconnected_client_frees_its_queue_place(
     server: Server,
 ) -> None:
     server.hold()
@@ -109,7 +109,7 @@ def test_a_client_that_hangs_up_frees_its_place_and_its_photograph_never_reaches
     assert 'sigrl_requests_total{route="/v1/tag",status="499"} ' in server.client.get("/metrics").text
 
 
-def test_lines_arrive_while_the_model_still_works_on_others(server: Server) -> None:
+def test_ndjson_lines_are_sent_while_other_images_are_processed(server: Server) -> None:
     server.hold()
     files = [("image", ("a.jpg", samples.jpeg())), ("image", ("b.jpg", b"garbage"))]
     headers = {"accept": "application/x-ndjson"}
@@ -122,7 +122,7 @@ def test_lines_arrive_while_the_model_still_works_on_others(server: Server) -> N
         assert list(lines) == []
 
 
-def test_a_server_that_is_told_to_stop_finishes_what_it_has_begun(server: Server) -> None:
+def test_stopping_server_finishes_running_requests(server: Server) -> None:
     server.hold()
     responses: list[httpx.Response] = []
 

@@ -31,7 +31,7 @@ FIELDS = ",".join(f'"x{n}":0' for n in range(50_000))
         ("/v1/checkpoints/load", json.dumps({"bundle": "a" * 100_000})),
     ],
 )
-def test_costly_json_is_refused(client: TestClient, path: str, body: str) -> None:
+def test_costly_json_is_rejected(client: TestClient, path: str, body: str) -> None:
     answer = client.post(path, content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (413, 422)
     assert answer.json()["hint"]
@@ -39,14 +39,14 @@ def test_costly_json_is_refused(client: TestClient, path: str, body: str) -> Non
 
 
 @pytest.mark.parametrize("labels", [ZEROS, "a," * (MAX_SEPARATORS + 1)])
-def test_costly_labels_in_a_form_are_refused(client: TestClient, labels: str) -> None:
+def test_costly_labels_in_a_form_are_rejected(client: TestClient, labels: str) -> None:
     answer = client.post("/v1/tag", files={"image": samples.jpeg()}, data={"labels": labels})
     assert answer.status_code == 422
     assert answer.json()["type"] == "urn:sigrl:problem:invalid-labels"
 
 
 @pytest.mark.parametrize("examples", [ZEROS, f"[{{{FIELDS}}}]"])
-def test_costly_examples_are_refused(client: TestClient, examples: str) -> None:
+def test_costly_examples_are_rejected(client: TestClient, examples: str) -> None:
     client.put("/v1/vocabularies/pets", json=["cat", "dog"])
     files = {"image": samples.jpeg()}
     answer = client.post("/v1/vocabularies/pets/calibrate", files=files, data={"examples": examples})
@@ -55,14 +55,14 @@ def test_costly_examples_are_refused(client: TestClient, examples: str) -> None:
     assert len(answer.content) < 1000
 
 
-def test_a_form_without_files_is_short(client: TestClient) -> None:
+def test_large_form_without_files_is_rejected(client: TestClient) -> None:
     client.put("/v1/vocabularies/pets", json=["cat", "dog"])
     headers = {"content-type": "application/x-www-form-urlencoded"}
     answer = client.post("/v1/vocabularies/pets/calibrate", content=b"&" * 100_000, headers=headers)
     assert answer.status_code == 413
 
 
-def test_others_get_their_turn_while_a_form_is_parsed() -> None:
+def test_form_parsing_yields_to_the_event_loop() -> None:
     part = b'--B\r\nContent-Disposition: form-data; name="labels"\r\n\r\na\r\n'
     body = part * 10_000 + b"--B--\r\n"
 

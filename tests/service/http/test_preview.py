@@ -19,21 +19,21 @@ def client(engine: FakeEngine):
         yield client
 
 
-def test_heic_becomes_an_upright_jpeg_without_metadata(client: TestClient) -> None:
+def test_heic_preview_is_an_upright_jpeg_without_metadata(client: TestClient) -> None:
     response = client.post("/v1/preview", files={"image": samples.HEIC_ROTATED})
     assert (response.status_code, response.headers["content-type"]) == (200, "image/jpeg")
     with Image.open(BytesIO(response.content)) as image:
         assert (image.format, image.getexif()) == ("JPEG", {})
 
 
-def test_a_large_photograph_becomes_small(client: TestClient) -> None:
+def test_preview_of_a_large_image_is_reduced(client: TestClient) -> None:
     headers = {"Content-Type": "application/octet-stream"}
     response = client.post("/v1/preview", content=samples.jpeg(3000, 2000), headers=headers)
     with Image.open(BytesIO(response.content)) as image:
         assert image.size == (1024, 683)
 
 
-def test_what_is_no_single_photograph_is_refused(client: TestClient) -> None:
+def test_preview_requires_exactly_one_image(client: TestClient) -> None:
     two = [("image", samples.jpeg()), ("image", samples.jpeg())]
     assert client.post("/v1/preview", files=two).status_code == 422
     assert client.post("/v1/preview", files={"image": b"%PDF-1.4"}).status_code == 415

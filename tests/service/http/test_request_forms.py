@@ -33,7 +33,7 @@ BASE64 = base64.b64encode(JPEG).decode()
         {"data": "data:image/jpeg;base64," + quote(BASE64, safe="")},
     ],
 )
-def test_ways_to_write_a_photograph_in_json(client: TestClient, image: dict[str, str]) -> None:
+def test_json_images_are_accepted_in_all_documented_forms(client: TestClient, image: dict[str, str]) -> None:
     answer = client.post("/v1/tag", json={"images": [image], "labels": ["red"]})
     assert answer.status_code == 200, answer.text
     assert [tag["label"] for tag in answer.json()["images"][0]["tags"]] == ["red"]
@@ -49,7 +49,7 @@ def test_ways_to_write_a_photograph_in_json(client: TestClient, image: dict[str,
         f"{BASE64[:400]}=={BASE64[400:]}",
     ],
 )
-def test_what_is_no_base64_is_told_so(client: TestClient, data: str) -> None:
+def test_invalid_base64_is_rejected(client: TestClient, data: str) -> None:
     answer = client.post("/v1/tag", json={"images": [{"data": data}], "labels": ["red"]})
     assert answer.status_code in (415, 422)
 
@@ -103,9 +103,7 @@ def test_a_query_is_not_read_as_something_else(client: TestClient, query: str) -
         ("nonsense", "nonsense"),
     ],
 )
-def test_a_file_whose_name_is_given_in_the_extended_form_alone(
-    client: TestClient, extended: str, name: str
-) -> None:
+def test_extended_filename_parameter_is_accepted(client: TestClient, extended: str, name: str) -> None:
     head = f'--B\r\nContent-Disposition: form-data; name="image"; filename*={extended}\r\n\r\n'
     headers = {"content-type": "multipart/form-data; boundary=B"}
     answer = client.post("/v1/tag", content=head.encode() + JPEG + b"\r\n--B--\r\n", headers=headers)
@@ -122,7 +120,7 @@ def test_a_file_whose_name_is_given_in_the_extended_form_alone(
         ("POST", "/v1/checkpoints/load", '{"bundle": "nothing"}', 404),
     ],
 )
-def test_json_may_begin_with_a_byte_order_mark(
+def test_json_with_byte_order_mark_is_accepted(
     client: TestClient, method: str, path: str, body: str, expected: int
 ) -> None:
     content, headers = body.encode("utf-8-sig"), {"content-type": "application/json"}
@@ -130,14 +128,14 @@ def test_json_may_begin_with_a_byte_order_mark(
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/healthz", "/web/page.js"])
-def test_head_answers_as_get_without_a_body(client: TestClient, path: str) -> None:
+def test_head_requests_are_answered_like_get(client: TestClient, path: str) -> None:
     if client.get(path).status_code == 404:
         pytest.skip("there is no such file")
     assert client.head(path).status_code == client.get(path).status_code == 200
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[::1]x", "http://ex\u2100mple", "", "\x00"])
-def test_an_origin_that_is_no_url_is_foreign(client: TestClient, origin: str) -> None:
+def test_malformed_origin_header_is_rejected(client: TestClient, origin: str) -> None:
     headers = [(b"origin", origin.encode())]
     answer = client.post("/v1/tag", content=JPEG, headers=headers)
     assert answer.status_code == 403
@@ -148,14 +146,16 @@ def _full(*_: Any, **__: Any) -> Any:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_photographs_never_need_the_disk(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploaded_images_are_never_written_to_disk(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "TemporaryFile", _full)
     monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", _full)
     files = {"image": ("a.png", samples.encode(samples.picture(), "PNG") + b"\0" * 1_500_000)}
     assert client.post("/v1/tag", files=files, data={"labels": "red"}).status_code == 200
 
 
-def test_a_full_disk_is_told_with_a_hint(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_with_a_hint(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for broken in ("parse", "sigrl.service.http.routes.tag.read_tag_request"):
         with monkeypatch.context() as patched:
             patched.setattr(*((MultiPartParser, broken, _full) if broken == "parse" else (broken, _full)))
@@ -165,7 +165,7 @@ def test_a_full_disk_is_told_with_a_hint(client: TestClient, monkeypatch: pytest
         assert answer.json()["hint"]
 
 
-def test_a_body_that_is_too_large_for_a_route_that_the_framework_reads(client: TestClient) -> None:
+def test_too_large_json_body_is_rejected(client: TestClient) -> None:
     content = b'{"bundle": "' + b"a" * (3 << 20) + b'"}'
     answer = client.post(
         "/v1/checkpoints/load", content=content, headers={"content-type": "application/json"}
@@ -173,7 +173,7 @@ def test_a_body_that_is_too_large_for_a_route_that_the_framework_reads(client: T
     assert answer.status_code == 413
 
 
-def test_a_user_without_a_home_is_told_what_to_set(
+def test_missing_home_folder_error_names_the_setting(
     sigrl: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, photograph: Path
 ) -> None:
     for name in ("HOME", "XDG_DATA_HOME", "SIGRL_DATA"):

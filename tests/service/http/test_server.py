@@ -21,7 +21,7 @@ def _raw(process: ServiceProcess) -> PendingRequest:
     return PendingRequest(process, content=samples.jpeg(), headers=RAW)
 
 
-def test_what_was_accepted_is_finished(tmp_path: Path) -> None:
+def test_shutdown_finishes_accepted_requests(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, delay=0.3, batch_images=1) as process:
         files = [("image", (f"{n}.jpg", samples.jpeg())) for n in range(3)]
         lines = PendingRequest(process, files=files, headers={"accept": "application/x-ndjson"})
@@ -37,7 +37,7 @@ def test_what_was_accepted_is_finished(tmp_path: Path) -> None:
         idle.close()
 
 
-def test_a_photograph_that_is_still_on_its_way_is_waited_for(tmp_path: Path) -> None:
+def test_shutdown_waits_for_a_body_still_being_sent(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path) as process:
         body = samples.jpeg()
         head = (
@@ -54,7 +54,7 @@ def test_a_photograph_that_is_still_on_its_way_is_waited_for(tmp_path: Path) -> 
         assert process.process.wait(LONG) == 0
 
 
-def test_readiness_ends_before_the_port_closes(tmp_path: Path) -> None:
+def test_readiness_fails_before_the_port_closes(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, drain_seconds=LONG) as process:
         assert process.client.get("/readyz").status_code == 200
         process.process.send_signal(signal.SIGTERM)
@@ -64,7 +64,7 @@ def test_readiness_ends_before_the_port_closes(tmp_path: Path) -> None:
         assert httpx.post(process.url + "/v1/tag", content=samples.jpeg(), headers=RAW).status_code == 200
 
 
-def test_what_takes_too_long_is_told_so(tmp_path: Path) -> None:
+def test_requests_unfinished_at_the_shutdown_timeout_get_503(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, delay=2.5, batch_images=1, shutdown_seconds=1) as process:
         asking = [_raw(process) for _ in range(3)]
         wait_until(lambda: process.metric(ADMITTED) == 3)
@@ -76,14 +76,14 @@ def test_what_takes_too_long_is_told_so(tmp_path: Path) -> None:
         assert set(refused) == {"urn:sigrl:problem:not-ready"}
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+def test_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, drain_seconds=600) as process:
         process.process.send_signal(signal.SIGTERM)
         wait_until(lambda: process.client.get("/readyz").status_code == 503)
         assert process.stop() == -signal.SIGTERM
 
 
-def test_a_thread_that_never_ends_does_not_keep_the_process(tmp_path: Path) -> None:
+def test_stuck_thread_does_not_block_process_exit(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, shutdown_seconds=0) as process:
         asking = PendingRequest(process, files={"image": samples.jpeg()}, data={"labels": "stuck"})
         wait_until(lambda: process.metric(ADMITTED) == 1)
@@ -92,7 +92,7 @@ def test_a_thread_that_never_ends_does_not_keep_the_process(tmp_path: Path) -> N
         assert "sigrl-labels" in process.log.splitlines()[-1]
 
 
-def test_an_orderly_end_does_not_depend_on_how_python_takes_itself_apart(tmp_path: Path) -> None:
+def test_exit_status_ignores_failures_in_interpreter_teardown(tmp_path: Path) -> None:
     # As C++ aborts in the end when one of its threads is still at work. Python imports this first.
     abort = "import atexit, os, sys\nif 'serve' in sys.argv: atexit.register(os.abort)\n"
     (tmp_path / "sitecustomize.py").write_text(abort)
@@ -105,7 +105,7 @@ def test_an_orderly_end_does_not_depend_on_how_python_takes_itself_apart(tmp_pat
         assert process.stop() == 0
 
 
-def test_a_process_that_is_stopped_while_it_starts_has_not_failed() -> None:
+def test_sigterm_during_startup_exits_with_zero() -> None:
     # Before its imports, which is when SIGTERM would still kill it.
     code = "import os, signal; from sigrl.service import cli, ending; real = ending.end_at_signals\n"
     code += "cli.end_at_signals = lambda: (real(), os.kill(os.getpid(), signal.SIGTERM))\n"
@@ -115,7 +115,7 @@ def test_a_process_that_is_stopped_while_it_starts_has_not_failed() -> None:
     assert "SIGTERM during the start" in ended.stderr
 
 
-def test_the_log_says_at_once_what_the_start_is_doing_and_then_how_long_it_took(tmp_path: Path) -> None:
+def test_startup_steps_and_duration_are_logged(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path) as process:
         told = [str(record["message"]) for record in process.records if record["logger"] == "sigrl"]
     assert told[0].startswith("sigrl-tagger ")

@@ -44,7 +44,7 @@ def _lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_lines_hold_what_the_answer_at_once_holds(client: TestClient) -> None:
+def test_ndjson_lines_match_the_json_response(client: TestClient) -> None:
     files, data = [PHOTOGRAPH, GARBAGE, PHOTOGRAPH], {"labels": "red,green", "top_k": "2"}
     whole = client.post("/v1/tag", files=files, data=data).json()
     for accept in ("application/x-ndjson", "text/html, Application/X-NDJSON;q=0.9"):
@@ -58,7 +58,7 @@ def test_lines_hold_what_the_answer_at_once_holds(client: TestClient) -> None:
         assert all(line["vocabulary"] == whole["vocabulary"] for line in lines)
 
 
-def test_a_line_comes_as_soon_as_its_photograph_is_finished(
+def test_ndjson_line_is_sent_when_its_image_is_finished(
     client: TestClient, gate: tuple[threading.Event, Any]
 ) -> None:
     # What is refused by its header needs no model, and its line does not wait for the others'.
@@ -69,7 +69,7 @@ def test_a_line_comes_as_soon_as_its_photograph_is_finished(
     assert [line["index"] for line in _lines(response.text)] == [1, 0]
 
 
-def test_what_fails_before_the_first_line_has_its_own_status(client: TestClient, engine: FakeEngine) -> None:
+def test_error_before_the_first_ndjson_line_sets_the_status(client: TestClient, engine: FakeEngine) -> None:
     response = client.post("/v1/tag", files=[PHOTOGRAPH], params={"top_k": "0"}, headers=NDJSON)
     assert (response.status_code, response.json()["status"]) == (422, 422)
     engine.encode_labels = None  # type: ignore[assignment, method-assign]
@@ -78,7 +78,7 @@ def test_what_fails_before_the_first_line_has_its_own_status(client: TestClient,
     assert response.headers["content-type"] == "application/problem+json"
 
 
-def test_a_fault_of_ours_is_told_of_its_photograph_and_of_the_request_if_none_was_tagged(
+def test_internal_error_is_per_image_or_500_if_no_image_was_tagged(
     client: TestClient, engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine.score = None  # type: ignore[assignment, method-assign]
@@ -94,13 +94,13 @@ def test_a_fault_of_ours_is_told_of_its_photograph_and_of_the_request_if_none_wa
     assert "NoneType" in caplog.text
 
 
-def test_where_all_photographs_are_at_fault_each_is_told(client: TestClient) -> None:
+def test_invalid_images_each_get_their_own_error(client: TestClient) -> None:
     response = client.post("/v1/tag", files=[GARBAGE, GARBAGE])
     assert response.status_code == 200
     assert [image["status"] for image in response.json()["images"]] == [415, 415]
 
 
-def test_server_timing_tells_where_the_time_went(client: TestClient) -> None:
+def test_server_timing_header_lists_the_processing_steps(client: TestClient) -> None:
     timing = client.post("/v1/tag", files=[PHOTOGRAPH, PHOTOGRAPH, GARBAGE]).headers["server-timing"]
     found = re.findall(r"(\w+);dur=([\d.]+)", timing)
     assert [name for name, _ in found] == ["decode", "queue", "model", "score"]
@@ -108,7 +108,9 @@ def test_server_timing_tells_where_the_time_went(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
-def test_a_repeated_request_costs_no_model(client: TestClient, engine: FakeEngine, accept: str) -> None:
+def test_repeated_request_does_not_run_the_model_again(
+    client: TestClient, engine: FakeEngine, accept: str
+) -> None:
     def post(key: str, labels: str = "red", filename: str = "a.jpg") -> Any:
         files = [("image", (filename, samples.jpeg())), GARBAGE]
         headers = {"Idempotency-Key": key, "Accept": accept}
@@ -128,7 +130,7 @@ def test_a_repeated_request_costs_no_model(client: TestClient, engine: FakeEngin
     assert post("").status_code == 422
 
 
-def test_a_repetition_says_so_and_a_failure_is_tried_anew(client: TestClient, engine: FakeEngine) -> None:
+def test_replayed_response_is_marked_and_failures_are_retried(client: TestClient, engine: FakeEngine) -> None:
     headers = {"Idempotency-Key": "key"}
     score, engine.score = engine.score, None  # type: ignore[assignment, method-assign]
     assert client.post("/v1/tag", files=[PHOTOGRAPH], headers=headers).status_code == 500
@@ -141,7 +143,7 @@ def test_a_repetition_says_so_and_a_failure_is_tried_anew(client: TestClient, en
     assert "server-timing" not in third.headers
 
 
-def test_a_full_house_refuses_with_the_time_to_come_again(
+def test_full_queue_responds_429_with_retry_after(
     engine: FakeEngine, gate: tuple[threading.Event, threading.Event]
 ) -> None:
     opened, entered = gate
@@ -163,7 +165,7 @@ def test_a_full_house_refuses_with_the_time_to_come_again(
         assert (too_many.status_code, too_many.json()["status"]) == (413, 413)
 
 
-def test_what_takes_too_long_is_told(engine: FakeEngine, gate: tuple[threading.Event, Any]) -> None:
+def test_request_timeout_responds_504(engine: FakeEngine, gate: tuple[threading.Event, Any]) -> None:
     opened, _ = gate
     with TestClient(create_app(Settings(request_seconds=0.05), Tagger(engine=engine))) as client:
         opened.clear()

@@ -14,7 +14,7 @@ def _tag(client: TestClient, **body: Any) -> Any:
     return client.post("/v1/tag", json=body)
 
 
-def test_it_answers_as_a_form_does(client: TestClient) -> None:
+def test_json_body_gives_the_same_response_as_a_form(client: TestClient) -> None:
     files = [("image", ("a.jpg", samples.jpeg())), ("image", ("b.jpg", samples.jpeg()))]
     for parameters in (
         {},
@@ -51,7 +51,7 @@ def test_it_answers_as_a_form_does(client: TestClient) -> None:
         {"images": [{"data": base64.b64encode(b"no photograph").decode()}]},
     ],
 )
-def test_what_cannot_be_used_is_refused(client: TestClient, body: dict[str, Any]) -> None:
+def test_invalid_json_bodies_are_rejected(client: TestClient, body: dict[str, Any]) -> None:
     answer = client.post("/v1/tag", json=body)
     assert answer.status_code in (415, 422)
     assert answer.json()["hint"]

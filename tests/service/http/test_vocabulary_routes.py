@@ -26,7 +26,7 @@ def _problem(response: Any, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
-def test_register_get_change_and_delete(client: TestClient) -> None:
+def test_register_get_change_and_delete_a_vocabulary(client: TestClient) -> None:
     created = client.put(PETS, json=["dog", "cat"])
     assert created.status_code == 201
     assert created.headers["location"] == PETS
@@ -56,7 +56,7 @@ def test_register_get_change_and_delete(client: TestClient) -> None:
     _problem(client.delete(PETS), 404, "vocabulary-not-found")
 
 
-def test_a_document_is_put_back_as_it_was_got(client: TestClient) -> None:
+def test_document_from_get_can_be_put_unchanged(client: TestClient) -> None:
     labels = [
         {"name": "dog", "synonyms": ["hound"], "threshold": 0.4, "parent": "animal"},
         {"name": "animal"},
@@ -73,14 +73,14 @@ def test_a_document_is_put_back_as_it_was_got(client: TestClient) -> None:
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(vocabularies())
-def test_any_vocabulary_survives_http(client: TestClient, vocabulary: Vocabulary) -> None:
+def test_any_vocabulary_round_trips_over_http(client: TestClient, vocabulary: Vocabulary) -> None:
     put = client.put("/v1/vocabularies/any", content=vocabulary.model_dump_json().encode())
     assert put.json()["hash"] == vocabulary.content_hash
     got = client.get("/v1/vocabularies/any")
     assert Vocabulary.from_json(got.text).labels == vocabulary.labels
 
 
-def test_whoever_changes_what_another_has_changed_is_told(client: TestClient) -> None:
+def test_conflicting_change_is_rejected_with_412(client: TestClient) -> None:
     first = client.put(PETS, json=["dog"], headers={"If-None-Match": "*"}).headers["etag"]
     second = client.put(PETS, json=["cat"], headers={"If-Match": first}).headers["etag"]
     for headers in ({"If-Match": first}, {"If-None-Match": "*"}):
@@ -92,7 +92,7 @@ def test_whoever_changes_what_another_has_changed_is_told(client: TestClient) ->
     assert client.get(PETS).json()["labels"] == [{"name": "cat"}]
 
 
-def test_of_two_writers_one_wins(client: TestClient) -> None:
+def test_only_one_of_concurrent_conditional_writers_succeeds(client: TestClient) -> None:
     etag = client.put(PETS, json=["dog"]).headers["etag"]
 
     def write(number: int) -> int:
@@ -102,7 +102,7 @@ def test_of_two_writers_one_wins(client: TestClient) -> None:
         assert sorted(pool.map(write, range(4))) == [200, 412, 412, 412]
 
 
-def test_what_a_client_has_already_is_not_sent_again(client: TestClient) -> None:
+def test_matching_etag_responds_304(client: TestClient) -> None:
     for name in ("voc20", "pets"):
         client.put(PETS, json=["dog"])
         etag = client.get(f"/v1/vocabularies/{name}").headers["etag"]
@@ -110,7 +110,7 @@ def test_what_a_client_has_already_is_not_sent_again(client: TestClient) -> None
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
 
 
-def test_the_list_goes_on_where_the_page_ends(client: TestClient) -> None:
+def test_vocabulary_list_is_paginated(client: TestClient) -> None:
     for name in ("b", "a"):
         client.put(f"/v1/vocabularies/{name}", json=["dog"])
     page = client.get("/v1/vocabularies", params={"limit": 2}).json()
@@ -130,7 +130,7 @@ def test_the_list_goes_on_where_the_page_ends(client: TestClient) -> None:
     assert rest["next"] is None
 
 
-def test_a_registered_vocabulary_is_looked_for_by_name_in_its_newest_version(client: TestClient) -> None:
+def test_tagging_uses_the_newest_version_of_a_registered_vocabulary(client: TestClient) -> None:
     client.put("/v1/vocabularies/colours", json=["green", "blue"])
     for labels in (["green", "blue"], ["green", "red"]):
         client.put("/v1/vocabularies/colours", json=labels)
@@ -146,7 +146,7 @@ def test_a_registered_vocabulary_is_looked_for_by_name_in_its_newest_version(cli
     assert "colours" in _problem(gone, 422, "invalid-labels")["detail"]
 
 
-def test_a_built_in_vocabulary_is_looked_for_by_name(client: TestClient) -> None:
+def test_tagging_accepts_a_built_in_vocabulary_by_name(client: TestClient) -> None:
     response = client.post("/v1/tag", files=[PHOTOGRAPH], data={"vocabulary": "voc20", "threshold": "0"})
     assert len(response.json()["images"][0]["tags"]) == 20
     document = client.get("/v1/vocabularies/voc20").json()
@@ -156,7 +156,7 @@ def test_a_built_in_vocabulary_is_looked_for_by_name(client: TestClient) -> None
     assert response.json()["vocabulary"]["hash"] == document["hash"]
 
 
-def test_a_restart_keeps_all(tagger: Tagger) -> None:
+def test_vocabularies_persist_after_restart(tagger: Tagger) -> None:
     with TestClient(create_app(Settings(), tagger)) as client:
         client.put(PETS, json=["dog"])
         before = client.get(PETS)
@@ -178,7 +178,7 @@ def test_a_restart_keeps_all(tagger: Tagger) -> None:
         (b"[" + b"0," * 100_000 + b"0]", 422, "invalid-labels", "100,001 labels"),
     ],
 )
-def test_what_is_no_vocabulary_is_refused(
+def test_invalid_vocabulary_is_rejected(
     client: TestClient, body: bytes, status: int, code: str, says: str
 ) -> None:
     problem = _problem(client.put(PETS, content=body), status, code)
@@ -187,7 +187,7 @@ def test_what_is_no_vocabulary_is_refused(
     assert client.get(PETS).status_code == 404
 
 
-def test_wrong_names_tags_kinds_and_numbers_are_refused(client: TestClient) -> None:
+def test_invalid_names_etags_content_types_and_limits_are_rejected(client: TestClient) -> None:
     _problem(client.put("/v1/vocabularies/My%20Pets", json=["dog"]), 422, "invalid-parameter")
     _problem(client.put("/v1/vocabularies/voc20", json=["dog"]), 403, "read-only-vocabulary")
     _problem(client.delete("/v1/vocabularies/voc20"), 403, "read-only-vocabulary")
@@ -202,7 +202,7 @@ def test_wrong_names_tags_kinds_and_numbers_are_refused(client: TestClient) -> N
     _problem(client.get("/v1/vocabularies/a%00"), 404, "vocabulary-not-found")
 
 
-def test_the_largest_vocabulary_there_is(tagger: Tagger) -> None:
+def test_vocabulary_of_maximum_size_is_accepted(tagger: Tagger) -> None:
     with TestClient(create_app(Settings(), tagger)) as client:
         names = [f"label {number}" for number in range(MAX_LABELS)]
         assert client.put(PETS, json=names).json()["size"] == MAX_LABELS
@@ -211,7 +211,7 @@ def test_the_largest_vocabulary_there_is(tagger: Tagger) -> None:
         assert "32 MiB" in _problem(too_long, 413, "request-too-large")["detail"]
 
 
-def test_openapi_tells_of_labels_tags_and_errors(client: TestClient) -> None:
+def test_openapi_describes_labels_etags_and_errors(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     put = document["paths"]["/v1/vocabularies/{name}"]["put"]
     assert {"200", "201", "403", "412", "413", "415", "422", "503"} <= set(put["responses"])

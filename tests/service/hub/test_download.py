@@ -29,7 +29,7 @@ def fetch(hub: StandIn, destination: Path) -> list[int]:
     return told
 
 
-def test_a_file_arrives_whole_and_with_progress(hub: StandIn, tmp_path: Path) -> None:
+def test_download_is_complete_and_reports_progress(hub: StandIn, tmp_path: Path) -> None:
     told = fetch(hub, tmp_path / "weights")
     assert (tmp_path / "weights").read_bytes() == CONTENT
     assert told == sorted(told)
@@ -41,7 +41,7 @@ def test_a_file_arrives_whole_and_with_progress(hub: StandIn, tmp_path: Path) ->
     assert {method for method, _, _ in hub.asked} == {"HEAD"}
 
 
-def test_a_connection_that_breaks_is_taken_up_again(hub: StandIn, tmp_path: Path) -> None:
+def test_broken_download_resumes(hub: StandIn, tmp_path: Path) -> None:
     hub.breaks_after = 70_000
     fetch(hub, tmp_path / "weights")
     assert (tmp_path / "weights").read_bytes() == CONTENT
@@ -50,21 +50,21 @@ def test_a_connection_that_breaks_is_taken_up_again(hub: StandIn, tmp_path: Path
     assert ranges[1] == "bytes=70000-"
 
 
-def test_what_an_earlier_run_has_fetched_is_not_fetched_again(hub: StandIn, tmp_path: Path) -> None:
+def test_partial_file_of_an_earlier_run_is_resumed(hub: StandIn, tmp_path: Path) -> None:
     (tmp_path / "weights.part").write_bytes(CONTENT[:200_000])
     fetch(hub, tmp_path / "weights")
     assert (tmp_path / "weights").read_bytes() == CONTENT
     assert ("GET", "/storage" + PATH, "bytes=200000-") in hub.asked
 
 
-def test_a_server_that_ignores_ranges_sends_all_anew(hub: StandIn, tmp_path: Path) -> None:
+def test_download_restarts_if_the_server_ignores_ranges(hub: StandIn, tmp_path: Path) -> None:
     hub.ignores_ranges = True
     (tmp_path / "weights.part").write_bytes(b"x" * 1000)
     fetch(hub, tmp_path / "weights")
     assert (tmp_path / "weights").read_bytes() == CONTENT
 
 
-def test_a_hub_that_never_sends_anything_is_given_up(hub: StandIn, tmp_path: Path) -> None:
+def test_hub_that_sends_no_data_is_reported(hub: StandIn, tmp_path: Path) -> None:
     hub.breaks_after = 0
     with pytest.raises(DownloadError, match="cannot be downloaded") as caught:
         fetch(hub, tmp_path / "weights")
@@ -72,14 +72,14 @@ def test_a_hub_that_never_sends_anything_is_given_up(hub: StandIn, tmp_path: Pat
     assert not (tmp_path / "weights").exists()
 
 
-def test_a_slow_hub_is_waited_for(hub: StandIn, tmp_path: Path) -> None:
+def test_slow_hub_does_not_time_out(hub: StandIn, tmp_path: Path) -> None:
     hub.chunk_seconds = 0.05
     told = fetch(hub, tmp_path / "weights")
     assert (tmp_path / "weights").read_bytes() == CONTENT
     assert len(set(told)) > 2
 
 
-def test_another_hash_than_stated_is_refused_and_nothing_remains(hub: StandIn, tmp_path: Path) -> None:
+def test_wrong_hash_is_rejected_and_the_file_deleted(hub: StandIn, tmp_path: Path) -> None:
     hub.lies = True
     with pytest.raises(DownloadError, match="arrived with the hash") as caught:
         fetch(hub, tmp_path / "weights")
@@ -87,7 +87,7 @@ def test_another_hash_than_stated_is_refused_and_nothing_remains(hub: StandIn, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_earlier_part_is_found_by_the_hash(hub: StandIn, tmp_path: Path) -> None:
+def test_damaged_partial_file_is_detected_by_its_hash(hub: StandIn, tmp_path: Path) -> None:
     (tmp_path / "weights.part").write_bytes(b"x" * 1000)
     with pytest.raises(DownloadError, match="arrived with the hash"):
         fetch(hub, tmp_path / "weights")
@@ -95,13 +95,13 @@ def test_a_damaged_earlier_part_is_found_by_the_hash(hub: StandIn, tmp_path: Pat
     assert (tmp_path / "weights").read_bytes() == CONTENT
 
 
-def test_a_hub_without_hashes_is_refused(hub: StandIn) -> None:
+def test_hub_without_hashes_is_rejected(hub: StandIn) -> None:
     hub.states_hash = False
     with Hub(hub.address) as ours, pytest.raises(DownloadError, match="could not be checked"):
         ours.find("someone/tiny", "weights.safetensors")
 
 
-def test_the_first_name_that_the_hub_has_is_taken(hub: StandIn) -> None:
+def test_first_file_name_found_on_the_hub_is_used(hub: StandIn) -> None:
     with Hub(hub.address) as ours:
         remote = ours.find("someone/tiny", "weights.new", "weights.safetensors")
         assert remote == RemoteFile(hub.address + PATH, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
@@ -109,13 +109,13 @@ def test_the_first_name_that_the_hub_has_is_taken(hub: StandIn) -> None:
             ours.find("someone/tiny", "a", "b")
 
 
-def test_a_hub_that_is_not_there_is_named() -> None:
+def test_unreachable_hub_is_reported() -> None:
     with Hub("http://127.0.0.1:1") as ours, pytest.raises(DownloadError) as caught:
         ours.find("someone/tiny", "weights.safetensors")
     assert f"http://127.0.0.1:1{PATH} cannot be downloaded" in caught.value.detail
 
 
-def test_hashes_of_small_files_are_those_of_git(tmp_path: Path) -> None:
+def test_git_blob_hash_is_supported_for_small_files(tmp_path: Path) -> None:
     file = tmp_path / "hello.txt"
     file.write_bytes(b"hello\n")
     assert download.digest(file, "0" * 40) == "ce013625030ba8dba906f756967f9e9ca394464a"

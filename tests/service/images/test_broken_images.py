@@ -75,7 +75,9 @@ def check(data: bytes, minimum_side: int | None = None) -> None:
 @pytest.mark.parametrize("kind", GOOD)
 @given(data=st.data(), side=st.sampled_from([None, 8]))
 @settings(max_examples=60, deadline=None)
-def test_broken_files(kind: str, data: st.DataObject, side: int | None) -> None:
+def test_broken_files_give_an_image_or_an_image_error(
+    kind: str, data: st.DataObject, side: int | None
+) -> None:
     check(data.draw(broken(GOOD[kind])), side)
 
 
@@ -84,7 +86,7 @@ def test_broken_files(kind: str, data: st.DataObject, side: int | None) -> None:
 @example(b"\0\0\0\x18ftypheic")
 @example(b"RIFF\xff\xff\xff\xffWEBPVP8X")
 @settings(deadline=None)
-def test_any_bytes(data: bytes) -> None:
+def test_arbitrary_bytes_give_an_image_or_an_image_error(data: bytes) -> None:
     check(data)
 
 
@@ -96,7 +98,7 @@ def giants() -> list[bytes]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
-def test_memory_stays_within_the_limits(tmp_path: Path) -> None:
+def test_decoding_memory_stays_within_the_limits(tmp_path: Path) -> None:
     for number, data in enumerate(giants()):
         (tmp_path / str(number)).write_bytes(data)
     # A process of its own: what this one ever needed cannot be taken back.

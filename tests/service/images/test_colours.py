@@ -54,7 +54,7 @@ def _ramps() -> Image.Image:
 
 @pytest.mark.parametrize("profile", [PROPHOTO, DISPLAY_P3], ids=["ProPhoto", "Display P3"])
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "WEBP"])
-def test_wide_profiles_look_like_srgb(profile: bytes, form: str) -> None:
+def test_wide_gamut_profiles_are_converted_to_srgb(profile: bytes, form: str) -> None:
     ours = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     wide = ImageCms.profileToProfile(_ramps(), ours, BytesIO(profile), outputMode="RGB")
     assert wide is not None
@@ -69,7 +69,7 @@ def test_wide_profiles_look_like_srgb(profile: bytes, form: str) -> None:
     assert form == "JPEG" or change.max() <= 3
 
 
-def test_channels_swapped_under_a_profile_that_swaps_them_back() -> None:
+def test_channel_swapping_profile_is_applied() -> None:
     # Its name is still that of sRGB.
     swapping = SRGB.replace(b"rXYZ", b"QQQQ").replace(b"bXYZ", b"rXYZ").replace(b"QQQQ", b"bXYZ")
     red, green, blue = _ramps().split()
@@ -79,16 +79,16 @@ def test_channels_swapped_under_a_profile_that_swaps_them_back() -> None:
 
 
 @pytest.mark.parametrize("profile", [SRGB, b"no profile", b"junk" * 5_000_000], ids=["sRGB", "junk", "large"])
-def test_srgb_and_unusable_profiles_change_nothing(profile: bytes) -> None:
+def test_srgb_and_unusable_profiles_leave_pixels_unchanged(profile: bytes) -> None:
     data = samples.encode(_ramps(), "TIFF", icc_profile=profile)
     np.testing.assert_array_equal(np.asarray(decode(data)), np.asarray(_ramps()))
 
 
-def test_a_profile_of_another_mode_is_passed_over() -> None:
+def test_profile_of_another_mode_is_ignored() -> None:
     data = samples.encode(_ramps().convert("L"), "PNG", icc_profile=PROPHOTO)
     np.testing.assert_array_equal(np.asarray(decode(data)), np.asarray(_ramps().convert("L").convert("RGB")))
 
 
-def test_lab_is_shown_without_a_profile() -> None:
+def test_lab_image_without_a_profile_is_converted() -> None:
     seen = decode(samples.encode(Image.new("LAB", (4, 4), (128, 128, 128)), "TIFF"))
     assert np.ptp(np.asarray(seen)[0, 0]) <= 3

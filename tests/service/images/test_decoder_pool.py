@@ -39,19 +39,19 @@ def pool() -> Iterator[DecoderPool]:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "WEBP"])
-def test_values_are_those_of_this_process(pool: DecoderPool, form: str) -> None:
+def test_pixel_values_match_in_process_decoding(pool: DecoderPool, form: str) -> None:
     data = samples.encode(samples.picture(), form)
     expected = preprocess(decode(data, LIMITS, 64), PREPROCESSING)
     found = pool.pixel_values(data, LIMITS, PREPROCESSING, _later())
     np.testing.assert_array_equal(found, expected)
 
 
-def test_a_small_copy_is_a_small_jpeg(pool: DecoderPool) -> None:
+def test_small_copy_returns_a_reduced_jpeg(pool: DecoderPool) -> None:
     copy = pool.small_copy(samples.jpeg(1600, 1200), LIMITS, _later(), side=100)
     assert Image.open(BytesIO(copy)).size == (100, 75)
 
 
-def test_errors_are_told_as_they_are_and_the_process_stays(pool: DecoderPool) -> None:
+def test_image_errors_are_passed_on_and_the_process_is_reused(pool: DecoderPool) -> None:
     data = samples.encode(samples.picture(), "WEBP")
     pool.check(_later())
     (process,) = pool._idle
@@ -62,7 +62,7 @@ def test_errors_are_told_as_they_are_and_the_process_stays(pool: DecoderPool) ->
     assert pool._idle == [process]
 
 
-def test_the_error_of_a_damaged_photograph_holds_no_picture(pool: DecoderPool) -> None:
+def test_damaged_image_error_does_not_reference_the_image(pool: DecoderPool) -> None:
     whole = samples.encode(samples.picture().resize((400, 300)), "PNG")
     with pytest.raises(errors.DamagedImageError) as caught:
         pool.pixel_values(whole[: len(whole) // 2], LIMITS, PREPROCESSING, _later())
@@ -71,7 +71,7 @@ def test_the_error_of_a_damaged_photograph_holds_no_picture(pool: DecoderPool) -
     assert caught.value.__cause__ is None
 
 
-def test_a_process_that_takes_too_long_is_ended_and_replaced(
+def test_process_that_exceeds_the_time_limit_is_replaced(
     pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool.check(_later())
@@ -85,7 +85,7 @@ def test_a_process_that_takes_too_long_is_ended_and_replaced(
     pool.check(_later())
 
 
-def test_the_start_of_a_process_is_no_time_of_a_photograph(
+def test_process_startup_does_not_count_as_decoding_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Python imports it first, in the process that decodes as in every other one.
@@ -98,16 +98,14 @@ def test_the_start_of_a_process_is_no_time_of_a_photograph(
     pool.close()
 
 
-def test_a_process_that_cannot_start_is_the_fault_of_the_service(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_process_that_cannot_start_raises_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sitecustomize.py").write_text("import os; os._exit(3)")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(errors.NotReadyError, match="while it started"):
         DecoderPool(1, 256 * 2**20, 60.0).check(_later())
 
 
-def test_the_deadline_of_a_request_ends_it_too(pool: DecoderPool) -> None:
+def test_request_deadline_ends_the_decoding(pool: DecoderPool) -> None:
     pool.check(_later())
     (process,) = pool._idle
     os.kill(process._child.pid, 19)
@@ -118,7 +116,7 @@ def test_the_deadline_of_a_request_ends_it_too(pool: DecoderPool) -> None:
     pool.check(_later())
 
 
-def test_a_process_that_crashes_costs_one_photograph(pool: DecoderPool) -> None:
+def test_crashed_process_fails_only_one_image(pool: DecoderPool) -> None:
     pool.check(_later())
     (process,) = pool._idle
     process.ask = lambda *_: process._child.kill()  # type: ignore[method-assign, assignment]
@@ -131,7 +129,7 @@ def test_a_process_that_crashes_costs_one_photograph(pool: DecoderPool) -> None:
     pool.check(_later())
 
 
-def test_a_picture_beyond_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_above_the_memory_limit_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = DecoderPool(1, 16 * 2**20, 60.0)
     monkeypatch.setattr(decoder_pool, "_PROCESS_BYTES", 80 * 2**20)
     with pytest.raises(errors.ImageError):
@@ -140,7 +138,7 @@ def test_a_picture_beyond_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch)
     pool.close()
 
 
-def test_shares_are_given_in_order_and_come_back() -> None:
+def test_memory_shares_are_granted_in_order_and_returned() -> None:
     shares = Shares(10)
     order: list[str] = []
 
@@ -213,7 +211,7 @@ print(peaks[0] >> 20, peaks[1] >> 20, sum(isinstance(each, ImageError) for each 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
 @pytest.mark.parametrize("kind", ["album", "needle", "truncated"])
-def test_the_peak_stays_within_the_budget(tmp_path: Path, kind: str) -> None:
+def test_peak_memory_stays_within_the_budget(tmp_path: Path, kind: str) -> None:
     if kind == "album":
         # Twelve megapixels each: 200 MB while one is decoded, 2.4 GB for all of them.
         files = [samples.encode(Image.new("RGB", (4_000, 3_000), "teal"), "WEBP", method=0)] * 12
@@ -229,7 +227,7 @@ def test_the_peak_stays_within_the_budget(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there the memory is limited")
-def test_a_limit_that_the_operator_set_stays() -> None:
+def test_existing_lower_rlimit_is_kept() -> None:
     code = (
         "import resource; from sigrl.service.images.decoder_process import _limit_memory\n"
         "resource.setrlimit(resource.RLIMIT_DATA, (4 << 30, 4 << 30)); _limit_memory(8 << 30)\n"

@@ -39,13 +39,13 @@ from sigrl.service.images.jpeg_markers import read_markers
         pytest.param(costly.blank_png(100_001, 1), "100,000 a side", id="needle, lying"),
     ],
 )
-def test_too_much_is_refused_by_name(data: bytes, says: str) -> None:
+def test_excessive_header_content_is_rejected_with_a_reason(data: bytes, says: str) -> None:
     with pytest.raises(errors.ImageTooLargeError, match=says) as caught:
         open_image(data)
     assert caught.value.hint
 
 
-def test_endless_comments_of_a_gif_are_refused() -> None:
+def test_endless_gif_comments_are_rejected() -> None:
     good = samples.encode(samples.picture(), "GIF")
     start = 13 + 3 * 2 ** ((good[10] & 7) + 1)
     comment = b"\x21\xfe" + (b"\xff" + b"x" * 255) * 9_000 + b"\0"
@@ -53,14 +53,14 @@ def test_endless_comments_of_a_gif_are_refused() -> None:
         open_image(good[:start] + comment + good[start:])
 
 
-def test_an_ordinary_progressive_jpeg_is_none_of_these() -> None:
+def test_ordinary_progressive_jpeg_is_accepted() -> None:
     found = read_markers(samples.encode(samples.picture(), "JPEG", progressive=True))
     assert found.excess is None
     assert (found.width, found.height, found.components) == (48, 32, 3)
     assert 2 < found.scans < 20
 
 
-def test_markers_after_the_end_do_not_count() -> None:
+def test_jpeg_markers_after_the_end_are_ignored() -> None:
     data = samples.jpeg()
     found = read_markers(data + b"\xff\xda" * 1_000)
     assert (found.scans, found.end) == (1, len(data))
@@ -100,13 +100,13 @@ def test_a_tiff_without_some_of_its_parts_is_damaged(parts: tuple[int, int]) -> 
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 20, 200])
-def test_cut_jpegs_are_read_as_far_as_they_go(length: int) -> None:
+def test_truncated_jpeg_has_no_end_marker(length: int) -> None:
     assert read_markers(samples.jpeg()[:length]).end is None
 
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_large_texts_of_a_png_are_left_out(compressed: bool, after: bool) -> None:
+def test_large_png_text_chunks_are_ignored(compressed: bool, after: bool) -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("parameters", "x" * 1_200_000, zip=compressed)
     data = samples.encode(samples.picture(), "PNG", pnginfo=texts)
@@ -117,30 +117,30 @@ def test_large_texts_of_a_png_are_left_out(compressed: bool, after: bool) -> Non
     np.testing.assert_array_equal(np.asarray(decode(data)), np.asarray(samples.picture()))
 
 
-def test_fifty_thousand_texts_are_not_inflated() -> None:
+def test_many_compressed_png_texts_are_not_inflated() -> None:
     text = costly.chunk(b"zTXt", b"c\0\0" + zlib.compress(bytes(2**20)))
     good = samples.encode(samples.picture(), "PNG")
     assert decode(good[:33] + text * 5_000 + good[33:]).size == (48, 32)
 
 
-def test_a_large_profile_of_a_png_is_left_out() -> None:
+def test_large_png_colour_profile_is_ignored() -> None:
     data = samples.encode(samples.picture(), "PNG", icc_profile=bytes(1_300_000))
     assert decode(data).size == (48, 32)
 
 
-def test_small_texts_of_a_png_stay() -> None:
+def test_png_with_small_text_chunks_keeps_its_exif_orientation() -> None:
     turned = samples.exif_rotated("PNG", 6)
     texts = costly.chunk(b"tEXt", b"Comment\0a cat")
     assert decode(turned[:33] + texts + turned[33:]).size == (48, 32)
 
 
-def test_photographs_of_telephones_are_within_the_limits() -> None:
+def test_phone_camera_image_sizes_are_within_the_limits() -> None:
     for size in ((8160, 6144), (8192, 6144), (9248, 6936)):
         assert open_image(samples.png_header_of(*size) + costly.chunk(b"IDAT", b"")).size == size
 
 
 @pytest.mark.parametrize(("bits", "photometric"), [(16, 0), (16, 1), (32, 1)])
-def test_unsigned_greys_of_a_tiff(bits: int, photometric: int) -> None:
+def test_unsigned_grey_tiff_is_scaled(bits: int, photometric: int) -> None:
     brightest = 2**bits - 1
     ramp = np.array([[0, brightest // 2, brightest]], np.uint64)
     grey = np.asarray(decode(costly.grey_tiff(ramp, bits, photometric)))[0, :, 0].astype(int)
@@ -148,7 +148,7 @@ def test_unsigned_greys_of_a_tiff(bits: int, photometric: int) -> None:
     np.testing.assert_allclose(grey, expected, atol=1)
 
 
-def test_the_largest_page_of_a_tiff_is_taken() -> None:
+def test_largest_tiff_page_is_used() -> None:
     small = Image.new("RGB", (160, 120), samples.RED)
     large = Image.new("RGB", (640, 480), samples.BLUE)
     data = samples.encode(small, "TIFF", save_all=True, append_images=[large])
@@ -157,7 +157,7 @@ def test_the_largest_page_of_a_tiff_is_taken() -> None:
     assert decode(same).getpixel((5, 5)) == samples.RED
 
 
-def test_the_largest_jpeg_of_a_raw_file_is_taken() -> None:
+def test_largest_jpeg_of_a_raw_file_is_used() -> None:
     thumbnail, preview = samples.jpeg(160, 120), samples.jpeg(640, 480)
     assert decode(costly.camera_raw([thumbnail, preview, samples.jpeg(320, 240)])).size == (640, 480)
     assert decode(costly.camera_raw([preview], orientation=6)).size == (480, 640)
@@ -172,7 +172,7 @@ def test_the_largest_jpeg_of_a_raw_file_is_taken() -> None:
         (b"II*\0\x10\0\0\0CR\x02\0" + bytes(99), "CR2"),
     ],
 )
-def test_a_raw_file_without_a_photograph_is_refused_by_name(data: bytes, kind: str) -> None:
+def test_raw_file_without_a_jpeg_is_rejected_naming_its_format(data: bytes, kind: str) -> None:
     with pytest.raises(errors.UnsupportedImageError, match=kind) as caught:
         decode(data)
     assert "JPEG" in caught.value.hint
@@ -181,7 +181,7 @@ def test_a_raw_file_without_a_photograph_is_refused_by_name(data: bytes, kind: s
 @pytest.mark.parametrize(
     ("mode", "form"), [("RGB", "PNG"), ("RGBA", "PNG"), ("L", "PNG"), ("P", "GIF"), ("CMYK", "TIFF")]
 )
-def test_large_pictures_are_reduced_and_look_the_same(mode: str, form: str) -> None:
+def test_large_images_are_reduced_and_look_the_same(mode: str, form: str) -> None:
     picture = samples.picture().resize((2_400, 1_800))
     data = samples.encode(picture.convert(mode), form)
     reduced, whole = decode(data, minimum_side=224), decode(data)
@@ -191,5 +191,5 @@ def test_large_pictures_are_reduced_and_look_the_same(mode: str, form: str) -> N
     assert np.abs(difference).mean() < 3
 
 
-def test_a_needle_is_reduced_along_its_length_only() -> None:
+def test_very_narrow_image_is_reduced_along_its_length_only() -> None:
     assert decode(costly.blank_png(1, 90_000), minimum_side=448).size == (1, 900)

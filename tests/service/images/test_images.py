@@ -48,7 +48,7 @@ def _looks_like_the_picture(image: Image.Image, tolerance: int = 12) -> bool:
         pytest.param(samples.animated("WEBP"), id="animated webp: first frame"),
     ],
 )
-def test_every_format_gives_the_picture(data: bytes) -> None:
+def test_every_format_is_decoded(data: bytes) -> None:
     assert _looks_like_the_picture(decode(data))
 
 
@@ -58,7 +58,7 @@ def test_exif_orientation_is_applied(form: str, orientation: int) -> None:
     assert _looks_like_the_picture(decode(samples.exif_rotated(form, orientation)), tolerance=30)
 
 
-def test_broken_exif_does_not_refuse_the_photograph() -> None:
+def test_broken_exif_is_ignored() -> None:
     assert _looks_like_the_picture(
         decode(samples.encode(samples.picture(), "JPEG", exif=b"Exif\0\0MM\0*bad"))
     )
@@ -70,13 +70,13 @@ def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
 
 
 @pytest.mark.parametrize("values", [[0.0, 0.5, 1.0], [-70_000, 0, 70_000]])
-def test_greys_without_a_range_are_stretched(values: list[float]) -> None:
+def test_grey_values_without_a_range_are_stretched(values: list[float]) -> None:
     kind = np.float32 if isinstance(values[0], float) else np.int32
     data = samples.encode(Image.fromarray(np.array([values], dtype=kind)), "TIFF")
     assert np.asarray(decode(data))[0, :, 0].tolist() == [0, 128, 255]
 
 
-def test_constant_and_infinite_floats_are_no_error() -> None:
+def test_constant_and_infinite_floats_are_decoded() -> None:
     constant = samples.encode(Image.fromarray(np.full((2, 2), 7, np.float32)), "TIFF")
     assert np.ptp(np.asarray(decode(constant))) == 0
     odd = samples.encode(Image.fromarray(np.array([[np.nan, np.inf, 1.0]], np.float32)), "TIFF")
@@ -86,11 +86,11 @@ def test_constant_and_infinite_floats_are_no_error() -> None:
 @pytest.mark.parametrize(
     ("mode", "transparent"), [("RGBA", (0, 0, 0, 0)), ("RGBa", (0, 0, 0, 0)), ("LA", (0, 0)), ("PA", (0, 0))]
 )
-def test_transparency_is_laid_on_white(mode: str, transparent: tuple[int, ...]) -> None:
+def test_transparency_is_composited_on_white(mode: str, transparent: tuple[int, ...]) -> None:
     assert to_rgb(Image.new(mode, (4, 4), transparent)).getpixel((1, 1)) == (255, 255, 255)
 
 
-def test_transparent_palette_is_laid_on_white() -> None:
+def test_transparent_palette_is_composited_on_white() -> None:
     image = Image.new("P", (4, 4), 1)
     image.putpalette([255, 0, 0, 0, 0, 0])
     assert decode(samples.encode(image, "GIF", transparency=1)).getpixel((1, 1)) == (255, 255, 255)
@@ -98,24 +98,24 @@ def test_transparent_palette_is_laid_on_white() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "I", "F", "I;16", "RGBX"])
-def test_every_mode_of_pillow_of_one_pixel(mode: str) -> None:
+def test_every_pillow_mode_is_converted_to_rgb(mode: str) -> None:
     image = to_rgb(Image.new(mode, (1, 1)))
     assert (image.mode, image.size) == ("RGB", (1, 1))
 
 
-def test_unknown_mode_is_refused_by_name() -> None:
+def test_unknown_mode_is_rejected_by_name() -> None:
     with pytest.raises(errors.UnsupportedImageError, match="mode La"):
         to_rgb(Image.new("La", (4, 4)))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-def test_extreme_sizes(form: str, size: tuple[int, int]) -> None:
+def test_extreme_image_sizes_are_decoded(form: str, size: tuple[int, int]) -> None:
     assert decode(samples.encode(Image.new("RGB", size), form), minimum_side=448).size == size
 
 
 @pytest.mark.parametrize(("side", "size"), [(None, (1600, 1200)), (448, (800, 600)), (224, (400, 300))])
-def test_large_jpegs_are_decoded_smaller(side: int | None, size: tuple[int, int]) -> None:
+def test_large_jpegs_are_decoded_at_reduced_size(side: int | None, size: tuple[int, int]) -> None:
     image = decode(samples.jpeg(1600, 1200), minimum_side=side)
     assert image.size == size
     assert image.getpixel((3, 3)) == pytest.approx(samples.RED, abs=3)
@@ -131,7 +131,7 @@ def _noise(form: str) -> bytes:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("form", [*FORMS, "HEIC"])
-def test_truncated_files_are_refused(form: str, share: float) -> None:
+def test_truncated_files_are_rejected(form: str, share: float) -> None:
     data = samples.HEIC if form == "HEIC" else _noise(form)
     for side in (None, 16):
         with pytest.raises(errors.DamagedImageError) as caught:
@@ -141,7 +141,7 @@ def test_truncated_files_are_refused(form: str, share: float) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("form", [*FORMS, "HEIC"])
-def test_no_flipped_byte_escapes_as_another_error(form: str) -> None:
+def test_flipped_bytes_raise_only_image_errors(form: str) -> None:
     data = samples.HEIC if form == "HEIC" else samples.encode(samples.picture(), form)
     generator = np.random.default_rng(1)
     for _ in range(60):
@@ -170,7 +170,7 @@ def test_no_flipped_byte_escapes_as_another_error(form: str) -> None:
         (b"\xff\xd8\xff\xe0", errors.DamagedImageError, "JPEG"),
     ],
 )
-def test_other_files_are_refused_by_name(data: bytes, error: type[Exception], says: str) -> None:
+def test_other_file_types_are_rejected_by_name(data: bytes, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says) as caught:
         decode(data)
     assert caught.value.hint  # type: ignore[attr-defined]
@@ -178,12 +178,12 @@ def test_other_files_are_refused_by_name(data: bytes, error: type[Exception], sa
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("size", [(10_000, 7_001), (12_000, 12_000), (60_000, 60_000)])
-def test_pixels_are_counted_in_the_header(size: tuple[int, int]) -> None:
+def test_pixel_limit_is_checked_from_the_header(size: tuple[int, int]) -> None:
     with pytest.raises(errors.ImageTooLargeError, match="70 megapixels"):
         decode(samples.png_header_of(*size))
 
 
-def test_limits(tmp_path: Path) -> None:
+def test_byte_and_pixel_limits_are_enforced(tmp_path: Path) -> None:
     data = samples.jpeg()
     path = tmp_path / "photo.jpg"
     path.write_bytes(data)
@@ -197,13 +197,13 @@ def test_limits(tmp_path: Path) -> None:
         decode(data, ImageLimits(max_pixels=48 * 32 - 1))
 
 
-def test_unreadable_paths(tmp_path: Path) -> None:
+def test_unreadable_paths_raise_image_not_found(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.jpg", tmp_path, tmp_path / ("x" * 5000), Path("a\0b")):
         with pytest.raises(errors.ImageNotFoundError):
             read(path, ImageLimits())
 
 
-def test_opened_images_are_loaded_and_turned() -> None:
+def test_opened_images_are_loaded_and_rotated() -> None:
     assert _looks_like_the_picture(to_rgb(Image.open(BytesIO(samples.exif_rotated("JPEG", 6)))), tolerance=30)
     with pytest.raises(errors.DamagedImageError):
         to_rgb(Image.open(BytesIO(_noise("PNG")[:3000])))

@@ -107,7 +107,7 @@ def _tag(client: TestClient, *urls: str, files: Sequence[Any] = ()) -> Any:
 
 
 @pytest.mark.parametrize("path", ["photo.jpg", "relative", "to//photo.jpg"])
-def test_a_photograph_is_fetched(client: TestClient, port: int, path: str) -> None:
+def test_image_url_is_fetched(client: TestClient, port: int, path: str) -> None:
     url = f"http://good.example:{port}/{path}"
     for answer in (_tag(client, url), client.post("/v1/tag", params={"url": url, "labels": "red"})):
         assert answer.status_code == 200, answer.text
@@ -146,7 +146,7 @@ def test_a_photograph_is_fetched(client: TestClient, port: int, path: str) -> No
         ("http://good.example:{port}/page", "unsupported-image"),
     ],
 )
-def test_everything_else_is_refused_and_nothing_of_it_told(
+def test_other_urls_are_rejected_without_leaking_details(
     client: TestClient, port: int, url: str, code: str
 ) -> None:
     asked = len(Site.asked)
@@ -159,14 +159,14 @@ def test_everything_else_is_refused_and_nothing_of_it_told(
     assert all(host == "good.example" for host, _ in Site.asked[asked:])
 
 
-def test_a_name_that_changes_its_mind_gains_nothing(client: TestClient, port: int) -> None:
+def test_dns_rebinding_to_a_private_address_is_rejected(client: TestClient, port: int) -> None:
     # The first answer is the public address, and the connection goes there; the next hop is looked up anew.
     assert _tag(client, f"http://rebinding.example:{port}/photo.jpg").status_code == 200
     answer = _tag(client, f"http://rebinding.example:{port}/photo.jpg")
     assert answer.json()["type"] == "urn:sigrl:problem:url-refused"
 
 
-def test_a_url_that_fails_is_its_own_error_among_several(client: TestClient, port: int) -> None:
+def test_failing_url_gets_its_own_error_among_several(client: TestClient, port: int) -> None:
     mine = [("image", ("mine.jpg", samples.jpeg()))]
     good, bad = (f"http://good.example:{port}/{path}" for path in ("photo.jpg", "gone"))
     statuses = [image["status"] for image in _tag(client, bad, good, files=mine).json()["images"]]
@@ -174,7 +174,7 @@ def test_a_url_that_fails_is_its_own_error_among_several(client: TestClient, por
     assert _tag(client, *[good] * 5).status_code == 422
 
 
-def test_the_photographs_of_a_request_share_its_limit(client: TestClient, port: int) -> None:
+def test_url_images_share_the_request_size_limit(client: TestClient, port: int) -> None:
     size = len(samples.jpeg())
     url = f"http://good.example:{port}/photo.jpg"
     limits = client.app.state.service.settings.model_copy(update={"max_request_bytes": 2 * size + 100})
@@ -183,7 +183,7 @@ def test_the_photographs_of_a_request_share_its_limit(client: TestClient, port: 
     assert statuses == [200, 200, 413]
 
 
-def test_it_is_off_unless_it_is_switched_on(tagger: Tagger) -> None:
+def test_url_input_is_off_by_default(tagger: Tagger) -> None:
     with TestClient(create_app(Settings(), tagger)) as client:
         answer = _tag(client, "http://good.example/photo.jpg")
         assert (answer.status_code, answer.json()["type"]) == (403, "urn:sigrl:problem:url-input-off")
@@ -222,5 +222,5 @@ def test_it_is_off_unless_it_is_switched_on(tagger: Tagger) -> None:
         ("no address", False),
     ],
 )
-def test_which_addresses_are_public(address: str, public: bool) -> None:
+def test_is_public_classifies_addresses(address: str, public: bool) -> None:
     assert is_public(address) is public

@@ -57,7 +57,7 @@ def _refused(response: Any, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
-def test_every_route_says_what_it_needs(tagger: Tagger) -> None:
+def test_every_route_declares_its_scope(tagger: Tagger) -> None:
     document = create_app(Settings(), tagger).openapi()
     needs = {
         (method, path): [scope for scheme in operation.get("security", []) for scope in scheme["key"]]
@@ -70,7 +70,7 @@ def test_every_route_says_what_it_needs(tagger: Tagger) -> None:
     assert needs["post", "/v1/checkpoints/rollback"] == ["admin"]
 
 
-def test_a_route_that_says_nothing_needs_the_most(tagger: Tagger, store: KeyStore) -> None:
+def test_route_without_a_declared_scope_requires_admin(tagger: Tagger, store: KeyStore) -> None:
     app = create_app(Settings(keys="required"), tagger)
     router = APIRouter()
     router.get("/v1/forgotten")(lambda: "secret")
@@ -90,7 +90,7 @@ def test_a_route_that_says_nothing_needs_the_most(tagger: Tagger, store: KeyStor
         (KeyScope.ADMIN, {"tag", "put", "load"}),
     ],
 )
-def test_each_scope_includes_those_before_it(
+def test_each_scope_includes_the_lower_scopes(
     client: TestClient, store: KeyStore, scope: KeyScope, allowed: set[str]
 ) -> None:
     _, key = store.create("somebody", scope)
@@ -104,7 +104,7 @@ def test_each_scope_includes_those_before_it(
         assert "sigrl key create" in _refused(answers[name], 403, "missing-scope")["hint"]
 
 
-def test_without_a_key_or_with_a_bad_one_there_is_nothing(client: TestClient, store: KeyStore) -> None:
+def test_missing_or_invalid_key_is_rejected(client: TestClient, store: KeyStore) -> None:
     key, text = store.create("somebody", KeyScope.TAG)
     assert "sigrl key create" in _refused(_tag(client), 401, "missing-key")["hint"]
     others = f"sigrl_{key.id}_{'x' * 43}", f"sigrl_000000000000_{'x' * 43}"
@@ -119,7 +119,7 @@ def test_without_a_key_or_with_a_bad_one_there_is_nothing(client: TestClient, st
     _refused(client.get("/v1/nothing"), 401, "missing-key")
 
 
-def test_below_another_path_it_is_the_same(tagger: Tagger) -> None:
+def test_keys_are_required_under_a_path_prefix(tagger: Tagger) -> None:
     app = create_app(Settings(keys="required"), tagger)
     outer = FastAPI()
     outer.mount("/tagger", app)
@@ -130,7 +130,7 @@ def test_below_another_path_it_is_the_same(tagger: Tagger) -> None:
                 _refused(client.get(path), 401, "missing-key")
 
 
-def test_nothing_of_the_body_is_read_without_a_key(tagger: Tagger) -> None:
+def test_body_is_not_read_without_a_key(tagger: Tagger) -> None:
     app = create_app(Settings(keys="required"), tagger)
     sent: list[Any] = []
 
@@ -164,7 +164,7 @@ def test_nothing_of_the_body_is_read_without_a_key(tagger: Tagger) -> None:
         ("192.168.0.2", "127.0.0.1", "localhost", False),
     ],
 )
-def test_only_this_machine_needs_none(
+def test_only_local_requests_need_no_key(
     tagger: Tagger, listening: str, client_address: str, asked: str, open_to_all: bool
 ) -> None:
     app = create_app(Settings(keys="auto", host=listening), tagger)
@@ -173,7 +173,7 @@ def test_only_this_machine_needs_none(
     assert answer.status_code == (200 if open_to_all else 401)
 
 
-def test_a_key_that_is_revoked_or_expired_works_no_more(
+def test_revoked_or_expired_key_is_rejected(
     client: TestClient, store: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (first, one), (second, two) = (store.create(name, KeyScope.TAG, days=1) for name in ("one", "two"))
@@ -187,7 +187,7 @@ def test_a_key_that_is_revoked_or_expired_works_no_more(
     _refused(_tag(client, two), 401, "invalid-key")
 
 
-def test_only_a_hash_is_kept(client: TestClient, store: KeyStore, data_folder: Path) -> None:
+def test_only_a_hash_of_the_key_is_stored(client: TestClient, store: KeyStore, data_folder: Path) -> None:
     key, text = store.create("somebody", KeyScope.TAG)
     assert _tag(client, text).status_code == 200
     secret = text.removeprefix(f"sigrl_{key.id}_")
@@ -197,7 +197,7 @@ def test_only_a_hash_is_kept(client: TestClient, store: KeyStore, data_folder: P
             assert secret.encode() not in path.read_bytes()
 
 
-def test_while_the_database_is_down_known_keys_go_on(
+def test_known_keys_work_during_a_database_outage(
     client: TestClient, store: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (_, known), (_, unknown) = (store.create(name, KeyScope.TAG) for name in ("one", "two"))
@@ -214,7 +214,7 @@ def test_while_the_database_is_down_known_keys_go_on(
     _refused(_tag(client, known), 503, "store-unavailable")
 
 
-def test_each_key_has_its_own_rate(tagger: Tagger, store: KeyStore) -> None:
+def test_each_key_has_its_own_rate_limit(tagger: Tagger, store: KeyStore) -> None:
     (_, one), (_, two), (_, free) = (
         store.create(name, KeyScope.TAG, rate) for name, rate in (("one", None), ("two", 1), ("free", 0))
     )
@@ -227,14 +227,14 @@ def test_each_key_has_its_own_rate(tagger: Tagger, store: KeyStore) -> None:
         assert client.get("/healthz").status_code == 200
 
 
-def test_without_keys_each_address_has_its_own_rate(tagger: Tagger) -> None:
+def test_without_keys_each_address_has_its_own_rate_limit(tagger: Tagger) -> None:
     app = create_app(Settings(keys="off", rate_per_minute=1), tagger)
     for address in ("10.0.0.1", "10.0.0.2"):
         with TestClient(app, client=(address, 5)) as client:
             assert [client.get("/v1/vocabularies").status_code for _ in range(2)] == [200, 429]
 
 
-def test_a_bucket_fills_evenly_and_old_ones_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rate_buckets_refill_evenly_and_old_ones_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("sigrl.service.keys.rates.time.monotonic", lambda: now)
     monkeypatch.setattr("sigrl.service.keys.rates._MAX_BUCKETS", 2)
@@ -251,7 +251,7 @@ def test_a_bucket_fills_evenly_and_old_ones_go(monkeypatch: pytest.MonkeyPatch) 
     assert rates.take("a", 60) == 0.0
 
 
-def test_pages_of_other_sites_come_in_by_settings_alone(tagger: Tagger, store: KeyStore) -> None:
+def test_cors_is_allowed_only_for_configured_origins(tagger: Tagger, store: KeyStore) -> None:
     settings = Settings(keys="required", cors_origins=("https://photos.example.com",))
     _, key = store.create("page", KeyScope.TAG)
     with TestClient(create_app(settings, tagger)) as client:
@@ -267,14 +267,14 @@ def test_pages_of_other_sites_come_in_by_settings_alone(tagger: Tagger, store: K
         assert "access-control-allow-origin" in _tag(client, Origin="https://photos.example.com").headers
 
 
-def test_no_answer_is_taken_for_something_else(client: TestClient) -> None:
+def test_responses_have_security_headers(client: TestClient) -> None:
     for path in ("/healthz", "/v1/tag", "/docs"):
         headers = client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
 
 
-def test_keys_on_the_command_line(sigrl: Any, client: TestClient) -> None:
+def test_key_commands_create_list_and_revoke_keys(sigrl: Any, client: TestClient) -> None:
     status, out, _ = sigrl(
         "key", "create", "the gallery", "--scope", "vocabulary", "--rate", 5, "--expires", 30
     )

@@ -27,7 +27,7 @@ def _of_request(process: ServiceProcess, request_id: str) -> list[dict[str, obje
     return found()
 
 
-def test_a_line_for_every_request_without_what_the_client_sent(process: ServiceProcess) -> None:
+def test_access_log_has_a_record_per_request_without_client_data(process: ServiceProcess) -> None:
     answer = process.client.post(
         f"/v1/tag?labels={LABEL}",
         files=[("image", (FILE, samples.jpeg())), ("image", (FILE, b"broken"))],
@@ -53,13 +53,13 @@ def test_a_line_for_every_request_without_what_the_client_sent(process: ServiceP
         assert text not in process.log
 
 
-def test_why_it_was_refused(process: ServiceProcess) -> None:
+def test_access_log_contains_the_problem_of_a_rejected_request(process: ServiceProcess) -> None:
     process.client.post("/v1/tag", content=b"broken", headers={"X-Request-ID": "mine-6"})
     (record,) = _of_request(process, "mine-6")
     assert (record["status"], record["problem"]) == (415, "unsupported-image")
 
 
-def test_the_template_and_not_the_path(process: ServiceProcess) -> None:
+def test_access_log_contains_the_route_template_not_the_path(process: ServiceProcess) -> None:
     process.client.get("/v1/vocabularies/a-name-of-mine", headers={"X-Request-ID": "mine-2"})
     (record,) = _of_request(process, "mine-2")
     assert (record["route"], record["status"]) == ("/v1/vocabularies/{name}", 404)
@@ -69,7 +69,7 @@ def test_the_template_and_not_the_path(process: ServiceProcess) -> None:
     assert "of-mine" not in process.log
 
 
-def test_what_goes_wrong_is_one_record_with_the_id_from_whatever_thread(process: ServiceProcess) -> None:
+def test_errors_are_logged_once_with_the_request_id_from_any_thread(process: ServiceProcess) -> None:
     answer = process.client.post(
         "/v1/tag?labels=fault", content=samples.jpeg(), headers={"X-Request-ID": "mine-4"}
     )
@@ -83,7 +83,7 @@ def test_what_goes_wrong_is_one_record_with_the_id_from_whatever_thread(process:
     assert (access["level"], access["status"]) == ("WARNING", 500)
 
 
-def test_nothing_but_json_and_no_probes(process: ServiceProcess) -> None:
+def test_log_is_json_only_and_omits_probes(process: ServiceProcess) -> None:
     for path in ("/healthz", "/readyz", "/metrics"):
         assert process.client.get(path).status_code == 200
     process.client.get("/openapi.json", headers={"X-Request-ID": "mine-5"})
@@ -93,7 +93,7 @@ def test_nothing_but_json_and_no_probes(process: ServiceProcess) -> None:
     assert not any("uvicorn.access" in str(record) or "color" in str(record) for record in process.records)
 
 
-def test_text_and_level(tmp_path: Path) -> None:
+def test_log_format_and_level_are_configurable(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, log_format="text", log_level="debug") as process:
         process.client.get("/healthz", headers={"X-Request-ID": "mine"})
         wait_until(lambda: "[mine]" in process.log)
@@ -101,7 +101,7 @@ def test_text_and_level(tmp_path: Path) -> None:
         assert " DEBUG GET /healthz 200 in " in line
 
 
-def test_a_record_outside_of_a_request_has_no_id() -> None:
+def test_log_record_outside_a_request_has_no_id() -> None:
     record = logging.makeLogRecord({"msg": "hello", "levelname": "INFO"})
     assert OfRequest().filter(record)
     assert TextFormatter("%(message)s%(of_request)s").format(record) == "hello"
@@ -113,7 +113,7 @@ def test_a_record_outside_of_a_request_has_no_id() -> None:
     assert TextFormatter("%(message)s%(of_request)s").format(record) == "hello [seven]"
 
 
-def test_an_id_that_could_do_harm_is_not_taken_over(process: ServiceProcess) -> None:
+def test_unsafe_request_id_is_not_logged(process: ServiceProcess) -> None:
     process.client.options("/v1/tag", headers={"X-Request-ID": 'no"json\\'})
     wait_until(lambda: any(record.get("method") == "OPTIONS" for record in process.records))
     assert 'no"json' not in json.dumps(process.records)

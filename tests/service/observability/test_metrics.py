@@ -19,7 +19,7 @@ OTHER_UNITS = {"ms", "milliseconds", "minutes", "kb", "mb", "kilobytes", "megaby
 
 
 @pytest.mark.parametrize("metric", OURS, ids=lambda metric: metric._name)
-def test_names_follow_one_scheme(metric: MetricWrapperBase) -> None:
+def test_metric_names_follow_one_scheme(metric: MetricWrapperBase) -> None:
     name, words = metric._name, metric._name.split("_")
     assert re.fullmatch(r"sigrl(_[a-z]+)+", name)
     assert set(metric._labelnames) <= BOUNDED
@@ -36,7 +36,7 @@ def test_names_follow_one_scheme(metric: MetricWrapperBase) -> None:
         assert metric._labelnames
 
 
-def test_what_is_counted(tmp_path: Path) -> None:
+def test_metrics_count_requests_images_and_rejections(tmp_path: Path) -> None:
     settings = {"queue_images": 2, "batch_images": 1, "max_request_bytes": 4096}
     with ServiceProcess(tmp_path, delay=1.0, **settings) as process:
         tag = "/v1/tag?labels=red"

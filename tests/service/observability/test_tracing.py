@@ -44,7 +44,7 @@ def _trace_id(span: ReadableSpan) -> str:
     return f"{span.context.trace_id:032x}"
 
 
-def test_a_request_goes_on_with_its_callers_trace(traced: TestClient, spans: InMemorySpanExporter) -> None:
+def test_request_continues_the_trace_of_its_caller(traced: TestClient, spans: InMemorySpanExporter) -> None:
     files = [("image", ("secret.jpg", samples.jpeg()))] * 2
     answer = traced.post("/v1/tag?labels=secret", files=files, headers={"traceparent": PARENT})
     assert answer.status_code == 200
@@ -71,7 +71,9 @@ def test_a_request_goes_on_with_its_callers_trace(traced: TestClient, spans: InM
     assert "secret" not in "".join(span.to_json() for span in (*steps, request))
 
 
-def test_steps_follow_each_other_within_the_request(traced: TestClient, spans: InMemorySpanExporter) -> None:
+def test_step_spans_are_consecutive_within_the_request_span(
+    traced: TestClient, spans: InMemorySpanExporter
+) -> None:
     traced.post("/v1/tag?labels=red", content=samples.jpeg(), headers={"content-type": "image/jpeg"})
     *steps, request = spans.get_finished_spans()
     assert [span.name for span in steps] == STEPS
@@ -81,7 +83,7 @@ def test_steps_follow_each_other_within_the_request(traced: TestClient, spans: I
     assert steps[-1].end_time <= request.end_time
 
 
-def test_a_failure_is_an_error_and_probes_leave_no_trace(
+def test_failures_are_error_spans_and_probes_are_not_traced(
     traced: TestClient, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in ("/healthz", "/readyz", "/metrics"):
@@ -119,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-def test_a_process_sends_its_spans_and_logs_their_trace(tmp_path: Path) -> None:
+def test_spans_are_exported_and_logs_contain_the_trace_id(tmp_path: Path) -> None:
     with Collector() as collector:
         threading.Thread(target=collector.serve_forever, daemon=True).start()
         where = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}"}
@@ -136,7 +138,9 @@ def test_a_process_sends_its_spans_and_logs_their_trace(tmp_path: Path) -> None:
     assert collector.services == {"sigrl-tagger"}
 
 
-def test_switched_on_and_not_installed(monkeypatch: pytest.MonkeyPatch, tagger: Tagger) -> None:
+def test_enabled_tracing_without_its_package_is_reported(
+    monkeypatch: pytest.MonkeyPatch, tagger: Tagger
+) -> None:
     monkeypatch.delitem(sys.modules, "sigrl.service.observability.tracing", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     for name in [name for name in sys.modules if name.startswith("opentelemetry.")]:

@@ -21,7 +21,7 @@ def file_of(kind: str, side: int = 32) -> bytes:
     return content.getvalue()
 
 
-def test_the_cost_of_each_photograph_or_the_error_that_refuses_it(tagger: Tagger) -> None:
+def test_admission_returns_a_cost_or_an_error_per_image(tagger: Tagger) -> None:
     photographs = [file_of("JPEG"), b"no photograph"]
     (cost, error), (used,) = asyncio.run(admission.look_at_request(tagger, photographs, [tagger.vocabulary]))
     assert isinstance(cost, DecodingCost)
@@ -39,7 +39,7 @@ def test_the_cost_of_each_photograph_or_the_error_that_refuses_it(tagger: Tagger
         (file_of("PNG"), 1, False),
     ],
 )
-def test_only_what_is_quick_is_done_in_the_event_loop(
+def test_only_quick_admission_checks_run_in_the_event_loop(
     tagger: Tagger, monkeypatch: pytest.MonkeyPatch, photograph: bytes, labels: int, in_loop: bool
 ) -> None:
     threads: list[threading.Thread] = []

@@ -86,7 +86,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(test(), LONG))
 
 
-def test_several_vocabularies_cost_one_image_pass_and_answer_as_each_alone() -> None:
+def test_several_vocabularies_share_one_image_pass() -> None:
     async def test() -> None:
         engine = FakeEngine()
         async with running(engine) as tagger:
@@ -105,7 +105,7 @@ def test_several_vocabularies_cost_one_image_pass_and_answer_as_each_alone() -> 
     run(test)
 
 
-def test_what_is_no_photograph_and_what_the_model_cannot_take_do_not_harm_the_others() -> None:
+def test_invalid_images_and_model_errors_do_not_affect_others() -> None:
     async def test() -> None:
         async with running(GatedEngine()) as tagger:
             photographs = [plain("red"), b"garbage", POISON, samples.jpeg(200, 100)[:700], plain("blue")]
@@ -118,7 +118,7 @@ def test_what_is_no_photograph_and_what_the_model_cannot_take_do_not_harm_the_ot
     run(test)
 
 
-def test_photographs_of_other_requests_do_not_wait_for_all_of_a_long_one() -> None:
+def test_short_request_does_not_wait_for_a_whole_long_request() -> None:
     async def test() -> None:
         engine = GatedEngine()
         async with running(engine, threads=1, batch_images=2) as tagger:
@@ -145,7 +145,7 @@ def test_photographs_of_other_requests_do_not_wait_for_all_of_a_long_one() -> No
     run(test)
 
 
-def test_an_overfull_house_refuses_whole_requests_by_number_and_by_pixels() -> None:
+def test_full_queue_rejects_whole_requests_by_count_and_pixels() -> None:
     async def test() -> None:
         engine = GatedEngine()
         async with running(engine, queue_images=3, queue_pixels=5000) as tagger:
@@ -168,7 +168,7 @@ def test_an_overfull_house_refuses_whole_requests_by_number_and_by_pixels() -> N
     run(test)
 
 
-def test_a_client_that_leaves_takes_its_photographs_out_of_the_queue() -> None:
+def test_cancelled_request_removes_its_images_from_the_queue() -> None:
     async def test() -> None:
         engine = GatedEngine()
         async with running(engine, threads=1) as tagger:
@@ -190,7 +190,7 @@ def test_a_client_that_leaves_takes_its_photographs_out_of_the_queue() -> None:
     run(test)
 
 
-def test_labels_being_encoded_hold_up_nobody_whose_labels_are_ready_and_are_encoded_once() -> None:
+def test_label_encoding_runs_once_without_blocking_other_requests() -> None:
     async def test() -> None:
         engine, go_on = FakeEngine(), threading.Event()
         encode = engine.encode_labels
@@ -217,7 +217,7 @@ def _other(names: list[str]) -> Vocabulary:
     return Vocabulary.from_names(names, "other")
 
 
-def test_a_deadline_ends_the_wait_for_labels_and_for_the_model() -> None:
+def test_deadline_applies_to_label_encoding_and_to_the_model() -> None:
     async def test() -> None:
         engine = GatedEngine()
         async with running(engine, request_seconds=0.05) as tagger:
@@ -235,7 +235,7 @@ def test_a_deadline_ends_the_wait_for_labels_and_for_the_model() -> None:
     run(test)
 
 
-def test_readiness_is_a_recent_answer_of_the_model_or_one_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readiness_requires_a_recent_result_or_a_successful_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(async_tagger, "_PROBE_SECONDS", 0.05)
 
     async def test() -> None:
@@ -271,7 +271,7 @@ def test_decoders_that_do_not_answer_end_the_readiness(monkeypatch: pytest.Monke
     run(test)
 
 
-def test_a_model_that_fails_at_once_does_not_start() -> None:
+def test_failing_model_does_not_start() -> None:
     async def test() -> None:
         engine = FakeEngine()
         engine.score = None  # type: ignore[assignment, method-assign]

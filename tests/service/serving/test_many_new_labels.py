@@ -58,7 +58,7 @@ async def _tag(tagger: AsyncTagger, vocabulary: Vocabulary) -> None:
         await tags.in_order()
 
 
-def test_a_short_list_is_answered_beside_long_ones_which_end_at_their_deadline() -> None:
+def test_short_label_list_is_answered_while_long_ones_time_out() -> None:
     engine = SlowTextEngine()
 
     async def test() -> None:
@@ -82,7 +82,7 @@ def test_a_short_list_is_answered_beside_long_ones_which_end_at_their_deadline()
     asyncio.run(test())
 
 
-def test_turns_go_round() -> None:
+def test_turns_are_given_in_rotation() -> None:
     turns, order = Turns(1), []
     everybody_waits = threading.Event()
 
@@ -105,7 +105,7 @@ def test_turns_go_round() -> None:
     assert "".join(order) == "abcabc"
 
 
-def test_the_deadline_counts_from_the_arrival_of_the_request() -> None:
+def test_deadline_counts_from_the_request_arrival() -> None:
     engine = SlowTextEngine()
 
     async def test() -> None:
@@ -120,7 +120,7 @@ def test_the_deadline_counts_from_the_arrival_of_the_request() -> None:
     asyncio.run(test())
 
 
-def test_whoever_waits_for_an_abandoned_encoding_encodes_in_its_place() -> None:
+def test_waiting_caller_takes_over_an_abandoned_encoding() -> None:
     cache, began, go_on = LabelCache(10**9), threading.Event(), threading.Event()
 
     def abandoned() -> FakeFeatures:
@@ -139,7 +139,7 @@ def test_whoever_waits_for_an_abandoned_encoding_encodes_in_its_place() -> None:
         assert second.result(60) is features
 
 
-def test_a_key_of_scope_tag_has_a_budget_of_new_labels(tagger: Tagger) -> None:
+def test_tag_scope_key_has_a_new_label_budget(tagger: Tagger) -> None:
     settings = Settings(keys="required", new_labels_per_minute=3)
     database = Database.open(settings)
     keys = {scope: KeyStore(database).create("key", scope) for scope in (KeyScope.TAG, KeyScope.ADMIN)}

@@ -13,18 +13,18 @@ from sigrl.service.tagging.engines import choose_engine, load_engine
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
-def test_the_precision_is_the_settings(tiny_bundle, precision):
+def test_engine_precision_follows_the_setting(tiny_bundle, precision):
     engine = load_engine(tiny_bundle, load_settings(precision=precision))
     assert engine.precision == precision
     assert engine.preprocessing.image_size == 64
 
 
-def test_a_tagger_obeys_the_environment(tiny_bundle, monkeypatch):
+def test_tagger_uses_environment_settings(tiny_bundle, monkeypatch):
     monkeypatch.setenv("SIGRL_PRECISION", "int8")
     assert Tagger(tiny_bundle).engine.precision == "int8"
 
 
-def test_compiled_reaches_the_kernels(tiny_bundle, monkeypatch):
+def test_compiled_setting_is_passed_to_the_kernels(tiny_bundle, monkeypatch):
     asked = []
 
     def record(self, precision, *, compiled):
@@ -37,13 +37,13 @@ def test_compiled_reaches_the_kernels(tiny_bundle, monkeypatch):
     assert asked == [("int8", True)]
 
 
-def test_a_bundle_without_graphs_says_how_to_export_them(tiny_bundle):
+def test_onnx_engine_without_graphs_error_names_the_export_command(tiny_bundle):
     pytest.importorskip("onnxruntime")
     with pytest.raises(CheckpointError, match=r"sigrl-train export BUNDLE"):
         load_engine(tiny_bundle, load_settings(engine="onnx"))
 
 
-def test_an_engine_that_is_not_installed_is_named(tiny_bundle, monkeypatch):
+def test_missing_engine_package_is_reported(tiny_bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "sigrl.model.onnx_engine", None)
     with pytest.raises(ParameterError, match="'onnx' cannot be used"):
         load_engine(tiny_bundle, load_settings(engine="onnx"))
@@ -71,28 +71,28 @@ def found(monkeypatch):
         (("torch",), "torch"),
     ],
 )
-def test_a_processor_gets_the_fastest_engine_that_is_installed(found, installed, expected):
+def test_cpu_uses_the_fastest_installed_engine(found, installed, expected):
     found(*installed)
     assert choose_engine(None, load_settings()) == expected
 
 
-def test_a_gpu_gets_pytorch(found):
+def test_gpu_uses_pytorch(found):
     found("torch", "openvino", gpu=True)
     assert choose_engine(None, load_settings()) == "torch"
 
 
 @pytest.mark.parametrize("settings", [{"precision": "int8"}, {"compiled": True}])
-def test_what_pytorch_alone_can_do_gets_pytorch(found, settings):
+def test_settings_only_pytorch_supports_select_pytorch(found, settings):
     found("torch", "openvino")
     assert choose_engine(None, load_settings(**settings)) == "torch"
 
 
-def test_the_engine_that_is_asked_for_is_taken(found):
+def test_engine_setting_is_respected(found):
     found("torch", "openvino", gpu=True)
     assert choose_engine(None, load_settings(engine="onnx")) == "onnx"
 
 
-def test_a_bundle_without_graphs_gets_pytorch_and_says_so_once(found, caplog):
+def test_bundle_without_graphs_uses_pytorch_and_logs_it_once(found, caplog):
     found("torch", "openvino", graphs=False)
     engines._tell_of_missing_graphs.cache_clear()
     caplog.set_level("INFO", "sigrl")
@@ -100,7 +100,7 @@ def test_a_bundle_without_graphs_gets_pytorch_and_says_so_once(found, caplog):
     assert caplog.text.count("sigrl-train export") == 1
 
 
-def test_a_precision_that_the_device_lacks_is_refused(tiny_bundle, monkeypatch):
+def test_unsupported_precision_is_rejected(tiny_bundle, monkeypatch):
     monkeypatch.setattr("sigrl.model.torch_engine.choose_precision", _refuse)
     with pytest.raises(ParameterError, match="int8 is for CPUs"):
         load_engine(tiny_bundle, load_settings(precision="int8"))
@@ -111,7 +111,7 @@ def _refuse(*_):
 
 
 @pytest.mark.parametrize(("variable", "value"), [("ENGINE", "tpu"), ("PRECISION", "float8")])
-def test_a_wrong_setting_names_its_variable(monkeypatch, variable, value):
+def test_invalid_setting_error_names_its_variable(monkeypatch, variable, value):
     monkeypatch.setenv(f"SIGRL_{variable}", value)
     with pytest.raises(ParameterError, match=f"SIGRL_{variable} is '{value}'"):
         load_settings()

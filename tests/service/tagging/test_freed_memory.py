@@ -35,7 +35,7 @@ print(kept, resident() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_freed_memory_is_kept_until_it_is_returned() -> None:
+def test_return_memory_gives_freed_memory_back_to_the_system() -> None:
     ran = subprocess.run([sys.executable, "-c", _CHILD], capture_output=True, text=True, check=True)
     kept, left = map(int, ran.stdout.split())
     assert kept > 80
@@ -50,7 +50,9 @@ def returned(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return calls
 
 
-def test_it_is_returned_after_many_labels(returned: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_returned_after_encoding_many_labels(
+    returned: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(encoded_labels, "_MANY_LABELS", 3)
     tagger = Tagger(engine=FakeEngine())
     for names, times in ((["a", "b"], 0), (["a", "b", "c"], 1), (["a", "b", "c"], 1)):
@@ -58,7 +60,7 @@ def test_it_is_returned_after_many_labels(returned: list[bool], monkeypatch: pyt
         assert len(returned) == times
 
 
-def test_it_is_returned_after_large_bodies(
+def test_memory_is_returned_after_large_bodies(
     returned: list[bool], tagger: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "_MUCH_HELD", 1_000_000)

@@ -27,7 +27,7 @@ def test_concurrent_first_use_encodes_once() -> None:
     assert len(calls) == 1
 
 
-def test_the_least_recently_used_goes_first() -> None:
+def test_least_recently_used_entry_is_evicted_first() -> None:
     cache, encoded = LabelCache(2_500_000), []
 
     def use(name: str) -> None:
@@ -40,14 +40,14 @@ def test_the_least_recently_used_goes_first() -> None:
     assert encoded == ["a", "b", "c", "b"]
 
 
-def test_what_is_larger_than_the_cache_is_used_and_not_kept() -> None:
+def test_entry_larger_than_the_cache_is_not_kept() -> None:
     cache, encoded = LabelCache(500_000), []
     for _ in range(2):
         assert cache.get(("c", "v"), lambda: encoded.append(1) or _features(1)).values.size == 1_000_000
     assert len(encoded) == 2
 
 
-def test_a_failure_reaches_everybody_and_is_not_remembered() -> None:
+def test_error_reaches_all_waiting_callers_and_is_not_cached() -> None:
     cache, started, go_on = LabelCache(10**9), threading.Event(), threading.Event()
 
     def fail() -> FakeFeatures:
@@ -68,7 +68,7 @@ def test_a_failure_reaches_everybody_and_is_not_remembered() -> None:
     assert cache.get(("c", "v"), lambda: _features(1)).values.size == 1_000_000
 
 
-def test_what_is_not_ready_is_not_found_and_not_waited_for() -> None:
+def test_find_returns_none_without_waiting_for_an_unready_entry() -> None:
     cache, started, go_on = LabelCache(10**9), threading.Event(), threading.Event()
 
     def encode() -> FakeFeatures:

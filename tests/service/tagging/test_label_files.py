@@ -38,13 +38,13 @@ def _encodings(files: LabelFiles, vocabulary: Vocabulary = COLOURS, **engine: st
     return len(fresh.encoded)
 
 
-def test_a_restart_encodes_nothing_anew(files: LabelFiles, folder: Path) -> None:
+def test_restart_reuses_label_files(files: LabelFiles, folder: Path) -> None:
     assert _encodings(files) == 1
     assert _encodings(LabelFiles(folder, 10**9)) == 0
     assert len(list(folder.iterdir())) == 1
 
 
-def test_every_checkpoint_engine_code_and_text_has_its_own_file(
+def test_label_file_key_covers_checkpoint_engine_code_and_texts(
     files: LabelFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class OtherEngine(FakeEngine):
@@ -61,7 +61,7 @@ def test_every_checkpoint_engine_code_and_text_has_its_own_file(
     assert _encodings(files) == 1
 
 
-def test_a_file_damaged_anywhere_is_made_anew(files: LabelFiles, folder: Path) -> None:
+def test_damaged_label_file_is_recreated(files: LabelFiles, folder: Path) -> None:
     _encodings(files)
     (path,) = folder.iterdir()
     whole = path.read_bytes()
@@ -74,13 +74,13 @@ def test_a_file_damaged_anywhere_is_made_anew(files: LabelFiles, folder: Path) -
     assert _encodings(files) == 0
 
 
-def test_a_folder_that_cannot_be_used_fails_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unusable_folder_does_not_fail_encoding(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     assert _encodings(LabelFiles(tmp_path / "file" / "labels", 10**9)) == 1
     assert "cannot be written" in caplog.text
 
 
-def test_an_engine_that_takes_other_arrays_gets_new_ones(files: LabelFiles) -> None:
+def test_label_file_rejected_by_the_engine_is_encoded_again(files: LabelFiles) -> None:
     _encodings(files)
 
     class Stricter(FakeEngine):
@@ -96,7 +96,7 @@ def _vocabulary(number: int) -> Vocabulary:
     return Vocabulary.from_names([f"{number} {letter}" for letter in "abcdefgh"])
 
 
-def test_what_was_not_used_for_longest_goes_first(folder: Path) -> None:
+def test_least_recently_used_file_is_removed_first(folder: Path) -> None:
     _encodings(LabelFiles(folder, 10**9), _vocabulary(0))
     (path,) = folder.iterdir()
     files = LabelFiles(folder, int(4.5 * path.stat().st_size))
@@ -111,7 +111,7 @@ def test_what_was_not_used_for_longest_goes_first(folder: Path) -> None:
     assert sum(each.stat().st_size for each in folder.iterdir()) <= 4.5 * path.stat().st_size
 
 
-def test_files_are_bounded_in_number(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_label_files_is_limited(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_files, "MAX_FILES", 16)
     files = LabelFiles(folder, 10**9)
     for number in range(40):
@@ -120,13 +120,13 @@ def test_files_are_bounded_in_number(folder: Path, monkeypatch: pytest.MonkeyPat
     assert _encodings(files, _vocabulary(39)) == 0
 
 
-def test_what_is_larger_than_the_folder_may_be_is_not_written(folder: Path) -> None:
+def test_file_larger_than_the_size_limit_is_not_written(folder: Path) -> None:
     files = LabelFiles(folder, 16)
     assert _encodings(files) == _encodings(files) == 1
     assert not folder.exists()
 
 
-def test_what_an_ended_process_left_unfinished_goes(folder: Path) -> None:
+def test_old_unfinished_files_are_removed(folder: Path) -> None:
     folder.mkdir(parents=True)
     old, new = folder / "a.unfinished", folder / "b.unfinished"
     for path in (old, new):
@@ -137,14 +137,14 @@ def test_what_an_ended_process_left_unfinished_goes(folder: Path) -> None:
     assert new.exists()
 
 
-def test_many_at_once_leave_whole_files(files: LabelFiles, folder: Path) -> None:
+def test_concurrent_writes_leave_complete_files(files: LabelFiles, folder: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: _values(files, FakeEngine(), _vocabulary(number % 3)), range(48)))
     assert len(list(folder.iterdir())) == 3
     assert sum(_encodings(files, _vocabulary(number)) for number in range(3)) == 0
 
 
-def test_an_installations_tagger_keeps_them_and_a_bare_one_does_not(
+def test_only_tagger_from_settings_uses_label_files(
     monkeypatch: pytest.MonkeyPatch, data_folder: Path
 ) -> None:
     def encoded(settings: Settings) -> int:

@@ -32,7 +32,7 @@ def _tags(work: BatchItem, scored: ScoredImage | ModelError) -> list[tuple[str, 
     return [question.answer(scores).labels for question, scores in answers]
 
 
-def test_each_photograph_of_a_batch_is_asked_its_own_questions() -> None:
+def test_each_image_in_a_batch_is_scored_for_its_own_vocabularies() -> None:
     engine = FakeEngine()
     warm, cold = _question(engine, "red", "white"), _question(engine, "blue", "black")
     works = [_work("red", warm), _work("blue", warm), _work("blue", cold), _work("white", cold, warm)]
@@ -57,7 +57,7 @@ def test_two_checkpoints_in_one_batch_do_not_mix() -> None:
     assert (old.batches, new.batches) == ([3], [2])
 
 
-def test_scores_that_are_no_numbers_fail_their_photograph_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_scores_fail_only_their_image(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = FakeEngine()
     question = _question(engine, "red")
     score = engine.score
@@ -80,7 +80,7 @@ def _asked(engine: Engine, vocabulary: Vocabulary, selection: Selection) -> Ques
     return Question(engine, vocabulary, engine.encode_labels(vocabulary), selection)
 
 
-def test_who_names_nothing_is_told_what_is_more_likely_than_not() -> None:
+def test_brief_selection_uses_the_higher_default_threshold() -> None:
     engine = FakeEngine(has_background=True, default_threshold=0.2)
     colours = Vocabulary(labels=(Label(name="red"), Label(name="blue", threshold=0.9)))
     assert _asked(engine, colours, Selection(brief=True)).thresholds.tolist() == [SURE, 0.9]
@@ -101,7 +101,7 @@ def test_a_label_of_a_built_in_vocabulary_has_at_least_the_default_threshold(
     assert _asked(engine, colours, Selection()).thresholds.tolist() == pytest.approx([0.5, 0.7])
 
 
-def test_a_vocabularys_precision_holds_where_the_request_sets_nothing() -> None:
+def test_vocabulary_precision_applies_unless_the_request_overrides_it() -> None:
     engine = FakeEngine(has_background=True, default_threshold=0.2)
     sure = Vocabulary(labels=(Label(name="dog"), Label(name="blue", threshold=0.9)), precision=0.8)
     # No photograph of the background set comes near.
@@ -121,7 +121,7 @@ def _answered(question: Question, *logits: float) -> dict[str, tuple[float, bool
     return {tag.label: (tag.probability, tag.accepted) for tag in (*tagging.tags, *tagging.guesses)}
 
 
-def test_a_label_that_cannot_be_judged_never_fires_by_default() -> None:
+def test_doubtful_label_is_not_accepted_by_default() -> None:
     engine = FakeEngine(unknown=("blorf",), has_background=True, default_threshold=0.2)
     odd = Vocabulary.from_names(["no dog", "blorf", "red"])
     question = _asked(engine, odd, Selection())
@@ -136,7 +136,7 @@ def test_a_label_that_cannot_be_judged_never_fires_by_default() -> None:
     assert not question.verdicts(Scores(np.zeros(3, np.float32), np.ones(3, np.float32)))[1][0]
 
 
-def test_words_are_looked_up_once_for_all_requests_with_the_same_labels(
+def test_word_lookups_are_cached_for_the_same_labels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked_up: list[str] = []
@@ -147,7 +147,7 @@ def test_words_are_looked_up_once_for_all_requests_with_the_same_labels(
     assert looked_up == list(names)
 
 
-def test_built_in_vocabularies_and_those_with_examples_do_not_warn() -> None:
+def test_built_in_and_calibrated_vocabularies_give_no_warnings() -> None:
     engine = FakeEngine(unknown=tuple(vocabularies.builtin("voc20").names))
     assert _asked(engine, vocabularies.builtin("voc20"), Selection()).warnings == ()
     copy = Vocabulary(name="mine", labels=vocabularies.builtin("voc20").labels)

@@ -23,26 +23,26 @@ def _choose(selection: Selection, checkpoint_threshold: float = 0.5) -> dict[str
     return {tag.label: tag.accepted for tag in tags}
 
 
-def test_nothing_given_shows_what_reaches_its_threshold() -> None:
+def test_default_selection_returns_labels_above_their_threshold() -> None:
     assert _choose(Selection()) == {"a": True, "d": True}
 
 
-def test_a_labels_own_threshold_wins_over_the_requests() -> None:
+def test_label_threshold_overrides_request_threshold() -> None:
     assert _choose(Selection(threshold=0.3)) == {"a": True, "b": True, "d": True}
     assert _choose(Selection(threshold=0.7)) == {"d": True}
 
 
-def test_top_k_shows_that_many_and_says_which_are_accepted() -> None:
+def test_top_k_returns_k_labels_with_accepted_flags() -> None:
     assert _choose(Selection(top_k=3)) == {"c": False, "a": True, "b": False}
     assert len(_choose(Selection(top_k=99))) == 4
 
 
-def test_both_limit_each_other() -> None:
+def test_top_k_and_threshold_are_combined() -> None:
     assert _choose(Selection(top_k=1, threshold=0.3)) == {"a": True}
     assert _choose(Selection(top_k=3, threshold=0.99)) == {"d": True}
 
 
-def test_only_a_caller_who_named_nothing_is_cut_at_ten() -> None:
+def test_only_brief_selection_is_limited_to_ten_labels() -> None:
     vocabulary = Vocabulary.from_names([f"label {i}" for i in range(30)])
     logits, probabilities = np.linspace(1, 2, 30), np.linspace(0.6, 0.9, 30)
 
@@ -55,7 +55,7 @@ def test_only_a_caller_who_named_nothing_is_cut_at_ten() -> None:
     assert count(Selection()) == 30
 
 
-def test_threshold_is_inclusive_as_written() -> None:
+def test_threshold_is_inclusive() -> None:
     probabilities = np.array([0.3], np.float32)
     one = Vocabulary.from_names(["a"])
     (tag,) = Selection(threshold=0.3).choose(one, np.array([-0.8]), probabilities, np.array([0.3])).tags
@@ -63,7 +63,7 @@ def test_threshold_is_inclusive_as_written() -> None:
     assert tag.accepted
 
 
-def test_an_accepted_label_brings_its_parents_and_keeps_out_what_it_excludes() -> None:
+def test_accepted_label_adds_parents_and_excludes_exclusive_labels() -> None:
     pets = Vocabulary(
         labels=(
             Label(name="animal", threshold=0.9),
@@ -95,7 +95,7 @@ def test_an_accepted_label_brings_its_parents_and_keeps_out_what_it_excludes() -
         {"threshold": 0.5, "recall": 0.9},
     ],
 )
-def test_out_of_range(arguments: dict[str, float]) -> None:
+def test_out_of_range_parameters_are_rejected(arguments: dict[str, float]) -> None:
     with pytest.raises(ParameterError, match=next(iter(arguments))) as caught:
         Selection(**arguments)
     assert caught.value.hint
@@ -118,7 +118,7 @@ def _chosen(selection: Selection, *probabilities: float) -> Chosen:
     return selection.choose(CLOTHES, logits, found, np.full(len(found), SURE))
 
 
-def test_a_brief_answer_has_the_narrowest_of_a_branch_and_tells_what_they_imply() -> None:
+def test_brief_selection_returns_narrowest_labels_and_implied_parents() -> None:
     chosen = _chosen(Selection(brief=True), 0.2, 0.8, 0.75, 0.9, 0.1)
     assert [tag.label for tag in chosen.tags] == ["sneaker", "shirt"]
     assert [tag.label for tag in chosen.implied] == ["shoe", "clothing"]
@@ -128,14 +128,14 @@ def test_a_brief_answer_has_the_narrowest_of_a_branch_and_tells_what_they_imply(
     assert chosen.guesses == ()
 
 
-def test_whoever_says_what_to_look_for_gets_all_of_it() -> None:
+def test_explicit_selection_returns_all_accepted_labels() -> None:
     for selection in (Selection(), Selection(threshold=0.5), Selection(threshold=0.5, brief=True)):
         chosen = _chosen(selection, 0.2, 0.8, 0.75, 0.9, 0.1)
         assert len(chosen.tags) == 4
         assert chosen.implied == ()
 
 
-def test_where_nothing_is_accepted_there_are_three_guesses() -> None:
+def test_three_guesses_are_returned_if_nothing_is_accepted() -> None:
     for selection in (Selection(), Selection(brief=True)):
         chosen = _chosen(selection, 0.2, 0.1, 0.15, 0.05, 0.4)
         assert chosen.tags == chosen.implied == ()
@@ -151,9 +151,7 @@ def test_a_brief_answer_has_no_guess_below_ten_percent() -> None:
 
 
 @given(vocabularies(max_size=14), st.data())
-def test_what_a_brief_answer_holds_whatever_the_vocabulary(
-    vocabulary: Vocabulary, data: st.DataObject
-) -> None:
+def test_brief_selection_invariants_for_any_vocabulary(vocabulary: Vocabulary, data: st.DataObject) -> None:
     count = len(vocabulary.labels)
     numbers = st.lists(st.floats(0, 1, width=32), min_size=count, max_size=count)
     found = np.array(data.draw(numbers), np.float32)

@@ -18,14 +18,14 @@ from sigrl.service.tagging.tagger import Tagger
 from sigrl.service.vocabularies.builtin import builtin
 
 
-def test_a_path_bytes_and_an_opened_image_give_the_same(tagger: Tagger, photograph: Path) -> None:
+def test_path_bytes_and_opened_image_give_the_same_tags(tagger: Tagger, photograph: Path) -> None:
     sources = [photograph, str(photograph), photograph.read_bytes(), Image.open(photograph)]
     answers = [tagger.tag(source, list(COLOURS)) for source in sources]
     assert answers[0].labels in (("red", "blue"), ("blue", "red"))
     assert all(answer == answers[0] for answer in answers)
 
 
-def test_the_answer_says_what_it_was_made_with(tagger: Tagger, photograph: Path) -> None:
+def test_result_names_its_checkpoint_and_vocabulary(tagger: Tagger, photograph: Path) -> None:
     answer = tagger.tag(photograph, ["red", "dog"], top_k=2)
     assert answer.checkpoint == "sha256:fake"
     assert (answer.vocabulary.name, answer.vocabulary.size) == ("labels", 2)
@@ -33,7 +33,7 @@ def test_the_answer_says_what_it_was_made_with(tagger: Tagger, photograph: Path)
     assert [(tag.label, tag.accepted) for tag in answer.tags] == [("red", True), ("dog", False)]
 
 
-def test_without_labels_the_default_vocabulary_is_looked_for(tagger: Tagger, photograph: Path) -> None:
+def test_default_vocabulary_is_used_without_labels(tagger: Tagger, photograph: Path) -> None:
     answer = tagger.tag(photograph, threshold=0.01)
     assert (answer.vocabulary.name, answer.vocabulary.hash) == ("default", builtin("default").content_hash)
     free = {label.name for label in builtin("default").labels if label.exclusive_group is None}
@@ -43,7 +43,7 @@ def test_without_labels_the_default_vocabulary_is_looked_for(tagger: Tagger, pho
     assert (answer.vocabulary.name, answer.tags) == ("mine", ())
 
 
-def test_a_bad_photograph_does_not_harm_the_others(tagger: Tagger, photograph: Path) -> None:
+def test_invalid_image_does_not_affect_the_others(tagger: Tagger, photograph: Path) -> None:
     sources = [photograph, b"garbage", photograph.parent / "absent.jpg", photograph]
     first, garbage, absent, last = tagger.tag_many(sources, ["red"])
     assert first == last
@@ -51,7 +51,7 @@ def test_a_bad_photograph_does_not_harm_the_others(tagger: Tagger, photograph: P
     assert isinstance(absent, errors.ImageNotFoundError)
 
 
-def test_many_are_batched_in_order_and_read_as_needed(tagger: Tagger, engine: FakeEngine) -> None:
+def test_tag_many_batches_in_order_and_reads_lazily(tagger: Tagger, engine: FakeEngine) -> None:
     read: list[int] = []
 
     def sources() -> object:
@@ -69,7 +69,7 @@ def test_many_are_batched_in_order_and_read_as_needed(tagger: Tagger, engine: Fa
     assert len(engine.encoded) == 1
 
 
-def test_the_next_are_decoded_while_the_model_works(
+def test_next_images_are_decoded_while_the_model_runs(
     tagger: Tagger, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded, ahead, encode = [], threading.Event(), engine.encode_images
@@ -91,7 +91,7 @@ def test_the_next_are_decoded_while_the_model_works(
     assert threading.main_thread() not in decoded
 
 
-def test_wrong_arguments_are_refused_at_once(tagger: Tagger) -> None:
+def test_invalid_arguments_are_rejected_immediately(tagger: Tagger) -> None:
     with pytest.raises(errors.InvalidLabelsError):
         tagger.tag_many([], [])
     with pytest.raises(errors.InvalidLabelsError, match="list of names"):
@@ -100,14 +100,14 @@ def test_wrong_arguments_are_refused_at_once(tagger: Tagger) -> None:
         tagger.tag_many([], top_k=0)
 
 
-def test_nothing_is_encoded_for_refused_photographs(tagger: Tagger, engine: FakeEngine) -> None:
+def test_labels_are_not_encoded_for_rejected_images(tagger: Tagger, engine: FakeEngine) -> None:
     with pytest.raises(errors.DamagedImageError):
         tagger.tag(b"", ["red"])
     assert engine.encoded == []
     assert list(tagger.tag_many([], ["red"])) == []
 
 
-def test_prepare_encodes_once_and_tells_its_progress(
+def test_prepare_encodes_labels_once_and_reports_progress(
     tagger: Tagger, engine: FakeEngine, photograph: Path
 ) -> None:
     done: list[int] = []
@@ -117,25 +117,25 @@ def test_prepare_encodes_once_and_tells_its_progress(
     assert len(engine.encoded) == 1
 
 
-def test_threads_share_a_tagger(photograph: Path) -> None:
+def test_tagger_can_be_shared_by_threads(photograph: Path) -> None:
     tagger = Tagger(engine=FakeEngine(delay=0.005))
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: tagger.tag(photograph, ["red", "green"]), range(16)))
     assert all(answer == answers[0] for answer in answers)
 
 
-def test_scores_that_are_no_numbers_are_our_fault(tagger: Tagger, engine: FakeEngine) -> None:
+def test_nan_scores_raise_model_error(tagger: Tagger, engine: FakeEngine) -> None:
     engine.score = lambda images, _labels: np.full((len(images.values), 1), np.nan, np.float32)  # type: ignore[method-assign]
     with pytest.raises(errors.ModelError):
         tagger.tag(samples.jpeg(), ["red"])
 
 
-def test_limits_reach_the_decoder(engine: FakeEngine) -> None:
+def test_image_limits_are_passed_to_the_decoder(engine: FakeEngine) -> None:
     with pytest.raises(errors.ImageTooLargeError):
         Tagger(engine=engine, limits=ImageLimits(max_pixels=100)).tag(samples.jpeg())
 
 
-def test_importing_service_is_cheap() -> None:
+def test_importing_service_loads_no_heavy_modules() -> None:
     code = (
         "import sys, service; heavy = {'PIL', 'numpy', 'pydantic'} & set(sys.modules); "
         "from sigrl import Tagger; sys.exit(bool(heavy or {'torch', 'fastapi'} & set(sys.modules)))"

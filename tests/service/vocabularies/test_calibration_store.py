@@ -51,7 +51,7 @@ def _counts(registry: VocabularyRegistry) -> tuple[int, ...]:
         )
 
 
-def test_every_calibration_keeps_what_its_examples_showed_then(store: CalibrationStore) -> None:
+def test_each_calibration_keeps_its_own_marks(store: CalibrationStore) -> None:
     assert _add(store, _example(1, dog=True), _example(2, cat=True)) == 1
     assert _add(store, _example(1, dog=False, cat=True), _example(3, dog=True)) == 2
     assert _add(store, _example(4, cat=False), replace=True) == 3
@@ -65,7 +65,7 @@ def test_every_calibration_keeps_what_its_examples_showed_then(store: Calibratio
     assert [dict(shown) for _, shown in third.examples] == [{"cat": False}]
 
 
-def test_nothing_is_left_of_what_is_forgotten_but_what_others_need(
+def test_deleting_removes_examples_not_used_by_other_vocabularies(
     store: CalibrationStore, registry: VocabularyRegistry
 ) -> None:
     _add(store, _example(1, dog=True), _example(2, dog=True))
@@ -84,7 +84,7 @@ def test_nothing_is_left_of_what_is_forgotten_but_what_others_need(
         store.forget("house")
 
 
-def test_old_calibrations_go(
+def test_old_calibrations_are_removed(
     store: CalibrationStore, registry: VocabularyRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queries, "KEPT_CALIBRATIONS", 2)
@@ -96,7 +96,7 @@ def test_old_calibrations_go(
         store.get("pets", 2)
 
 
-def test_features_come_back_and_those_of_old_checkpoints_go(
+def test_stored_features_are_returned_and_old_checkpoints_removed(
     store: CalibrationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queries, "KEPT_CHECKPOINTS", 2)
@@ -112,7 +112,7 @@ def test_features_come_back_and_those_of_old_checkpoints_go(
         np.testing.assert_array_equal(tensor, made.tensors()[name])
 
 
-def test_whoever_comes_at_the_same_time_is_not_lost(store: CalibrationStore) -> None:
+def test_concurrent_examples_are_all_stored(store: CalibrationStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         numbers = list(pool.map(lambda n: _add(store, _example(n % 4, **{f"label {n}": True})), range(16)))
         others = list(pool.map(lambda n: _add(store, _example(n % 4, dog=True), name="house"), range(4)))
@@ -122,7 +122,7 @@ def test_whoever_comes_at_the_same_time_is_not_lost(store: CalibrationStore) -> 
     assert shown == [{f"label {n}" for n in range(digest, 16, 4)} for digest in range(4)]
 
 
-def test_the_limit_counts_what_is_there(store: CalibrationStore) -> None:
+def test_example_limit_counts_stored_examples(store: CalibrationStore) -> None:
     _add(store, _example(1, dog=True), _example(2, dog=True))
     store.add("pets", [_example(2, cat=True)], F1, replace=False, limit=2)
     with pytest.raises(ExamplesError, match="3 examples, at most 2"):

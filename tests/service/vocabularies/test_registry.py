@@ -41,7 +41,7 @@ def _break(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "connect", fail)
 
 
-def test_a_vocabulary_is_got_as_it_was_put_with_its_version(registry: VocabularyRegistry) -> None:
+def test_get_returns_the_stored_vocabulary_with_its_version(registry: VocabularyRegistry) -> None:
     entry, is_new = registry.put("pets", PETS)
     assert (entry.version, entry.size, entry.content_hash, is_new) == (1, 2, PETS.content_hash, True)
     again = registry.get("pets")
@@ -49,7 +49,7 @@ def test_a_vocabulary_is_got_as_it_was_put_with_its_version(registry: Vocabulary
     assert registry.entry("pets") == entry
 
 
-def test_every_change_makes_a_version_and_no_change_makes_none(registry: VocabularyRegistry) -> None:
+def test_only_a_change_creates_a_new_version(registry: VocabularyRegistry) -> None:
     registry.put("pets", PETS)
     first = registry.entry("pets")
     assert registry.put("pets", Vocabulary.from_names(["dog", "cat"], "other name")) == (first, False)
@@ -65,7 +65,7 @@ def test_every_change_makes_a_version_and_no_change_makes_none(registry: Vocabul
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(vocabularies())
-def test_any_vocabulary_survives_the_database(
+def test_any_vocabulary_round_trips_through_the_database(
     registry: VocabularyRegistry, stored: Settings, vocabulary: Vocabulary
 ) -> None:
     registry.put("any", vocabulary)
@@ -76,7 +76,7 @@ def test_any_vocabulary_survives_the_database(
     assert again.content_hash == vocabulary.content_hash
 
 
-def test_another_precision_is_another_version(registry: VocabularyRegistry) -> None:
+def test_changed_precision_creates_a_new_version(registry: VocabularyRegistry) -> None:
     assert registry.put("pets", PETS)[0].version == 1
     precise = Vocabulary(labels=PETS.labels, precision=0.8)
     entry, _ = registry.put("pets", precise)
@@ -86,7 +86,7 @@ def test_another_precision_is_another_version(registry: VocabularyRegistry) -> N
     assert PETS.texts_hash == precise.texts_hash
 
 
-def test_another_translation_is_another_version_with_the_same_hash(registry: VocabularyRegistry) -> None:
+def test_changed_translation_creates_a_version_with_the_same_hash(registry: VocabularyRegistry) -> None:
     labels = [Label(name="dog", translations={"de": word}) for word in ("Hund", "Köter")]
     german = [Vocabulary(labels=(each,)) for each in labels]
     entries = [registry.put("dogs", each)[0] for each in (*german, german[1])]
@@ -95,7 +95,7 @@ def test_another_translation_is_another_version_with_the_same_hash(registry: Voc
     assert [registry.get("dogs", version).labels for version in (1, 2)] == [each.labels for each in german]
 
 
-def test_a_restart_keeps_all(stored: Settings) -> None:
+def test_versions_persist_after_restart(stored: Settings) -> None:
     for version in (1, 2):
         registry = VocabularyRegistry.open(stored)
         assert registry.put("pets", (PETS, MORE)[version - 1])[0].version == version
@@ -107,7 +107,9 @@ def test_a_restart_keeps_all(stored: Settings) -> None:
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_of_writers_at_once_who_saw_the_same_one_wins(registry: VocabularyRegistry, exists: bool) -> None:
+def test_only_one_of_concurrent_conditional_writers_succeeds(
+    registry: VocabularyRegistry, exists: bool
+) -> None:
     if exists:
         registry.put("pets", PETS)
         seen = Preconditions(if_match=(registry.entry("pets").etag,))
@@ -130,7 +132,7 @@ def test_of_writers_at_once_who_saw_the_same_one_wins(registry: VocabularyRegist
     assert len(registry.versions("pets")) == 1 + exists
 
 
-def test_writers_at_once_who_demand_nothing_all_leave_a_version(registry: VocabularyRegistry) -> None:
+def test_unconditional_concurrent_writers_each_create_a_version(registry: VocabularyRegistry) -> None:
     ready = threading.Barrier(4)
 
     def write(number: int) -> None:
@@ -143,7 +145,7 @@ def test_writers_at_once_who_demand_nothing_all_leave_a_version(registry: Vocabu
     assert names == {f"writer {number}" for number in range(4)}
 
 
-def test_what_is_deleted_is_gone_and_its_numbers_are_not_given_again(registry: VocabularyRegistry) -> None:
+def test_deleted_vocabulary_version_numbers_are_not_reused(registry: VocabularyRegistry) -> None:
     registry.put("pets", PETS)
     old = registry.entry("pets").etag
     registry.put("pets", MORE)
@@ -164,7 +166,7 @@ def test_what_is_deleted_is_gone_and_its_numbers_are_not_given_again(registry: V
     assert [entry.version for entry in registry.versions("pets")] == [3]
 
 
-def test_the_built_in_ones_are_read_only_and_come_first(registry: VocabularyRegistry) -> None:
+def test_built_in_vocabularies_are_read_only_and_listed_first(registry: VocabularyRegistry) -> None:
     assert registry.get("coco80") is builtin("coco80")
     assert registry.versions("coco80") == [registry.entry("coco80")]
     for change in (lambda: registry.put("coco80", PETS), lambda: registry.delete("coco80")):
@@ -178,7 +180,7 @@ def test_the_built_in_ones_are_read_only_and_come_first(registry: VocabularyRegi
 
 
 @pytest.mark.parametrize("limit", [1, 2, 100])
-def test_pages_of_any_length_hold_every_name_once(registry: VocabularyRegistry, limit: int) -> None:
+def test_pages_of_any_length_list_every_name_once(registry: VocabularyRegistry, limit: int) -> None:
     for name in ("b", "a-1", "c"):
         registry.put(name, PETS)
     names, after = [], ""
@@ -190,12 +192,12 @@ def test_pages_of_any_length_hold_every_name_once(registry: VocabularyRegistry, 
 
 
 @pytest.mark.parametrize("name", ["", "Pets", "my pets", "-pets", "p" * 65, "ä", "pets\n", "../pets"])
-def test_names_are_small_letters_digits_and_hyphens(registry: VocabularyRegistry, name: str) -> None:
+def test_names_with_other_characters_are_rejected(registry: VocabularyRegistry, name: str) -> None:
     with pytest.raises(ParameterError, match="name cannot be"):
         registry.put(name, PETS)
 
 
-def test_old_versions_go_when_there_are_many(
+def test_oldest_versions_are_removed_above_the_limit(
     registry: VocabularyRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queries, "KEPT_VERSIONS", 3)
@@ -206,7 +208,9 @@ def test_old_versions_go_when_there_are_many(
         registry.get("pets", 2)
 
 
-def test_another_process_sees_a_change_at_once(stored: Settings, registry: VocabularyRegistry) -> None:
+def test_changes_are_visible_to_another_process_at_once(
+    stored: Settings, registry: VocabularyRegistry
+) -> None:
     registry.put("pets", PETS)
     other = VocabularyRegistry.open(stored)
     assert other.get("pets").version == 1
@@ -218,7 +222,7 @@ def test_another_process_sees_a_change_at_once(stored: Settings, registry: Vocab
     other.close()
 
 
-def test_without_its_database_the_last_known_version_is_still_there(
+def test_last_known_version_is_served_without_the_database(
     registry: VocabularyRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.put("pets", PETS)
@@ -252,7 +256,9 @@ def test_without_its_database_the_last_known_version_is_still_there(
         (None, '"2-b"', True, True),
     ],
 )
-def test_preconditions(match: str | None, none_match: str | None, exists: bool, holds: bool) -> None:
+def test_preconditions_follow_if_match_and_if_none_match(
+    match: str | None, none_match: str | None, exists: bool, holds: bool
+) -> None:
     headers = {"If-Match": match, "If-None-Match": none_match}
     conditions = Preconditions.of({name: value for name, value in headers.items() if value is not None})
     etag = '"1-a"' if exists else None
@@ -264,6 +270,6 @@ def test_preconditions(match: str | None, none_match: str | None, exists: bool, 
 
 
 @pytest.mark.parametrize("text", ["3-09de", '"3', "", '"a" "b"', "*, *"])
-def test_a_tag_without_its_quotes_is_refused_and_not_taken_for_another(text: str) -> None:
+def test_unquoted_etag_is_rejected(text: str) -> None:
     with pytest.raises(TaggerError, match="If-Match"):
         Preconditions.of({"If-Match": text})

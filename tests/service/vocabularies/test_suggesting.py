@@ -21,14 +21,14 @@ from sigrl.service.vocabularies.suggesting import doubt, suggest
 COLOURS = "/v1/vocabularies/colours"
 
 
-def test_doubt_is_greatest_where_labels_may_or_may_not_apply() -> None:
+def test_doubt_is_highest_for_probabilities_near_one_half() -> None:
     doubts = [doubt(np.array(p)) for p in ([0.5, 0.5], [0.5, 0.0], [0.1, 0.0], [1.0, 0.0])]
     assert doubts == sorted(doubts, reverse=True)
     assert doubts[0] == pytest.approx(2 * np.log(2))
     assert doubts[-1] == pytest.approx(0, abs=1e-6)
 
 
-def test_the_most_doubtful_comes_first_and_nothing_like_it_second() -> None:
+def test_suggest_ranks_by_doubt_and_skips_similar_images() -> None:
     angles = np.array([0.0, 0.05, 1.2, 0.0])
     embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     doubts = np.array([1.0, 0.95, 0.5, 1.0])
@@ -39,7 +39,7 @@ def test_the_most_doubtful_comes_first_and_nothing_like_it_second() -> None:
     assert suggest(embeddings[:0], doubts[:0], 4) == []
 
 
-def test_suggested_photographs_are_spread_over_the_groups_that_a_vocabulary_doubts() -> None:
+def test_suggested_images_are_spread_over_doubtful_groups() -> None:
     generator = np.random.default_rng(0)
     centres = np.eye(8)[:6]
     group = np.repeat(np.arange(6), [500, 20, 20, 20, 20, 20])
@@ -69,7 +69,7 @@ def _files(*photographs: bytes) -> list[tuple[str, tuple[str, bytes]]]:
     return [("image", (f"{place}.png", each)) for place, each in enumerate(photographs)]
 
 
-def test_photographs_are_weighed_and_then_chosen(server: httpx.Client) -> None:
+def test_candidates_and_suggest_routes_rank_images(server: httpx.Client) -> None:
     certain, doubtful = _photograph(255, 0, 0), _photograph(154, 0, 0)
     answer = server.post(f"{COLOURS}/candidates", files=_files(certain, b"nothing", doubtful)).json()
     first, broken, last = answer["images"]
@@ -97,13 +97,13 @@ def test_photographs_are_weighed_and_then_chosen(server: httpx.Client) -> None:
         (["nothing"], 422),
     ],
 )
-def test_what_cannot_be_chosen_from_is_refused(server: httpx.Client, body: object, status: int) -> None:
+def test_invalid_suggest_requests_are_rejected(server: httpx.Client, body: object, status: int) -> None:
     response = server.post(f"{COLOURS}/suggest", json=body)
     assert response.status_code == status, response.text
     assert response.json()["hint"]
 
 
-def test_an_unknown_vocabulary_or_another_body_is_refused(server: httpx.Client) -> None:
+def test_unknown_vocabulary_or_invalid_body_is_rejected(server: httpx.Client) -> None:
     files = _files(_photograph(255, 0, 0))
     assert server.post("/v1/vocabularies/nothing/candidates", files=files).status_code == 404
     assert server.post("/v1/vocabularies/nothing/suggest", json={}).status_code == 404
@@ -113,7 +113,7 @@ def test_an_unknown_vocabulary_or_another_body_is_refused(server: httpx.Client) 
 
 
 @pytest.mark.usefixtures("server")
-def test_the_command_names_photographs_and_writes_a_labels_file(sigrl, tmp_path: Path) -> None:
+def test_suggest_command_lists_images_and_writes_a_label_file(sigrl, tmp_path: Path) -> None:
     folder = tmp_path / "photographs"
     (folder / "older").mkdir(parents=True)
     for red in (0, 150, 154, 255):
@@ -138,7 +138,7 @@ def test_the_command_names_photographs_and_writes_a_labels_file(sigrl, tmp_path:
 
 
 @pytest.mark.usefixtures("server")
-def test_a_folder_without_usable_photographs_is_named(sigrl, tmp_path: Path) -> None:
+def test_folder_without_usable_images_is_reported(sigrl, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"nothing")
     status, _, err = sigrl("vocab", "suggest", "colours", tmp_path)
     assert status == 2
@@ -154,7 +154,7 @@ def _calibrated(server: httpx.Client, reds: range) -> dict[str, object]:
     return report
 
 
-def test_a_calibration_says_what_it_gains_on_examples_that_it_was_not_fitted_to(
+def test_calibration_reports_its_gain_on_held_out_examples(
     server: httpx.Client,
 ) -> None:
     assert _calibrated(server, range(216, 256, 8))["gain"] is None

@@ -17,7 +17,7 @@ LABELLED = ROOT.parent / "shared" / "data" / "everyday"
 
 
 @pytest.mark.parametrize("name", BUILTIN)
-def test_built_in_vocabularies(name: str) -> None:
+def test_built_in_vocabularies_have_the_expected_size_and_names(name: str) -> None:
     vocabulary = builtin(name)
     assert vocabulary.name == name
     assert len(vocabulary.names) == COUNTS.get(name, len(builtin("everyday").names))
@@ -29,24 +29,24 @@ def test_all_built_in_vocabularies_are_listed() -> None:
     assert {path.stem for path in folder.glob("*.json")} == set(BUILTIN) - {"default"}
 
 
-def test_the_default_vocabulary_is_the_everyday_words() -> None:
+def test_default_vocabulary_equals_everyday() -> None:
     assert builtin("default").labels == builtin("everyday").labels
     assert builtin("default").content_hash == builtin("everyday").content_hash
 
 
-def test_the_tutorial_lists_the_built_in_vocabularies_as_they_are() -> None:
+def test_tutorial_lists_the_built_in_vocabulary_sizes() -> None:
     tutorial = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^(\S+) +(\d+) +ships with sigrl", tutorial, re.MULTILINE))
     assert listed == {name: str(len(builtin(name).names)) for name in BUILTIN}
 
 
 @pytest.mark.parametrize("name", BUILTIN)
-def test_no_word_of_a_built_in_vocabulary_stands_for_two_labels(name: str) -> None:
+def test_built_in_names_and_synonyms_are_unique(name: str) -> None:
     words = [word for label in builtin(name).labels for word in (label.name, *label.synonyms)]
     assert len(words) == len(set(words))
 
 
-def test_everyday_words_know_what_is_broader() -> None:
+def test_everyday_labels_have_parents_and_synonyms() -> None:
     labels = builtin("everyday").labels
     parents = {label.name: label.parent for label in labels}
     assert (parents["kitten"], parents["cat"], parents["animal"]) == ("cat", "animal", None)
@@ -58,7 +58,7 @@ def test_everyday_words_know_what_is_broader() -> None:
     assert all(rows[parent] < rows[name] for name, parent in parents.items() if parent is not None)
 
 
-def test_a_specific_name_comes_with_what_it_is_always_a_kind_of() -> None:
+def test_specific_everyday_labels_have_the_right_parent() -> None:
     hierarchy = {label.name: label.parent for label in builtin("everyday").labels}
     kinds = {"husky": "dog", "golden retriever": "retriever", "stingray": "fish", "golf ball": "ball"}
     assert {name: hierarchy[name] for name in kinds} == kinds
@@ -67,14 +67,14 @@ def test_a_specific_name_comes_with_what_it_is_always_a_kind_of() -> None:
     assert hierarchy["parachute"] is None
 
 
-def test_names_that_people_labelled_photographs_with_stay() -> None:
+def test_everyday_contains_all_names_of_the_labelled_data() -> None:
     if not LABELLED.is_dir():
         pytest.skip("the labelled photographs are not here")
     measured = (LABELLED / "names.txt").read_text(encoding="utf-8").splitlines()
     assert set(measured) <= set(builtin("everyday").names)
 
 
-def test_no_photograph_shows_two_of_a_group_that_excludes_each_other() -> None:
+def test_no_labelled_image_has_two_labels_of_an_exclusive_group() -> None:
     groups: dict[str, set[str]] = {}
     for label in builtin("everyday").labels:
         if label.exclusive_group is not None:
@@ -97,7 +97,7 @@ def test_no_photograph_shows_two_of_a_group_that_excludes_each_other() -> None:
         (['["salt, pepper"]', "dog"], ("salt, pepper", "dog")),
     ],
 )
-def test_labels_in_one_line(texts: list[str], names: tuple[str, ...]) -> None:
+def test_parse_labels_accepts_commas_and_json(texts: list[str], names: tuple[str, ...]) -> None:
     assert parse_labels(texts).names == names
 
 
@@ -116,7 +116,7 @@ def test_labels_in_one_line(texts: list[str], names: tuple[str, ...]) -> None:
         (["[" * 100_000], "not valid JSON"),
     ],
 )
-def test_unusable_labels_are_refused_with_a_hint(texts: list[str], says: str) -> None:
+def test_unusable_labels_are_rejected_with_a_hint(texts: list[str], says: str) -> None:
     with pytest.raises(InvalidLabelsError, match=says) as caught:
         parse_labels(texts)
     assert caught.value.hint
@@ -132,7 +132,7 @@ def test_find_prefers_the_built_in_name(tmp_path: Path, monkeypatch: pytest.Monk
     assert "coco80" in caught.value.hint
 
 
-def test_find_prefers_a_registered_name_to_a_file_and_makes_no_database(
+def test_find_prefers_registered_names_and_creates_no_database(
     tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

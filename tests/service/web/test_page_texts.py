@@ -31,14 +31,14 @@ def _placeholders(text: str | dict[str, str]) -> set[str]:
     return {name for form in forms for name in re.findall(r"\{(\w+)\}", form)}
 
 
-def test_every_language_has_the_same_texts_with_the_same_values() -> None:
+def test_all_languages_have_the_same_texts_and_placeholders() -> None:
     assert set(TEXTS) == {"en", "de"}
     assert TEXTS["de"].keys() == TEXTS["en"].keys()
     for key, text in TEXTS["en"].items():
         assert _placeholders(TEXTS["de"][key]) == _placeholders(text), key
 
 
-def test_every_key_of_the_page_has_a_text_and_every_text_a_use() -> None:
+def test_every_text_key_is_defined_and_every_text_is_used() -> None:
     shown = re.findall(r'data-(?:text|aria|hint)="([^"]+)"', PAGE)
     asked = [key for text in CODE.values() for key in re.findall(r'\bt\("([^"]+)"', text)]
     assert {key for key in [*shown, *asked] if key not in TEXTS["en"]} == set()
@@ -46,14 +46,14 @@ def test_every_key_of_the_page_has_a_text_and_every_text_a_use() -> None:
     assert unused == set()
 
 
-def test_texts_about_problems_belong_to_problems_and_name_no_command() -> None:
+def test_problem_texts_match_known_problems_and_name_no_command() -> None:
     told = {key.removeprefix("problem.") for key in TEXTS["en"] if key.startswith("problem.")}
     assert told - set(PROBLEMS) == {"other", "unreachable"}
     for texts in TEXTS.values():
         assert not any(re.search(r"curl|sigrl |SIGRL_", str(text)) for text in texts.values())
 
 
-def test_the_page_itself_holds_no_text() -> None:
+def test_html_contains_no_hard_coded_text() -> None:
     found = []
 
     class Texts(HTMLParser):

@@ -60,7 +60,7 @@ class Counting:
         return pixel_values.float().mean((2, 3)) * self.module.weight
 
 
-def test_what_is_computed_is_computed_once(paths: list[Path], tmp_path: Path) -> None:
+def test_cached_features_are_not_computed_again(paths: list[Path], tmp_path: Path) -> None:
     compute = Counting()
     first = image_features(paths, PREPROCESSING, compute, compute.module, tmp_path, "test")
     assert compute.photographs == len(paths)
@@ -79,9 +79,7 @@ def test_features_are_in_the_order_of_the_paths(paths: list[Path], tmp_path: Pat
         np.testing.assert_allclose(row, mean * compute.module.weight.item(), atol=0.02)
 
 
-def test_other_photographs_weights_or_preprocessing_are_computed_anew(
-    paths: list[Path], tmp_path: Path
-) -> None:
+def test_cache_key_covers_images_weights_and_preprocessing(paths: list[Path], tmp_path: Path) -> None:
     compute = Counting()
     image_features(paths, PREPROCESSING, compute, compute.module, tmp_path, "test")
     image_features(paths[:8], PREPROCESSING, compute, compute.module, tmp_path, "test")
@@ -96,7 +94,7 @@ def test_other_photographs_weights_or_preprocessing_are_computed_anew(
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("photographs", [1, 4, 5, 21])
-def test_a_killed_pass_goes_on_where_it_was(paths: list[Path], tmp_path: Path, photographs: int) -> None:
+def test_killed_pass_resumes_where_it_stopped(paths: list[Path], tmp_path: Path, photographs: int) -> None:
     """Killed after so many photographs, as by a power cut: whole blocks of them count."""
     compute = Counting(kill_after=photographs)
     process = in_a_process(
@@ -114,7 +112,7 @@ def test_a_killed_pass_goes_on_where_it_was(paths: list[Path], tmp_path: Path, p
     assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {".npy", ".lock"}
 
 
-def test_a_second_run_is_told_of_the_first(paths: list[Path], tmp_path: Path) -> None:
+def test_concurrent_run_on_the_same_features_is_rejected(paths: list[Path], tmp_path: Path) -> None:
     compute = Counting()
     image_features(paths, PREPROCESSING, compute, compute.module, tmp_path, "test")
     (path,) = tmp_path.glob("*.npy")
@@ -128,7 +126,7 @@ def test_a_second_run_is_told_of_the_first(paths: list[Path], tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_processes_share_the_pass(paths: list[Path], tmp_path: Path) -> None:
+def test_processes_share_the_work_of_a_pass(paths: list[Path], tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     barrier, counts = context.Barrier(2), context.Array("i", 2)
 
@@ -152,7 +150,7 @@ def test_processes_share_the_pass(paths: list[Path], tmp_path: Path) -> None:
     np.testing.assert_array_equal(shared, alone)
 
 
-def test_the_size_is_told_before_and_a_full_disk_is_refused(
+def test_size_is_reported_first_and_a_full_disk_is_rejected(
     paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     compute = Counting()
@@ -166,7 +164,7 @@ def test_the_size_is_told_before_and_a_full_disk_is_refused(
     image_features(paths, PREPROCESSING, compute, compute.module, tmp_path, "test")
 
 
-def test_a_photograph_that_cannot_be_read_is_named(paths: list[Path], tmp_path: Path) -> None:
+def test_unreadable_image_is_reported_by_name(paths: list[Path], tmp_path: Path) -> None:
     path = tmp_path / "broken.jpg"
     path.write_bytes(b"\xff\xd8\xff")
     compute = Counting()
@@ -174,7 +172,7 @@ def test_a_photograph_that_cannot_be_read_is_named(paths: list[Path], tmp_path: 
         image_features([*paths, path], PREPROCESSING, compute, compute.module, tmp_path / "cache", "test")
 
 
-def test_int8_takes_half_of_the_room_and_keeps_a_vector() -> None:
+def test_int8_halves_the_size_and_keeps_vector_directions() -> None:
     features = torch.randn(3, 2, 5, 64) * torch.tensor([1e-3, 1.0, 1e3])[:, None, None, None]
     features[0, 0, 0] = 0
     stored = to_int8(features)

@@ -11,7 +11,7 @@ from sigrl.training.backbones.features import read_photograph, text_features
 from sigrl.training.data.dataset import DataError
 
 
-def test_a_photograph_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_unreadable_image_is_reported_by_name(tmp_path: Path) -> None:
     path = tmp_path / "broken.jpg"
     path.write_bytes(b"\xff\xd8\xff")
     with pytest.raises(DataError, match=r"broken\.jpg cannot be decoded"):

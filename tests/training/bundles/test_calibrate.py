@@ -32,9 +32,7 @@ def write(made: task.Calibrated, directory: Path) -> TorchEngine:
     return TorchEngine.load(directory, "cpu", precision="float32")
 
 
-def test_the_background_set_is_photographs_of_the_folder(
-    tiny_bundle: Path, coco_root: Path, tmp_path: Path
-) -> None:
+def test_background_set_is_drawn_from_the_folder(tiny_bundle: Path, coco_root: Path, tmp_path: Path) -> None:
     photographs = find_photographs(coco_root / "train2014", None)
     assert len(photographs) == 24
     made = calibrate(tiny_bundle, photographs, "train2014")
@@ -50,7 +48,9 @@ def test_the_background_set_is_photographs_of_the_folder(
     np.testing.assert_allclose(ours, scores[nearest], atol=0.1)
 
 
-def test_all_else_of_the_bundle_stays(tiny_bundle: Path, coco_root: Path, tmp_path: Path) -> None:
+def test_calibrate_keeps_the_rest_of_the_bundle_unchanged(
+    tiny_bundle: Path, coco_root: Path, tmp_path: Path
+) -> None:
     made = calibrate(tiny_bundle, find_photographs(coco_root / "train2014", None), "train2014")
     before, after = load_bundle(tiny_bundle), made.files.manifest
     changed = {"calibration", "provenance", "files"}
@@ -69,7 +69,7 @@ def test_all_else_of_the_bundle_stays(tiny_bundle: Path, coco_root: Path, tmp_pa
     assert again.files.manifest.files.keys() == after.files.keys()
 
 
-def test_labels_say_how_new_words_are_to_be_taken(tiny_bundle: Path, coco_root: Path) -> None:
+def test_labelled_images_fit_the_new_word_calibration(tiny_bundle: Path, coco_root: Path) -> None:
     folder = coco_root / "train2014"
     blind = calibrate(tiny_bundle, find_photographs(folder, None), "train2014")
     annotation = coco_root / "annotations" / "instances_train2014.json"
@@ -85,7 +85,7 @@ def test_labels_say_how_new_words_are_to_be_taken(tiny_bundle: Path, coco_root: 
     assert told.files.manifest.provenance["calibration"]["labels"] == "8 labels on 24 photographs"
 
 
-def test_a_head_without_context_labels_keeps_logits_only_where_they_are_probabilities(
+def test_head_without_context_keeps_logits_only_if_calibrated(
     towers: Path, coco_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     annotation = coco_root / "annotations" / "instances_train2014.json"
@@ -99,7 +99,7 @@ def test_a_head_without_context_labels_keeps_logits_only_where_they_are_probabil
     assert blind.trained_labels == ()
 
 
-def test_labels_may_be_ones_own(coco_root: Path, tmp_path: Path) -> None:
+def test_calibrate_accepts_a_csv_of_own_labels(coco_root: Path, tmp_path: Path) -> None:
     names = sorted(path.name for path in (coco_root / "train2014").iterdir())
     lines = ["image,positive,negative", *(f"{name},thing {number % 3}," for number, name in enumerate(names))]
     (tmp_path / "labels.csv").write_text("\n".join(lines))
@@ -108,7 +108,7 @@ def test_labels_may_be_ones_own(coco_root: Path, tmp_path: Path) -> None:
     assert len(found) == 24
 
 
-def test_exported_graphs_stay(make_exported_copy: Path, coco_root: Path) -> None:
+def test_calibrate_keeps_exported_graphs(make_exported_copy: Path, coco_root: Path) -> None:
     made = calibrate(make_exported_copy, find_photographs(coco_root / "train2014", None), "train2014")
     assert "match.onnx" in made.files.manifest.files
     assert "calibration.safetensors" in made.files.manifest.files
@@ -127,12 +127,12 @@ def make_exported_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def test_too_few_photographs_are_refused(tmp_path: Path) -> None:
+def test_too_few_images_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 0 photographs: name a folder with at least 20"):
         find_photographs(tmp_path, None)
 
 
-def test_a_published_form_is_refused(make_published: Path, coco_root: Path) -> None:
+def test_head_in_published_form_is_rejected(make_published: Path, coco_root: Path) -> None:
     with pytest.raises(DataError, match="depend on the other labels"):
         calibrate(make_published, find_photographs(coco_root / "train2014", None), "train2014")
 
@@ -146,7 +146,7 @@ def make_published(towers: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def test_the_command_writes_a_bundle_and_says_what_it_found(
+def test_calibrate_command_writes_a_bundle_and_reports_results(
     sigrl_train, tiny_bundle: Path, coco_root: Path, tmp_path: Path
 ) -> None:
     labels = ("--labels", coco_root / "annotations" / "instances_train2014.json")

@@ -52,12 +52,12 @@ def check(ours, published, texts):
     assert wrong == []
 
 
-def test_odd_texts(ours, published):
+def test_token_ids_of_odd_texts_match_open_clip(ours, published):
     check(ours, published, ODD)
 
 
 @pytest.mark.parametrize("name", ["default", "coco80", "voc20"])
-def test_every_text_of_the_vocabularies_in_the_package(ours, published, name):
+def test_token_ids_of_built_in_vocabularies_match_open_clip(ours, published, name):
     vocabulary: Vocabulary = vocabularies.builtin(name)
     templates = ("{label}", "There is a {label} in the scene")
     check(ours, published, [text for label in vocabulary.labels for text in label.texts(templates)])

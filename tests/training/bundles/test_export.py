@@ -44,7 +44,7 @@ def done_before(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task, "to_onnx", lambda step, *_: contents[f"{names[type(step)]}.onnx"])
 
 
-def test_it_holds_all_of_the_old_bundle_and_the_graphs(exported: Path, towers: Path) -> None:
+def test_exported_bundle_adds_only_the_graphs(exported: Path, towers: Path) -> None:
     old, new = read_files(towers), read_files(exported)
     assert set(new.contents) == set(old.contents) | {f"{name}.onnx" for name in GRAPHS}
     assert all(new.contents[name] == content for name, content in old.contents.items())
@@ -55,7 +55,7 @@ def test_it_holds_all_of_the_old_bundle_and_the_graphs(exported: Path, towers: P
     assert new.manifest.provenance == {**old.manifest.provenance, "export": entry}
 
 
-def test_both_engines_serve_it_with_the_same_numbers(exported: Path) -> None:
+def test_onnx_and_torch_engines_give_the_same_scores(exported: Path) -> None:
     pixels = np.random.default_rng(1).standard_normal((4, 3, 64, 64), dtype=np.float32)
     vocabulary = Vocabulary.from_names(["dog", "a word never seen", "red cat"])
     ours, expected = (
@@ -65,7 +65,7 @@ def test_both_engines_serve_it_with_the_same_numbers(exported: Path) -> None:
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-def test_weights_stay_as_small_as_in_the_bundle(exported: Path) -> None:
+def test_graph_weights_stay_in_float16_and_int8(exported: Path) -> None:
     files = read_files(exported)
     for name, kinds in (("image_tower", {TensorProto.FLOAT16}), ("text_tower", {TensorProto.INT8})):
         graph = onnx.load_from_string(files.contents[f"{name}.onnx"]).graph
@@ -74,7 +74,7 @@ def test_weights_stay_as_small_as_in_the_bundle(exported: Path) -> None:
         assert kinds <= {tensor.data_type for tensor in matrices}
 
 
-def test_graphs_name_what_may_vary_and_nothing_of_the_machine(exported: Path) -> None:
+def test_graphs_have_named_dynamic_axes_and_no_source_paths(exported: Path) -> None:
     for name, shapes in {
         "image_tower": [["photographs", 3, 64, 64]],
         "text_tower": [["texts", "tokens"]],
@@ -96,7 +96,7 @@ def test_an_exported_bundle_can_be_exported_again(exported: Path) -> None:
 
 
 @pytest.mark.usefixtures("done_before")
-def test_progress_comes_to_its_end(towers: Path) -> None:
+def test_export_progress_reaches_its_total(towers: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     export(towers, lambda *step: seen.append(step))
     assert [done for _, done, _ in seen] == list(range(len(GRAPHS) + 2))
@@ -104,7 +104,7 @@ def test_progress_comes_to_its_end(towers: Path) -> None:
 
 
 @pytest.mark.usefixtures("done_before")
-def test_other_numbers_than_pytorchs_are_not_written(
+def test_export_that_differs_from_pytorch_is_not_written(
     sigrl_train, towers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     score = OnnxEngine.score
@@ -117,7 +117,7 @@ def test_other_numbers_than_pytorchs_are_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_has_no_onnx_form_is_named(
+def test_unsupported_onnx_operator_is_reported(
     sigrl_train, towers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> bytes:
@@ -133,7 +133,7 @@ def test_what_has_no_onnx_form_is_named(
     assert len(err.splitlines()) == 1
 
 
-def test_usage_that_cannot_work_is_refused_before_the_work(
+def test_invalid_usage_is_rejected_before_exporting(
     sigrl_train, towers: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(task, "export", None)
@@ -142,13 +142,13 @@ def test_usage_that_cannot_work_is_refused_before_the_work(
     assert "pip install" in sigrl_train("export", towers, "-o", tmp_path / "new")[2]
 
 
-def test_a_bundle_that_is_none_is_refused(sigrl_train, tmp_path: Path) -> None:
+def test_folder_without_a_bundle_is_rejected(sigrl_train, tmp_path: Path) -> None:
     status, _, err = sigrl_train("export", tmp_path, "-o", tmp_path / "new")
     assert status == 2
     assert "manifest.json" in err
 
 
-def test_a_weight_that_is_not_the_bundles_is_refused() -> None:
+def test_weight_that_is_not_in_the_bundle_is_rejected() -> None:
     class Product(Step):
         inputs = ("rows n2",)
         outputs = ("product",)
@@ -166,7 +166,7 @@ def test_a_weight_that_is_not_the_bundles_is_refused() -> None:
         to_onnx(Product(), sizes, save({"weight": np.ones((2, 2), np.float16)}))
 
 
-def test_numbers_measured_later_leave_the_graphs_in_the_bundle(
+def test_recording_metrics_keeps_the_graphs(
     sigrl_train, exported: Path, config_file: Path, tmp_path: Path
 ) -> None:
     recorded = tmp_path / "recorded"

@@ -150,7 +150,7 @@ def logits(bundle: Path, pixels: np.ndarray) -> np.ndarray:
     return engine.score(engine.encode_images(pixels), engine.encode_labels(Vocabulary.from_names(NAMES)))
 
 
-def test_a_tag_is_fetched_and_scores_as_open_clip_scores(
+def test_imported_tag_scores_like_open_clip(
     sigrl_train, asked: list[str], clip: CLIP, photograph: Image.Image, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "bundle"
@@ -167,7 +167,7 @@ def test_a_tag_is_fetched_and_scores_as_open_clip_scores(
     np.testing.assert_allclose(logits(bundle, pixels[None]), expected, atol=2e-3)
 
 
-def test_the_manifest_says_where_the_weights_come_from(
+def test_manifest_records_the_origin_of_the_weights(
     sigrl_train, asked: list[str], weights: Path, tmp_path: Path
 ) -> None:
     run(sigrl_train, "--open-clip", "tiny/first", "-o", tmp_path / "bundle")
@@ -184,14 +184,14 @@ def test_the_manifest_says_where_the_weights_come_from(
 
 
 @pytest.mark.usefixtures("asked")
-def test_the_service_tags_with_it_at_once(sigrl_train, photograph: Image.Image, tmp_path: Path) -> None:
+def test_imported_bundle_can_tag_directly(sigrl_train, photograph: Image.Image, tmp_path: Path) -> None:
     run(sigrl_train, "--open-clip", "tiny/first", "-o", tmp_path / "bundle")
     tags = Tagger(tmp_path / "bundle").tag(photograph, ["dog", "cat"], top_k=2).tags
     assert {tag.label for tag in tags} == {"dog", "cat"}
 
 
 @pytest.mark.usefixtures("asked")
-def test_the_mkt_head_matches_patches_too(
+def test_mkt_head_also_matches_patches(
     sigrl_train, clip: CLIP, photograph: Image.Image, tmp_path: Path
 ) -> None:
     run(sigrl_train, "--open-clip", "tiny/first", "--head", "mkt", "-o", tmp_path / "bundle")
@@ -207,7 +207,7 @@ def test_the_mkt_head_matches_patches_too(
 
 
 @pytest.mark.usefixtures("asked")
-def test_preprocessing_is_that_of_the_tag(sigrl_train, tmp_path: Path) -> None:
+def test_preprocessing_is_taken_from_the_tag(sigrl_train, tmp_path: Path) -> None:
     run(sigrl_train, "--open-clip", "tiny/second-b4k", "-o", tmp_path / "bundle")
     preprocessing = load_bundle(tmp_path / "bundle").manifest.preprocessing
     assert (preprocessing.resize, preprocessing.interpolation) == ("squash", "bilinear")
@@ -215,7 +215,7 @@ def test_preprocessing_is_that_of_the_tag(sigrl_train, tmp_path: Path) -> None:
     assert preprocessing.image_size == 64
 
 
-def test_weights_outside_the_hub_are_fetched_too(sigrl_train, asked: list[str], tmp_path: Path) -> None:
+def test_weights_outside_the_hub_are_downloaded(sigrl_train, asked: list[str], tmp_path: Path) -> None:
     run(sigrl_train, "--open-clip", "tiny/old", "-o", tmp_path / "bundle")
     assert asked == ["/old/tiny.safetensors"]
     (entry,) = load_bundle(tmp_path / "bundle").manifest.provenance["weights"]
@@ -235,7 +235,7 @@ def test_a_file_named_after_a_tag_is_read_as_that_tag(sigrl_train, weights: Path
 
 
 @pytest.mark.usefixtures("offline")
-def test_any_other_file_is_read_as_the_architecture_says_and_that_is_said(
+def test_file_with_other_name_uses_architecture_defaults_and_warns(
     sigrl_train, weights: Path, tmp_path: Path
 ) -> None:
     out = run(sigrl_train, "--open-clip", f"tiny/{weights}", "-o", tmp_path / "bundle")
@@ -248,7 +248,7 @@ def test_any_other_file_is_read_as_the_architecture_says_and_that_is_said(
 
 
 @pytest.mark.usefixtures("offline")
-def test_a_training_state_of_plain_data_will_do(
+def test_training_checkpoint_of_plain_tensors_is_accepted(
     sigrl_train, clip: CLIP, weights: Path, tmp_path: Path
 ) -> None:
     tensors = {f"module.{name}": tensor for name, tensor in clip.state_dict().items()}
@@ -263,7 +263,7 @@ def test_a_training_state_of_plain_data_will_do(
 
 
 @pytest.mark.usefixtures("offline")
-def test_without_a_network_it_says_what_to_fetch_and_how_to_name_it(sigrl_train, tmp_path: Path) -> None:
+def test_offline_error_names_the_weights_to_download(sigrl_train, tmp_path: Path) -> None:
     error = refused(sigrl_train, tmp_path, "--open-clip", "tiny/first")
     assert f"download {HUB_FILE} (or open_clip_pytorch_model.bin) from" in error
     assert "https://huggingface.co/someone/tiny" in error
@@ -284,7 +284,7 @@ def test_without_a_network_it_says_what_to_fetch_and_how_to_name_it(sigrl_train,
     ],
 )
 @pytest.mark.usefixtures("offline")
-def test_what_cannot_be_a_bundle_is_refused_before_anything_is_fetched(
+def test_unsupported_models_are_rejected_before_downloading(
     sigrl_train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
 ) -> None:
     monkeypatch.setattr(open_clip_source, "download_pretrained", None)
@@ -292,7 +292,7 @@ def test_what_cannot_be_a_bundle_is_refused_before_anything_is_fetched(
 
 
 @pytest.mark.usefixtures("offline")
-def test_without_a_network_it_says_which_tokenizer_to_fetch_too(
+def test_offline_error_names_the_tokenizer_files_to_download(
     sigrl_train, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(open_clip_source, "download_pretrained", lambda _: weights)
@@ -307,13 +307,13 @@ def test_without_a_network_it_says_which_tokenizer_to_fetch_too(
 
 
 @pytest.mark.usefixtures("offline")
-def test_a_text_encoder_that_bundles_do_not_have_is_named(sigrl_train, weights: Path, tmp_path: Path) -> None:
+def test_unsupported_text_encoder_is_reported(sigrl_train, weights: Path, tmp_path: Path) -> None:
     error = refused(sigrl_train, tmp_path, "--open-clip", f"mt5-base-ViT-B-32/{weights}")
     assert "encodes texts with google/mt5-base, which bundles do not support" in error
 
 
 @pytest.mark.usefixtures("offline")
-def test_usage_that_cannot_work_is_refused(sigrl_train, tmp_path: Path) -> None:
+def test_invalid_usage_is_rejected(sigrl_train, tmp_path: Path) -> None:
     assert "name what to import" in refused(sigrl_train, tmp_path)
     error = refused(sigrl_train, tmp_path, "--published", "mkt", "x.pth", "--head", "clip")
     assert "omit --head" in error
@@ -323,7 +323,7 @@ def test_usage_that_cannot_work_is_refused(sigrl_train, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("offline")
-def test_weights_of_another_model_are_refused(sigrl_train, clip: CLIP, tmp_path: Path) -> None:
+def test_weights_of_another_model_are_rejected(sigrl_train, clip: CLIP, tmp_path: Path) -> None:
     def error(changes: dict[str, torch.Tensor], lacking: str = "") -> str:
         tensors = {name: one for name, one in clip.state_dict().items() if name != lacking} | changes
         save_file(tensors, tmp_path / "first.safetensors")
@@ -351,7 +351,7 @@ class Trap:
 
 
 @pytest.mark.usefixtures("offline")
-def test_nothing_that_could_run_code_is_opened(sigrl_train, clip: CLIP, tmp_path: Path) -> None:
+def test_checkpoints_that_could_run_code_are_rejected(sigrl_train, clip: CLIP, tmp_path: Path) -> None:
     file, touched = tmp_path / "first.pt", tmp_path / "touched"
     torch.save({"state_dict": clip.state_dict(), "args": Trap(touched)}, file)
     for arguments in (("--open-clip", f"tiny/{file}"), ("--published", "mkt", file)):
@@ -405,7 +405,7 @@ def test_a_published_checkpoint_takes_its_text_tower_from_clip(
 
 
 @pytest.mark.usefixtures("offline")
-def test_a_published_checkpoint_of_the_other_kind_is_refused(sigrl_train, clip: CLIP, tmp_path: Path) -> None:
+def test_published_checkpoint_of_another_kind_is_rejected(sigrl_train, clip: CLIP, tmp_path: Path) -> None:
     file = tmp_path / "published.pth"
     torch.save(published(clip), file)
     assert "--published mkt" in refused(sigrl_train, tmp_path, "--published", "sigrl", file)

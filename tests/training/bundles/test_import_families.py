@@ -60,7 +60,7 @@ def pixels() -> torch.Tensor:
 
 @pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
-def test_photographs_are_encoded_as_by_open_clip(clips, imported, pixels: torch.Tensor, name: str) -> None:
+def test_image_embeddings_match_open_clip(clips, imported, pixels: torch.Tensor, name: str) -> None:
     expected = clips(name).model.encode_image(pixels, normalize=False)
     found = load_bundle(imported(name)).model.backbone.encode_images(pixels).image_embeddings
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
@@ -68,7 +68,7 @@ def test_photographs_are_encoded_as_by_open_clip(clips, imported, pixels: torch.
 
 @pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
-def test_odd_texts_are_encoded_as_by_open_clip(clips, imported, name: str) -> None:
+def test_text_embeddings_of_odd_texts_match_open_clip(clips, imported, name: str) -> None:
     clip, backbone = clips(name), load_bundle(imported(name)).model.backbone
     expected = clip.model.encode_text(get_tokenizer(clip.name)(list(ODD_TEXTS)), normalize=False)
     found = backbone.encode_texts(torch.from_numpy(backbone.tokenize(ODD_TEXTS)))
@@ -76,7 +76,7 @@ def test_odd_texts_are_encoded_as_by_open_clip(clips, imported, name: str) -> No
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.tokenizer])
-def test_token_ids_are_those_of_open_clips_tokenizer(clips, imported, name: str) -> None:
+def test_token_ids_match_open_clip(clips, imported, name: str) -> None:
     theirs = get_tokenizer(clips(name).name)(list(ODD_TEXTS)).numpy()
     ours = load_bundle(imported(name)).model.backbone.tokenize(ODD_TEXTS)
     np.testing.assert_array_equal(ours, theirs[:, : ours.shape[1]])
@@ -97,7 +97,7 @@ def _shared_exports() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_shared_exports")
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_graphs_compute_what_torch_computes(imported, tmp_path: Path, pixels, name: str) -> None:
+def test_exported_graphs_match_torch(imported, tmp_path: Path, pixels, name: str) -> None:
     write_files(tmp_path / "exported", export(imported(name), lambda *_: None))
     engines = (
         TorchEngine.load(imported(name), "cpu", precision="float32"),
@@ -114,7 +114,9 @@ def test_the_graphs_compute_what_torch_computes(imported, tmp_path: Path, pixels
     "head", [HeadConfig(kind="mkt"), HeadConfig(kind="sigrl", context_labels=("a", "b"))]
 )
 @pytest.mark.parametrize("name", FAMILIES)
-def test_heads_are_fitted_on_it(imported, pixels: torch.Tensor, name: str, head: HeadConfig) -> None:
+def test_training_a_head_on_an_imported_model_lowers_the_loss(
+    imported, pixels: torch.Tensor, name: str, head: HeadConfig
+) -> None:
     """Gradients of `fit`'s model reach the image tower through global and through local scores, and steps
     lower the loss."""
     backbone = load_bundle(imported(name)).model.backbone
@@ -140,7 +142,9 @@ def test_heads_are_fitted_on_it(imported, pixels: torch.Tensor, name: str, head:
 
 @pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
-def test_a_frozen_tower_and_its_projection_are_the_tower(imported, pixels: torch.Tensor, name: str) -> None:
+def test_frozen_tower_plus_projection_equals_the_whole_tower(
+    imported, pixels: torch.Tensor, name: str
+) -> None:
     backbone = load_bundle(imported(name)).model.backbone
     expected = backbone.encode_images(pixels)
     with without_projection(backbone):

@@ -101,7 +101,7 @@ def image_inputs(kind: str, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_photographs_are_encoded_as_by_transformers(made, kind: str) -> None:
+def test_image_embeddings_match_transformers(made, kind: str) -> None:
     model, _, bundle = made(kind)
     pixels = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 64, 64), dtype=np.float32))
     expected = model.get_image_features(**image_inputs(kind, pixels))
@@ -111,7 +111,7 @@ def test_photographs_are_encoded_as_by_transformers(made, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_odd_texts_are_encoded_as_by_transformers(made, kind: str) -> None:
+def test_text_embeddings_of_odd_texts_match_transformers(made, kind: str) -> None:
     model, folder, bundle = made(kind)
     backbone = load_bundle(bundle).model.backbone
     ours = backbone.tokenize(ODD_TEXTS)
@@ -130,7 +130,7 @@ def test_odd_texts_are_encoded_as_by_transformers(made, kind: str) -> None:
     torch.testing.assert_close(found, getattr(expected, "pooler_output", expected), rtol=0, atol=1e-5)
 
 
-def test_scale_bias_and_preprocessing_are_the_models_own(made) -> None:
+def test_scale_bias_and_preprocessing_are_taken_from_the_model(made) -> None:
     model, _, bundle = made("siglip")
     loaded = load_bundle(bundle)
     torch.testing.assert_close(loaded.model.head.bias, model.logit_bias.reshape(()))
@@ -140,7 +140,7 @@ def test_scale_bias_and_preprocessing_are_the_models_own(made) -> None:
     assert loaded.manifest.preprocessing.mean == (0.5, 0.5, 0.5)
 
 
-def test_the_command_imports_a_folder_and_refuses_what_is_none(made, sigrl_train, tmp_path: Path) -> None:
+def test_import_command_accepts_a_model_folder_and_rejects_others(made, sigrl_train, tmp_path: Path) -> None:
     _, folder, bundle = made("clip")
     status, out, err = sigrl_train("import", "--folder", folder, "-o", tmp_path / "bundle")
     assert status == 0, err

@@ -18,13 +18,13 @@ def draw(levels, offset=-4.0, slope=0.8, photographs=4000, seed=0):
     return scores, np.where(holds, 1, -1).astype(np.int8), scores[:1000]
 
 
-def test_offset_and_slope_are_found_whatever_the_words_levels():
+def test_fit_recovers_offset_and_slope_at_any_word_level():
     fitted = fit_new_words(*draw([-6.0, -4.0, 0.0, 3.0]), EXPECTED)
     assert fitted.offset == pytest.approx(-4.0, abs=0.25)
     assert fitted.slope == pytest.approx(0.8, abs=0.08)
 
 
-def test_unknown_labels_count_for_nothing():
+def test_unknown_labels_are_ignored():
     scores, labels, background = draw([-6.0, -4.0])
     hidden = np.random.default_rng(1).random(labels.shape) < 0.5
     spoilt = np.where(hidden, 0, labels).astype(np.int8)
@@ -33,7 +33,7 @@ def test_unknown_labels_count_for_nothing():
     assert fit_new_words(scores, wrong, background, EXPECTED).slope < 0.2
 
 
-def test_the_fewer_photographs_the_nearer_it_stays_to_what_was_expected():
+def test_with_few_images_the_fit_stays_close_to_the_prior():
     scores, labels, background = draw([-6.0], offset=0.0)
     few = fit_new_words(scores[:4], labels[:4], background, EXPECTED)
     many = fit_new_words(scores, labels, background, EXPECTED)
@@ -41,7 +41,7 @@ def test_the_fewer_photographs_the_nearer_it_stays_to_what_was_expected():
     assert fit_new_words(scores, np.zeros_like(labels), background, EXPECTED) == EXPECTED
 
 
-def test_without_labels_the_slope_follows_the_scale_of_the_scores():
+def test_without_labels_the_slope_scales_with_the_scores():
     scores, _, background = draw([-6.0, -4.0, 0.0])
     one, ten = expected_new_words(background), expected_new_words(10 * background)
     assert ten.slope == pytest.approx(one.slope / 10, rel=1e-4)
@@ -53,7 +53,7 @@ def test_without_labels_the_slope_follows_the_scale_of_the_scores():
     )
 
 
-def test_labels_left_out_tell_what_new_words_are_worth():
+def test_leave_labels_out_compares_new_word_and_raw_calibration():
     scores, labels, background = draw(list(np.linspace(-8, 2, 24)))
     moved = leave_labels_out(scores, labels, background, EXPECTED)
     assert moved.as_new_words < 2 < moved.as_they_come
@@ -65,7 +65,7 @@ def test_labels_left_out_tell_what_new_words_are_worth():
     assert trained.as_they_come < 2 < trained.as_new_words
 
 
-def test_one_label_alone_is_measured_by_what_was_expected():
+def test_leave_labels_out_works_with_a_single_label():
     scores, labels, background = draw([-6.0])
     found = leave_labels_out(scores, labels, background, EXPECTED)
     assert 0 <= found.as_new_words <= 100

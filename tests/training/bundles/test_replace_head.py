@@ -29,7 +29,7 @@ def scores(engine: Engine, names: tuple[str, ...] = NAMES) -> np.ndarray:
 
 
 @pytest.mark.usefixtures("graphs")
-def test_the_sparc_head_standardises_over_common_names_on_every_engine(
+def test_sparc_head_standardizes_over_common_names_on_every_engine(
     sigrl_train, towers: Path, tmp_path: Path
 ) -> None:
     status, _, err = sigrl_train("head", towers, "--kind", "sparc", "-o", tmp_path / "new")
@@ -49,13 +49,13 @@ def test_the_sparc_head_standardises_over_common_names_on_every_engine(
     assert engine.manifest.provenance["head"]["of"] == read_files(towers).checkpoint_id
 
 
-def test_graphs_can_be_declined(sigrl_train, towers: Path, tmp_path: Path) -> None:
+def test_no_graphs_option_writes_a_bundle_without_graphs(sigrl_train, towers: Path, tmp_path: Path) -> None:
     assert sigrl_train("head", towers, "--kind", "clip", "--no-graphs", "-o", tmp_path / "new")[0] == 0
     assert not has_graphs(tmp_path / "new")
 
 
 @pytest.mark.usefixtures("graphs")
-def test_without_the_packages_for_graphs_there_is_a_bundle_and_a_line_that_says_why(
+def test_missing_export_packages_give_a_bundle_without_graphs(
     sigrl_train, towers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sigrl.training.bundles.export", None)
@@ -66,9 +66,7 @@ def test_without_the_packages_for_graphs_there_is_a_bundle_and_a_line_that_says_
     assert not has_graphs(tmp_path / "new")
 
 
-def test_heads_of_one_scale_can_be_changed_and_changed_back(
-    sigrl_train, towers: Path, tmp_path: Path
-) -> None:
+def test_changing_the_head_and_back_restores_the_scores(sigrl_train, towers: Path, tmp_path: Path) -> None:
     assert sigrl_train("head", towers, "--kind", "clip", "-o", tmp_path / "clip")[0] == 0
     assert sigrl_train("head", tmp_path / "clip", "--kind", "mkt", "-o", tmp_path / "mkt")[0] == 0
     before, after = (
@@ -77,7 +75,7 @@ def test_heads_of_one_scale_can_be_changed_and_changed_back(
     np.testing.assert_allclose(scores(after), scores(before), rtol=1e-4)
 
 
-def test_a_head_without_a_scale_of_cosines_is_refused(sigrl_train, towers: Path, tmp_path: Path) -> None:
+def test_head_without_a_cosine_scale_is_rejected(sigrl_train, towers: Path, tmp_path: Path) -> None:
     assert sigrl_train("head", towers, "--kind", "sparc", "-o", tmp_path / "sparc")[0] == 0
     status, _, err = sigrl_train("head", tmp_path / "sparc", "--kind", "clip", "-o", tmp_path / "clip")
     assert status == 2

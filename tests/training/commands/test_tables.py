@@ -22,7 +22,7 @@ def table_of(count: int, name: str = "label") -> str:
     return console.export_text()
 
 
-def test_few_labels_are_all_shown_but_those_without_a_positive() -> None:
+def test_small_table_shows_all_labels_with_positives() -> None:
     text = table_of(5)
     assert all(f"label {number} " in text for number in range(4))
     assert "label 4" not in text
@@ -30,12 +30,12 @@ def test_few_labels_are_all_shown_but_those_without_a_positive() -> None:
     assert "mAP, 4 labels with at least a positive" in text
 
 
-def test_of_many_labels_the_best_and_the_worst_are_shown() -> None:
+def test_large_table_shows_best_and_worst_labels() -> None:
     text = table_of(101)
     assert text.count("label ") < 50
     assert "the best and the worst 15 of 100 labels" in text
     assert "…" in text
 
 
-def test_a_labels_name_is_no_markup() -> None:
+def test_label_names_are_not_parsed_as_markup() -> None:
     assert "[red]x[/red] 0" in table_of(3, "[red]x[/red]")

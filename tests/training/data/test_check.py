@@ -40,7 +40,7 @@ def report(photographs: LabelledPhotographs) -> DataReport:
     return check(photographs, [OUTSIDE])
 
 
-def test_every_bad_file_is_named_with_what_to_do(report: DataReport) -> None:
+def test_every_bad_file_is_reported_with_advice(report: DataReport) -> None:
     found = {Path(problem.subject).name: problem.kind for problem in report.problems[1:]}
     assert found == {
         "truncated.jpg": "unreadable file",
@@ -56,7 +56,7 @@ def test_every_bad_file_is_named_with_what_to_do(report: DataReport) -> None:
     assert report.problems[0] == OUTSIDE
 
 
-def test_labels_are_counted(report: DataReport) -> None:
+def test_report_counts_positive_negative_and_unknown_labels(report: DataReport) -> None:
     assert (report.photographs, report.without_positives) == (7, 2)
     counts = [(one.label, one.positive, one.negative, one.unknown) for one in report.labels]
     assert counts == [("dog", 4, 1, 2), ("cat", 2, 4, 1), ("unicorn", 0, 0, 7)]
@@ -69,16 +69,16 @@ def test_problems_are_counted_by_kind_and_subject(photographs) -> None:
     assert len(counts["missing file"]) == 2
 
 
-def test_a_quick_look_decodes_nothing(photographs) -> None:
+def test_check_without_decoding_finds_only_missing_files(photographs) -> None:
     kinds = [problem.kind for problem in check(photographs, decode=False).problems]
     assert kinds == ["missing file", "missing file"]
 
 
-def test_a_report_survives_json(report: DataReport) -> None:
+def test_report_round_trips_through_json(report: DataReport) -> None:
     assert DataReport.model_validate_json(report.model_dump_json()) == report
 
 
-def test_bad_files_stop_or_are_skipped(photographs, report: DataReport) -> None:
+def test_bad_files_stop_training_or_are_skipped(photographs, report: DataReport) -> None:
     with pytest.raises(DataError, match=r"'bird' is no label: add it \(5 other problems: "):
         without_bad_files(photographs, report, "stop")
     kept = without_bad_files(photographs, report, "skip")
@@ -86,7 +86,7 @@ def test_bad_files_stop_or_are_skipped(photographs, report: DataReport) -> None:
     np.testing.assert_array_equal(kept.labels, LABELS[[0, 4]])
 
 
-def test_sound_data_passes_either_way(photographs) -> None:
+def test_valid_data_passes_with_stop_and_skip(photographs) -> None:
     sound = photographs.select(np.array([0, 4]))
     report = check(sound)
     assert report.problems == []
@@ -94,13 +94,13 @@ def test_sound_data_passes_either_way(photographs) -> None:
         assert without_bad_files(sound, report, bad_data).ids == GOOD
 
 
-def test_one_problem_is_told_alone(photographs) -> None:
+def test_single_problem_is_reported_without_a_summary(photographs) -> None:
     one = photographs.select(np.array([0, 2]))
     with pytest.raises(DataError, match=r"absent\.jpg is not there: .* be skipped$"):
         without_bad_files(one, check(one), "stop")
 
 
-def test_nothing_left_is_told_even_where_skipping_is_wanted(photographs) -> None:
+def test_skipping_all_images_is_an_error(photographs) -> None:
     bad = photographs.select(np.array([1, 2]))
     with pytest.raises(DataError, match=r"none of 2 photographs .*truncated\.jpg cannot be decoded"):
         without_bad_files(bad, check(bad), "skip")
@@ -109,7 +109,7 @@ def test_nothing_left_is_told_even_where_skipping_is_wanted(photographs) -> None
         without_bad_files(nothing, check(nothing), "skip")
 
 
-def test_empty_labels_stop_or_are_skipped(photographs) -> None:
+def test_labels_without_positives_stop_training_or_are_skipped(photographs) -> None:
     with pytest.raises(DataError, match=r"'unicorn' applies to no photograph \(1 of 3 labels have none\)"):
         without_empty_labels(photographs, "stop")
     assert without_empty_labels(photographs, "skip").label_names == ("dog", "cat")
@@ -120,7 +120,7 @@ def test_empty_labels_stop_or_are_skipped(photographs) -> None:
         without_empty_labels(photographs.select_labels(["unicorn"]), "skip")
 
 
-def test_the_same_bytes_under_other_labels_are_named(tmp_path: Path) -> None:
+def test_identical_files_with_different_labels_are_reported(tmp_path: Path) -> None:
     for name, colour in {
         "dog/1.png": "red",
         "cat/2.png": "red",

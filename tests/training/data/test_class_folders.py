@@ -9,7 +9,7 @@ from sigrl.training.data.dataset import DataError
 from sigrl.training.data.folder import label_photographs
 
 
-def test_the_name_of_the_sub_folder_is_the_label(tmp_path: Path) -> None:
+def test_sub_folder_name_is_the_label(tmp_path: Path) -> None:
     for name in ("wet_sand/2.jpg", "dog/1.JPEG", "dog/puppies/3.png", "dog/notes.txt", ".cache/4.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -19,7 +19,7 @@ def test_the_name_of_the_sub_folder_is_the_label(tmp_path: Path) -> None:
     assert photographs.labels.tolist() == [[1, -1], [1, -1], [-1, 1]]
 
 
-def test_what_says_no_label_is_told(tmp_path: Path) -> None:
+def test_images_outside_class_folders_are_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no sub-folders with photographs"):
         read_class_folders(tmp_path)
     with pytest.raises(DataError, match="is not a folder"):

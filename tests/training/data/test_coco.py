@@ -36,7 +36,7 @@ def write(root: Path, kind: str, content: Any) -> None:
     (root / "annotations" / f"{kind}_val2014.json").write_text(json.dumps(content))
 
 
-def test_a_split(root: Path) -> None:
+def test_load_coco_reads_a_split(root: Path) -> None:
     write(
         root,
         "captions",
@@ -56,7 +56,7 @@ def test_a_split(root: Path) -> None:
     assert split.captions == (None, "A dog.")
 
 
-def test_captions_may_be_absent(root: Path) -> None:
+def test_captions_are_optional(root: Path) -> None:
     assert load_coco(root, "val2014").captions == (None, None)
 
 
@@ -72,38 +72,38 @@ def test_captions_may_be_absent(root: Path) -> None:
         {**INSTANCES, "images": [], "annotations": []},
     ],
 )
-def test_another_layout_is_told(root: Path, content: Any) -> None:
+def test_instances_in_another_layout_are_reported(root: Path, content: Any) -> None:
     write(root, "instances", content)
     with pytest.raises(DataError, match=r"instances_val2014\.json.*: (it is not in COCO's|point)"):
         load_coco(root, "val2014")
 
 
 @pytest.mark.parametrize("content", [{}, [], {"annotations": [{"image_id": 3}]}, {"annotations": [3]}])
-def test_captions_of_another_layout_are_told(root: Path, content: Any) -> None:
+def test_captions_in_another_layout_are_reported(root: Path, content: Any) -> None:
     write(root, "captions", content)
     with pytest.raises(DataError, match=r"captions_val2014\.json.*COCO's layout"):
         load_coco(root, "val2014")
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
-def test_what_is_not_json_is_told(root: Path, content: bytes) -> None:
+def test_invalid_json_is_reported(root: Path, content: bytes) -> None:
     (root / "annotations" / "instances_val2014.json").write_bytes(content)
     with pytest.raises(DataError, match=r"instances_val2014\.json is not JSON.*fetch the file again"):
         load_coco(root, "val2014")
 
 
-def test_an_absent_annotation_file_is_told(root: Path) -> None:
+def test_missing_annotation_file_is_reported(root: Path) -> None:
     with pytest.raises(DataError, match=r"instances_train2014\.json is not there: point `data\.root`"):
         load_coco(root, "train2014")
 
 
-def test_an_absent_photograph_is_told(root: Path) -> None:
+def test_missing_image_is_reported(root: Path) -> None:
     (root / "val2014" / "b.jpg").unlink()
     with pytest.raises(DataError, match=r"b\.jpg is listed in instances_val2014\.json but is not there"):
         load_coco(root, "val2014")
 
 
-def test_the_common_form_knows_every_label_and_keeps_the_files_ids(root: Path) -> None:
+def test_read_coco_marks_all_labels_known_and_keeps_image_ids(root: Path) -> None:
     (root / "val2014" / "b.jpg").unlink()
     photographs = read_coco(root, "val2014")
     assert photographs.ids == ("7", "3")
@@ -111,7 +111,7 @@ def test_the_common_form_knows_every_label_and_keeps_the_files_ids(root: Path) -
     np.testing.assert_array_equal(photographs.labels, [[-1, -1], [1, 1]])
 
 
-def test_an_annotation_file_may_lie_anywhere_and_have_boxes(root: Path, tmp_path: Path) -> None:
+def test_annotation_file_may_be_anywhere_and_contain_boxes(root: Path, tmp_path: Path) -> None:
     boxes = [{**one, "bbox": [0, 0, 9, 9], "iscrowd": 0, "id": 1} for one in INSTANCES["annotations"]]
     path = tmp_path / "export.json"
     path.write_text(json.dumps({"info": {}, "licenses": [], **INSTANCES, "annotations": boxes}))
@@ -120,7 +120,7 @@ def test_an_annotation_file_may_lie_anywhere_and_have_boxes(root: Path, tmp_path
     np.testing.assert_array_equal(photographs.labels, read_coco(root, "val2014").labels)
 
 
-def test_categories_go_by_their_ids(root: Path) -> None:
+def test_category_names_are_keyed_by_id(root: Path) -> None:
     path = root / "annotations" / "instances_val2014.json"
     assert category_names(path) == {18: "dog", 1: "person"}
     path.write_text("[]")
@@ -129,14 +129,14 @@ def test_categories_go_by_their_ids(root: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["images", "categories"])
-def test_what_is_there_twice_is_told(root: Path, key: str) -> None:
+def test_duplicate_image_ids_or_category_names_are_reported(root: Path, key: str) -> None:
     repeated = [{**INSTANCES[key][0], "id": 99 if key == "categories" else 7}]
     write(root, "instances", {**INSTANCES, key: INSTANCES[key] + repeated})
     with pytest.raises(DataError, match="two photographs with one id, or two categories with one name"):
         read_coco(root, "val2014")
 
 
-def test_an_absolute_file_name_is_read_where_it_lies_in_the_folder(root: Path) -> None:
+def test_absolute_file_name_must_be_inside_the_image_folder(root: Path) -> None:
     photographs = root / "val2014"
     images = [{"id": 7, "file_name": str(photographs / "a.jpg")}, {"id": 3, "file_name": "b.jpg"}]
     write(root, "instances", INSTANCES | {"images": images})

@@ -17,7 +17,7 @@ def photographs() -> LabelledPhotographs:
 
 
 @pytest.mark.parametrize("rows", [[2, 0], np.array([2, 0])])
-def test_rows_come_in_the_order_that_is_asked(photographs: LabelledPhotographs, rows) -> None:
+def test_select_returns_rows_in_the_requested_order(photographs: LabelledPhotographs, rows) -> None:
     chosen = photographs.select(np.asarray(rows))
     assert chosen.image_paths == (Path("c.jpg"), Path("a.jpg"))
     assert chosen.ids == ("c", "a")
@@ -26,14 +26,14 @@ def test_rows_come_in_the_order_that_is_asked(photographs: LabelledPhotographs, 
     np.testing.assert_array_equal(chosen.labels, LABELS[[2, 0]])
 
 
-def test_a_mask_selects_and_no_row_is_a_selection_too(photographs: LabelledPhotographs) -> None:
+def test_select_accepts_a_mask_and_an_empty_selection(photographs: LabelledPhotographs) -> None:
     assert photographs.select(np.array([False, True, False])).ids == ("b",)
     nothing = photographs.select(np.zeros(3, dtype=bool))
     assert len(nothing) == 0
     assert nothing.labels.shape == (0, 2)
 
 
-def test_labels_come_in_the_order_that_is_asked(photographs: LabelledPhotographs) -> None:
+def test_select_labels_returns_the_requested_order(photographs: LabelledPhotographs) -> None:
     chosen = photographs.select_labels(["dog", "cat"])
     assert chosen.label_names == ("dog", "cat")
     np.testing.assert_array_equal(chosen.labels, LABELS[:, ::-1])
@@ -42,11 +42,11 @@ def test_labels_come_in_the_order_that_is_asked(photographs: LabelledPhotographs
         photographs.select_labels(["dog", "bird"])
 
 
-def test_unknown_and_negative_are_no_positives(photographs: LabelledPhotographs) -> None:
+def test_with_positives_ignores_unknown_and_negative_labels(photographs: LabelledPhotographs) -> None:
     assert photographs.with_positives().ids == ("a", "c")
 
 
-def test_what_does_not_fit_together_is_refused(photographs: LabelledPhotographs) -> None:
+def test_mismatched_shapes_are_rejected(photographs: LabelledPhotographs) -> None:
     paths, names = photographs.image_paths, photographs.label_names
     for labels in (LABELS.astype(np.float32), LABELS.T):
         with pytest.raises(ValueError, match=r"labels are int8 \(3, 2\)"):
@@ -55,6 +55,6 @@ def test_what_does_not_fit_together_is_refused(photographs: LabelledPhotographs)
         LabelledPhotographs(paths, names, LABELS, ("a", "b"))
 
 
-def test_the_default_is_to_stop_at_a_problem() -> None:
+def test_default_problem_handler_raises() -> None:
     with pytest.raises(DataError, match=r"^do this$"):
         stop(Problem("missing file", "a.jpg", "do this"))

@@ -10,7 +10,7 @@ from sigrl.training.data.coco import read_coco
 from sigrl.training.tasks.single_positive.data import FlippedPhotographs
 
 
-def test_a_draw_is_mirrored_or_not_and_always_the_same(coco_root: Path) -> None:
+def test_flip_is_determined_by_the_draw_seed(coco_root: Path) -> None:
     photographs = read_coco(coco_root, "train2014")
     data = FlippedPhotographs(photographs, Preprocessing(image_size=32))
     drawn = [data[Draw(3, seed)] for seed in range(40)]

@@ -46,7 +46,9 @@ def change(root: Path, split: str, key: str, data: np.ndarray | None) -> None:
     ("label_set", "names", "columns"),
     [("seen", SEEN, slice(5)), ("unseen", UNSEEN, slice(5, 8)), ("all", SEEN + UNSEEN, slice(8))],
 )
-def test_labels_of_each_set(root: Path, split, label_set, names: tuple[str, ...], columns: slice) -> None:
+def test_each_label_set_has_its_columns(
+    root: Path, split, label_set, names: tuple[str, ...], columns: slice
+) -> None:
     photographs = read_nuswide(root, split, label_set)
     assert photographs.label_names == names
     assert photographs.ids == tuple(NAMES)
@@ -54,17 +56,17 @@ def test_labels_of_each_set(root: Path, split, label_set, names: tuple[str, ...]
     np.testing.assert_array_equal(photographs.labels, LABELS[:, columns])
 
 
-def test_photographs_lie_in_a_folder_a_word(root: Path) -> None:
+def test_image_paths_use_one_folder_per_word(root: Path) -> None:
     paths = read_nuswide(root, "train", "seen").image_paths
     flickr = root / "Flickr"
     assert paths[:2] == (flickr / "actor" / "0001_2124494179.jpg", flickr / "blue_sky" / "0002_17.jpg")
 
 
-def test_training_leaves_out_photographs_without_a_seen_label(root: Path) -> None:
+def test_training_excludes_images_without_a_seen_label(root: Path) -> None:
     assert read_nuswide(root, "train", "seen").with_positives().ids == (NAMES[0], NAMES[2])
 
 
-def test_names_with_the_whole_path_of_biams_script_are_understood(root: Path) -> None:
+def test_names_with_full_path_from_the_biam_script_are_accepted(root: Path) -> None:
     name = "_home_me_multi-label-zsl_data_Flickr_blue_sky_0002_17.jpg"
     (root / "img_names.txt").write_text(name + "\n")
     with h5py.File(root / "features" / "nus_wide_train.h5", "a") as file:
@@ -77,7 +79,7 @@ def test_names_with_the_whole_path_of_biams_script_are_understood(root: Path) ->
 @pytest.mark.parametrize(
     ("label_set", "key"), [("seen", "labels"), ("unseen", "labels_81"), ("all", "labels")]
 )
-def test_a_photograph_without_labels_stops_or_is_skipped(root: Path, label_set, key: str) -> None:
+def test_image_without_labels_is_an_error_or_skipped(root: Path, label_set, key: str) -> None:
     change(root, "test", f"{NAMES[1]}-{key}", None)
     with pytest.raises(DataError, match=rf"nus_wide_test\.h5 lacks the dataset `{NAMES[1]}-{key}`"):
         read_nuswide(root, "test", label_set)
@@ -87,7 +89,7 @@ def test_a_photograph_without_labels_stops_or_is_skipped(root: Path, label_set, 
     assert [(problem.kind, problem.subject) for problem in problems] == [("missing labels", NAMES[1])]
 
 
-def test_a_file_without_any_of_the_keys_leaves_nothing(root: Path) -> None:
+def test_file_without_expected_keys_gives_no_images(root: Path) -> None:
     with h5py.File(root / "features" / "nus_wide_train.h5", "w") as file:
         file.create_dataset("labels", data=LABELS)
     problems: list[Problem] = []
@@ -105,7 +107,7 @@ def test_a_file_without_any_of_the_keys_leaves_nothing(root: Path) -> None:
         (np.array([1, 0, np.nan, 0, 1]), "has values other than -1, 0 and 1"),
     ],
 )
-def test_other_labels_are_told(root: Path, data: np.ndarray, message: str) -> None:
+def test_invalid_labels_are_reported(root: Path, data: np.ndarray, message: str) -> None:
     change(root, "train", f"{NAMES[0]}-labels", data)
     with pytest.raises(DataError, match=message):
         read_nuswide(root, "train", "seen")
@@ -114,13 +116,13 @@ def test_other_labels_are_told(root: Path, data: np.ndarray, message: str) -> No
 @pytest.mark.parametrize(
     "name", ["Concepts81.txt", "Concepts925.txt", "img_names.pkl", "features/nus_wide_train.h5"]
 )
-def test_a_missing_file_is_told(root: Path, name: str) -> None:
+def test_missing_file_is_reported(root: Path, name: str) -> None:
     (root / name).unlink()
     with pytest.raises(DataError, match=rf"{name} does not exist"):
         read_nuswide(root, "train", "seen")
 
 
-def test_damaged_files_are_told(root: Path) -> None:
+def test_damaged_files_are_reported(root: Path) -> None:
     (root / "img_names.txt").write_text("photograph.jpg\n")
     with h5py.File(root / "features" / "nus_wide_train.h5", "a") as file:
         file.create_dataset("photograph.jpg-labels", data=LABELS[0, :5])
@@ -137,7 +139,7 @@ def test_damaged_files_are_told(root: Path) -> None:
         read_nuswide(root, "train", "seen")
 
 
-def test_without_h5py_the_extra_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_h5py_error_names_the_extra(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imported = builtins.__import__
 
     def without(name: str, *arguments, **options):

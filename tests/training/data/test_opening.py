@@ -27,7 +27,7 @@ def write(path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["turned", "transparent", "palette", "grey"])
-def test_pixels_are_those_that_the_service_sees(tmp_path: Path, kind: str) -> None:
+def test_open_photograph_matches_the_service_decoder(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "photograph"
     write(path, kind)
     served = images.decode(path.read_bytes())
@@ -37,6 +37,6 @@ def test_pixels_are_those_that_the_service_sees(tmp_path: Path, kind: str) -> No
     assert ours.size == ((24, 32) if kind == "turned" else (32, 24))
 
 
-def test_what_telephones_write_is_read() -> None:
+def test_heic_images_are_supported() -> None:
     assert pi_heif.is_supported(io.BytesIO(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic"))
     assert ".heic" in Image.registered_extensions()

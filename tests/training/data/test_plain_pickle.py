@@ -34,27 +34,27 @@ def write(tmp_path: Path):
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_every_protocol_is_read(write, protocol: int) -> None:
+def test_every_pickle_protocol_is_read(write, protocol: int) -> None:
     many = [f"folder_{number}_1.jpg" for number in range(2500)]
     for names in (NAMES, many, NAMES[:1]):
         for value in (names, {"other": [], "img_names": names}, {"img_names": names}):
             assert read_pickled_names(write(pickle.dumps(value, protocol)), "img_names") == names
 
 
-def test_names_of_python_2_are_read(write) -> None:
+def test_python_2_pickles_are_read(write) -> None:
     by_hand = b"(dp0\nS'img_names'\np1\n(lp2\nS'a_1_2.jpg'\np3\nag3\nas."
     assert read_pickled_names(write(by_hand), "img_names") == ["a_1_2.jpg", "a_1_2.jpg"]
     binary = b"\x80\x02]q\x00(U\x03a_1q\x01T\x03\x00\x00\x00b_2h\x01e."
     assert read_pickled_names(write(binary), "img_names") == ["a_1", "b_2", "a_1"]
 
 
-def test_names_as_bytes_are_texts(write) -> None:
+def test_byte_names_are_decoded_as_utf8(write) -> None:
     content = b"\x80\x03]" + b"C\x05na\xc3\xafv" + b"a."
     assert read_pickled_names(write(content), "img_names") == ["naïv"]
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_code_is_refused_and_not_run(write, tmp_path: Path, protocol: int) -> None:
+def test_pickles_with_code_are_rejected_without_running_it(write, tmp_path: Path, protocol: int) -> None:
     left_behind = tmp_path / "left behind"
     for value in (Spy(left_behind), [Spy(left_behind)], {"img_names": [*NAMES, Spy(left_behind)]}):
         with pytest.raises(
@@ -79,7 +79,7 @@ def test_code_is_refused_and_not_run(write, tmp_path: Path, protocol: int) -> No
     ],
     ids=["global", "inst", "stack global", "extension", "persistent", "buffer", "array", "tuple", "numbers"],
 )
-def test_every_other_instruction_is_refused(write, content: bytes) -> None:
+def test_unsupported_pickle_opcodes_are_rejected(write, content: bytes) -> None:
     with pytest.raises(DataError, match="contains more than lists and strings"):
         read_pickled_names(write(content), "img_names")
 
@@ -104,22 +104,22 @@ def test_every_other_instruction_is_refused(write, content: bytes) -> None:
         b"X\x02\x00\x00\x00\xff\xfe.",
     ],
 )
-def test_damage_is_told(write, content: bytes) -> None:
+def test_damaged_pickle_is_reported(write, content: bytes) -> None:
     with pytest.raises(DataError, match=r"img_names\.pkl (is damaged or not a pickle|contains|has)"):
         read_pickled_names(write(content), "img_names")
 
 
 @pytest.mark.parametrize("value", [[], {}, {"img_names": "a"}, {"names": NAMES}, "a", [["a"]]])
-def test_what_holds_no_list_of_names_is_told(write, value) -> None:
+def test_pickle_without_a_list_of_names_is_reported(write, value) -> None:
     with pytest.raises(DataError, match="has no list of names under `img_names`"):
         read_pickled_names(write(pickle.dumps(value)), "img_names")
 
 
-def test_a_list_that_holds_itself_is_no_list_of_names(write) -> None:
+def test_self_referencing_list_is_rejected(write) -> None:
     with pytest.raises(DataError, match="has no list of names"):
         read_pickled_names(write(b"\x80\x02]q\x00h\x00a."), "img_names")
 
 
-def test_an_absent_file_is_told(tmp_path: Path) -> None:
+def test_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"img_names\.pkl does not exist"):
         read_pickled_names(tmp_path / "img_names.pkl", "img_names")

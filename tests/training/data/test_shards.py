@@ -52,7 +52,7 @@ def shards(tmp_path: Path) -> list[Path]:
 VOCABULARY = Vocabulary(labels=(Label(name="dog", synonyms=("puppy",)), Label(name="cat")))
 
 
-def test_labels_come_from_the_neighbours_of_a_key(shards: list[Path]) -> None:
+def test_labels_are_read_from_members_with_the_same_key(shards: list[Path]) -> None:
     photographs = read_shards(shards, VOCABULARY)
     assert photographs.ids == (
         "a-000.tar/beach/1.png",
@@ -64,14 +64,14 @@ def test_labels_come_from_the_neighbours_of_a_key(shards: list[Path]) -> None:
     np.testing.assert_array_equal(photographs.labels, [[1, -1], [1, 1], [0, 1], [0, 0]])
 
 
-def test_photographs_are_read_in_any_order_as_from_a_folder(shards: list[Path]) -> None:
+def test_shard_images_can_be_read_in_any_order(shards: list[Path]) -> None:
     paths = read_shards(shards, VOCABULARY).image_paths
     preprocessing = Preprocessing(image_size=16, mean=(0, 0, 0), std=(1, 1, 1))
     for path, colour in [(paths[2], (0, 0, 1)), (paths[0], (1, 0, 0)), (paths[2], (0, 0, 1))]:
         np.testing.assert_allclose(read_photograph(path, preprocessing)[:, 5, 5], colour, atol=0.01)
 
 
-def test_a_damaged_member_and_a_missing_one_are_found_by_check(tmp_path: Path) -> None:
+def test_check_finds_damaged_and_missing_members(tmp_path: Path) -> None:
     members = {
         "1.png": encoded("red")[:60],
         "1.json": said("dog"),
@@ -87,13 +87,13 @@ def test_a_damaged_member_and_a_missing_one_are_found_by_check(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("cut", [300, 700, 1500, 5000])
-def test_a_shard_that_was_cut_is_named_with_what_to_do(shards: list[Path], cut: int) -> None:
+def test_truncated_shard_is_reported_with_advice(shards: list[Path], cut: int) -> None:
     shards[0].write_bytes(shards[0].read_bytes()[:cut])
     with pytest.raises(DataError, match=r"a-000\.tar .*: .*download it again"):
         read_shards(shards, VOCABULARY)
 
 
-def test_what_is_no_plain_tar_is_refused(shards: list[Path], tmp_path: Path) -> None:
+def test_compressed_or_missing_tar_is_rejected(shards: list[Path], tmp_path: Path) -> None:
     packed = write(tmp_path / "packed.tar", {"1.png": encoded("red"), "1.json": said("dog")}, "w:gz")
     with pytest.raises(DataError, match=r"packed\.tar is not a readable uncompressed tar"):
         read_shards([packed])
@@ -101,14 +101,14 @@ def test_what_is_no_plain_tar_is_refused(shards: list[Path], tmp_path: Path) -> 
         read_shards([*shards, tmp_path / "a-002.tar"], VOCABULARY)
 
 
-def test_a_shard_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+def test_rewritten_shard_is_read_again(tmp_path: Path) -> None:
     path = write(tmp_path / "c.tar", {"1.png": encoded("red"), "1.json": said("dog")})
     assert len(read_shards([path])) == 1
     write(path, {"1.png": encoded("red"), "1.json": said("dog"), "2.png": encoded("red"), "2.txt": b"cat"})
     assert len(read_shards([path])) == 2
 
 
-def test_a_photograph_without_labels_stops_or_is_skipped(tmp_path: Path) -> None:
+def test_image_without_labels_is_an_error_or_skipped(tmp_path: Path) -> None:
     path = write(
         tmp_path / "d.tar", {"1.png": encoded("red"), "2.png": encoded("red"), "2.json": said("dog")}
     )
@@ -130,13 +130,13 @@ def test_a_photograph_without_labels_stops_or_is_skipped(tmp_path: Path) -> None
         ("1.txt", b"\xff", r"1\.txt is not a UTF-8 txt"),
     ],
 )
-def test_labels_in_another_form_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_invalid_labels_are_reported(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = write(tmp_path / "e.tar", {"1.png": encoded("red"), name: content})
     with pytest.raises(DataError, match=message):
         read_shards([path], VOCABULARY)
 
 
-def test_braces_are_ranges_and_choices() -> None:
+def test_expand_braces_handles_ranges_and_choices() -> None:
     assert expand_braces("d/x-{008..010}.tar") == tuple(Path(f"d/x-{n}.tar") for n in ("008", "009", "010"))
     assert expand_braces("{a,b}-{0..1}.tar") == tuple(Path(f"{n}.tar") for n in ("a-0", "a-1", "b-0", "b-1"))
     assert expand_braces("one.tar") == (Path("one.tar"),)

@@ -30,7 +30,7 @@ def photographs() -> LabelledPhotographs:
     return LabelledPhotographs(paths, NAMES, labels, ids)
 
 
-def test_ids_are_sorted_as_texts_and_photographs_without_a_label_left_out(photographs) -> None:
+def test_published_order_sorts_ids_as_text_and_drops_unlabelled(photographs) -> None:
     labelled = {image_id for image_id, row in zip(photographs.ids, photographs.labels, strict=True)
                 if (row == 1).any()}  # fmt: skip
     assert "5" not in labelled
@@ -38,13 +38,13 @@ def test_ids_are_sorted_as_texts_and_photographs_without_a_label_left_out(photog
     assert sorted(labelled)[1:3] == ["1", "10"]
 
 
-def test_photographs_without_ids_have_no_published_order(photographs) -> None:
+def test_published_order_requires_ids(photographs) -> None:
     nameless = LabelledPhotographs(photographs.image_paths, NAMES, photographs.labels)
     with pytest.raises(ValueError, match="these have none"):
         in_published_order(nameless)
 
 
-def test_labels_are_drawn_over_all_of_training_before_it_is_split(photographs) -> None:
+def test_observed_labels_are_drawn_before_the_split(photographs) -> None:
     shuffled = photographs.select(np.random.RandomState(1).permutation(PHOTOGRAPHS))
     splits = split_single_positive(shuffled)
     ordered = in_published_order(photographs)
@@ -57,7 +57,7 @@ def test_labels_are_drawn_over_all_of_training_before_it_is_split(photographs) -
     assert not set(splits.train.ids) & set(splits.validation.ids)
 
 
-def test_one_positive_is_kept_and_it_is_a_true_one(photographs) -> None:
+def test_each_training_image_keeps_one_true_positive(photographs) -> None:
     splits = split_single_positive(photographs)
     assert ((splits.train.labels == 1).sum(1) == 1).all()
     assert set(np.unique(splits.train.labels)) == {0, 1}
@@ -72,7 +72,7 @@ def instances(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_published_draw_takes_the_place_of_ours(photographs, instances: Path, tmp_path: Path) -> None:
+def test_published_draw_replaces_the_random_draw(photographs, instances: Path, tmp_path: Path) -> None:
     draw = tmp_path / "draw.json"
     draw.write_text(json.dumps(dict.fromkeys(photographs.ids, 20)))
     splits = split_published_draw(photographs, draw, instances)
@@ -91,7 +91,9 @@ def test_a_published_draw_takes_the_place_of_ours(photographs, instances: Path, 
         (None, "does not exist"),
     ],
 )
-def test_another_draw_is_told(photographs, instances: Path, tmp_path: Path, content, message: str) -> None:
+def test_invalid_published_draw_is_reported(
+    photographs, instances: Path, tmp_path: Path, content, message: str
+) -> None:
     draw = tmp_path / "draw.json"
     if content is not None:
         draw.write_text(content)
@@ -100,7 +102,7 @@ def test_another_draw_is_told(photographs, instances: Path, tmp_path: Path, cont
 
 
 @pytest.mark.skipif(not SUBSET.is_dir(), reason=f"{SUBSET} is not there")
-def test_the_draw_of_the_coco_subset_is_true_to_its_labels() -> None:
+def test_coco_subset_draw_matches_its_labels() -> None:
     annotations = SUBSET / "annotations"
     splits = split_published_draw(
         read_coco(SUBSET, "train2014"),

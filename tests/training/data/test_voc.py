@@ -24,7 +24,7 @@ def main(tmp_path: Path) -> Path:
     return folder
 
 
-def test_one_alone_is_positive(tmp_path: Path, main: Path) -> None:
+def test_only_1_is_read_as_positive(tmp_path: Path, main: Path) -> None:
     photographs = read_voc(tmp_path, "val")
     assert photographs.ids == ("2008_1", "2008_3", "2009_2")
     assert photographs.image_paths[0] == main.parents[1] / "JPEGImages" / "2008_1.jpg"
@@ -39,19 +39,19 @@ def test_one_alone_is_positive(tmp_path: Path, main: Path) -> None:
     assert len(photographs.with_positives()) == 2
 
 
-def test_the_inner_folders_will_do(tmp_path: Path, main: Path) -> None:
+def test_inner_folders_are_accepted_as_root(tmp_path: Path, main: Path) -> None:
     for root in (tmp_path / "VOCdevkit", main.parents[1]):
         assert read_voc(root, "val").image_paths == read_voc(tmp_path, "val").image_paths
 
 
 @pytest.mark.parametrize("content", ["2008_1\n", "2008_1 2\n", "2008_1 1 1\n"])
-def test_other_lines_are_told(tmp_path: Path, main: Path, content: str) -> None:
+def test_invalid_lines_are_reported(tmp_path: Path, main: Path, content: str) -> None:
     (main / "cow_val.txt").write_text(content)
     with pytest.raises(DataError, match=r"cow_val\.txt has lines other than an image id and -1, 0 or 1"):
         read_voc(tmp_path, "val")
 
 
-def test_an_empty_a_missing_and_a_differing_file_are_told(tmp_path: Path, main: Path) -> None:
+def test_empty_missing_or_inconsistent_files_are_reported(tmp_path: Path, main: Path) -> None:
     path = main / "cow_val.txt"
     path.write_text("2008_1 1\n")
     with pytest.raises(DataError, match=r"cow_val\.txt and aeroplane_val\.txt list different photographs"):

@@ -71,7 +71,7 @@ def kept(task: OpenVocabularyTask) -> int:
 
 
 @pytest.mark.parametrize("vision", [OPEN_CLIP, TIMM], ids=["open_clip", "timm"])
-def test_recomputed_activations_change_nothing_and_are_not_kept(vision) -> None:
+def test_checkpointing_keeps_gradients_and_saves_memory(vision) -> None:
     plain, recomputing = make_task(vision), make_task(vision)
     losses, gradients = steps_of(plain)
     same_losses, same_gradients = steps_of(recomputing, checkpointing=True)
@@ -82,7 +82,7 @@ def test_recomputed_activations_change_nothing_and_are_not_kept(vision) -> None:
     assert kept(recomputing) < 0.6 * kept(plain)
 
 
-def test_what_cannot_recompute_its_activations_is_refused() -> None:
+def test_unsupported_activation_checkpointing_is_rejected() -> None:
     accelerator, loop = Accelerator(cpu=True), LoopConfig(checkpointing=True)
     with pytest.raises(DataError, match="only towers"):
         fit_to_device(nn.Linear(2, 2), accelerator, loop)
@@ -92,14 +92,14 @@ def test_what_cannot_recompute_its_activations_is_refused() -> None:
         fit_to_device(tower, accelerator, loop)
 
 
-def test_a_gpu_trains_by_fused_kernels_in_bfloat16_and_all_else_by_the_readable_form() -> None:
+def test_fused_kernels_are_used_only_for_bfloat16_on_a_gpu() -> None:
     pytest.importorskip("triton", reason="Triton is for Linux on x86-64")
     assert type(training_steps(CUDA, "bfloat16", 512)).__name__ == "TritonSteps"
     for precision, dim in (("float32", 512), ("bfloat16", 24)):
         assert isinstance(training_steps(CUDA, precision, dim), StreamedSteps)
 
 
-def test_a_processor_scores_in_bfloat16_if_it_multiplies_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_with_bfloat16_support_uses_it_for_scoring_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """And trains in float32: only scores without gradients may be rounded."""
     chosen = "sigrl.training.loop.acceleration.choose_precision"
     monkeypatch.setattr(chosen, lambda *_: "float32")
@@ -116,7 +116,7 @@ def test_a_processor_scores_in_bfloat16_if_it_multiplies_in_it(monkeypatch: pyte
     torch.testing.assert_close(scored, trained, atol=5e-3 * trained.abs().max().item(), rtol=0)
 
 
-def test_without_triton_one_line_says_so(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+def test_missing_triton_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     monkeypatch.setitem(sys.modules, "sigrl.model.kernels.triton_steps", None)
     assert isinstance(training_steps(CUDA, "bfloat16", 512), StreamedSteps)
     (record,) = caplog.records
@@ -124,7 +124,7 @@ def test_without_triton_one_line_says_so(monkeypatch: pytest.MonkeyPatch, caplog
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_step_by_the_fused_kernels_is_the_readable_forms(precision, monkeypatch) -> None:
+def test_fused_training_step_matches_the_reference_implementation(precision, monkeypatch) -> None:
     """Runs in Triton's interpreter, with the kernels' products in float32, so that rounding hides nothing. In
     bfloat16 the two steps round differently."""
     pytest.importorskip("triton", reason="Triton is for Linux on x86-64")

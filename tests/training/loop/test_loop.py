@@ -110,7 +110,7 @@ def killed_at(moment: str, place: int, directory: Path, monkeypatch: pytest.Monk
         *(("state renamed", place) for place in (0, 1, 2, 4)),
     ],
 )
-def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(
+def test_run_killed_at_any_point_resumes_to_the_same_result(
     uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, place: int
 ) -> None:
     status = in_a_process(lambda: killed_at(moment, place, tmp_path, monkeypatch))
@@ -119,9 +119,7 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(
     assert_same(uninterrupted, tmp_path)
 
 
-def test_a_run_killed_from_outside_again_and_again_ends_as_if_it_had_not_been(
-    uninterrupted: Path, tmp_path: Path
-) -> None:
+def test_run_killed_repeatedly_resumes_to_the_same_result(uninterrupted: Path, tmp_path: Path) -> None:
     def slow() -> None:
         task = TinyTask(3)
         task.on_step = lambda _: time.sleep(0.05)
@@ -140,7 +138,7 @@ def test_a_run_killed_from_outside_again_and_again_ends_as_if_it_had_not_been(
     assert_same(uninterrupted, tmp_path)
 
 
-def test_a_finished_run_is_not_run_again(uninterrupted: Path) -> None:
+def test_finished_run_is_not_trained_again(uninterrupted: Path) -> None:
     task = TinyTask(3)
     before = (uninterrupted / STATE).stat().st_mtime_ns
     assert run(uninterrupted, task).finished
@@ -150,7 +148,7 @@ def test_a_finished_run_is_not_run_again(uninterrupted: Path) -> None:
     assert all(torch.equal(tensor, best[name]) for name, tensor in task.module.state_dict().items())
 
 
-def test_two_processes_of_torchrun_end_where_one_does(uninterrupted: Path, tmp_path: Path) -> None:
+def test_two_torchrun_processes_give_the_same_result_as_one(uninterrupted: Path, tmp_path: Path) -> None:
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     program = Path(__file__).parents[1] / "tiny_run.py"
@@ -167,7 +165,7 @@ def test_two_processes_of_torchrun_end_where_one_does(uninterrupted: Path, tmp_p
         assert one == pytest.approx(other, rel=1e-4)
 
 
-def test_processes_that_do_not_find_one_another_are_refused(
+def test_unconnected_distributed_processes_are_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each would train everything, and write into the same directory."""
@@ -178,24 +176,24 @@ def test_processes_that_do_not_find_one_another_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_passes_change_a_step_by_rounding_alone(uninterrupted: Path, tmp_path: Path) -> None:
+def test_gradient_accumulation_changes_results_only_by_rounding(uninterrupted: Path, tmp_path: Path) -> None:
     run(tmp_path, passes=4)
     ours, theirs = read_state(tmp_path / BEST)[0], read_state(uninterrupted / BEST)[0]
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
 
 
-def test_workers_change_nothing(uninterrupted: Path, tmp_path: Path) -> None:
+def test_worker_count_does_not_change_the_result(uninterrupted: Path, tmp_path: Path) -> None:
     run(tmp_path, workers=2)
     assert_same(uninterrupted, tmp_path)
 
 
-def test_another_seed_is_another_run(uninterrupted: Path, tmp_path: Path) -> None:
+def test_different_seed_gives_a_different_run(uninterrupted: Path, tmp_path: Path) -> None:
     run(tmp_path, seed=1)
     assert metrics(tmp_path)[0]["loss"] != metrics(uninterrupted)[0]["loss"]
 
 
-def test_the_loss_falls_and_every_line_says_where_it_is(tmp_path: Path) -> None:
+def test_loss_decreases_and_log_lines_have_step_and_epoch(tmp_path: Path) -> None:
     run(tmp_path, epochs=20, averaging=None)
     lines = metrics(tmp_path)
     steps = PHOTOGRAPHS // 8
@@ -208,7 +206,7 @@ def test_the_loss_falls_and_every_line_says_where_it_is(tmp_path: Path) -> None:
     assert {"error", "learning_rate"} <= lines[0].keys()
 
 
-def test_the_best_epochs_weights_are_kept(tmp_path: Path) -> None:
+def test_weights_of_the_best_epoch_are_kept(tmp_path: Path) -> None:
     task = TinyTask(3)
     task.scores = [1.0, 3.0, 2.0]
     progress = run(tmp_path, task)
@@ -225,7 +223,7 @@ def test_without_a_measure_the_last_epoch_is_the_best(tmp_path: Path) -> None:
     assert run(tmp_path, task).best_epoch == 2
 
 
-def test_patience_ends_a_run_that_gets_no_better_and_it_says_so(
+def test_patience_stops_a_run_that_does_not_improve(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = TinyTask(9)
@@ -238,12 +236,12 @@ def test_patience_ends_a_run_that_gets_no_better_and_it_says_so(
     assert told in capsys.readouterr().out
 
 
-def test_gradients_are_clipped_to_their_length(tmp_path: Path) -> None:
+def test_gradient_norm_is_logged_before_clipping(tmp_path: Path) -> None:
     run(tmp_path, clip_norm=1e-6, epochs=1)
     assert metrics(tmp_path)[0]["gradient_norm"] > 1e-6
 
 
-def test_bfloat16_computes_in_halves_and_keeps_whole_weights(tmp_path: Path) -> None:
+def test_bfloat16_training_keeps_float32_weights(tmp_path: Path) -> None:
     task = TinyTask(1)
     seen = []
     task.module[2].register_forward_hook(lambda _, __, output: seen.append(output.dtype))
@@ -252,24 +250,24 @@ def test_bfloat16_computes_in_halves_and_keeps_whole_weights(tmp_path: Path) -> 
     assert {tensor.dtype for tensor in read_state(tmp_path / STATE)[0].values()} == {torch.float32}
 
 
-def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
+def test_tensorboard_files_are_written(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
     run(tmp_path, epochs=1, tensorboard=True)
     assert any((tmp_path / "tensorboard").iterdir())
 
 
-def test_another_runs_directory_is_refused(uninterrupted: Path) -> None:
+def test_directory_of_another_run_is_rejected(uninterrupted: Path) -> None:
     with pytest.raises(DataError, match="has a run with another `loop`: name a new directory"):
         run(uninterrupted, batch_size=4)
 
 
-def test_a_damaged_state_is_named(tmp_path: Path) -> None:
+def test_damaged_state_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"state\.safetensors is not the state of a training run"):
         run(tmp_path)
 
 
-def test_a_state_of_other_weights_is_refused(uninterrupted: Path, tmp_path: Path) -> None:
+def test_state_with_other_weights_is_rejected(uninterrupted: Path, tmp_path: Path) -> None:
     tensors, content = read_state(uninterrupted / STATE)
     tensors["module/0.weight"] = tensors["module/0.weight"][:2]
     write_state(tmp_path / STATE, tensors, content)
@@ -277,7 +275,7 @@ def test_a_state_of_other_weights_is_refused(uninterrupted: Path, tmp_path: Path
         run(tmp_path)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+def test_nan_loss_stops_the_run(tmp_path: Path) -> None:
     task = TinyTask(3)
     with torch.no_grad():
         task.module[0].weight.fill_(torch.inf)
@@ -285,17 +283,17 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
         run(tmp_path, task)
 
 
-def test_too_few_photographs_for_a_batch_are_told(tmp_path: Path) -> None:
+def test_too_few_images_for_a_batch_are_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="26 photographs do not fill a batch of 27"):
         run(tmp_path, batch_size=27)
 
 
-def test_a_batch_that_cannot_be_shared_out_is_told(tmp_path: Path) -> None:
+def test_indivisible_batch_size_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a batch of 8 cannot be divided into 3 passes in 1 processes"):
         run(tmp_path, passes=3)
 
 
-def test_every_setting_of_a_run_is_part_of_what_it_is(uninterrupted: Path) -> None:
+def test_run_identity_includes_all_settings_that_affect_results(uninterrupted: Path) -> None:
     """Except for settings that do not affect the result."""
     kept = read_state(uninterrupted / STATE)[1]["identity"]["loop"]
     assert LoopConfig.model_fields.keys() - kept.keys() == {

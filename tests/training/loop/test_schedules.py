@@ -22,7 +22,7 @@ def test_a_run_shorter_than_the_warm_up_stays_below_the_full_rate() -> None:
     assert all(0 <= factor(step) <= 6 / 50 for step in range(7))
 
 
-def test_the_rate_rises_to_its_peak_and_falls_to_its_floor() -> None:
+def test_warm_up_cosine_rises_to_its_peak_and_falls_to_its_floor() -> None:
     cosine = WarmUpCosine(rate=1.0, floor=0.1, warm_up_epochs=2, epochs=10)
     assert cosine.at(0) == 0
     assert cosine.at(1) == 0.5
@@ -31,7 +31,7 @@ def test_the_rate_rises_to_its_peak_and_falls_to_its_floor() -> None:
     assert cosine.at(10) == cosine.at(11) == 0.1
 
 
-def test_no_warm_up_starts_at_the_peak() -> None:
+def test_schedule_without_warm_up_starts_at_the_peak() -> None:
     assert WarmUpCosine(rate=1.0, warm_up_epochs=0).at(0) == 1
 
 
@@ -58,7 +58,7 @@ def parameters(names=NAMES) -> dict[str, nn.Parameter]:
 
 
 @pytest.mark.parametrize(("frozen_layers", "trained"), [(-1, 10), (0, 7), (1, 5), (2, 4)])
-def test_layers_are_frozen_from_below(frozen_layers: int, trained: int) -> None:
+def test_frozen_layers_are_counted_from_the_bottom(frozen_layers: int, trained: int) -> None:
     named = parameters()
     groups = layer_decay_groups(named.items(), blocks=2, frozen_layers=frozen_layers)
     assert sum(len(group["params"]) for group in groups) == trained
@@ -66,7 +66,7 @@ def test_layers_are_frozen_from_below(frozen_layers: int, trained: int) -> None:
     assert named["head.svfr.fusion.weight"].requires_grad
 
 
-def test_deeper_layers_learn_slower_and_only_matrices_decay() -> None:
+def test_layer_decay_scales_rates_and_weight_decay_skips_vectors() -> None:
     named = parameters()
     groups = layer_decay_groups(named.items(), blocks=2, frozen_layers=-1, layer_decay=0.5, weight_decay=0.1)
     settings = {
@@ -89,7 +89,7 @@ def test_deeper_layers_learn_slower_and_only_matrices_decay() -> None:
     ]
 
 
-def test_what_is_shared_or_frozen_already_is_not_trained_twice_or_at_all() -> None:
+def test_shared_parameters_appear_once_and_frozen_ones_not_at_all() -> None:
     named = parameters(("a.weight", "b.weight", "c.weight"))
     named["b.weight"] = named["a.weight"]
     named["c.weight"].requires_grad_(False)
@@ -97,7 +97,7 @@ def test_what_is_shared_or_frozen_already_is_not_trained_twice_or_at_all() -> No
     assert group["params"] == [named["a.weight"]]
 
 
-def test_a_text_towers_blocks_are_not_the_image_towers() -> None:
+def test_layer_decay_does_not_apply_to_text_tower_blocks() -> None:
     named = parameters(
         ("backbone.text.transformer.resblocks.0.mlp.c_fc.weight", "backbone.text.ln_final.bias")
     )
@@ -105,7 +105,7 @@ def test_a_text_towers_blocks_are_not_the_image_towers() -> None:
     assert {group["lr_scale"] for group in groups} == {1.0}
 
 
-def test_every_parameter_of_a_clip_tower_has_its_place() -> None:
+def test_every_clip_tower_parameter_is_assigned_to_a_layer() -> None:
     """open_clip's own names, in case they change."""
     with torch.device("meta"):
         tower = VisionTransformer(32, 16, 8, layers=3, heads=2, mlp_ratio=4, output_dim=8)
@@ -129,7 +129,7 @@ def test_every_parameter_of_a_clip_tower_has_its_place() -> None:
     }
 
 
-def test_a_constant_rate_is_the_same_everywhere_but_for_its_groups() -> None:
+def test_constant_rate_applies_only_the_group_scale() -> None:
     parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
     optimizer = torch.optim.Adam([{"params": parameters[:1]}, {"params": parameters[1:], "lr_scale": 10.0}])
     rate = ConstantRate(1e-5)

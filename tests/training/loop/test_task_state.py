@@ -65,7 +65,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_a_task_is_told_of_every_epoch_once(tmp_path: Path) -> None:
+def test_task_epoch_hooks_are_called_once_per_epoch(tmp_path: Path) -> None:
     task = Guessing(3)
     assert isinstance(task, EpochTask)
     assert not isinstance(TinyTask(3), EpochTask)
@@ -73,14 +73,14 @@ def test_a_task_is_told_of_every_epoch_once(tmp_path: Path) -> None:
     assert task.opened == task.closed == [0, 1, 2]
 
 
-def test_what_a_task_keeps_is_in_the_state_and_not_among_the_best_weights(uninterrupted: Path) -> None:
+def test_task_tensors_are_saved_in_state_but_not_in_best_weights(uninterrupted: Path) -> None:
     assert read_state(uninterrupted / STATE)[0]["task/guesses"].abs().sum() > 0
     assert not any("guesses" in name for name in read_state(uninterrupted / BEST)[0])
 
 
 @pytest.mark.parametrize("moment", ["step", "close", "evaluation", "state written"])
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_run_killed_around_its_guesses_ends_as_if_it_had_not_been(
+def test_run_killed_during_pseudo_labelling_resumes_to_same_result(
     uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, place: int
 ) -> None:
     def killed() -> None:
@@ -120,7 +120,7 @@ def test_a_run_killed_around_its_guesses_ends_as_if_it_had_not_been(
         assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items())
 
 
-def test_guesses_are_made_with_the_averaged_weights(tmp_path: Path) -> None:
+def test_pseudo_labels_are_made_with_the_averaged_weights(tmp_path: Path) -> None:
     task, seen = Guessing(1), []
     task.on_close = lambda _: seen.append(task.module[0].weight.detach().clone())
     run(tmp_path, task, epochs=1)

@@ -29,7 +29,7 @@ def test_ranking_loss_is_the_mean_cost_of_the_violated_pairs() -> None:
     assert ranking_loss(scores, labels).item() == pytest.approx(1.25)
 
 
-def test_an_image_without_a_pair_counts_in_the_mean(batch) -> None:
+def test_image_without_label_pairs_counts_in_the_mean(batch) -> None:
     scores, labels = batch
     whole, with_pairs = ranking_loss(scores, labels), ranking_loss(scores[2:], labels[2:])
     torch.testing.assert_close(6 * whole, 4 * with_pairs)
@@ -46,24 +46,24 @@ def test_ranking_loss_does_not_depend_on_the_order_of_labels_or_images(batch) ->
     )
 
 
-def test_a_pair_on_the_margin_is_not_counted_but_passes_gradient() -> None:
+def test_pair_exactly_on_the_margin_costs_nothing_but_has_a_gradient() -> None:
     scores, labels = torch.tensor([[1.0, 0.0, 3.0]]), torch.tensor([[1, -1, -1]])
     assert ranking_loss(scores, labels).item() == pytest.approx(3)
     assert gradient_of(scores, labels).tolist() == [[-2, 1, 1]]
 
 
-def test_a_pair_on_the_margin_alone_has_a_gradient_like_any_other() -> None:
+def test_only_pair_on_the_margin_has_a_full_gradient() -> None:
     assert gradient_of(torch.tensor([[1.0, 0.0]]), torch.tensor([[1, -1]])).tolist() == [[-1, 1]]
 
 
-def test_half_precision_is_cast_up(batch) -> None:
+def test_half_precision_scores_are_cast_to_float32(batch) -> None:
     scores, labels = batch
     loss = ranking_loss(scores.bfloat16(), labels)
     assert loss.dtype == torch.float32
     assert gradient_of(scores.bfloat16(), labels).isfinite().all()
 
 
-def test_the_teacher_gets_no_gradient() -> None:
+def test_distillation_loss_gives_the_teacher_no_gradient() -> None:
     student, teacher = torch.ones(2, 3, requires_grad=True), torch.zeros(2, 3, requires_grad=True)
     loss = distillation_loss(student, teacher)
     loss.backward()

@@ -73,7 +73,7 @@ def permuted(given: Targets, rows: Tensor, columns: Tensor) -> Targets:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_loss_depends_on_the_order_of_labels_or_photographs(kind: str) -> None:
+def test_loss_does_not_depend_on_the_order_of_labels_or_images(kind: str) -> None:
     given = targets()
     logits = logits_like(given)
     generator = torch.Generator().manual_seed(2)
@@ -87,7 +87,7 @@ def test_no_loss_depends_on_the_order_of_labels_or_photographs(kind: str) -> Non
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("size", [0.0, 20.0, 1e4, float("inf")])
 @pytest.mark.parametrize("kind", KINDS)
-def test_loss_and_gradient_are_finite_where_the_sigmoid_is_saturated(
+def test_loss_and_gradient_are_finite_for_saturated_sigmoid(
     kind: str, size: float, dtype: torch.dtype
 ) -> None:
     given = targets()
@@ -106,7 +106,7 @@ def test_loss_and_gradient_are_finite_where_the_sigmoid_is_saturated(
 
 # `role` detaches the targets that it learns from, which finite differences do not.
 @pytest.mark.parametrize("kind", sorted(LOSSES.keys() - {"role"}))
-def test_the_gradient_is_that_of_finite_differences(kind: str) -> None:
+def test_gradient_matches_finite_differences(kind: str) -> None:
     given = targets(3, 4)
 
     def total(logits: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def test_the_gradient_is_that_of_finite_differences(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_observed_positive_is_pulled_up_and_a_known_negative_down(kind: str) -> None:
+def test_gradient_raises_positives_and_lowers_negatives(kind: str) -> None:
     given = replace(targets(), estimated_logits=torch.zeros(5, 7))
     logits = torch.zeros(5, 7, requires_grad=True)
     parts = single_positive_loss(options(kind), logits, given)
@@ -126,20 +126,20 @@ def test_an_observed_positive_is_pulled_up_and_a_known_negative_down(kind: str) 
 
 
 @pytest.mark.parametrize(("kind", "field"), SIDE_INPUTS.items())
-def test_a_loss_says_which_target_it_misses(kind: str, field: str) -> None:
+def test_missing_target_is_reported_by_name(kind: str, field: str) -> None:
     given = targets()
     with pytest.raises(ValueError, match=rf"the loss {kind} needs targets\.{field}"):
         single_positive_loss(options(kind), logits_like(given), replace(given, **{field: None}))
 
 
-def test_targets_of_another_shape_are_refused() -> None:
+def test_targets_of_wrong_shape_are_rejected() -> None:
     given = targets()
     with pytest.raises(ValueError, match=r"targets\.observed has shape \[5, 7\], the logits \[5, 1\]"):
         single_positive_loss(options("an"), torch.zeros(5, 1), given)
 
 
 @pytest.mark.parametrize("kind", ["em_apl", "em_pl", "em_pl_asl"])
-def test_what_was_observed_goes_before_pseudo_labels(kind: str) -> None:
+def test_observed_labels_override_pseudo_labels(kind: str) -> None:
     guesses = [{"soft": soft, "pseudo": pseudo} for soft, pseudo in ((1.0, 1), (0.0, -1), (-1.0, 0))]
     for observed in (1, -1):
         assert len({one_label(kind, observed, 0.7, **guess) for guess in guesses}) == 1
@@ -147,7 +147,7 @@ def test_what_was_observed_goes_before_pseudo_labels(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["em_pl", "em_pl_asl"])
-def test_pseudo_labels_wait_for_the_end_of_the_warm_up(kind: str) -> None:
+def test_pseudo_labels_are_ignored_during_warm_up(kind: str) -> None:
     given = targets()
     logits = logits_like(given)
 
@@ -161,18 +161,18 @@ def test_pseudo_labels_wait_for_the_end_of_the_warm_up(kind: str) -> None:
     assert not torch.equal(elements(3), entropy_only)
 
 
-def test_a_pseudo_negative_of_em_pl_weighs_what_the_options_say() -> None:
+def test_em_pl_weights_pseudo_labels_as_configured() -> None:
     half = -torch.tensor(0.5 + 1e-5).log().item()
     assert one_label("em_pl", 0, pseudo=-1) == pytest.approx(0.3 * half)
     assert one_label("em_pl", 0, pseudo=1) == pytest.approx(0.7 * half)
 
 
-def test_a_soft_pseudo_label_of_probability_one_is_no_known_negative() -> None:
+def test_em_apl_soft_label_of_one_is_not_treated_as_negative() -> None:
     assert one_label("em_apl", 0, 20.0, soft=1.0) == pytest.approx(0, abs=1e-4)
     assert one_label("em_apl", -1, 20.0, soft=-1.0) > 10
 
 
-def test_role_teaches_classifier_and_estimator_by_what_the_other_says_now() -> None:
+def test_role_trains_classifier_and_estimator_on_each_others_output() -> None:
     given = replace(targets(), observed=torch.zeros(5, 7, dtype=torch.long))
     logits = logits_like(given).requires_grad_()
     estimated = given.estimated_logits.clone().requires_grad_()
@@ -183,7 +183,7 @@ def test_role_teaches_classifier_and_estimator_by_what_the_other_says_now() -> N
     torch.testing.assert_close(to_estimates, -0.5 * difference, atol=1e-4, rtol=1e-3)
 
 
-def test_unsigned_labels_mean_what_signed_ones_do() -> None:
+def test_unsigned_and_signed_labels_give_the_same_loss() -> None:
     given = replace(targets(), observed=torch.eye(5, 7).long())
     unsigned = replace(given, observed=given.observed.byte(), full=given.full.byte())
     logits = logits_like(given)
@@ -192,13 +192,13 @@ def test_unsigned_labels_mean_what_signed_ones_do() -> None:
         assert torch.equal(single_positive_loss(options(kind), logits, unsigned).elements, expected.elements)
 
 
-def test_one_label_alone_has_a_loss() -> None:
+def test_single_label_has_a_finite_loss() -> None:
     for kind in KINDS:
         given = targets(3, 1)
         assert single_positive_loss(options(kind), torch.zeros(3, 1), given).total.isfinite()
 
 
-def test_a_yaml_file_chooses_a_loss_and_its_parameters() -> None:
+def test_yaml_options_select_a_loss_and_its_parameters() -> None:
     chosen = yaml.safe_load("loss: {kind: role, expected_positives: 2.9}")["loss"]
     role = TypeAdapter(SinglePositiveOptions).validate_python(chosen)
     assert role.kind == "role"
@@ -217,11 +217,11 @@ def test_a_yaml_file_chooses_a_loss_and_its_parameters() -> None:
         ({"kind": "em_pl_asl", "entropy_weight": 0.1, "positive_exponent": 0.5}, "positive_exponent"),
     ],
 )
-def test_options_that_no_loss_has_are_refused_by_name(chosen: dict, named: str) -> None:
+def test_unknown_loss_options_are_rejected_by_name(chosen: dict, named: str) -> None:
     with pytest.raises(ValidationError, match=named):
         TypeAdapter(SinglePositiveOptions).validate_python(chosen)
 
 
-def test_every_kind_of_options_has_its_loss() -> None:
+def test_every_loss_option_kind_has_a_loss() -> None:
     schema = TypeAdapter(SinglePositiveOptions).json_schema()
     assert set(schema["discriminator"]["mapping"]) == set(LOSSES)

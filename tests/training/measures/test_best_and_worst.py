@@ -24,7 +24,7 @@ def rank(
     return best_and_worst(values, values / 10, LabelledPhotographs(paths, names, matrix))
 
 
-def test_no_photograph_is_shown_twice() -> None:
+def test_no_image_is_both_best_and_worst() -> None:
     order = [3.0, 2.0, 1.0]
     assert judge([order] * 3, [[-1, 1, -1], [-1, -1, 1], [1, -1, -1]]) == ([2, 0], [1])
     assert judge([order], [[1, -1, -1]]) == ([0], [])
@@ -33,16 +33,16 @@ def test_no_photograph_is_shown_twice() -> None:
     assert max(best) < 15 <= min(worst)
 
 
-def test_of_equals_the_one_with_more_labels_comes_first() -> None:
+def test_ties_are_ordered_by_number_of_labels() -> None:
     order = [3.0, 2.0, 1.0]
     assert judge([order] * 4, [[1, -1, -1], [1, 1, -1], [-1, -1, 1], [1, 1, -1]]) == ([1, 3], [2, 0])
 
 
-def test_photographs_that_cannot_be_wrong_are_left_out() -> None:
+def test_images_that_cannot_be_misranked_are_excluded() -> None:
     assert judge([[2.0, 1.0]] * 4, [[1, 0], [0, 0], [-1, -1], [1, 1]]) == ([], [])
 
 
-def test_a_photograph_is_shown_with_its_labels_and_first_tags() -> None:
+def test_image_lists_its_true_labels_and_top_tags() -> None:
     ((photograph,), _) = rank([[1.0, 6, 2, 3, 4, 5, 7]], [[1, -1, 1, 0, -1, 1, 0]])
     assert photograph.true_labels == ["a", "c", "f"]
     assert [(tag.label, tag.holds) for tag in photograph.tags] == [

@@ -31,7 +31,7 @@ def engine(tiny_bundle: Path) -> TorchEngine:
     return TorchEngine.load(tiny_bundle, device="cpu")
 
 
-def test_where_everything_is_known_the_measures_are_those_of_the_metrics() -> None:
+def test_fully_known_labels_give_the_values_of_the_metrics() -> None:
     random = np.random.RandomState(0)
     scores, labels = random.randn(60, 7), np.where(random.rand(60, 7) < 0.3, 1, -1)
     labels[:, 5], labels[4:, 6] = -1, -1
@@ -55,7 +55,7 @@ def test_where_everything_is_known_the_measures_are_those_of_the_metrics() -> No
     assert found.ranking.true_label_in_first_5 == pytest.approx(hit_at(scores, targets, 5))
 
 
-def test_entries_that_nobody_knows_change_no_number() -> None:
+def test_unknown_labels_do_not_change_the_measures() -> None:
     """Two photographs of which half is known equal one, to every measure except the number of photographs."""
     random = np.random.RandomState(0)
     scores, labels = random.randn(40, 12), np.where(random.rand(40, 12) < 0.5, 1, -1)
@@ -71,12 +71,12 @@ def test_entries_that_nobody_knows_change_no_number() -> None:
     assert found.at_5.precision == np.mean([part.at_5.precision for part in parts])
 
 
-def test_fewer_known_labels_than_are_taken_are_no_wrong_ones() -> None:
+def test_fewer_known_labels_than_k_do_not_lower_precision() -> None:
     found = evaluate(np.array([[3.0, 2.0, 1.0, 0.0]]), np.array([[1, 0, 0, 0]]))
     assert found.at_3.precision == found.at_3.recall == found.ranking.precision_at_3 == 100
 
 
-def test_where_nothing_is_known_there_are_no_means() -> None:
+def test_no_known_labels_give_no_means() -> None:
     found = evaluate(np.zeros((3, 2)), np.zeros((3, 2)))
     assert found.positive is None
     assert found.frequent is None
@@ -85,7 +85,7 @@ def test_where_nothing_is_known_there_are_no_means() -> None:
     assert Evaluation.model_validate_json(found.model_dump_json()) == found
 
 
-def test_f1_is_of_decisions_at_the_threshold() -> None:
+def test_f1_uses_decisions_at_the_threshold() -> None:
     # Probabilities 0.73, 0.27; 0.73, 0.73.
     found = evaluate(np.array([[1.0, -1.0], [1.0, 1.0]]), np.array([[1, 1], [-1, 1]]))
     assert found.positive is not None
@@ -96,7 +96,7 @@ def test_f1_is_of_decisions_at_the_threshold() -> None:
     assert strict.positive.micro_f1 == 0
 
 
-def test_empty_bins_are_not_in_the_reliability_diagram() -> None:
+def test_reliability_diagram_omits_empty_bins() -> None:
     found = evaluate(np.array([[0.0], [0.0], [9.0]]), np.array([[1], [-1], [1]])).calibration
     assert found is not None
     assert [(one.pairs, one.frequency) for one in found.bins] == [(2, 0.5), (1, 1.0)]
@@ -104,7 +104,7 @@ def test_empty_bins_are_not_in_the_reliability_diagram() -> None:
     assert found.overall == found.mean_over_labels == pytest.approx(0.0, abs=0.01)
 
 
-def test_labels_are_ranked_by_what_was_measured() -> None:
+def test_ranked_labels_are_sorted_by_average_precision() -> None:
     found = evaluate(np.array([[2.0, 1.0, 3.0], [1.0, 2.0, 0.0]]), np.array([[1, 1, -1], [-1, -1, -1]]))
     assert [(label.label, precision) for label, precision in found.ranked_labels()] == [
         ("label 0", 100),
@@ -112,7 +112,7 @@ def test_labels_are_ranked_by_what_was_measured() -> None:
     ]
 
 
-def test_a_bundle_is_measured_as_it_serves(engine: TorchEngine, coco_root: Path) -> None:
+def test_evaluate_photographs_uses_the_engine_scores(engine: TorchEngine, coco_root: Path) -> None:
     data = read_coco(coco_root, "val2014")
     found = evaluate_photographs(engine, data)
     labels = engine.encode_labels(Vocabulary.from_names(data.label_names))
@@ -122,7 +122,7 @@ def test_a_bundle_is_measured_as_it_serves(engine: TorchEngine, coco_root: Path)
     assert found.photographs == 24
 
 
-def test_labels_may_be_asked_for_in_other_words(engine: TorchEngine, coco_root: Path) -> None:
+def test_evaluation_can_use_another_vocabulary_for_the_labels(engine: TorchEngine, coco_root: Path) -> None:
     data = read_coco(coco_root, "val2014")
     vocabulary = Vocabulary(labels=tuple({"name": name, "synonyms": ["blue"]} for name in data.label_names))
     found = evaluate_photographs(engine, data, vocabulary)
@@ -130,7 +130,7 @@ def test_labels_may_be_asked_for_in_other_words(engine: TorchEngine, coco_root: 
     assert found != evaluate_photographs(engine, data)
 
 
-def test_many_photographs_are_read_in_order(tmp_path: Path) -> None:
+def test_many_images_are_read_in_order(tmp_path: Path) -> None:
     """With loader processes."""
 
     class Red:

@@ -22,7 +22,7 @@ from sigrl.training.measures.metrics import (
 )
 
 
-def test_average_precision_is_scikit_learns() -> None:
+def test_average_precision_matches_scikit_learn() -> None:
     random = np.random.RandomState(0)
     scores = random.randn(200, 7)
     targets = (random.rand(200, 7) < 0.3).astype(np.float32)
@@ -34,7 +34,7 @@ def test_average_precision_is_scikit_learns() -> None:
     arrays.arrays(np.float32, (12, 3), elements=st.sampled_from([0.0, 1.0, 2.0])),
     arrays.arrays(np.float32, (12, 3), elements=st.sampled_from([0.0, 1.0])),
 )
-def test_ties_are_broken_against_us(scores: np.ndarray, targets: np.ndarray) -> None:
+def test_ties_give_the_lowest_average_precision(scores: np.ndarray, targets: np.ndarray) -> None:
     """So average precision is the minimum over all orders of equal scores, and not above scikit-learn's,
     which treats equal scores as one."""
     found = average_precision(scores, targets)
@@ -48,16 +48,16 @@ def test_ties_are_broken_against_us(scores: np.ndarray, targets: np.ndarray) -> 
             )
 
 
-def test_a_constant_score_earns_nothing_for_the_order_of_the_photographs() -> None:
+def test_constant_scores_do_not_profit_from_image_order() -> None:
     targets = np.array([[1.0], [1.0], [0.0], [0.0]])
     assert average_precision(np.zeros((4, 1)), targets)[0] == pytest.approx(100 * (1 / 3 + 2 / 4) / 2)
 
 
-def test_a_label_without_a_positive_gets_zero() -> None:
+def test_average_precision_without_positives_is_zero() -> None:
     np.testing.assert_array_equal(average_precision(np.ones((3, 2)), np.zeros((3, 2))), [0, 0])
 
 
-def test_unknown_entries_do_not_enter_average_precision() -> None:
+def test_average_precision_ignores_unknown_labels() -> None:
     random = np.random.RandomState(0)
     scores, labels = random.randn(60, 5), random.randint(-1, 2, (60, 5))
     labels[:, 4] = np.minimum(labels[:, 4], 0)
@@ -73,7 +73,9 @@ def test_unknown_entries_do_not_enter_average_precision() -> None:
     arrays.arrays(np.float32, (12, 3), elements=st.sampled_from([0.0, 1.0, 2.0])),
     arrays.arrays(np.float32, (12, 3), elements=st.sampled_from([0.0, 1.0])),
 )
-def test_equal_scores_are_one_threshold_as_in_scikit_learn(scores: np.ndarray, targets: np.ndarray) -> None:
+def test_average_precision_of_thresholds_matches_scikit_learn(
+    scores: np.ndarray, targets: np.ndarray
+) -> None:
     found = average_precision_of_thresholds(scores, targets)
     for column in range(3):
         expected = 0.0
@@ -82,7 +84,7 @@ def test_equal_scores_are_one_threshold_as_in_scikit_learn(scores: np.ndarray, t
         assert found[column] == pytest.approx(expected, rel=1e-12)
 
 
-def test_labels_of_any_number_type_have_the_same_average_precision() -> None:
+def test_average_precision_does_not_depend_on_label_dtype() -> None:
     random = np.random.RandomState(0)
     scores, targets = random.randint(0, 9, (40, 3)).astype(np.float32), random.rand(40, 3) < 0.4
     for measure in (average_precision, average_precision_of_thresholds):
@@ -91,7 +93,7 @@ def test_labels_of_any_number_type_have_the_same_average_precision() -> None:
             np.testing.assert_array_equal(measure(scores, targets.astype(kind)), expected)
 
 
-def test_the_first_labels_of_each_photograph() -> None:
+def test_precision_recall_and_hit_at_k() -> None:
     scores = np.array([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]])
     targets = np.array([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
     assert precision_at(scores, targets, 1) == 50
@@ -102,7 +104,7 @@ def test_the_first_labels_of_each_photograph() -> None:
     assert recall_at(scores, np.zeros_like(targets), 2) == 0
 
 
-def test_f1_is_micro_and_takes_an_unknown_label_for_a_wrong_one() -> None:
+def test_f1_at_k_is_micro_averaged_and_counts_unknown_as_wrong() -> None:
     scores = np.array([[4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]])
     labels = np.array([[1, 0, -1, 1], [-1, 1, 1, 1]])
     found = f1_at(scores, labels, 2)
@@ -112,7 +114,7 @@ def test_f1_is_micro_and_takes_an_unknown_label_for_a_wrong_one() -> None:
     assert f1_at(scores, -np.ones_like(labels), 2) == (0, 0, 0)
 
 
-def test_probabilities_that_are_frequencies_have_no_calibration_error() -> None:
+def test_calibration_error_is_zero_for_exact_frequencies() -> None:
     probabilities = np.array([[0.25, 1.0], [0.25, 1.0], [0.25, 0.0], [0.25, 0.0]])
     targets = np.array([[1, 1], [0, 1], [0, 0], [0, 0]])
     found = expected_calibration_error(probabilities, targets)
@@ -120,7 +122,7 @@ def test_probabilities_that_are_frequencies_have_no_calibration_error() -> None:
     assert found.overall == 0
 
 
-def test_calibration_error_is_the_weighted_gap_of_the_bins() -> None:
+def test_calibration_error_is_the_weighted_gap_over_bins() -> None:
     # Bin 0.8 to 0.867: mean 0.83, one of three true. Bin 0.067 to 0.133: mean 0.1, none true.
     probabilities = np.array([[0.82], [0.83], [0.84], [0.1]])
     targets = np.array([[1], [0], [0], [0]])
@@ -130,14 +132,14 @@ def test_calibration_error_is_the_weighted_gap_of_the_bins() -> None:
     assert found.overall == pytest.approx(expected)
 
 
-def test_errors_of_two_labels_may_cancel_in_the_overall_calibration_error() -> None:
+def test_label_errors_can_cancel_in_the_overall_calibration_error() -> None:
     found = expected_calibration_error(np.full((4, 2), 0.5), np.array([[1, 0]] * 4))
     np.testing.assert_allclose(found.per_label, [50, 50])
     assert found.overall == 0
 
 
 @pytest.mark.parametrize(("probability", "upper"), [(0.2, 0.25), (0.6, 0.65), (1.0, 0.95)])
-def test_a_probability_on_an_edge_belongs_to_the_upper_bin(probability: float, upper: float) -> None:
+def test_probability_on_a_bin_edge_belongs_to_the_upper_bin(probability: float, upper: float) -> None:
     """Two opposite errors in one bin cancel; in two bins they do not."""
     for kind in (np.float32, np.float64):
         pair = np.array([[probability], [upper]], dtype=kind)
@@ -145,7 +147,7 @@ def test_a_probability_on_an_edge_belongs_to_the_upper_bin(probability: float, u
         assert found.overall == pytest.approx(100 * abs(probability + upper - 1) / 2, abs=1e-5)
 
 
-def test_calibration_error_is_of_probabilities() -> None:
+def test_calibration_error_rejects_invalid_probabilities() -> None:
     for wrong in (1.01, -0.01, np.nan):
         with pytest.raises(ValueError, match=r"probabilities in 0\.\.1"):
             expected_calibration_error(np.array([[0.5, wrong]]), np.zeros((1, 2)))
@@ -153,7 +155,7 @@ def test_calibration_error_is_of_probabilities() -> None:
         expected_calibration_error(np.zeros((0, 2)), np.zeros((0, 2)))
 
 
-def test_pairs_that_nobody_knows_have_no_calibration_error() -> None:
+def test_calibration_error_ignores_unknown_labels() -> None:
     random = np.random.RandomState(0)
     probabilities, targets = random.rand(30, 3), random.rand(30, 3) < 0.4
     known = random.rand(30, 3) < 0.5
@@ -171,14 +173,14 @@ def test_pairs_that_nobody_knows_have_no_calibration_error() -> None:
         expected_calibration_error(probabilities, targets, known=np.zeros_like(known))
 
 
-def test_the_bins_are_those_of_a_reliability_diagram() -> None:
+def test_calibration_error_returns_reliability_bins() -> None:
     found = expected_calibration_error(np.array([[0.1, 0.2], [0.9, 1.0]]), np.array([[0, 1], [1, 1]]), bins=2)
     np.testing.assert_array_equal(found.counts, [2, 2])
     np.testing.assert_allclose(found.mean_probabilities, [0.15, 0.95])
     np.testing.assert_allclose(found.frequencies, [0.5, 1.0])
 
 
-def test_unknown_labels_are_passed_over_and_not_taken() -> None:
+def test_best_of_known_skips_unknown_labels() -> None:
     scores = np.array([[4.0, 3.0, 2.0, 1.0], [4.0, 3.0, 2.0, 1.0]])
     labels = np.array([[0, 1, -1, 1], [0, 0, 1, 0]])
     found = best_of_known(scores, labels, 2)
@@ -186,21 +188,21 @@ def test_unknown_labels_are_passed_over_and_not_taken() -> None:
     assert found.taken.tolist() == [2, 1]
 
 
-def test_f1_of_decisions_is_scikit_learns() -> None:
+def test_f1_of_decisions_matches_scikit_learn() -> None:
     random = np.random.RandomState(0)
     decided, targets = random.rand(50, 4) < 0.3, (random.rand(50, 4) < 0.4).astype(int)
     expected = [100 * f1_score(targets, decided, average=kind) for kind in ("micro", "macro")]
     assert f1_of_decisions(decided, targets) == pytest.approx(tuple(expected))
 
 
-def test_f1_threshold_separates_what_can_be_separated() -> None:
+def test_f1_threshold_separates_separable_scores() -> None:
     targets = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     threshold, f1 = f1_threshold(np.where(targets > 0, 0.62, 0.41), targets)
     assert 0.41 < threshold <= 0.62
     assert f1 == 100
 
 
-def test_f1_threshold_is_the_best_of_its_grid() -> None:
+def test_f1_threshold_is_the_best_on_its_grid() -> None:
     random = np.random.RandomState(0)
     probabilities, targets = random.rand(50, 4), (random.rand(50, 4) < 0.4).astype(int)
 

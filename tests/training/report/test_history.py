@@ -20,7 +20,7 @@ def step(number: int, epoch: int, loss: float, **more: float) -> dict[str, float
     return {"step": number, "epoch": epoch, "loss": loss, "learning_rate": 0.1 / number, **more, **speed}
 
 
-def test_losses_go_by_step_and_measures_by_epoch(tmp_path: Path) -> None:
+def test_losses_are_per_step_and_measures_per_epoch(tmp_path: Path) -> None:
     found = write(
         tmp_path,
         step(1, 0, 3, ranking=2, gradient_norm=9),
@@ -38,33 +38,33 @@ def test_losses_go_by_step_and_measures_by_epoch(tmp_path: Path) -> None:
     assert second.measured == {"seen/mAP": 50, "seen/F1@3": 30}
 
 
-def test_where_there_is_no_mean_average_precision_every_measure_is_drawn(tmp_path: Path) -> None:
+def test_without_mean_average_precision_every_measure_is_drawn(tmp_path: Path) -> None:
     found = write(tmp_path, {"step": 1, "epoch": 0, "right": 1.0})
     assert found.evaluations == {"right": [(1, 1)]}
 
 
-def test_of_long_runs_neighbours_are_averaged(tmp_path: Path) -> None:
+def test_long_series_are_averaged_to_fewer_points(tmp_path: Path) -> None:
     found = write(tmp_path, *(step(number, 0, number % 2) for number in range(1, 1001)))
     assert len(found.losses["loss"]) == 250
     assert {value for _, value in found.losses["loss"]} == {0.5}
     assert found.losses["loss"][-1][0] == 1000
 
 
-def test_a_run_that_was_killed_while_it_wrote_has_a_history(tmp_path: Path) -> None:
+def test_truncated_last_line_is_ignored(tmp_path: Path) -> None:
     assert write(tmp_path, step(1, 0, 3), '{"step": 2, "ep').steps == 1
 
 
-def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+def test_damaged_line_is_reported(tmp_path: Path) -> None:
     for damaged in ("{", "3", "{}"):
         with pytest.raises(DataError, match=r"metrics\.jsonl, line 1, is damaged"):
             write(tmp_path, damaged, step(1, 0, 3))
 
 
-def test_a_run_that_has_logged_nothing_has_an_empty_history(tmp_path: Path) -> None:
+def test_run_without_a_log_has_an_empty_history(tmp_path: Path) -> None:
     found = read_history(tmp_path)
     assert (found.steps, found.losses, found.epochs, found.images_per_second) == (0, {}, [], None)
 
 
-def test_numbers_that_are_none_are_no_points(tmp_path: Path) -> None:
+def test_nan_values_are_not_drawn(tmp_path: Path) -> None:
     found = write(tmp_path, {"step": 1, "epoch": 0, "mAP": float("nan")}, {"step": 2, "epoch": 1, "mAP": 1.0})
     assert found.evaluations == {"mAP": [(2, 1)]}

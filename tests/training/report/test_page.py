@@ -96,7 +96,7 @@ def write_run(directory: Path, labels: int = 3, name: str = "label", **changes: 
 
 
 @pytest.mark.usefixtures("_extra")
-def test_the_page_holds_the_whole_run(tmp_path: Path) -> None:
+def test_page_shows_the_whole_run(tmp_path: Path) -> None:
     run = tmp_path / "my run"
     (run / "bundle").mkdir(parents=True)
     write_run(run)
@@ -126,7 +126,7 @@ def test_the_page_holds_the_whole_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_extra")
-def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
+def test_page_loads_no_external_resources(tmp_path: Path) -> None:
     write_run(tmp_path)
     page = Page(write_report(tmp_path))
     assert not page.attributes("script")
@@ -138,7 +138,7 @@ def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_extra")
-def test_labels_paths_and_settings_are_text_and_nothing_else(tmp_path: Path) -> None:
+def test_labels_paths_and_settings_are_escaped(tmp_path: Path) -> None:
     run = tmp_path / "<i>run"
     (run / "bundle").mkdir(parents=True)
     nasty = {NASTY: NASTY}
@@ -156,9 +156,7 @@ def test_labels_paths_and_settings_are_text_and_nothing_else(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("_extra")
 @pytest.mark.parametrize(("labels", "bars"), [(3, 3), (60, 60), (1006, 60)])
-def test_few_labels_have_a_bar_each_and_many_are_cut_but_in_the_table(
-    tmp_path: Path, labels: int, bars: int
-) -> None:
+def test_bars_are_limited_but_the_table_lists_all_labels(tmp_path: Path, labels: int, bars: int) -> None:
     write_run(tmp_path, labels)
     page = Page(write_report(tmp_path))
     assert sum(one.get("class") == "bar" for one in page.attributes("td")) == bars
@@ -170,7 +168,7 @@ def test_few_labels_have_a_bar_each_and_many_are_cut_but_in_the_table(
 
 
 @pytest.mark.usefixtures("_extra")
-def test_a_run_that_has_not_finished_has_its_curves(tmp_path: Path) -> None:
+def test_unfinished_run_shows_its_curves(tmp_path: Path) -> None:
     write_run(tmp_path)
     (tmp_path / "results.json").unlink()
     page = Page(write_report(tmp_path))
@@ -179,21 +177,19 @@ def test_a_run_that_has_not_finished_has_its_curves(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_extra")
-def test_a_run_without_epochs_or_photographs_has_its_numbers(tmp_path: Path) -> None:
+def test_run_without_epochs_or_images_shows_its_measures(tmp_path: Path) -> None:
     write_results(tmp_path, Results(task="ladder", measured={"mAP": 3.21}))
     page = Page(write_report(tmp_path))
     assert "3.2" in page.text
     assert not page.attributes("svg")
 
 
-def test_a_directory_without_a_run_is_told(tmp_path: Path) -> None:
+def test_directory_without_a_run_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no run"):
         write_report(tmp_path)
 
 
-def test_without_matplotlib_one_line_says_how_to_get_the_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_matplotlib_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(tmp_path / "a run")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "sigrl.training.report.charts", raising=False)
@@ -205,6 +201,6 @@ def test_without_matplotlib_one_line_says_how_to_get_the_page(
 
 
 @pytest.mark.usefixtures("_extra")
-def test_the_end_of_a_run_says_where_the_page_is(tmp_path: Path) -> None:
+def test_try_report_returns_the_path_of_the_page(tmp_path: Path) -> None:
     write_run(tmp_path)
     assert try_report(tmp_path) == f"wrote {tmp_path / 'report.html'}"

@@ -70,7 +70,7 @@ def _invoke(server: httpx.Client, name: str, **body: Any) -> httpx.Response:
     return server.post("/api/function_invocations", headers=headers, json={"image": image, **body})
 
 
-def test_vocabularies_are_functions(server: httpx.Client) -> None:
+def test_vocabularies_are_listed_as_cvat_functions(server: httpx.Client) -> None:
     server.put("/v1/vocabularies/colours", json=["red", "green", "blue"]).raise_for_status()
     functions = server.get("/api/functions").json()
     assert {"colours", "coco80"} <= functions.keys()
@@ -86,7 +86,7 @@ def test_vocabularies_are_functions(server: httpx.Client) -> None:
     assert server.get("/api/functions/unknown").status_code == 404
 
 
-def test_a_frame_gets_tags(server: httpx.Client) -> None:
+def test_invoking_a_function_returns_tags(server: httpx.Client) -> None:
     server.put("/v1/vocabularies/colours", json=["red", "green", "blue"]).raise_for_status()
     answer = _invoke(server, "colours")
     assert answer.status_code == 200, answer.text
@@ -97,14 +97,14 @@ def test_a_frame_gets_tags(server: httpx.Client) -> None:
     assert _invoke(server, "colours", image="AAAA").status_code == 415
 
 
-def test_it_sends_a_key_in_the_address(server: httpx.Client, key: str) -> None:
+def test_api_key_in_the_url_is_accepted(server: httpx.Client, key: str) -> None:
     """CVAT_NUCLIO_HOST may have user and password before the host."""
     host = str(server.base_url).partition("//")[2]
     assert httpx.get(f"http://cvat:{key}@{host}/api/functions").status_code == 200
     assert httpx.get(f"http://cvat:wrong@{host}/api/functions").status_code == 401
 
 
-def test_its_export_calibrates(
+def test_cvat_export_can_be_used_for_calibration(
     server: httpx.Client, key: str, sigrl: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.put("/v1/vocabularies/colours", json=["red", "green", "blue"]).raise_for_status()
@@ -129,7 +129,7 @@ def test_its_export_calibrates(
         (EXPORT.replace("<tag", "<box").replace("</tag", "</box"), "names no photograph"),
     ],
 )
-def test_what_is_no_export_is_told(tmp_path: Path, content: str, told: str) -> None:
+def test_invalid_cvat_export_is_reported(tmp_path: Path, content: str, told: str) -> None:
     path = tmp_path / "annotations.xml"
     path.write_text(content)
     with pytest.raises(LabelledFileError, match=told):

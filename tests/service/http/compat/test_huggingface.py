@@ -23,7 +23,7 @@ def _client(server: httpx.Client, key: str) -> InferenceClient:
     return InferenceClient(model=f"{server.base_url}".rstrip("/") + PATH, token=key)
 
 
-def test_its_client_gets_independent_scores(server: httpx.Client, key: str) -> None:
+def test_huggingface_client_gets_independent_scores(server: httpx.Client, key: str) -> None:
     found = _client(server, key).zero_shot_image_classification(
         samples.jpeg(), candidate_labels=["red", "green", "blue"]
     )
@@ -38,7 +38,7 @@ def test_its_client_gets_independent_scores(server: httpx.Client, key: str) -> N
     assert scores == {tag["label"]: tag["probability"] for tag in tags}
 
 
-def test_its_client_says_what_is_wrong(server: httpx.Client, key: str) -> None:
+def test_huggingface_client_raises_service_errors(server: httpx.Client, key: str) -> None:
     with pytest.raises(HfHubHTTPError, match="format is not known") as caught:
         _client(server, key).zero_shot_image_classification(
             b"not a photograph", candidate_labels=["red", "blue"]
@@ -50,13 +50,13 @@ def test_its_client_says_what_is_wrong(server: httpx.Client, key: str) -> None:
         )
 
 
-def test_labels_may_be_one_text(server: httpx.Client) -> None:
+def test_candidate_labels_may_be_a_single_string(server: httpx.Client) -> None:
     answer = server.post(PATH, json={"inputs": PHOTOGRAPH, "parameters": {"candidate_labels": "red, blue"}})
     assert answer.status_code == 200, answer.text
     assert {each["label"] for each in answer.json()} == {"red", "blue"}
 
 
-def test_a_template_replaces_those_of_the_checkpoint(tiny_bundle: Path) -> None:
+def test_hypothesis_template_replaces_the_checkpoint_prompts(tiny_bundle: Path) -> None:
     scores = []
     with TestClient(create_app(Settings(), Tagger(tiny_bundle))) as client:
         for template in (None, "a blue dog and a {}"):
@@ -79,7 +79,7 @@ def test_a_template_replaces_those_of_the_checkpoint(tiny_bundle: Path) -> None:
         {"inputs": "%", "parameters": {"candidate_labels": ["dog"]}},
     ],
 )
-def test_what_cannot_be_answered_is_told(server: httpx.Client, body: dict[str, Any]) -> None:
+def test_invalid_requests_are_reported(server: httpx.Client, body: dict[str, Any]) -> None:
     answer = server.post(PATH, json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, 422)
     assert answer.json()["hint"] in answer.json()["error"]

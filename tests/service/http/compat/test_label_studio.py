@@ -40,7 +40,7 @@ def backend(server: httpx.Client) -> httpx.Client:
     return server
 
 
-def test_it_is_added_to_a_project(backend: httpx.Client) -> None:
+def test_backend_answers_health_and_setup(backend: httpx.Client) -> None:
     assert backend.get(f"{BACKEND}/health").json()["status"] == "UP"
     answer = backend.post(f"{BACKEND}/setup", json=setup())
     assert (answer.status_code, answer.json()) == (200, {"model_version": "sha256:fake"})
@@ -56,14 +56,14 @@ def test_it_is_added_to_a_project(backend: httpx.Client) -> None:
         ('<!DOCTYPE x [<!ENTITY a "b">]><View/>', "document type"),
     ],
 )
-def test_what_it_cannot_label_is_told(backend: httpx.Client, config: str, told: str) -> None:
+def test_unsupported_labelling_config_is_reported(backend: httpx.Client, config: str, told: str) -> None:
     for path, body in (("setup", setup(config)), ("predict", predict(_photograph(), config=config))):
         answer = backend.post(f"{BACKEND}/{path}", json=body)
         assert answer.status_code == 422
         assert told in answer.json()["detail"]
 
 
-def test_tags_go_out_as_choices(backend: httpx.Client) -> None:
+def test_predictions_are_returned_as_choices(backend: httpx.Client) -> None:
     broken = "data:image/jpeg;base64,AAAA"
     answer = backend.post(f"{BACKEND}/predict", json=predict(_photograph(), broken, _photograph("lime")))
     assert answer.status_code == 200, answer.text
@@ -76,14 +76,14 @@ def test_tags_go_out_as_choices(backend: httpx.Client) -> None:
     assert green["result"][0]["value"] == {"choices": ["green"]}
 
 
-def test_a_single_choice_is_the_most_probable(backend: httpx.Client) -> None:
+def test_single_choice_returns_the_most_probable_label(backend: httpx.Client) -> None:
     both = "data:image/jpeg;base64," + b64encode(samples.jpeg()).decode()
     for config, count in ((CONFIG, 2), (CONFIG.replace("multiple", "single"), 1)):
         (result,) = backend.post(f"{BACKEND}/predict", json=predict(both, config=config)).json()["results"]
         assert len(result["result"][0]["value"]["choices"]) == count
 
 
-def test_corrections_calibrate(backend: httpx.Client) -> None:
+def test_annotation_webhook_calibrates_the_vocabulary(backend: httpx.Client) -> None:
     first = backend.post(f"{BACKEND}/webhook", json=event(_photograph(), "r"))
     assert (first.status_code, first.json()) == (201, {"status": "calibrated", "calibration": 1})
     corrected = event(_photograph(), "green", action="ANNOTATION_UPDATED")
@@ -95,7 +95,7 @@ def test_corrections_calibrate(backend: httpx.Client) -> None:
     assert marks == {"red": (0, 2), "green": (1, 1), "blue": (0, 2)}
 
 
-def test_the_goal_of_a_calibration_is_kept(backend: httpx.Client) -> None:
+def test_webhook_keeps_the_calibration_goal(backend: httpx.Client) -> None:
     form = {"examples": '[{"positive": ["red"], "negative": "others"}]', "goal": "recall", "value": "0.9"}
     path = "/v1/vocabularies/colours"
     backend.post(f"{path}/calibrate", files=[("image", _file())], data=form).raise_for_status()
@@ -111,12 +111,12 @@ def test_the_goal_of_a_calibration_is_kept(backend: httpx.Client) -> None:
         {"action": "PROJECT_UPDATED"},
     ],
 )
-def test_other_events_are_ignored(backend: httpx.Client, other: dict[str, Any]) -> None:
+def test_other_webhook_events_are_ignored(backend: httpx.Client, other: dict[str, Any]) -> None:
     answer = backend.post(f"{BACKEND}/webhook", json=other)
     assert (answer.status_code, answer.json()["status"]) == (200, "ignored")
 
 
-def test_it_may_hang_up_before_the_example_is_stored(
+def test_example_is_stored_after_the_webhook_client_disconnects(
     backend: httpx.Client, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
@@ -139,7 +139,7 @@ def test_it_may_hang_up_before_the_example_is_stored(
     wait_until(lambda: backend.get("/v1/vocabularies/colours/calibration").status_code == 200)
 
 
-def test_keys_are_sent_as_a_password(backend: httpx.Client, key: str) -> None:
+def test_api_key_is_accepted_as_basic_auth_password(backend: httpx.Client, key: str) -> None:
     for password, status in ((key, 200), ("sigrl_wrong", 401)):
         answer = httpx.get(f"{backend.base_url}{BACKEND}/health", auth=("any", password))
         assert answer.status_code == status
@@ -175,7 +175,7 @@ def label_studio() -> Iterator[str]:
         there.shutdown()
 
 
-def test_photographs_are_fetched_from_label_studio_with_its_key(label_studio: str) -> None:
+def test_images_are_fetched_from_label_studio_with_its_key(label_studio: str) -> None:
     settings = Settings(label_studio_url=label_studio, label_studio_key="secret")
     with serving(create_app(settings, Tagger(engine=FakeEngine()))) as client:
         client.put("/v1/vocabularies/colours", json=["red", "green", "blue"]).raise_for_status()

@@ -25,7 +25,9 @@ def _ours(server: httpx.Client) -> tuple[list[float], list[float]]:
 
 
 @pytest.mark.parametrize("form", ["float", "base64"])
-def test_photographs_and_texts_in_one_request(client: openai.OpenAI, server: httpx.Client, form: Any) -> None:
+def test_images_and_texts_are_embedded_in_one_request(
+    client: openai.OpenAI, server: httpx.Client, form: Any
+) -> None:
     mixed: Any = ["red", {"image": DATA_URL}, {"text": "Red"}, {"image": DATA_URL.partition(",")[2]}]
     answer = client.embeddings.create(model="any", input=mixed, encoding_format=form)
     assert [each.index for each in answer.data] == [0, 1, 2, 3]
@@ -37,7 +39,9 @@ def test_photographs_and_texts_in_one_request(client: openai.OpenAI, server: htt
         np.testing.assert_allclose(values, expected, atol=1e-6)
 
 
-def test_its_default_and_a_single_text(client: openai.OpenAI, server: httpx.Client) -> None:
+def test_openai_client_accepts_default_encoding_and_single_text(
+    client: openai.OpenAI, server: httpx.Client
+) -> None:
     """The client asks for base64 and decodes it, unless the caller names a format."""
     (only,) = client.embeddings.create(model="any", input="red").data
     np.testing.assert_allclose(only.embedding, _ours(server)[1], atol=1e-6)
@@ -45,7 +49,7 @@ def test_its_default_and_a_single_text(client: openai.OpenAI, server: httpx.Clie
     assert len(client.embeddings.create(model="any", input=[long, long + "dog"]).data) == 2
 
 
-def test_its_errors(client: openai.OpenAI) -> None:
+def test_openai_client_raises_service_errors(client: openai.OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError, match="dimensions"):
         client.embeddings.create(model="any", input="red", dimensions=8)
     with pytest.raises(openai.UnprocessableEntityError, match="input"):

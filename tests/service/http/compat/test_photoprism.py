@@ -53,7 +53,7 @@ def _ask(server: httpx.Client, *crops: str, path: str = PATH, **more: Any) -> ht
     return server.post(path, json={**body, **more})
 
 
-def test_crops_are_merged(server: httpx.Client) -> None:
+def test_labels_of_several_crops_are_merged(server: httpx.Client) -> None:
     colours = ["red", {"name": "green", "parent": "colour"}, {"name": "blue"}, "colour"]
     assert server.put("/v1/vocabularies/colours", json=colours).status_code == 201
     answer = _ask(server, _crop("red"), _crop("lime"), _crop("red"), path=PATH + "?vocabulary=colours")
@@ -72,7 +72,7 @@ def test_crops_are_merged(server: httpx.Client) -> None:
     assert 0.6 < red["topicality"] < 0.7
 
 
-def test_the_default_vocabulary_and_a_broken_crop(server: httpx.Client) -> None:
+def test_default_vocabulary_is_used_and_broken_crops_are_skipped(server: httpx.Client) -> None:
     broken = "data:image/jpeg;base64," + b64encode(b"broken").decode()
     answer = _ask(server, _crop("red"), broken)
     assert answer.status_code == 200, answer.text
@@ -82,7 +82,7 @@ def test_the_default_vocabulary_and_a_broken_crop(server: httpx.Client) -> None:
     assert "format is not known" in alone.json()["error"]
 
 
-def test_errors_are_in_its_fields(server: httpx.Client) -> None:
+def test_errors_use_the_photoprism_fields(server: httpx.Client) -> None:
     for answer in (_ask(server), _ask(server, _crop("red"), url=_crop("red")), server.post(PATH, json={})):
         assert answer.status_code == 422
         assert answer.json()["code"] == 422

@@ -14,7 +14,7 @@ from sigrl.training.tasks.bundled.ablate import HEADS, ablate, bridge_scores
 from sigrl.training.tasks.bundled.config import TrainingConfig
 
 
-def test_every_head_gets_a_row(
+def test_ablation_has_a_row_for_every_head(
     config: TrainingConfig, towers: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Uses the true labels in place of the bridge, which needs the extra `pretrain` (tested below)."""
@@ -30,7 +30,7 @@ def test_every_head_gets_a_row(
     assert ablation_table(rows).row_count == len(rows)
 
 
-def test_the_deviation_is_over_the_seeds(
+def test_ablation_deviation_is_over_the_seeds(
     config: TrainingConfig, towers: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     split = load_coco(config.data.root, "val2014")
@@ -46,7 +46,7 @@ def test_the_deviation_is_over_the_seeds(
 
 
 @pytest.mark.usefixtures("pretrain_packages")
-def test_the_untrained_bridge_scores_every_label(lite_config: TrainingConfig, tmp_path: Path) -> None:
+def test_untrained_bridge_scores_every_label(lite_config: TrainingConfig, tmp_path: Path) -> None:
     split = load_coco(lite_config.data.root, "val2014")
     scores = bridge_scores(lite_config, split, tmp_path)
     assert scores.shape == (24, 8)

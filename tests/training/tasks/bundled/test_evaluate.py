@@ -32,7 +32,7 @@ def report(engine: TorchEngine, split: CocoSplit) -> Report:
     return evaluate(engine, split, ("cat",), DISTRACTORS)
 
 
-def test_the_means_are_of_the_labels_they_name(report: Report, split: CocoSplit) -> None:
+def test_means_cover_the_seen_and_hidden_labels(report: Report, split: CocoSplit) -> None:
     counted = split.labels.sum(0) >= MINIMUM_POSITIVES
     assert report.photographs == 24
     assert report.labels == counted.sum() >= 4
@@ -43,13 +43,13 @@ def test_the_means_are_of_the_labels_they_name(report: Report, split: CocoSplit)
     assert report.seen_mean_average_precision == pytest.approx(np.mean(list(means.values())), abs=0.1)
 
 
-def test_without_hidden_labels_there_is_no_mean_of_them(engine: TorchEngine, split: CocoSplit) -> None:
+def test_without_hidden_labels_their_mean_is_none(engine: TorchEngine, split: CocoSplit) -> None:
     report = evaluate(engine, split, (), DISTRACTORS[:5])
     assert report.hidden_mean_average_precision is None
     assert report.seen_mean_average_precision == report.mean_average_precision
 
 
-def test_the_constant_guess_is_beside_every_ranking(report: Report, split: CocoSplit) -> None:
+def test_report_includes_the_constant_guess_baseline(report: Report, split: CocoSplit) -> None:
     columns = [split.label_names.index(name) for name in CONSTANT_GUESS]
     guess = report.constant_guess
     assert guess.precision_at_1 == pytest.approx(100 * split.labels[:, columns[0]].mean())
@@ -58,18 +58,18 @@ def test_the_constant_guess_is_beside_every_ranking(report: Report, split: CocoS
     assert 0 <= report.ranking.precision_at_1 <= report.ranking.true_label_in_first_5 <= 100
 
 
-def test_company_changes_nothing_and_is_counted_as_it_was(report: Report) -> None:
+def test_added_distractor_labels_do_not_change_decisions(report: Report) -> None:
     assert [company.distractors for company in report.company] == [0, 5, 80, 100]
     for company in report.company:
         assert company.unchanged_decisions == 100
         assert company.mean_average_precision == pytest.approx(report.company[0].mean_average_precision)
 
 
-def test_dog_alone_is_dog_among_others(report: Report) -> None:
+def test_single_label_evaluation_matches_the_full_vocabulary(report: Report) -> None:
     assert report.single_label["average_precision"] == pytest.approx(report.per_label["dog"], abs=0.1)
 
 
-def test_a_perfect_engine_gets_everything(
+def test_perfect_engine_gets_full_marks(
     engine: TorchEngine, split: CocoSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An engine that reads the answers from the split."""
@@ -115,12 +115,12 @@ def test_a_perfect_engine_gets_everything(
     assert ("dog",) in asked
 
 
-def test_a_record_can_be_read_again(report: Report) -> None:
+def test_recorded_report_can_be_read_back(report: Report) -> None:
     recorded = report.recorded()
     assert Report.model_validate(recorded).recorded() == recorded
 
 
-def test_the_table_holds_the_general_measures_and_its_own(report: Report) -> None:
+def test_report_table_shows_general_and_task_measures(report: Report) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(report_table(report))
     text = console.export_text()
@@ -128,13 +128,13 @@ def test_the_table_holds_the_general_measures_and_its_own(report: Report) -> Non
         assert part in text
 
 
-def test_another_data_set_than_cocos_is_told(engine: TorchEngine, split: CocoSplit) -> None:
+def test_data_set_without_coco_labels_is_rejected(engine: TorchEngine, split: CocoSplit) -> None:
     other = CocoSplit(split.image_paths, ("cat", "dog"), split.labels[:, :2], split.captions)
     with pytest.raises(DataError, match=r"has no label 'person'"):
         evaluate(engine, other, (), DISTRACTORS)
 
 
-def test_too_few_photographs_for_any_mean_are_told(engine: TorchEngine, split: CocoSplit) -> None:
+def test_too_few_images_for_any_mean_are_reported(engine: TorchEngine, split: CocoSplit) -> None:
     few = CocoSplit(split.image_paths[:3], split.label_names, split.labels[:3], split.captions[:3])
     with pytest.raises(DataError, match="10 positives"):
         evaluate(engine, few, (), DISTRACTORS)

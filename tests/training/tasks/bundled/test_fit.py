@@ -37,7 +37,7 @@ def fitted(config: TrainingConfig, towers: Path, cache: Path) -> tuple[MatchingH
     return run(config, towers, cache)
 
 
-def test_a_fitted_head_is_finite_and_knows_its_context(
+def test_fitted_head_is_finite_and_has_its_context_labels(
     fitted: tuple[MatchingHead, float], towers: Path
 ) -> None:
     head, threshold = fitted
@@ -51,7 +51,7 @@ def test_a_fitted_head_is_finite_and_knows_its_context(
     torch.testing.assert_close(head.context_label_embeddings, expected)
 
 
-def test_every_parameter_learns(config: TrainingConfig, towers: Path, cache: Path) -> None:
+def test_every_parameter_changes_in_training(config: TrainingConfig, towers: Path, cache: Path) -> None:
     """Compares with the same run with steps of length zero."""
     still = config.model_copy(update={"fit": config.fit.model_copy(update={"learning_rate": 0.0})})
     (moved, _), (start, _) = run(config, towers, cache), run(still, towers, cache)
@@ -59,7 +59,7 @@ def test_every_parameter_learns(config: TrainingConfig, towers: Path, cache: Pat
         assert not torch.equal(parameter, before), name
 
 
-def test_one_seed_one_head(
+def test_same_seed_gives_the_same_head(
     fitted: tuple[MatchingHead, float], config: TrainingConfig, towers: Path, cache: Path
 ) -> None:
     again, threshold = run(config, towers, cache)
@@ -74,7 +74,7 @@ def test_one_seed_one_head(
     )
 
 
-def test_a_fitted_head_is_saved_loaded_and_serves(
+def test_fitted_head_can_be_saved_loaded_and_used(
     fitted: tuple[MatchingHead, float],
     tiny_description: Description,
     towers: Path,
@@ -97,7 +97,7 @@ def test_a_fitted_head_is_saved_loaded_and_serves(
 
 
 @pytest.mark.parametrize("changes", [{"kind": "clip"}, {"kind": "mkt"}, {"gmc": False, "svfr": False}])
-def test_other_heads_start_from_the_towers_scales(
+def test_other_heads_start_from_the_scales_of_the_towers(
     config: TrainingConfig, towers: Path, cache: Path, changes: dict[str, object]
 ) -> None:
     head_config = config.fit.head.model_copy(update=changes)
@@ -108,15 +108,13 @@ def test_other_heads_start_from_the_towers_scales(
         assert torch.equal(parameter, start[name]), name
 
 
-def test_a_batch_larger_than_the_photographs_is_one_step(
-    config: TrainingConfig, towers: Path, cache: Path
-) -> None:
+def test_batch_larger_than_the_data_is_one_step(config: TrainingConfig, towers: Path, cache: Path) -> None:
     settings = config.fit.model_copy(update={"batch_size": 1000, "epochs": 1})
     head, _ = run(config.model_copy(update={"fit": settings}), towers, cache)
     assert all(parameter.isfinite().all() for parameter in head.parameters())
 
 
-def test_predictions_are_the_heads_scores_in_order(fitted: tuple[MatchingHead, float]) -> None:
+def test_predict_returns_the_head_scores_in_order(fitted: tuple[MatchingHead, float]) -> None:
     head, _ = fitted
     outputs = torch.randn(130, 5, 32, generator=torch.Generator().manual_seed(0)).half()
     labels = torch.randn(3, 32, generator=torch.Generator().manual_seed(1))
@@ -134,7 +132,7 @@ def test_image_batch_takes_the_image_embedding_first() -> None:
     assert torch.equal(features.patch_tokens, outputs[:, 1:].float())
 
 
-def test_the_whole_context_comes_back_after_a_sample(fitted: tuple[MatchingHead, float]) -> None:
+def test_sampled_context_restores_the_whole_context(fitted: tuple[MatchingHead, float]) -> None:
     head, _ = fitted
     assert isinstance(head, SigRLHead)
     whole = head.context_label_embeddings

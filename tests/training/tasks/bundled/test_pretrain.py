@@ -15,7 +15,7 @@ from sigrl.training.tasks.bundled.pretrain import pretrain
 
 
 @pytest.mark.usefixtures("pretrain_packages")
-def test_towers_are_trained_saved_and_fitted(
+def test_pretrained_towers_can_be_saved_and_fitted(
     lite_config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = {}
@@ -62,7 +62,7 @@ def test_towers_are_trained_saved_and_fitted(
     assert 0.05 <= threshold <= 0.95
 
 
-def test_photographs_without_captions_are_told(lite_config: TrainingConfig, tmp_path: Path) -> None:
+def test_missing_captions_file_is_reported(lite_config: TrainingConfig, tmp_path: Path) -> None:
     root = lite_config.data.root
     (tmp_path / "annotations").mkdir()
     (tmp_path / "train2014").symlink_to(root / "train2014")

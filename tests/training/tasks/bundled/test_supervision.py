@@ -14,7 +14,7 @@ from sigrl.training.tasks.bundled.supervision import load_supervision, unrelated
 HIDDEN = re.compile(r"cat|kitten|wine", re.IGNORECASE)
 
 
-def test_hidden_labels_are_nowhere(config: TrainingConfig) -> None:
+def test_hidden_labels_are_removed_from_all_training_data(config: TrainingConfig) -> None:
     split = load_coco(config.data.root, "train2014")
     supervision = load_supervision(config.data)
 
@@ -29,7 +29,7 @@ def test_hidden_labels_are_nowhere(config: TrainingConfig) -> None:
     assert {"dog", "person", "thing 0"} <= set(supervision.names)
 
 
-def test_a_photograph_without_a_caption_stays(config: TrainingConfig) -> None:
+def test_image_without_caption_is_kept(config: TrainingConfig) -> None:
     split = load_coco(config.data.root, "train2014")
     supervision = load_supervision(config.data)
     assert supervision.image_paths == split.image_paths
@@ -38,7 +38,7 @@ def test_a_photograph_without_a_caption_stays(config: TrainingConfig) -> None:
         assert told is None if HIDDEN.search(original or "") else told == original
 
 
-def test_nothing_is_dropped_where_nothing_is_hidden(config: TrainingConfig) -> None:
+def test_without_hidden_labels_nothing_is_dropped(config: TrainingConfig) -> None:
     data = config.data.model_copy(update={"hidden_labels": ()})
     supervision = load_supervision(data)
     assert len(supervision.label_names) == 8
@@ -46,7 +46,7 @@ def test_nothing_is_dropped_where_nothing_is_hidden(config: TrainingConfig) -> N
     assert {"cat", "kitten", "cats", "red wine glass"} <= set(supervision.names)
 
 
-def test_no_names_to_distil_is_told(coco_root: Path, tmp_path: Path) -> None:
+def test_empty_label_lists_are_rejected(coco_root: Path, tmp_path: Path) -> None:
     (tmp_path / "cats.txt").write_text("cat\ncats\n")
     for lists in ((), (tmp_path / "cats.txt",)):
         data = DataConfig(root=coco_root, hidden_labels=("cat",), label_lists=lists)
@@ -54,7 +54,7 @@ def test_no_names_to_distil_is_told(coco_root: Path, tmp_path: Path) -> None:
             load_supervision(data)
 
 
-def test_distractors_name_none_of_the_labels(config: TrainingConfig) -> None:
+def test_distractor_names_do_not_mention_the_labels(config: TrainingConfig) -> None:
     names = unrelated_names(config.data, ("dog", "cat", "wine glass"))
     assert not HIDDEN.search(" ".join(names))
     assert "dog" not in names

@@ -6,7 +6,7 @@ from sigrl.model.bundle import TaggingModel
 from sigrl.training.tasks.bundled.teachers import Teachers, draw_names, label_texts, sentence_embeddings
 
 
-def test_half_of_the_drawn_names_fit_a_photograph_of_the_batch() -> None:
+def test_half_of_the_drawn_names_match_images_of_the_batch() -> None:
     nothing = torch.zeros(0)
     teachers = Teachers(
         label_embeddings=nothing,
@@ -22,7 +22,7 @@ def test_half_of_the_drawn_names_fit_a_photograph_of_the_batch() -> None:
     assert drawn.max() > 100
 
 
-def test_texts_follow_the_prompt_of_the_backbone(tiny_model: TaggingModel) -> None:
+def test_label_texts_use_the_prompt_of_the_backbone(tiny_model: TaggingModel) -> None:
     texts = label_texts(tiny_model.backbone, ["dog", "wine glass"])
     assert texts == ["There is a dog in the scene", "There is a wine glass in the scene"]
     with torch.inference_mode():

@@ -14,7 +14,7 @@ from sigrl.training.tasks.bundled.towers import tower_outputs
 
 
 @pytest.mark.parametrize("frozen_blocks", [0, 3, 5])
-def test_the_two_parts_are_the_trunk(tiny_model: TaggingModel, frozen_blocks: int) -> None:
+def test_split_trunk_equals_the_whole_trunk(tiny_model: TaggingModel, frozen_blocks: int) -> None:
     trunk = tiny_model.backbone.visual.trunk
     pixel_values = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     stem, rest = split_trunk(trunk, frozen_blocks)
@@ -22,7 +22,7 @@ def test_the_two_parts_are_the_trunk(tiny_model: TaggingModel, frozen_blocks: in
         torch.testing.assert_close(rest(stem(pixel_values)), trunk.forward_features(pixel_values))
 
 
-def test_cached_outputs_are_the_backbones(
+def test_cached_outputs_match_the_backbone(
     config: TrainingConfig, towers: Path, coco_root: Path, cache: Path
 ) -> None:
     """Equal up to the rounding of bfloat16 and float16."""

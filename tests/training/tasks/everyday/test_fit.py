@@ -59,7 +59,7 @@ def left_out() -> LeftOutConfig:
     return LeftOutConfig(count=3, most_frequent=1.0, coco=("dog",), steps=2)
 
 
-def test_a_run_ends_in_a_bundle_that_tags(
+def test_run_writes_a_bundle_with_metrics_and_provenance(
     everyday: Config, start: Start, left_out: LeftOutConfig, tmp_path: Path, folders: Path
 ) -> None:
     config = everyday(left_out=left_out)
@@ -90,7 +90,7 @@ def test_a_run_ends_in_a_bundle_that_tags(
     assert np.isfinite(scores).all()
 
 
-def test_other_heads_can_be_compared_on_the_towers(
+def test_saved_towers_can_be_used_to_compare_other_heads(
     everyday: Config, start: Start, tmp_path: Path, folders: Path
 ) -> None:
     config = everyday(hidden_words=("dog",))
@@ -116,7 +116,7 @@ def test_other_heads_can_be_compared_on_the_towers(
         check_towers(bundle, tmp_path, asking("dog", "person"))
 
 
-def test_the_bundles_tower_sees_what_was_kept_for_the_fits(
+def test_bundle_tower_matches_the_features_used_for_fitting(
     everyday: Config, start: Start, tmp_path: Path
 ) -> None:
     config = everyday()
@@ -140,7 +140,7 @@ def test_the_bundles_tower_sees_what_was_kept_for_the_fits(
         assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
-def test_without_a_second_training_default_numbers_weigh_new_words(
+def test_without_left_out_training_new_words_get_default_weights(
     everyday: Config, start: Start, tmp_path: Path
 ) -> None:
     outcome = fit(everyday(), tmp_path, start)
@@ -150,7 +150,7 @@ def test_without_a_second_training_default_numbers_weigh_new_words(
     assert not any(name.startswith("left-out") for name in outcome.measured)
 
 
-def test_a_finished_run_is_left_as_it_is(
+def test_finished_run_is_not_repeated(
     everyday: Config, start: Start, left_out: LeftOutConfig, tmp_path: Path
 ) -> None:
     first = fit(everyday(), tmp_path, start)
@@ -161,7 +161,7 @@ def test_a_finished_run_is_left_as_it_is(
         fit(everyday(left_out=left_out), tmp_path, start)
 
 
-def test_a_run_interrupted_before_its_bundle_gives_the_same_one(
+def test_run_interrupted_before_its_bundle_resumes_to_the_same_bundle(
     everyday: Config, start: Start, left_out: LeftOutConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = everyday(left_out=left_out)
@@ -184,7 +184,7 @@ def test_a_run_interrupted_before_its_bundle_gives_the_same_one(
     assert (whole / "manifest.json").read_bytes() == (parted / "manifest.json").read_bytes()
 
 
-def test_left_out_words_are_in_no_target_and_in_no_text(
+def test_left_out_words_are_in_no_target_or_text(
     everyday: Config, start: Start, left_out: LeftOutConfig, tmp_path: Path
 ) -> None:
     fit(everyday(left_out=left_out), tmp_path, start)
@@ -208,7 +208,7 @@ def test_too_few_rare_names_are_an_error(everyday: Config, start: Start, tmp_pat
         draw_words(trained, LeftOutConfig(count=12))
 
 
-def test_words_with_few_photographs_have_no_logit(everyday: Config, start: Start, tmp_path: Path) -> None:
+def test_words_with_few_images_have_no_logit(everyday: Config, start: Start, tmp_path: Path) -> None:
     trained = train(everyday(), tmp_path, start)
     names = np.array(trained.targets.known_words)
     few = {"dense": 2, "others": 9}
@@ -221,7 +221,7 @@ def test_words_with_few_photographs_have_no_logit(everyday: Config, start: Start
     assert 0 < len(found) < len(names)
 
 
-def test_the_background_is_drawn_from_what_was_trained_on(
+def test_background_images_are_drawn_from_the_training_data(
     everyday: Config, start: Start, tmp_path: Path
 ) -> None:
     trained = train(everyday(), tmp_path, start)
@@ -233,7 +233,7 @@ def test_the_background_is_drawn_from_what_was_trained_on(
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_the_tuned_blocks_are_the_trained_ones(count: int) -> None:
+def test_tuned_blocks_match_the_trained_blocks(count: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         trunk = timm.create_model(TRUNK, num_classes=0).eval()

@@ -31,7 +31,7 @@ def compute(
     return features, [problem.subject for problem in problems]
 
 
-def test_the_last_stage_starts_as_the_trunks(start: Start) -> None:
+def test_last_blocks_start_with_the_trunk_weights(start: Start) -> None:
     trunk = copy.deepcopy(start.trunk).eval()
     pixel_values = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -41,7 +41,7 @@ def test_the_last_stage_starts_as_the_trunks(start: Start) -> None:
         torch.testing.assert_close(small, pooled(expected))
 
 
-def test_features_are_the_towers(everyday: Config, start: Start) -> None:
+def test_stored_features_match_the_tower(everyday: Config, start: Start) -> None:
     config = everyday()
     photographs = read_sources(config)
     features, problems = compute(config, start, photographs)
@@ -55,7 +55,7 @@ def test_features_are_the_towers(everyday: Config, start: Start) -> None:
     assert torch.cosine_similarity(torch.from_numpy(features.pooled[rows]).float(), small).min() > 0.995
 
 
-def test_an_interrupted_pass_goes_on_where_it_was(
+def test_interrupted_pass_resumes_where_it_stopped(
     everyday: Config, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = everyday()
@@ -94,7 +94,7 @@ def test_an_interrupted_pass_goes_on_where_it_was(
     torch.testing.assert_close(features.maps(every), whole.maps(every), rtol=0, atol=0)
 
 
-def test_what_cannot_be_read_is_named_and_left_out(everyday: Config, start: Start, folders: Path) -> None:
+def test_unreadable_images_are_reported_and_left_out(everyday: Config, start: Start, folders: Path) -> None:
     damaged = folders / "scenes" / "data" / "train" / "kitchen" / "0.jpg"
     damaged.write_bytes(b"no photograph")
     config = everyday()
@@ -107,7 +107,9 @@ def test_what_cannot_be_read_is_named_and_left_out(everyday: Config, start: Star
         compute(config, start, [photographs[row]])
 
 
-def test_openvino_computes_the_same(everyday: Config, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openvino_features_match_pytorch(
+    everyday: Config, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("openvino")
     config = everyday()
     photographs = read_sources(config)[:5]
@@ -120,7 +122,7 @@ def test_openvino_computes_the_same(everyday: Config, start: Start, monkeypatch:
     assert similarity.min() > 0.995
 
 
-def test_a_copy_in_another_size_has_nearly_the_same_hash(folders: Path, tmp_path: Path) -> None:
+def test_resized_copy_has_a_similar_hash(folders: Path, tmp_path: Path) -> None:
     one, other = (folders / "everyday" / "photographs" / f"{name}.jpg" for name in ("D0", "D1"))
     with Image.open(one) as image:
         image.resize((90, 70), Image.Resampling.BICUBIC).save(tmp_path / "copy.jpg", quality=60)
@@ -131,7 +133,9 @@ def test_a_copy_in_another_size_has_nearly_the_same_hash(folders: Path, tmp_path
     assert (hashes[0] != hashes[2]).sum() > 80
 
 
-def test_copies_of_what_is_held_out_are_not_trained_on(everyday: Config, start: Start, folders: Path) -> None:
+def test_copies_of_held_out_images_are_excluded_from_training(
+    everyday: Config, start: Start, folders: Path
+) -> None:
     scenes = folders / "scenes" / "data" / "train" / "forest"
     for name, source in (("test", "T0"), ("dense", "D1"), ("val", "D4")):
         with Image.open(folders / "everyday" / "photographs" / f"{source}.jpg") as image:

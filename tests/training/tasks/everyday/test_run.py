@@ -35,7 +35,7 @@ def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
-def test_the_configuration_that_ships_is_valid() -> None:
+def test_shipped_configuration_is_valid() -> None:
     loaded = load_run(CONFIGS / "everyday.yaml", seed=3)
     assert loaded.config.training.seed == 3
     assert loaded.config.preprocessing.mean == (0.5, 0.5, 0.5)
@@ -44,9 +44,7 @@ def test_the_configuration_that_ships_is_valid() -> None:
     assert len(loaded.config.left_out.coco) == 15
 
 
-def test_a_training_leaves_parts_and_where_they_come_from(
-    everyday: Config, start: Start, tmp_path: Path
-) -> None:
+def test_training_saves_its_parts_and_provenance(everyday: Config, start: Start, tmp_path: Path) -> None:
     trained = train(everyday(), tmp_path, start)
     assert measure(trained).keys() == {"known words, mAP", "embedding, mAP"}
     assert not trained.network.training
@@ -63,9 +61,7 @@ def test_a_training_leaves_parts_and_where_they_come_from(
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-def test_the_same_seed_gives_the_same_parts_and_another_others(
-    everyday: Config, start: Start, tmp_path: Path
-) -> None:
+def test_parts_depend_only_on_the_seed(everyday: Config, start: Start, tmp_path: Path) -> None:
     config = everyday()
     for name in ("one", "two"):
         train(config, tmp_path / name, start)
@@ -77,7 +73,7 @@ def test_the_same_seed_gives_the_same_parts_and_another_others(
     )
 
 
-def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
+def test_interrupted_run_resumes_to_the_same_weights(
     everyday: Config, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(everyday(), tmp_path / "whole", start)
@@ -98,20 +94,20 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     assert len((tmp_path / "parted" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-def test_a_finished_run_is_taken_as_it_is(everyday: Config, start: Start, tmp_path: Path) -> None:
+def test_finished_run_is_not_trained_again(everyday: Config, start: Start, tmp_path: Path) -> None:
     train(everyday(), tmp_path, start)
     before = weights(tmp_path)
     train(everyday(), tmp_path, start)
     assert_equal(before, weights(tmp_path))
 
 
-def test_a_directory_with_another_run_is_refused(everyday: Config, start: Start, tmp_path: Path) -> None:
+def test_directory_of_another_run_is_rejected(everyday: Config, start: Start, tmp_path: Path) -> None:
     train(everyday(), tmp_path, start)
     with pytest.raises(DataError, match="another configuration or other data"):
         train(everyday(hidden_words=("dog",)), tmp_path, start)
 
 
-def test_hidden_words_get_no_gradient_in_the_head_of_known_words(
+def test_hidden_words_get_no_gradient_in_the_known_word_head(
     everyday: Config, start: Start, tmp_path: Path
 ) -> None:
     trained = train(everyday(hidden_words=("dog", "airplane")), tmp_path, start)
@@ -123,7 +119,7 @@ def test_hidden_words_get_no_gradient_in_the_head_of_known_words(
     assert "embedding, hidden words, mAP" in measure(trained)
 
 
-def test_data_are_checked_by_source(everyday: Config, folders: Path) -> None:
+def test_data_check_reports_per_source(everyday: Config, folders: Path) -> None:
     (folders / "scenes" / "data" / "train" / "kitchen" / "0.jpg").write_bytes(b"no photograph")
     reports = check_everyday(everyday())
     assert {name: report.photographs for name, report in reports.items()} == {
@@ -135,13 +131,13 @@ def test_data_are_checked_by_source(everyday: Config, folders: Path) -> None:
     assert [len(report.problems) for report in reports.values()] == [0, 0, 0, 1]
 
 
-def test_bundles_are_measured_on_the_test_photographs(everyday: Config) -> None:
+def test_evaluation_uses_the_test_images(everyday: Config) -> None:
     photographs = held_out_photographs(everyday())
     assert photographs.ids == tuple(f"T{number}" for number in range(6))
     assert (photographs.labels[:, photographs.label_names.index("dog")] == 1).sum() == 3
 
 
-def test_all_rows_come_before_one_comes_again() -> None:
+def test_endless_permutation_repeats_only_after_all_rows() -> None:
     rows = np.arange(10)
     drawn = [endless_permutation(rows, 3, 0, step) for step in range(6)]
     assert len(set(np.concatenate(drawn[:3]).tolist())) == 9
@@ -149,7 +145,7 @@ def test_all_rows_come_before_one_comes_again() -> None:
     assert set(endless_permutation(rows, 48, 0, 5).tolist()) == set(range(10))
 
 
-def test_of_many_captions_few_are_embedded() -> None:
+def test_few_captions_draws_a_seeded_subset() -> None:
     photograph = Photograph(Path("1.jpg"), "coco", "owner/name", "1.jpg", captions=tuple("abcde"))
     few = few_captions(photograph, seed=0)
     assert len(few) == 2
@@ -157,7 +153,7 @@ def test_of_many_captions_few_are_embedded() -> None:
     assert any(few != few_captions(photograph, seed) for seed in range(1, 9))
 
 
-def test_losses_count_what_is_known() -> None:
+def test_losses_count_known_labels_only() -> None:
     logits = torch.zeros(2, 3)
     counted = torch.tensor([[1.0, 0, 0], [1, 1, 0]])
     assert known_loss(logits, torch.ones(2, 3), counted).item() == pytest.approx(1.5 * np.log(2), rel=1e-6)

@@ -26,7 +26,7 @@ def of(photographs: list[Photograph], source: str) -> dict[str, Photograph]:
     return {one.path.name: one for one in photographs if one.source == source}
 
 
-def test_everyday_says_all_of_its_photographs(everyday: Config) -> None:
+def test_everyday_source_has_dense_labels_and_roles(everyday: Config) -> None:
     dense = of(read_sources(everyday()), "everyday")
     assert dense["D0.jpg"].positive == {"person", "man", "tree"}
     assert dense["D0.jpg"].unsure == {"car"}
@@ -34,7 +34,7 @@ def test_everyday_says_all_of_its_photographs(everyday: Config) -> None:
     assert all(one.dense for one in dense.values())
 
 
-def test_coco_is_known_in_full_and_its_second_split_held_out(everyday: Config) -> None:
+def test_coco_labels_are_complete_and_its_second_split_is_test(everyday: Config) -> None:
     coco = of(read_sources(everyday()), "coco")
     assert coco["100.jpg"].coco_positive == {"person", "airplane"}
     assert coco["100.jpg"].coco_known == {"person", "car", "airplane", "cat", "dog"}
@@ -42,7 +42,7 @@ def test_coco_is_known_in_full_and_its_second_split_held_out(everyday: Config) -
     assert {one.role for name, one in coco.items() if int(name[:3]) >= 120} == {"test"}
 
 
-def test_the_course_knows_18_labels_where_it_has_any(folders: Path) -> None:
+def test_coco_course_knows_18_labels_for_labelled_images(folders: Path) -> None:
     course = {one.path.name: one for one in read_coco_course(folders / "course")}
     assert course["1.jpg"].coco_positive == {"person", "dog"}
     assert len(course["1.jpg"].coco_known) == 18
@@ -50,16 +50,14 @@ def test_the_course_knows_18_labels_where_it_has_any(folders: Path) -> None:
     assert course["9.jpg"].captions == ("An airplane above a red bridge",)
 
 
-def test_a_photograph_of_everyday_is_in_no_other_source_and_has_its_captions(everyday: Config) -> None:
+def test_everyday_images_are_removed_from_other_sources(everyday: Config) -> None:
     photographs = read_sources(everyday())
     assert "0.jpg" not in of(photographs, "coco_course")
     assert "1.jpg" in of(photographs, "coco_course")
     assert of(photographs, "everyday")["D0.jpg"].captions == ("A man walks his dog, number 0",)
 
 
-def test_of_a_large_class_some_are_drawn_by_the_seed(
-    everyday: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_classes_are_sampled_by_seed(everyday: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "_PER_CLASS", {"scenes": 1})
     drawn = [set(of(read_sources(everyday(draw_seed=seed)), "scenes")) for seed in (0, 0, *range(1, 9))]
     assert drawn[0] == drawn[1]
@@ -67,7 +65,7 @@ def test_of_a_large_class_some_are_drawn_by_the_seed(
     assert any(names != drawn[0] for names in drawn)
 
 
-def test_houses_and_clothing_say_their_class_beside_the_photograph(tmp_path: Path) -> None:
+def test_houses_and_clothing_readers_find_the_class(tmp_path: Path) -> None:
     (tmp_path / "Houses Dataset").mkdir()
     (tmp_path / "Houses Dataset" / "7_kitchen.jpg").touch()
     assert [one.folder for one in read_houses(tmp_path)] == ["kitchen"]
@@ -78,20 +76,20 @@ def test_houses_and_clothing_say_their_class_beside_the_photograph(tmp_path: Pat
     assert [(one.path.stem, one.folder) for one in read_clothing(tmp_path)] == [("a", "Hat")]
 
 
-def test_captions_of_flickr8k_are_read_by_file_name(tmp_path: Path) -> None:
+def test_flickr8k_captions_are_keyed_by_file_name(tmp_path: Path) -> None:
     file = tmp_path / "captions.txt"
     file.write_text("image,caption\n1.jpg,A dog .\n1.jpg,A brown dog runs\n2.jpg,A child\n")
     assert read_flickr8k_captions(file) == {"1.jpg": ("A dog .", "A brown dog runs"), "2.jpg": ("A child",)}
 
 
 @pytest.mark.parametrize("name", sorted(READERS))
-def test_a_folder_that_is_missing_or_empty_is_named(name: str, tmp_path: Path) -> None:
+def test_missing_or_empty_folder_is_reported(name: str, tmp_path: Path) -> None:
     for folder in (tmp_path / "absent", tmp_path):
         with pytest.raises(DataError, match=str(folder)):
             READERS[name](folder)
 
 
-def test_everyday_that_is_missing_or_damaged_is_named(everyday: Config, folders: Path) -> None:
+def test_missing_or_damaged_everyday_source_is_reported(everyday: Config, folders: Path) -> None:
     with pytest.raises(DataError, match="absent"):
         read_sources(everyday(everyday=folders / "absent"))
     with pytest.raises(DataError, match=r"names\.txt"):
@@ -102,13 +100,13 @@ def test_everyday_that_is_missing_or_damaged_is_named(everyday: Config, folders:
         read_sources(everyday())
 
 
-def test_labels_that_are_no_ids_of_coco_are_refused(folders: Path) -> None:
+def test_invalid_coco_ids_are_rejected(folders: Path) -> None:
     (folders / "course" / "train.csv").write_text("ImageID,Labels,Caption\n1.jpg,1 12,A man\n")
     with pytest.raises(DataError, match="'1 12'"):
         read_coco_course(folders / "course")
 
 
-def test_the_table_of_sources_has_a_row_for_each_repository(everyday: Config) -> None:
+def test_source_table_has_a_row_for_each_repository(everyday: Config) -> None:
     table = source_table(read_sources(everyday()))
     assert {row["source"] for row in table} == {"everyday", "coco", "labels of coco", "coco_course", "scenes"}
     (scenes,) = (row for row in table if row["source"] == "scenes")
@@ -116,7 +114,7 @@ def test_the_table_of_sources_has_a_row_for_each_repository(everyday: Config) ->
     assert scenes["terms"] == "SUN: research use"
 
 
-def test_every_source_has_an_origin() -> None:
+def test_every_source_repository_has_an_origin() -> None:
     photographs = [
         Photograph(Path("1.jpg"), name, repository, "1.jpg", captions=("a dog",))
         for name, repository in REPOSITORIES.items()

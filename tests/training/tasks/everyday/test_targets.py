@@ -36,12 +36,12 @@ def shipped() -> ClassNames:
 
 
 @pytest.mark.parametrize("table", ["coco", "also", "folders", "caption_words"])
-def test_what_the_tables_say_are_names(shipped: ClassNames, table: str) -> None:
+def test_mapping_tables_contain_only_vocabulary_names(shipped: ClassNames, table: str) -> None:
     meant = set(shipped.tables[table].values())
     assert {word for word in meant if shipped.find(word) is None} == set()
 
 
-def test_classes_are_found_by_their_path(shipped: ClassNames) -> None:
+def test_classes_are_found_by_folder_path(shipped: ClassNames) -> None:
     assert shipped.of_folder("grocery", "Packages/Juice/Bravo-Apple-Juice") == {"food", "juice"}
     assert shipped.of_folder("places", "c/church/outdoor") == {"church"}
     assert shipped.of_folder("clothing", "T-Shirt") == {"t-shirt", "clothing"}
@@ -49,18 +49,18 @@ def test_classes_are_found_by_their_path(shipped: ClassNames) -> None:
     assert shipped.class_words("c/church/outdoor") == ["church"]
 
 
-def test_captions_are_read_by_the_longest_words(shipped: ClassNames) -> None:
+def test_caption_mentions_prefer_the_longest_match(shipped: ClassNames) -> None:
     finder = Mentions(shipped.caption_forms())
     assert finder.find("A hot dog beside two men in T-shirts") == {"hot dog", "man", "t-shirt"}
     assert finder.find("a train of people") == {"person"}
 
 
-def test_a_vocabulary_without_the_names_is_refused() -> None:
+def test_vocabulary_without_the_names_is_rejected() -> None:
     with pytest.raises(DataError, match="zebra"):
         ClassNames(["zebra"], Vocabulary.from_names(["dog"]))
 
 
-def test_dense_labels_are_all_known_but_the_unsure(everyday: Config) -> None:
+def test_dense_labels_are_known_except_unsure_ones(everyday: Config) -> None:
     data = load_data(everyday())
     found = known(data, "everyday", "D0.jpg")
     assert {word for word, value in found.items() if value > 0} == {"person", "man", "tree"}
@@ -69,7 +69,7 @@ def test_dense_labels_are_all_known_but_the_unsure(everyday: Config) -> None:
     assert found.keys().isdisjoint({"sports ball", "mouse", "keyboard"})
 
 
-def test_exact_labels_and_captions_fill_in_parents(everyday: Config) -> None:
+def test_exact_labels_and_captions_imply_parents(everyday: Config) -> None:
     data = load_data(everyday())
     assert known(data, "coco", "100.jpg") == {
         "person": 1,
@@ -88,14 +88,14 @@ def test_exact_labels_and_captions_fill_in_parents(everyday: Config) -> None:
     assert known(data, "scenes", "0.jpg") == {"kitchen": 1}
 
 
-def test_other_words_are_those_of_captions_and_classes(everyday: Config) -> None:
+def test_other_words_come_from_captions_and_classes(everyday: Config) -> None:
     data = load_data(everyday())
     assert set(data.targets.words) == {"bridge", "wing", "cloud", "airplanes", "cat tree", "old bridge"}
     assert mentioned(data, "coco", "101.jpg") == {"bridge"}
     assert mentioned(data, "scenes", "2.jpg") == {"old bridge"}
 
 
-def test_mentions_that_dense_labels_belie_are_not_believed(everyday: Config, folders: Path) -> None:
+def test_caption_mentions_contradicted_by_dense_labels_are_ignored(everyday: Config, folders: Path) -> None:
     lines, rows = [], ["ImageID,Labels,Caption"]
     source = "Mike0429/COMP5329DeepLearningA2_ViT"
     for number in range(8):
@@ -120,7 +120,7 @@ def test_hidden_words_are_in_no_target(everyday: Config) -> None:
     assert "vehicle" not in known(data, "coco", "100.jpg")
 
 
-def test_hidden_labels_of_coco_take_captions_and_narrower_names_along(everyday: Config) -> None:
+def test_hiding_coco_labels_hides_captions_and_narrower_names(everyday: Config) -> None:
     data = load_data(everyday(hidden_coco=("dog", "airplane"), other_names={"airplane": ("plane",)}))
     assert set(data.hidden) == {"dog", "puppy", "airplane"}
     columns = [data.targets.known_words.index(word) for word in data.hidden]
@@ -131,18 +131,18 @@ def test_hidden_labels_of_coco_take_captions_and_narrower_names_along(everyday: 
     assert any("dog" in one.positive for one in data.photographs)
 
 
-def test_a_folder_that_names_a_hidden_word_says_nothing(everyday: Config) -> None:
+def test_class_folder_of_a_hidden_word_gives_no_labels(everyday: Config) -> None:
     data = load_data(everyday(hidden_words=("kitchen",)))
     assert known(data, "scenes", "0.jpg") == {}
     assert known(data, "scenes", "1.jpg") == {"forest": 1}
 
 
-def test_a_hidden_word_that_is_no_name_is_refused(everyday: Config) -> None:
+def test_unknown_hidden_word_is_rejected(everyday: Config) -> None:
     with pytest.raises(DataError, match="zebra"):
         load_data(everyday(hidden_words=("zebra",)))
 
 
-def test_nothing_hidden_leaves_all_as_it_is(everyday: Config) -> None:
+def test_without_hidden_words_the_data_is_unchanged(everyday: Config) -> None:
     data = load_data(everyday())
     assert data.hidden == ()
     assert data.told == data.photographs

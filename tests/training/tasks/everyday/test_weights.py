@@ -68,7 +68,7 @@ def weak_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("weak_penalty")
-def test_weights_of_new_words_are_found() -> None:
+def test_fit_recovers_the_weights_of_new_words() -> None:
     given = shown(3000, 60)
     labels = labels_of(TRUE.logits(given), seed=1)
     found = new_words.fit(Shown(**{**vars(given), "labels": labels}))
@@ -78,7 +78,7 @@ def test_weights_of_new_words_are_found() -> None:
 
 
 @pytest.mark.usefixtures("weak_penalty")
-def test_weights_of_other_words_serve_words_that_were_not_fitted() -> None:
+def test_weights_fitted_on_other_words_transfer_to_new_words() -> None:
     given, other = shown(1500, 40), shown(1500, 40)
     truth = TRUE.logits(given)
     fitting = Shown(**{**vars(given), "labels": labels_of(truth, seed=1)})
@@ -96,7 +96,7 @@ def test_weights_of_other_words_serve_words_that_were_not_fitted() -> None:
     np.testing.assert_array_equal(again[:, fold], logits[:, fold])
 
 
-def test_the_head_gives_the_logits_that_were_fitted() -> None:
+def test_evidence_head_reproduces_the_fitted_logits() -> None:
     config = EvidenceConfig(known_words=(("dog",), ("cat",)), class_texts=CLASSES, lexicon=4, rank=2)
     draw = np.random.default_rng(0)
 
@@ -140,7 +140,7 @@ def test_the_head_gives_the_logits_that_were_fitted() -> None:
     np.testing.assert_allclose(weights.logits(given), scores, atol=1e-4)
 
 
-def test_gains_of_known_words_are_found() -> None:
+def test_fit_recovers_the_gains_of_known_words() -> None:
     draw = np.random.default_rng(0)
     pieces = Pieces(*(draw.standard_normal((800, 50)).astype(np.float32) * 2 for _ in range(4)))
     true = {"known_word": 0.9, "known_open": 0.3, "graph": 0.5, "known_offset": -1.5}
@@ -148,13 +148,13 @@ def test_gains_of_known_words_are_found() -> None:
     assert known_words.fit(pieces, labels_of(logits, seed=1)) == pytest.approx(true, abs=0.05)
 
 
-def test_without_known_labels_the_default_gains_stay() -> None:
+def test_without_known_labels_the_default_gains_are_kept() -> None:
     pieces = Pieces(*(np.ones((3, 2), np.float32) for _ in range(4)))
     found = known_words.fit(pieces, np.zeros((3, 2), np.int8))
     assert found == pytest.approx({name: DEFAULT_GAINS[name] for name in known_words.GAINS})
 
 
-def test_the_graph_finds_which_word_speaks_for_which() -> None:
+def test_fitted_graph_recovers_relations_between_words() -> None:
     draw = np.random.default_rng(0)
     logits = (3 * draw.standard_normal((2000, 5))).astype(np.float32)
     truth = logits.copy()

@@ -60,7 +60,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, tokenizer_definition: bytes
 
 
 @pytest.mark.parametrize("towers", ["sentences", "clip"])
-def test_the_prompt_alone_moves_and_a_label_never_trained_moves_with_it(
+def test_tuning_changes_only_the_prompt_and_affects_unseen_labels(
     config: PromptTuningConfig, towers: str, tmp_path: Path, tokenizer_definition: bytes
 ) -> None:
     tokenizer = tokenizer_definition if towers == "sentences" else None
@@ -79,7 +79,7 @@ def test_the_prompt_alone_moves_and_a_label_never_trained_moves_with_it(
     assert ((plain - learned).abs().amax(1) > 1e-4).tolist() == [True, True, False]
 
 
-def test_the_bundle_serves_what_was_measured(config: PromptTuningConfig, tmp_path: Path) -> None:
+def test_bundle_scores_match_the_measured_results(config: PromptTuningConfig, tmp_path: Path) -> None:
     outcome = fit_prompt(config, tmp_path)
     assert read_results(tmp_path).measured == outcome.measured
     assert read_results(tmp_path).task == "prompt_tuning"
@@ -97,7 +97,7 @@ def test_the_bundle_serves_what_was_measured(config: PromptTuningConfig, tmp_pat
 
 
 @pytest.mark.parametrize("head", [MKT, SIGRL], ids=["mkt", "sigrl"])
-def test_the_loss_of_some_photographs_falls(
+def test_tuning_lowers_the_loss(
     config: PromptTuningConfig, head: HeadConfig, tmp_path: Path, tokenizer_definition: bytes
 ) -> None:
     start = load_bundle(write_start(tmp_path / "start", head, tokenizer_definition))
@@ -109,14 +109,14 @@ def test_the_loss_of_some_photographs_falls(
     assert losses[-1] < losses[0] - 0.02
 
 
-def test_before_the_first_step_the_learned_prompt_is_the_template(config: PromptTuningConfig) -> None:
+def test_learned_prompt_starts_as_the_template(config: PromptTuningConfig) -> None:
     start = load_bundle(config.start)
     labels = Vocabulary.from_names(("red", "a dog in the scene")).labels
     learned = learn_prompt(start).backbone.encode_labels(labels)
     torch.testing.assert_close(learned, start.model.backbone.encode_labels(labels), rtol=0, atol=1e-6)
 
 
-def test_a_tuned_bundle_is_tuned_on(config: PromptTuningConfig, tmp_path: Path) -> None:
+def test_tuned_bundle_can_be_tuned_further(config: PromptTuningConfig, tmp_path: Path) -> None:
     first = fit_prompt(config, tmp_path / "first")
     again = changed(config, start=first.bundle, learning_rate=1e-9)
     second = fit_prompt(again, tmp_path / "second")
@@ -124,7 +124,7 @@ def test_a_tuned_bundle_is_tuned_on(config: PromptTuningConfig, tmp_path: Path) 
     torch.testing.assert_close(*prompts)
 
 
-def test_a_killed_run_goes_on_to_the_same_end(
+def test_killed_run_resumes_to_the_same_result(
     config: PromptTuningConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fit() -> None:
@@ -141,7 +141,7 @@ def test_a_killed_run_goes_on_to_the_same_end(
     assert torch.equal(*prompts)
 
 
-def test_texts_in_blocks_give_the_gradient_of_all_at_once(
+def test_encoding_texts_in_blocks_gives_the_same_gradient(
     config: PromptTuningConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, start = load_nuswide(config), load_bundle(config.start)
@@ -156,7 +156,7 @@ def test_texts_in_blocks_give_the_gradient_of_all_at_once(
     torch.testing.assert_close(*gradients)
 
 
-def test_what_cannot_be_tuned_is_refused(
+def test_bundles_that_cannot_be_tuned_are_rejected(
     config: PromptTuningConfig, tmp_path: Path, tokenizer_definition: bytes
 ) -> None:
     two = write_start(tmp_path / "two", MKT, tokenizer_definition, prompts=("a {label}", "the {label}"))
@@ -170,7 +170,7 @@ def test_what_cannot_be_tuned_is_refused(
         learn_prompt(replace(start, manifest=manifest))
 
 
-def test_the_shipped_configuration_is_the_published_one() -> None:
+def test_shipped_configuration_matches_the_published_settings() -> None:
     run = load_run(SHIPPED)
     assert run.name == "prompt_tuning"
     shipped = changed(run.config, loop={"precision": "float32"})

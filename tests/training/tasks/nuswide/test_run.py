@@ -79,7 +79,7 @@ def config(nuswide_root: Path, start: Path) -> NusWideConfig:
     )
 
 
-def test_a_run_trains_tests_and_leaves_a_bundle_that_serves(config: NusWideConfig, tmp_path: Path) -> None:
+def test_run_trains_evaluates_and_writes_a_bundle(config: NusWideConfig, tmp_path: Path) -> None:
     outcome = fit_nuswide(config, tmp_path)
     assert outcome.measured.keys() == {
         f"{kind}/{measure}"
@@ -126,7 +126,7 @@ def _pixels(paths, start: Path):
         {"kind": "sigrl", "form": "context", "top_k": 2},
     ],
 )
-def test_every_head_trains_and_leaves_frozen_layers_as_they_were(
+def test_every_head_trains_and_keeps_frozen_layers_unchanged(
     config: NusWideConfig, tmp_path: Path, head: dict[str, Any]
 ) -> None:
     outcome = fit_nuswide(
@@ -143,14 +143,14 @@ def test_every_head_trains_and_leaves_frozen_layers_as_they_were(
     assert not {name for name in moved if name.startswith(frozen)}
 
 
-def test_the_loss_falls(config: NusWideConfig, tmp_path: Path) -> None:
+def test_training_lowers_the_loss(config: NusWideConfig, tmp_path: Path) -> None:
     fit_nuswide(changed(config, loop={"epochs": 12}), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = [line["ranking"] for line in lines if "ranking" in line]
     assert np.mean(losses[-6:]) < np.mean(losses[:6])
 
 
-def test_a_killed_run_goes_on_to_the_same_end(
+def test_killed_run_resumes_to_the_same_result(
     config: NusWideConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fit() -> None:
@@ -167,7 +167,7 @@ def test_a_killed_run_goes_on_to_the_same_end(
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
-def test_two_processes_of_torchrun_train_as_one_does(config: NusWideConfig, tmp_path: Path) -> None:
+def test_two_torchrun_processes_train_like_one(config: NusWideConfig, tmp_path: Path) -> None:
     """With the command from the documentation, on processors. The losses of 18 steps agree to a few
     roundings, and so do the weights, except for the bias of the attention's keys: it has no effect and no
     gradient, and Adam makes steps of the rounding."""
@@ -196,7 +196,7 @@ def test_two_processes_of_torchrun_train_as_one_does(config: NusWideConfig, tmp_
             torch.testing.assert_close(others[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
 
 
-def test_two_processes_score_as_one_does(
+def test_two_processes_give_the_same_scores_as_one(
     config: NusWideConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scores an odd number of photographs; the environment is set as by torchrun."""
@@ -235,14 +235,12 @@ def test_two_processes_score_as_one_does(
         np.testing.assert_allclose(np.load(tmp_path / f"{rank}.npy"), expected, atol=1e-5)
 
 
-def test_a_finished_run_says_its_results_again(config: NusWideConfig, tmp_path: Path) -> None:
+def test_finished_run_returns_its_results_again(config: NusWideConfig, tmp_path: Path) -> None:
     first: Outcome = fit_nuswide(changed(config, loop={"epochs": 1}), tmp_path)
     assert fit_nuswide(changed(config, loop={"epochs": 1}), tmp_path) == first
 
 
-def test_corrupt_and_missing_photographs_stop_or_are_skipped_and_counted(
-    config: NusWideConfig, tmp_path: Path
-) -> None:
+def test_corrupt_and_missing_images_stop_or_are_skipped(config: NusWideConfig, tmp_path: Path) -> None:
     root = tmp_path / "data"
     write_dataset(root)
     (root / "Flickr" / "colour" / "0000_0.jpg").write_bytes(b"\xff\xd8 cut off")
@@ -261,14 +259,14 @@ def test_corrupt_and_missing_photographs_stop_or_are_skipped_and_counted(
         _ = [task.train_data[Draw(number, 0)] for number in range(len(unread.train))]
 
 
-def test_held_out_photographs_are_not_trained_on(config: NusWideConfig) -> None:
+def test_held_out_images_are_not_used_for_training(config: NusWideConfig) -> None:
     data = load_nuswide(config)
     assert set(data.train.ids or ()).isdisjoint(data.held_out.ids or ())
     assert len(data.held_out) == round(0.25 * (len(data.train) + len(data.held_out)))
     assert (data.train.labels == 1).any(axis=1).all()
 
 
-def test_augmentation_is_the_draws_alone(config: NusWideConfig) -> None:
+def test_augmentation_depends_only_on_the_draw_seed(config: NusWideConfig) -> None:
     data = AugmentedPhotographs(load_nuswide(config).train, Preprocessing(image_size=32))
     one, again, other = (data[Draw(0, seed)][0] for seed in (1, 1, 2))
     assert one.shape == (3, 32, 32)
@@ -276,14 +274,14 @@ def test_augmentation_is_the_draws_alone(config: NusWideConfig) -> None:
     assert not torch.equal(one, other)
 
 
-def test_the_shipped_configuration_is_the_protocols() -> None:
+def test_shipped_configuration_matches_the_protocol() -> None:
     shipped = load_run(SHIPPED).config
     assert shipped.model_copy(update={"loop": shipped.loop.model_copy(update={"precision": "float32"})}) == (
         NusWideConfig(start=shipped.start, root=shipped.root)
     )
 
 
-def test_a_key_that_is_none_is_named(tmp_path: Path) -> None:
+def test_unknown_key_is_reported_by_name(tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text(SHIPPED.read_text().replace("epochs:", "epoch:"))
     with pytest.raises(ValidationError, match="epoch"):
         load_run(tmp_path / "wrong.yaml")

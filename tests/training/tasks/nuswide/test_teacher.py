@@ -42,7 +42,7 @@ def batch(task: OpenVocabularyTask, photographs: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("photographs", [1, 2, 3, 4])
 @pytest.mark.parametrize("frozen_layers", [-1, 0, 1])
 @pytest.mark.parametrize("vision", [OPEN_CLIP, TIMM], ids=["open_clip", "timm"])
-def test_a_student_that_equals_its_teacher_is_told_exactly_that(vision, frozen_layers, photographs) -> None:
+def test_student_equal_to_its_teacher_has_zero_distillation_loss(vision, frozen_layers, photographs) -> None:
     """Otherwise the signs of rounding would be its gradient, and differ with the number of processes."""
     task = make_task(vision, frozen_layers)
     output = task.training_step(task.module, batch(task, photographs))
@@ -50,7 +50,7 @@ def test_a_student_that_equals_its_teacher_is_told_exactly_that(vision, frozen_l
 
 
 @pytest.mark.parametrize("vision", [OPEN_CLIP, TIMM], ids=["open_clip", "timm"])
-def test_the_teacher_says_what_the_whole_tower_would(vision) -> None:
+def test_shared_teacher_matches_the_whole_frozen_tower(vision) -> None:
     task = make_task(vision, frozen_layers=1)
     whole = deepcopy(task.module.backbone).eval()
     with torch.no_grad():
@@ -66,7 +66,7 @@ def test_the_teacher_says_what_the_whole_tower_would(vision) -> None:
     torch.testing.assert_close(output.parts["distillation"], expected)
 
 
-def test_a_block_with_dropout_is_not_shared() -> None:
+def test_block_with_dropout_is_not_shared_with_the_teacher() -> None:
     shared, own = (
         sum(one.numel() for one in make_task(vision, frozen_layers=3).teacher.parameters())
         for vision in (TIMM, TIMM | {"timm_drop_path": 0.1})

@@ -15,14 +15,14 @@ def config(**changes: Any) -> PhotographsConfig:
     return PhotographsConfig.model_validate({"photographs": "photographs", **changes})
 
 
-def test_the_loss_is_chosen_by_what_is_known() -> None:
+def test_loss_is_chosen_by_whether_negatives_are_known() -> None:
     known = np.array([[1, -1], [-1, 1], [0, 0]], dtype=np.int8)
     assert choose_loss(config(), known) == Iu()
     assert choose_loss(config(), np.abs(known)) == AnLs()
     assert choose_loss(config(loss={"kind": "em", "entropy_weight": 0.1}), known) == Em(entropy_weight=0.1)
 
 
-def test_rare_labels_weigh_more_up_to_the_cap() -> None:
+def test_rare_labels_get_higher_weights_up_to_the_limit() -> None:
     labels = -np.ones((100, 3), dtype=np.int8)
     for column, count in enumerate((50, 20, 1)):
         labels[:count, column] = 1
@@ -31,7 +31,7 @@ def test_rare_labels_weigh_more_up_to_the_cap() -> None:
     assert positive_weights(balanced, labels).tolist() == [1, 4, 10]
 
 
-def test_of_positives_alone_the_rest_is_taken_for_absent_when_measuring() -> None:
+def test_positive_only_labels_treat_unknown_as_negative_in_evaluation() -> None:
     labels = np.array([[1, 1], [0, -1], [0, 0]], dtype=np.int8)
     photographs = LabelledPhotographs(tuple(Path(str(n)) for n in range(3)), ("a", "b"), labels)
     assert assume_negatives(photographs).labels.tolist() == [[1, 1], [-1, -1], [-1, 0]]

@@ -111,7 +111,7 @@ def metrics(directory: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.usefixtures("graphs")
-def test_a_fitted_checkpoint_is_better_than_its_start_and_is_served(
+def test_fitted_checkpoint_improves_on_its_start_and_can_be_served(
     config: PhotographsConfig, tmp_path: Path
 ) -> None:
     outcome = fit_photographs(changed(config, loop={"epochs": 8}), tmp_path)
@@ -136,7 +136,7 @@ def test_a_fitted_checkpoint_is_better_than_its_start_and_is_served(
     assert {tag["label"] for tag in image["tags"]} == COLOURS.keys()
 
 
-def test_the_towers_features_are_computed_once(
+def test_tower_features_are_computed_once(
     config: PhotographsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit_photographs(config, tmp_path)
@@ -146,7 +146,7 @@ def test_the_towers_features_are_computed_once(
     fit_photographs(config, tmp_path)
 
 
-def test_names_outside_the_vocabulary_are_remembered(config: PhotographsConfig, tmp_path: Path) -> None:
+def test_remember_option_limits_drift_of_other_names(config: PhotographsConfig, tmp_path: Path) -> None:
     def drift(name: str, remember: float) -> float:
         run = changed(config, remember=remember, loop={"epochs": 3})
         bundle = fit_photographs(run, tmp_path / name).bundle
@@ -166,9 +166,7 @@ def test_names_outside_the_vocabulary_are_remembered(config: PhotographsConfig, 
     assert drift("remembered", 5.0) < 0.5 * drift("forgotten", 0.0)
 
 
-def test_text_graph_and_tower_stay_as_they_were_where_the_tower_is_frozen(
-    config: PhotographsConfig, tmp_path: Path
-) -> None:
+def test_frozen_tower_run_changes_only_projection_and_head(config: PhotographsConfig, tmp_path: Path) -> None:
     bundle = fit_photographs(changed(config, loop={"epochs": 1}, warm_up_epochs=0), tmp_path).bundle
     assert bundle is not None
     before, after = (load_bundle(path).model.state_dict() for path in (config.start, bundle))
@@ -179,7 +177,7 @@ def test_text_graph_and_tower_stay_as_they_were_where_the_tower_is_frozen(
     }
 
 
-def test_a_tuned_tower_is_trained_and_its_batch_norms_keep_their_statistics(
+def test_tuned_tower_is_trained_with_fixed_batch_norm_statistics(
     config: PhotographsConfig, tmp_path: Path
 ) -> None:
     tuned = changed(config, tower="tuned", tower_learning_rate=1e-3, loop={"epochs": 1}, warm_up_epochs=0)
@@ -204,7 +202,7 @@ def killed_while_saving(config: PhotographsConfig, directory: Path, monkeypatch:
     fit_photographs(config, directory)
 
 
-def test_a_killed_run_goes_on_to_the_same_end(
+def test_killed_run_resumes_to_the_same_result(
     config: PhotographsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = multiprocessing.get_context("fork").Process(
@@ -220,7 +218,7 @@ def test_a_killed_run_goes_on_to_the_same_end(
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
-def test_two_processes_end_where_one_does(
+def test_two_processes_give_the_same_result_as_one(
     config: PhotographsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The environment is set as by torchrun."""
@@ -259,7 +257,7 @@ def broken_copy(own_data: tuple[Path, list[dict[str, Any]]], root: Path) -> list
     return [dict(line) for line in own_data[1]]
 
 
-def test_bad_data_stops_before_training_or_is_skipped_and_counted(
+def test_bad_data_stops_training_or_is_skipped_and_counted(
     config: PhotographsConfig, own_data: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     lines = broken_copy(own_data, tmp_path)
@@ -301,7 +299,7 @@ def test_bad_data_stops_before_training_or_is_skipped_and_counted(
         ({"1.jpg": None}, r"01\.jpg is not there: complete the folder"),
     ],
 )
-def test_a_bad_file_is_named_with_what_to_do(
+def test_bad_file_is_reported_with_advice(
     config: PhotographsConfig,
     own_data: tuple[Path, list[dict[str, Any]]],
     tmp_path: Path,
@@ -318,12 +316,12 @@ def test_a_bad_file_is_named_with_what_to_do(
         load_own_data(changed(config, photographs=tmp_path / "photographs", labels=labels))
 
 
-def test_an_empty_class_is_named(config: PhotographsConfig) -> None:
+def test_label_without_images_is_reported(config: PhotographsConfig) -> None:
     with pytest.raises(DataError, match=r"'unicorn' applies to no photograph .*: add photographs of it"):
         load_own_data(changed(config, vocabulary=[*COLOURS, "unicorn"]))
 
 
-def test_synonyms_are_read_as_their_label_and_asked_for_with_it(
+def test_synonyms_are_read_as_their_label_and_kept(
     config: PhotographsConfig, own_data: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     lines = [dict(line) for line in own_data[1]]
@@ -337,7 +335,7 @@ def test_synonyms_are_read_as_their_label_and_asked_for_with_it(
     assert data.vocabulary.labels[0].synonyms == ("scarlet",)
 
 
-def test_a_validation_file_of_its_own_shares_no_photograph(
+def test_separate_validation_file_must_not_share_images(
     config: PhotographsConfig, own_data: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     lines = own_data[1]
@@ -351,7 +349,7 @@ def test_a_validation_file_of_its_own_shares_no_photograph(
         load_own_data(changed(config, validation=str(config.labels)))
 
 
-def test_shards_are_trained_on_like_the_folder(
+def test_training_on_shards_matches_training_on_a_folder(
     config: PhotographsConfig, own_data: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     root, lines = own_data
@@ -373,7 +371,7 @@ def test_shards_are_trained_on_like_the_folder(
     )
 
 
-def test_a_head_in_the_published_form_is_refused(
+def test_head_in_published_form_is_rejected(
     config: PhotographsConfig, tiny_description: Description, tokenizer_definition: bytes, tmp_path: Path
 ) -> None:
     description = tiny_description.model_copy(update={"head": HeadConfig(kind="clip", form="published")})
@@ -392,14 +390,14 @@ def test_a_head_in_the_published_form_is_refused(
         ({"warm_up_epochs": 9}, "less than"),
     ],
 )
-def test_keys_that_contradict_one_another_are_told(
+def test_contradictory_keys_are_rejected(
     config: PhotographsConfig, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         changed(config, **changes)
 
 
-def test_check_warns_of_what_is_probably_not_meant(tmp_path: Path, tiny_bundle: Path) -> None:
+def test_check_warns_of_likely_mistakes_in_the_data(tmp_path: Path, tiny_bundle: Path) -> None:
     """An empty folder, a label with one photograph, and one photograph in two folders."""
     for number, name in enumerate(("dog", "dog", "cat", "cat", "otter")):
         (tmp_path / name).mkdir(exist_ok=True)
@@ -418,7 +416,7 @@ def test_check_warns_of_what_is_probably_not_meant(tmp_path: Path, tiny_bundle: 
 
 
 @pytest.mark.parametrize("cache", ["int8", "none"])
-def test_smaller_caches_and_none_train_to_nearly_the_same(
+def test_smaller_or_no_feature_caches_give_similar_results(
     config: PhotographsConfig, tmp_path: Path, cache: str
 ) -> None:
     kept = fit_photographs(config, tmp_path / "float16")
@@ -433,7 +431,7 @@ def test_smaller_caches_and_none_train_to_nearly_the_same(
     np.testing.assert_allclose(after, before, rtol=0.05)
 
 
-def test_what_is_kept_of_a_photograph_is_what_training_reads(
+def test_cached_features_depend_on_cache_form_and_head(
     config: PhotographsConfig, tiny_description: Description, tokenizer_definition: bytes, tmp_path: Path
 ) -> None:
     """All patches, means of squares of them, or none for a head that matches whole photographs alone."""
@@ -462,7 +460,7 @@ def test_what_is_kept_of_a_photograph_is_what_training_reads(
 
 
 @pytest.mark.parametrize("cache", ["float16", "int8", "pooled", "none"])
-def test_a_plan_says_what_the_run_takes(
+def test_plan_reports_images_steps_and_duration(
     config: PhotographsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str
 ) -> None:
     config = changed(config, cache=cache)

@@ -25,7 +25,7 @@ def written(folder: Path, labels: Path | None, tmp_path: Path) -> tuple[Photogra
     return PhotographsConfig.model_validate(read_yaml(output)), output.read_text(), told
 
 
-def test_a_label_files_labels_and_counts_are_filled_in(tmp_path: Path) -> None:
+def test_starter_config_lists_the_labels_and_counts_of_a_file(tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", "1.jpg", "2.jpg")
     labels = tmp_path / "labels.csv"
     labels.write_text("image,positive,negative\n1.jpg,dog;yes,cat\n2.jpg,cat,dog;yes\n")
@@ -39,7 +39,7 @@ def test_a_label_files_labels_and_counts_are_filled_in(tmp_path: Path) -> None:
     assert "SIGRL_CHECKPOINT=runs/my/bundle" in told
 
 
-def test_positives_alone_leave_the_rest_unknown(tmp_path: Path) -> None:
+def test_label_file_with_positives_only_is_not_complete(tmp_path: Path) -> None:
     labels = tmp_path / "labels.jsonl"
     labels.write_text('{"image": "1.jpg", "positive": ["dog: wet", "#1"]}\n{"image": "2.jpg"}')
     config, _, _ = written(photographs(tmp_path / "photos", "1.jpg", "2.jpg"), labels, tmp_path)
@@ -48,7 +48,7 @@ def test_positives_alone_leave_the_rest_unknown(tmp_path: Path) -> None:
     assert [label.name for label in config.vocabulary] == ["#1", "dog: wet"]
 
 
-def test_folders_of_classes_and_coco_say_everything(tmp_path: Path) -> None:
+def test_class_folders_and_coco_files_are_complete(tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", "dog/1.jpg", "cat/2.jpg")
     config, _, _ = written(folder, None, tmp_path)
     assert (config.complete, config.labels) == (True, None)
@@ -64,7 +64,7 @@ def test_folders_of_classes_and_coco_say_everything(tmp_path: Path) -> None:
     assert "- owl  # applies to 0, not to 2: add photographs of it, or remove it" in text
 
 
-def test_every_key_is_there_with_a_comment(tmp_path: Path) -> None:
+def test_every_key_is_present_with_a_comment(tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", "dog/1.jpg", "cat/2.jpg")
     _, text, _ = written(folder, None, tmp_path)
     lines = text.splitlines()
@@ -75,14 +75,14 @@ def test_every_key_is_there_with_a_comment(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 115
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
+def test_existing_config_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text("mine")
     with pytest.raises(DataError, match=r"my\.yaml already exists"):
         write_starter_config(tmp_path, None, tmp_path / "my.yaml")
     assert (tmp_path / "my.yaml").read_text() == "mine"
 
 
-def test_a_folder_that_says_nothing_is_told(tmp_path: Path) -> None:
+def test_folder_without_labels_is_reported(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     with pytest.raises(DataError, match="has no sub-folders with photographs: name the file"):
         write_starter_config(tmp_path / "photos", None, tmp_path / "my.yaml")

@@ -15,7 +15,7 @@ def options(**content: object) -> SinglePositiveOptions:
     return TypeAdapter(SinglePositiveOptions).validate_python(content)
 
 
-def test_guesses_are_due_after_the_warm_up_and_not_after_the_last_epoch() -> None:
+def test_pseudo_labels_are_made_after_warm_up_but_not_the_last_epoch() -> None:
     labels = TrainingLabels(
         options(kind="em_apl", entropy_weight=0.1, pseudo_label_weight=0.5, warmup_epochs=2),
         5,
@@ -28,7 +28,7 @@ def test_guesses_are_due_after_the_warm_up_and_not_after_the_last_epoch() -> Non
     assert none.state() == {}
 
 
-def test_guesses_grow_by_the_quota_and_are_what_a_state_gives_back() -> None:
+def test_pseudo_labels_grow_by_quota_and_are_restored_from_state() -> None:
     chosen = EmApl(entropy_weight=0.1, pseudo_label_weight=0.5, warmup_epochs=0, negative_share=1.0)
     labels = TrainingLabels(chosen, 3, OBSERVED, COMPLETE)
     logits = torch.tensor([[0.0, -3, 2], [-1, 0, -2], [-2, 1, 0], [0, -1, -4]])
@@ -46,7 +46,7 @@ def test_guesses_grow_by_the_quota_and_are_what_a_state_gives_back() -> None:
     assert (labels.state()["soft"] >= 0).sum() > 2
 
 
-def test_targets_are_the_rows_asked_for_and_epochs_count_from_one() -> None:
+def test_targets_return_the_requested_rows_and_one_based_epochs() -> None:
     pseudo = torch.tensor([[0, 1, 0], [0, 0, 0], [-1, 0, 0], [0, 0, 0]])
     labels = TrainingLabels(options(kind="em_pl", entropy_weight=0.1), 3, OBSERVED, COMPLETE, pseudo)
     targets = labels.targets(torch.tensor([2, 0]), 0)
@@ -59,7 +59,7 @@ def test_targets_are_the_rows_asked_for_and_epochs_count_from_one() -> None:
     assert targets.soft is None
 
 
-def test_the_estimator_starts_as_published() -> None:
+def test_estimator_has_the_published_initial_values() -> None:
     observed = OBSERVED.repeat(50, 1)
     observed[0, 1] = -1
     torch.manual_seed(0)
@@ -71,7 +71,7 @@ def test_the_estimator_starts_as_published() -> None:
     assert 0.59 < unknown.max() <= 0.6
 
 
-def test_the_estimator_learns_from_the_classifier() -> None:
+def test_estimator_learns_from_the_classifier() -> None:
     """Where the classifier is certain the estimate follows it, and the classifier's own logits are
     unaffected."""
     torch.manual_seed(0)

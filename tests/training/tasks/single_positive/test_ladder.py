@@ -53,12 +53,12 @@ def data() -> LadderData:
     )
 
 
-def test_every_loss_is_a_rung() -> None:
+def test_ladder_includes_every_loss() -> None:
     assert LOSSES.keys() == ALL_LOSSES.keys()
     assert LOSSES.keys() >= set(REFERENCES)
 
 
-def test_the_rate_is_the_best_on_validation_and_the_seeds_are_summed_up(data: LadderData) -> None:
+def test_ladder_uses_the_best_validation_rate_and_summarizes_seeds(data: LadderData) -> None:
     losses = {name: LOSSES[name] for name in ("an", "bce")}
     rows = run_ladder(data, (0, 1, 8), losses, epochs=2)
     assert [row.loss for row in rows] == ["an", "bce"]
@@ -74,12 +74,12 @@ def test_the_rate_is_the_best_on_validation_and_the_seeds_are_summed_up(data: La
 
 
 @pytest.mark.parametrize("name", ["role", "em_apl", "em_pl"])
-def test_losses_with_guesses_learn_what_was_not_observed(data: LadderData, name: str) -> None:
+def test_pseudo_label_losses_learn_unobserved_labels(data: LadderData, name: str) -> None:
     epochs = 8 if name == "em_apl" else 4
     assert fit_rung(data, LOSSES[name], 1e-2, 0, epochs).test > 80
 
 
-def test_the_test_photographs_are_scored_at_the_best_epoch_alone(
+def test_test_images_are_scored_only_at_the_best_epoch(
     data: LadderData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -93,12 +93,12 @@ def test_the_test_photographs_are_scored_at_the_best_epoch_alone(
     assert seen == [False, False, False, True]
 
 
-def test_a_label_that_holds_nowhere_does_not_count() -> None:
+def test_mean_average_precision_skips_labels_without_positives() -> None:
     holds = np.array([[True, False], [False, False]])
     assert mean_average_precision(torch.tensor([[1.0, 0], [0, 1]]), holds) == 100
 
 
-def test_the_table_marks_what_knows_all_labels() -> None:
+def test_table_marks_losses_that_use_all_labels() -> None:
     row = Row(
         loss="bce",
         test=(60, 0.5),
@@ -115,7 +115,7 @@ def test_the_table_marks_what_knows_all_labels() -> None:
 
 
 @pytest.mark.usefixtures("pretrain_packages")
-def test_the_ladder_runs_on_photographs(
+def test_ladder_runs_on_images(
     coco_root: Path, lite_config: TrainingConfig, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "coco"

@@ -76,7 +76,9 @@ def logged(directory: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("kind", sorted(LOSSES))
-def test_every_loss_trains(coco_root: Path, towers: Path, tmp_path: Path, kind: str) -> None:
+def test_every_loss_trains_with_finite_values(
+    coco_root: Path, towers: Path, tmp_path: Path, kind: str
+) -> None:
     epochs = 2 if kind == "em_apl" else 1
     config = configured(
         coco_root, towers, loss={"kind": kind, **NEEDED.get(kind, {})}, loop={"epochs": epochs}
@@ -86,7 +88,7 @@ def test_every_loss_trains(coco_root: Path, towers: Path, tmp_path: Path, kind: 
     assert all(np.isfinite(line["loss"]) for line in logged(tmp_path) if "loss" in line)
 
 
-def test_a_run_leaves_a_bundle_that_serves_as_well_as_it_was_measured(
+def test_run_writes_a_bundle_that_reproduces_the_measured_result(
     coco_root: Path, towers: Path, tmp_path: Path
 ) -> None:
     config = configured(coco_root, towers, tower={"kind": "clip", "head": {"kind": "sigrl", "top_k": 2}})
@@ -108,7 +110,7 @@ def test_a_run_leaves_a_bundle_that_serves_as_well_as_it_was_measured(
     assert threshold == results.evaluations["test"].threshold
 
 
-def test_seeds_differ_repeat_and_are_summed_up(coco_root: Path, towers: Path, tmp_path: Path) -> None:
+def test_seeds_are_reproducible_and_summarized(coco_root: Path, towers: Path, tmp_path: Path) -> None:
     config = configured(coco_root, towers, seeds=[0, 1], tower={"kind": "clip", "head": {"kind": "linear"}})
     outcome = fit_single_positive(config, tmp_path / "one")
     test = [outcome.measured[f"test/mAP, seed {seed}"] for seed in (0, 1)]
@@ -125,7 +127,7 @@ def test_seeds_differ_repeat_and_are_summed_up(coco_root: Path, towers: Path, tm
 
 
 @pytest.mark.parametrize("count", [2, 4, 6])
-def test_a_killed_run_with_guesses_goes_on_to_the_same_end(
+def test_killed_run_with_pseudo_labels_resumes_to_the_same_result(
     coco_root: Path, towers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     """Kills a run between the epochs of AckTheUnknown's pseudo-labelling, and within them."""
@@ -160,7 +162,7 @@ def test_a_killed_run_with_guesses_goes_on_to_the_same_end(
 
 
 @pytest.mark.parametrize("kind", ["em_apl", "role"])
-def test_two_processes_guess_and_learn_as_one_does(
+def test_two_processes_give_the_same_pseudo_labels_and_weights_as_one(
     coco_root: Path, vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """The environment is set as by torchrun."""
@@ -194,7 +196,7 @@ def test_two_processes_guess_and_learn_as_one_does(
             torch.testing.assert_close(ours[name], tensor, atol=2e-3, rtol=1e-2, msg=name)
 
 
-def test_the_test_photographs_are_scored_once_a_seed(
+def test_test_images_are_scored_once_per_seed(
     coco_root: Path, towers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored: list[tuple[Path, ...]] = []
@@ -215,7 +217,9 @@ def test_the_test_photographs_are_scored_once_a_seed(
     assert scored.count(validation) == 2 * (3 + 1)
 
 
-def test_where_files_lie_is_no_part_of_what_a_run_is(coco_root: Path, towers: Path, tmp_path: Path) -> None:
+def test_file_locations_are_not_part_of_the_run_identity(
+    coco_root: Path, towers: Path, tmp_path: Path
+) -> None:
     first = fit_single_positive(configured(coco_root, towers), tmp_path / "run")
     (tmp_path / "elsewhere").symlink_to(coco_root)
     shutil.copytree(towers, tmp_path / "towers")
@@ -224,7 +228,7 @@ def test_where_files_lie_is_no_part_of_what_a_run_is(coco_root: Path, towers: Pa
     assert fit_single_positive(moved, tmp_path / "run") == first
 
 
-def test_another_configuration_is_refused_in_the_same_directory(
+def test_directory_of_another_configuration_is_rejected(
     coco_root: Path, towers: Path, tmp_path: Path
 ) -> None:
     fit_single_positive(configured(coco_root, towers), tmp_path)
@@ -232,7 +236,7 @@ def test_another_configuration_is_refused_in_the_same_directory(
         fit_single_positive(configured(coco_root, towers, loss={"kind": "wan"}), tmp_path)
 
 
-def test_a_published_draw_stands_in_for_our_own(coco_root: Path, towers: Path, tmp_path: Path) -> None:
+def test_published_draw_replaces_the_random_draw(coco_root: Path, towers: Path, tmp_path: Path) -> None:
     instances = json.loads((coco_root / "annotations" / "instances_train2014.json").read_text())
     last = {str(one["image_id"]): one["category_id"] for one in instances["annotations"]}
     (tmp_path / "draw.json").write_text(json.dumps(last))
@@ -264,7 +268,7 @@ def voc_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_voc_trains(voc_root: Path, towers: Path, tmp_path: Path) -> None:
+def test_voc_data_can_be_trained_on(voc_root: Path, towers: Path, tmp_path: Path) -> None:
     config = configured(voc_root, towers, data={"kind": "voc", "root": voc_root})
     outcome = fit_single_positive(config, tmp_path)
     assert outcome.measured["test/mAP"] > 0
@@ -277,7 +281,7 @@ def test_voc_trains(voc_root: Path, towers: Path, tmp_path: Path) -> None:
     }
 
 
-def test_bad_photographs_stop_or_are_left_out_of_every_part(
+def test_bad_images_stop_the_run_or_are_skipped_in_every_part(
     voc_root: Path, towers: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "voc"
@@ -299,7 +303,7 @@ def test_bad_photographs_stop_or_are_left_out_of_every_part(
     assert len(check_single_positive(config)["train"].problems) == 1
 
 
-def test_the_command_lines_seed_and_bundle_stand_in_for_the_files() -> None:
+def test_command_line_seed_and_start_override_the_config() -> None:
     run = load_run(SHIPPED / "voc.yaml", start=Path("elsewhere"), seed=8)
     assert run.config.seeds == (8,)
     assert run.config.start == Path("elsewhere")
@@ -307,7 +311,7 @@ def test_the_command_lines_seed_and_bundle_stand_in_for_the_files() -> None:
 
 
 @pytest.mark.parametrize("name", ["voc", "coco"])
-def test_the_shipped_configurations_are_the_protocols(name: str) -> None:
+def test_shipped_configurations_match_the_protocol(name: str) -> None:
     config = SinglePositiveConfig.model_validate(read_yaml(SHIPPED / f"{name}.yaml"))
     assert config.seeds == (0, 1, 8)
     assert (config.learning_rate, config.loop.epochs, config.loop.batch_size) == (1e-5, 10, 8)
@@ -315,7 +319,7 @@ def test_the_shipped_configurations_are_the_protocols(name: str) -> None:
     assert config.teacher == config.start
 
 
-def test_every_loss_that_a_shipped_comment_shows_is_one() -> None:
+def test_losses_shown_in_shipped_comments_are_valid() -> None:
     for name in ("voc", "coco"):
         text = (SHIPPED / f"{name}.yaml").read_text()
         shipped = read_yaml(SHIPPED / f"{name}.yaml")
@@ -338,7 +342,7 @@ def test_every_loss_that_a_shipped_comment_shows_is_one() -> None:
         ({"loop": {"seed": 3}}, "set `seeds` in place of `loop.seed`"),
     ],
 )
-def test_what_cannot_work_is_told_before_anything_is_read(
+def test_invalid_configurations_are_rejected_before_reading_data(
     coco_root: Path, towers: Path, changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ValidationError, match=said):

@@ -18,7 +18,7 @@ from sigrl.training.tasks.single_positive.teacher import load_pseudo_labels
 OPTIONS = VlplOptions(temperature=0.05, threshold=0.2, negative_share=0.25)
 
 
-def test_pseudo_labels_are_those_of_the_towers(towers: Path, coco_root: Path, tmp_path: Path) -> None:
+def test_pseudo_labels_match_the_tower_similarities(towers: Path, coco_root: Path, tmp_path: Path) -> None:
     photographs, teacher = read_coco(coco_root, "train2014"), load_bundle(towers)
     made = load_pseudo_labels(tmp_path, teacher, OPTIONS, photographs, Accelerator(cpu=True), 0)
     backbone, preprocessing = teacher.model.backbone, teacher.manifest.preprocessing
@@ -35,7 +35,7 @@ def test_pseudo_labels_are_those_of_the_towers(towers: Path, coco_root: Path, tm
     assert (made == 1).any()
 
 
-def test_they_are_made_once_for_the_same_question(
+def test_pseudo_labels_are_cached_for_the_same_inputs(
     towers: Path, coco_root: Path, tmp_path: Path, monkeypatch
 ) -> None:
     photographs, teacher, made = read_coco(coco_root, "train2014"), load_bundle(towers), []

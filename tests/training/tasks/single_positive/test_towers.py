@@ -48,7 +48,7 @@ def pixels(size: int = 64) -> torch.Tensor:
         {"kind": "linear"},
     ],
 )
-def test_the_tower_and_what_is_new_learn_and_texts_do_not(towers: Path, head: dict[str, Any]) -> None:
+def test_image_tower_and_new_parameters_train_but_texts_do_not(towers: Path, head: dict[str, Any]) -> None:
     classifier = create_clip_classifier(tower(head=head), load_bundle(towers), NAMES)
     classifier(pixels()).square().mean().backward()
     assert all(one.grad is None for one in classifier.backbone.text.parameters())
@@ -58,7 +58,7 @@ def test_the_tower_and_what_is_new_learn_and_texts_do_not(towers: Path, head: di
     assert all(one.grad is not None for one in new)
 
 
-def test_the_published_form_has_a_learned_scale_that_starts_where_the_sigmoid_has_a_slope(
+def test_published_form_starts_its_scale_where_sigmoid_is_steep(
     towers: Path,
 ) -> None:
     start, head = load_bundle(towers), {"kind": "mkt", **PUBLISHED}
@@ -80,20 +80,20 @@ def test_the_published_form_has_a_learned_scale_that_starts_where_the_sigmoid_ha
     assert not list(plain.new_parameters())
 
 
-def test_the_context_form_has_scales_of_its_own(towers: Path) -> None:
+def test_context_form_uses_its_own_scales(towers: Path) -> None:
     classifier = create_clip_classifier(tower(head={"kind": "sigrl", "top_k": 2}), load_bundle(towers), NAMES)
     assert classifier.scale is None
     assert classifier.head.config.context_labels == NAMES
     torch.testing.assert_close(classifier.head.context_label_embeddings, classifier.label_embeddings)
 
 
-def test_scores_that_are_all_equal_leave_a_scale_finite() -> None:
+def test_scale_is_finite_for_constant_scores() -> None:
     scale = LearnedScale()
     scale.start_at(torch.full((4, 3), 0.5))
     assert scale(torch.full((4, 3), 0.5)).isfinite().all()
 
 
-def test_a_vit_is_brought_to_another_size_by_its_position_embeddings(vit: Path) -> None:
+def test_vit_image_size_changes_by_resizing_position_embeddings(vit: Path) -> None:
     start = load_bundle(vit)
     same = create_clip_classifier(tower(head={"kind": "linear"}), start, NAMES)
     larger = create_clip_classifier(tower(head={"kind": "linear"}, image_size=64), start, NAMES)
@@ -109,7 +109,7 @@ def test_a_vit_is_brought_to_another_size_by_its_position_embeddings(vit: Path) 
     assert torch.equal(start.model.backbone.visual.positional_embedding, before)
 
 
-def test_a_size_that_a_tower_cannot_have_is_told(vit: Path) -> None:
+def test_unsupported_image_size_is_rejected(vit: Path) -> None:
     with pytest.raises(DataError, match=r"remove `tower\.image_size`"):
         create_clip_classifier(tower(image_size=16, head={"kind": "clip"}), broken(load_bundle(vit)), NAMES)
 
@@ -133,7 +133,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_timms_model_comes_with_its_weights_and_a_new_classifier(weights: Path) -> None:
+def test_timm_classifier_keeps_weights_and_gets_a_new_last_layer(weights: Path) -> None:
     classifier = create_timm_classifier(TimmTower(name="test_resnet", weights=weights, image_size=32), 3)
     given = torch.load(weights, weights_only=True)["state_dict"]
     own = classifier.trunk.state_dict()
@@ -147,7 +147,7 @@ def test_timms_model_comes_with_its_weights_and_a_new_classifier(weights: Path) 
     )
 
 
-def test_another_models_weights_and_an_unknown_model_are_told(weights: Path, tmp_path: Path) -> None:
+def test_wrong_weights_and_unknown_timm_models_are_rejected(weights: Path, tmp_path: Path) -> None:
     tensors = dict(list(torch.load(weights, weights_only=True)["state_dict"].items())[4:])
     save_file(tensors, tmp_path / "other.safetensors")
     with pytest.raises(DataError, match=r"other\.safetensors lacks \d+ tensors of test_resnet"):
@@ -157,7 +157,7 @@ def test_another_models_weights_and_an_unknown_model_are_told(weights: Path, tmp
 
 
 @pytest.mark.parametrize("kind", ["timm", "linear"])
-def test_a_classifier_leaves_its_tensors_and_what_they_are_for(
+def test_run_without_bundle_saves_classifier_tensors_and_metadata(
     coco_root: Path, towers: Path, weights: Path, tmp_path: Path, kind: str
 ) -> None:
     timm_tower = {"kind": "timm", "name": "test_resnet", "weights": weights, "image_size": 32}
@@ -184,7 +184,7 @@ def test_a_classifier_leaves_its_tensors_and_what_they_are_for(
     assert np.isfinite(outcome.measured["test/mAP"])
 
 
-def test_tower_head_and_estimator_learn_at_their_own_rates(towers: Path) -> None:
+def test_tower_head_and_estimator_have_their_own_learning_rates(towers: Path) -> None:
     classifier = create_clip_classifier(tower(head={"kind": "linear"}), load_bundle(towers), NAMES)
     estimator = LabelEstimator(torch.eye(3, dtype=torch.int8))
 
