@@ -145,8 +145,10 @@ def config_file(tmp_path_factory: pytest.TempPathFactory, config: TrainingConfig
 def towers(
     tmp_path_factory: pytest.TempPathFactory, tiny_description: Description, tokenizer_definition: bytes
 ) -> Path:
-    """A bundle as `pretrain` writes it: the `mkt` head, here on random towers. Do not change it."""
-    description = tiny_description.model_copy(update={"head": HeadConfig(kind="mkt", top_k=2)})
+    """A bundle as `pretrain` writes it for `config`: an `mkt` head on random towers. Do not change it."""
+    provenance = {**tiny_description.provenance, "hidden_labels": ["cat", "wine glass"]}
+    changes = {"head": HeadConfig(kind="mkt", top_k=2), "provenance": provenance}
+    description = tiny_description.model_copy(update=changes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = TaggingModel(description.backbone, description.head, tokenizer_definition)
