@@ -17,12 +17,14 @@ const HOLDS_FOR_ALL = [0, 401, 403, 404];
 let known = [];
 let marking = null;
 let files = [];
+let isChosen = false;
 
 async function fill() {
   await telling($("improve-status"), async () => {
     known = (await vocabularies()).filter((each) => !each.built_in);
     if (marking === null) tell($("improve-status"), "");
-    const chosen = $("improved").value;
+    // Whoever comes from photographs means the words that these were tagged with.
+    const chosen = isChosen ? $("improved").value : $("vocabulary").value;
     $("improved").replaceChildren(...known.map((each) => new Option(t("asked.vocabulary", { name: each.name, count: each.size }), each.name)));
     if (known.some((each) => each.name === chosen)) $("improved").value = chosen;
     $("improve-lead").hidden = marking !== null;
@@ -52,7 +54,8 @@ async function begin() {
   await telling($("improve-status"), async () => {
     const body = { embeddings: candidates.map((each) => each.embedding), doubts: candidates.map((each) => each.doubt) };
     const { suggested } = (await send("POST", `${pathOf(name)}/suggest`, body)).content;
-    const told = [t("improve.suggested", { count: suggested.length, of: candidates.length }), unusable ? t("improve.unusable", { count: unusable, reason }) : ""];
+    const advice = suggested.length === candidates.length ? "improve.suggested-all" : "improve.suggested";
+    const told = [t(advice, { count: suggested.length, of: candidates.length }), unusable ? t("improve.unusable", { count: unusable, reason }) : ""];
     tell($("improve-status"), told.filter(Boolean).join(" "));
     mark(name, suggested.map((place) => candidates[place]));
   });
@@ -95,8 +98,12 @@ function mark(name, candidates) {
   tell($("calibration-status"), "");
   $("calibrate").disabled = true;
   $("use-improved").hidden = true;
-  marking = new Marking(candidates, { changed: mayCalibrate, finished: () => $("calibrate").focus() });
-  marking.name = name;
+  marking = new Marking(name, candidates, { changed: mayCalibrate, finished });
+}
+
+function finished() {
+  tell($("calibration-status"), t("improve.finished"));
+  $("calibrate").focus();
 }
 
 // After a calibration there is nothing to calibrate until another mark or goal is chosen.
@@ -148,6 +155,7 @@ async function restart() {
 }
 
 export function start() {
+  $("improved").addEventListener("change", () => (isChosen = true));
   $("choose-folder").addEventListener("click", () => $("folder").click());
   $("choose-some").addEventListener("click", () => $("some").click());
   for (const id of ["folder", "some"]) $(id).addEventListener("change", () => choose($(id).files));
@@ -168,7 +176,7 @@ export function start() {
   $("restart").addEventListener("click", restart);
   $("use-improved").addEventListener("click", () => document.dispatchEvent(new CustomEvent("vocabulary-chosen", { detail: marking.name })));
   document.addEventListener("improve", async ({ detail }) => {
-    if (await restart()) $("improved").value = detail;
+    if (await restart()) [$("improved").value, isChosen] = [detail, true];
     location.hash = "#improve";
   });
   addEventListener("beforeunload", (event) => marking?.isChanged && event.preventDefault());

@@ -7,9 +7,10 @@ import { t } from "./texts.js";
 const KEYS = { y: "yes", j: "yes", n: "no", s: "skip", ArrowDown: "skip", ArrowUp: "up", Enter: "rest", ArrowRight: "next", ArrowLeft: "back" };
 
 export class Marking {
-  // `candidates`: { file, likely } in the order in which they are marked. `changed()` is told of every step, `finished()`
+  // `name`: that of the vocabulary. `candidates`: { file, likely } in the order in which they are marked. `changed()` is told of every step, `finished()`
   // that the last one is done. `isChanged` is whether there are marks that nobody has saved; whoever saves them clears it.
-  constructor(candidates, { changed, finished }) {
+  constructor(name, candidates, { changed, finished }) {
+    this.name = name;
     this.candidates = candidates.map((each) => ({ file: each.file, words: each.likely, marks: new Map() }));
     [this.changed, this.finished] = [changed, finished];
     [this.place, this.row, this.isChanged] = [0, 0, false];
@@ -74,8 +75,9 @@ export class Marking {
 
   go(by) {
     const next = this.place + by;
-    if (next >= this.candidates.length) this.finished();
-    if (next < 0 || next >= this.candidates.length) return;
+    this.isFinished = next >= this.candidates.length;
+    if (this.isFinished) this.finished();
+    if (next < 0 || this.isFinished) return;
     [this.place, this.row] = [next, 0];
     this.show();
   }
@@ -99,11 +101,12 @@ export class Marking {
   draw() {
     const { words, marks } = this.candidates[this.place];
     const done = this.candidates.filter((each) => each.marks.size).length;
-    $("marking-place").textContent = t("improve.place", { place: this.place + 1, count: this.candidates.length, done });
+    $("marking-place").textContent = t("improve.place", { name: this.name, place: this.place + 1, count: this.candidates.length, done });
     [$("marking-overall").max, $("marking-overall").value] = [this.candidates.length, done];
     $("mark-back").disabled = this.place === 0;
     $("marks").replaceChildren(...words.map((word, row) => this.word(word, row, marks)));
-    $("marks").children[this.row].scrollIntoView({ block: "nearest" });
+    // After the last answer, the button that uses the answers is to stay on the screen.
+    if (!this.isFinished) $("marks").children[this.row].scrollIntoView({ block: "nearest" });
     this.changed();
   }
 

@@ -62,14 +62,14 @@ def test_photographs_are_suggested_marked_by_keyboard_and_calibrate(
     page.set_input_files("#some", PHOTOGRAPHS)
     assert page.inner_text("#improve-files") == "3 photographs chosen"
     page.click("#suggest")
-    expect(page.locator("#marking-place")).to_have_text("Photograph 1 of 3, 0 marked", timeout=LONG)
+    expect(page.locator("#marking-place")).to_have_text("house: photograph 1 of 3, 0 marked", timeout=LONG)
     expect(page.locator("#calibrate")).to_be_disabled()
     check_view(page)
     for _ in PHOTOGRAPHS:
         _mark(page)
-    page.keyboard.press("Enter")  # The last answer has moved the focus to "Calibrate".
+    page.keyboard.press("Enter")  # The last answer has moved the focus to "Use my answers".
     expect(page.locator("#calibration-status")).to_contain_text(
-        "house is now calibrated with 3 photographs", timeout=LONG
+        "house has learned from 3 photographs", timeout=LONG
     )
     rows = page.locator("#calibration-report tbody tr")
     assert "cat" in [row.split("\t")[0] for row in rows.all_inner_texts()]
@@ -99,11 +99,11 @@ def test_a_gain_is_shown_and_a_calibration_needs_new_marks_or_another_goal(
         for word in [text.split("\n")[0] for text in page.locator("#marks li").all_inner_texts()]:
             page.keyboard.press("y" if name.startswith(word) else "n")
     page.click("#calibrate")
-    expect(page.locator("#calibration-report .gain")).to_contain_text("Mean F1 of your words", timeout=LONG)
+    expect(page.locator("#calibration-report .gain")).to_contain_text("Right for your words", timeout=LONG)
     expect(page.locator("#calibrate")).to_be_disabled()
     page.select_option("#goal", "precision")
     page.click("#calibrate")
-    expect(page.locator("#calibration-status")).to_contain_text("is now calibrated with", timeout=LONG)
+    expect(page.locator("#calibration-status")).to_contain_text("has learned from", timeout=LONG)
     expect(page.locator("#calibrate")).to_be_disabled()
     page.keyboard.press("ArrowUp")
     page.keyboard.press("y")

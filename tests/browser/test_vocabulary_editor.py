@@ -91,7 +91,7 @@ def test_all_form_errors_are_shown_at_once(open_page: OpenPage, check_view: Chec
     page.fill("#name", "My Garden!")
     page.click("#editor button[type=submit]")
     assert page.locator("#editor .fault").all_inner_texts() == [
-        "Use small letters without accents, digits and hyphens, at most 64, for example: my-garden.",
+        "Use only a to z, 0 to 9 and hyphens, at most 64 characters, for example: my-garden.",
         "Write at least one word.",
     ]
     assert page.evaluate("document.activeElement.id") == "name"
