@@ -16,7 +16,7 @@ _SLICE = 1 << 20
 
 def loads(text: str) -> Any:
     """Like `json.loads`. Raises ValueError also for a document with too many parts or too deep nesting, and
-    for an object that has two fields of one name, of which the parser would forget the first."""
+    for an object that has the same field twice, because the parser would silently drop the first one."""
     check_size(text)
     try:
         return json.loads(text, object_pairs_hook=_each_once)

@@ -17,8 +17,8 @@ from sigrl.service.images.jpeg_markers import JPEG_START, JpegMarkers, check_jpe
 from sigrl.service.images.tiff_directories import is_tiff, largest_page, read_directories
 
 pi_heif.register_heif_opener()
-# Pillow warns about sizes that our own limits allow, and about each broken tag, of which one photograph may
-# have 65,535.
+# Pillow warns about sizes that our own limits allow. It also warns about each broken tag, and a photograph
+# can have 65,535 of them.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Pillow supports about forty formats. These are used for photographs, and their decoders are fuzzed
@@ -69,7 +69,7 @@ COPY_SIDE = 640
 
 
 class Opened(NamedTuple):
-    """An opened photograph, of which no pixel is decoded yet."""
+    """An opened photograph. Its pixels are not decoded yet."""
 
     image: Image.Image
     length: int

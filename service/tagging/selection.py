@@ -71,9 +71,9 @@ class Selection:
     - `top_k` with another argument: at most `top_k` labels that reach their threshold.
 
     A label's threshold is its own in the vocabulary, else the request's, else the one that follows from the
-    vocabulary's precision or recall, else 0.7 if `brief`, else the checkpoint's for this label;
-    for a label of a built-in vocabulary, at least the checkpoint's default. A label also
-    counts as reaching its threshold if a narrower one does, and never if an exclusive group rules it out.
+    vocabulary's precision or recall, else 0.7 if `brief`, else the checkpoint's for this label; in
+    a built-in vocabulary, that is at least the checkpoint's default. A label also counts as reaching its
+    threshold if a narrower one does, and never if an exclusive group rules it out.
     """
 
     top_k: int | None = None
