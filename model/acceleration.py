@@ -18,6 +18,7 @@ from sigrl.model.heads import SigRLHead
 from sigrl.model.kernels.cpu_steps import CpuSteps, Precision
 from sigrl.model.kernels.int8_layers import int8_layers, multiplies_in_int8
 from sigrl.model.svfr import Steps, StreamedSteps
+from sigrl.model.tagclip import TagclipHead
 
 PrecisionChoice = Literal["auto", "float32", "bfloat16", "int8"]
 """`int8` computes SVFR's products and the linear layers of a ViT in int8, and the rest of the image tower in
@@ -71,7 +72,8 @@ def accelerate(
     visual.to(memory_format=torch.channels_last)
     if precision != "float32":
         visual.bfloat16()
-    if precision == "int8" and multiplies_in_int8():
+    # The tagclip head reads the attention's own weights.
+    if precision == "int8" and multiplies_in_int8() and not isinstance(model.head, TagclipHead):
         use_int8_layers(model.backbone, image_size, compiled=compiled)
     if compiled and device.type == "cuda":
         # On a CPU it is no faster than the library's own kernels and takes a minute.

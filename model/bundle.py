@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,23 +11,36 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from sigrl.model.attention_tower import check_tower, encode_seeing, encode_with_affinities
 from sigrl.model.backbone import Backbone
 from sigrl.model.background import Calibrator, calibrator_of
 from sigrl.model.bundle_files import BundleError, BundleFiles, make_files, read_files, write_files
 from sigrl.model.config import BackboneConfig, HeadConfig
+from sigrl.model.features import ImageFeatures
 from sigrl.model.heads import create_head
 from sigrl.model.manifest import TOKENIZER, WEIGHTS, Description, Manifest
 from sigrl.model.storage import pack, unpack
+from sigrl.model.tagclip import TagclipHead
 
 
 class TaggingModel(nn.Module):
     """Everything for which a bundle stores tensors, under the names `backbone.*` and `head.*`."""
 
     def __init__(self, backbone: BackboneConfig, head: HeadConfig, tokenizer: bytes | None = None) -> None:
-        """Weights are freshly initialised. Raises ValueError as `Backbone` and `create_head` do."""
+        """Weights are freshly initialised. Raises ValueError as `Backbone` and `create_head` do, and for a
+        tagclip head on a tower that has no attention for it."""
         super().__init__()
         self.backbone = Backbone(backbone, tokenizer)
         self.head = create_head(head, backbone.embed_dim)
+        if isinstance(self.head, TagclipHead):
+            check_tower(self.backbone.visual)
+            self.head.encode_seeing = partial(encode_seeing, self.backbone.visual)
+
+    def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
+        """Pixel values [B, 3, S, S] -> the ImageFeatures that the head needs; see `Backbone`."""
+        if isinstance(self.head, TagclipHead):
+            return encode_with_affinities(self.backbone.visual, pixel_values)
+        return self.backbone.encode_images(pixel_values)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from sigrl.model.background import Calibrator
 from sigrl.model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
 from sigrl.model.commonness import by_commonness, known_commonness
 from sigrl.model.evidence import Evidence, Photographs, evidence_of, pool_tokens
-from sigrl.model.features import ImageFeatures, LabelFeatures
+from sigrl.model.features import ImageFeatures, LabelFeatures, unit_norm
 from sigrl.model.kept_features import KeptFeatures, keep
 from sigrl.model.label_calibration import EverydayGoal, Goal, everyday_thresholds, fit_labels
-from sigrl.model.label_texts import check_label_arrays, packed_widths
+from sigrl.model.label_texts import check_label_arrays, named_by, packed_widths
 from sigrl.model.leaving_out import falls
 from sigrl.model.manifest import Manifest
 from sigrl.model.region_maps import Regions, region_maps
@@ -48,8 +48,11 @@ class BundleEngine(ABC, Generic[ArrayT]):
         self._evidence = evidence_of(manifest.head, head)
         self._in_context = manifest.head.form == "context"
         self._matches_patches = manifest.head.kind not in ("clip", "sparc")
+        # Names that a request asks for are no background.
+        self._background = manifest.head.context_labels if manifest.head.kind == "tagclip" else ()
+        self._keeps_pixels = bool(self._background) or not self._matches_patches
         embed_dim = manifest.backbone.embed_dim
-        rows = embed_dim + 1 if manifest.head.kind == "piaa" else 0
+        rows = embed_dim + 1 if manifest.head.kind == "piaa" else len(self._background)
         self._packed = packed_widths(
             embed_dim,
             calibration=calibrator is not None or manifest.head.adds_commonness,
@@ -97,13 +100,18 @@ class BundleEngine(ABC, Generic[ArrayT]):
         """See `Engine`."""
         return self._calibrator is not None
 
+    @property
+    def scores_kept(self) -> bool:
+        """See `Engine`."""
+        return self.manifest.head.kind != "tagclip"
+
     def encode_images(self, pixel_values: Array) -> ImageFeatures[ArrayT]:
         """See `Engine`. Raises ValueError if the shape is not [B, 3, S, S]."""
         size = self.preprocessing.image_size
         if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
             raise ValueError(f"pixel values have shape {pixel_values.shape}, expected (B, 3, {size}, {size})")
         features = self._run_image_tower(pixel_values)
-        return features if self._matches_patches else replace(features, pixel_values=pixel_values)
+        return replace(features, pixel_values=pixel_values) if self._keeps_pixels else features
 
     def encode_labels(
         self, vocabulary: Vocabulary, progress: Callable[[int], None] | None = None
@@ -111,6 +119,8 @@ class BundleEngine(ABC, Generic[ArrayT]):
         """See `Engine`."""
         embeddings = self._embed(vocabulary.labels, progress)
         features = self._refine(embeddings)
+        if self._background:
+            features = replace(features, evidence=named_by(vocabulary.labels, self._background))
         if self._calibrator is None:
             if not self.manifest.head.adds_commonness:
                 return features
@@ -253,7 +263,7 @@ class BundleEngine(ABC, Generic[ArrayT]):
             regions = self._read_regions(image_features)
             labels = self._to_numpy(label_features.refined), label_features.evidence
             return region_maps(self._evidence, regions, *labels, image_features.grid)
-        if image_features.pixel_values is not None:
+        if not self._matches_patches and image_features.pixel_values is not None:
 
             def score(pixel_values: Array) -> Array:
                 return self._match(self._run_image_tower(pixel_values), label_features)
@@ -287,10 +297,3 @@ def _describe_and_score(
         logits[:, part] = evidence.score_kept(background, unit[part], rows[part])
         pause()
     return rows, logits
-
-
-def unit_norm(features: Array) -> Array:
-    """Scales [..., D] to unit norm."""
-    norms = np.linalg.norm(features, axis=-1, keepdims=True)
-    normalized: Array = features / np.maximum(norms, np.float32(1e-12))
-    return normalized

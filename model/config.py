@@ -197,9 +197,7 @@ class BackboneConfig(Frozen):
     def _check_towers(self) -> "BackboneConfig":
         towers = (self.text, self.sentence_encoder, self.text_encoder)
         if sum(tower is not None for tower in towers) != 1:
-            raise ValueError(
-                "a backbone has exactly one text tower: set `text`, `sentence_encoder` or `text_encoder`"
-            )
+            raise ValueError("set exactly one text tower: `text`, `sentence_encoder` or `text_encoder`")
         self._check_tokenizer()
         asked = _DOWNLOADS.intersection(
             key for tower in (self.vision, self.text or {}) for key, value in tower.items() if value
@@ -250,11 +248,11 @@ class EvidenceConfig(Frozen):
 class HeadConfig(Frozen):
     """The kind of head, and its form."""
 
-    kind: Literal["clip", "sparc", "piaa", "mkt", "biam", "sigrl", "evidence"] = "sigrl"
+    kind: Literal["clip", "sparc", "piaa", "tagclip", "mkt", "biam", "sigrl", "evidence"] = "sigrl"
     """`clip`: global matching. `sparc`: the same, standardised over the context labels. `piaa`: a classifier
-    of patches, fitted to each label set. `mkt`: global and local matching. `biam`: with patches enriched by
-    bi-level attention. `sigrl`: with GMC and SVFR. `evidence`: with logits of known words and of a
-    classifier's classes, and GMC over the scores, all calibrated; it needs the image tower of `words`."""
+    of patches, fitted to each label set. `tagclip`: patches refined by attention, and crops. `mkt`: global
+    and local matching. `biam`: with patches enriched by bi-level attention. `sigrl`: with GMC and SVFR.
+    `evidence`: that of `sigrl.model.evidence`; it needs the image tower of `words`."""
     form: Literal["published", "context"] = "context"
     """`published`: the paper's scores, which depend on the label set. `context`: cosine with learned
     temperature and SVFR over the context labels; a label's score is independent of the other labels."""
@@ -267,8 +265,8 @@ class HeadConfig(Frozen):
     svfr: bool = True
     """Reconstruct patch tokens from the labels (SVFR). Off only in ablations."""
     context_labels: tuple[str, ...] = ()
-    """Context form only: the labels over which SVFR and the graph run, or scores are standardised, in the
-    order of the bundle's `head.context_label_embeddings`."""
+    """Context form: the labels over which SVFR and the graph run, or scores are standardised; `tagclip`: the
+    background. In the order of the bundle's `head.context_label_embeddings`."""
     adds_commonness: bool = Field(False, exclude_if=lambda adds: not adds)
     """Logits are an imported model's own: until they are calibrated, `sigrl.model.commonness` is added."""
     patches: int = Field(0, ge=0, exclude_if=lambda patches: not patches)
@@ -284,6 +282,8 @@ class HeadConfig(Frozen):
             raise ValueError("a sparc head needs the form `context` and at least two `context_labels`")
         if (self.kind == "piaa") != (self.patches > 0) or (self.patches and self.form != "published"):
             raise ValueError("a piaa head, and no other, needs `patches` and the form `published`")
+        if self.kind == "tagclip" and (self.form != "published" or not self.context_labels):
+            raise ValueError("a tagclip head needs the form `published` and `context_labels`, its background")
         if self.evidence is not None and self.form != "context":
             raise ValueError("an evidence head scores every label independently: its form must be `context`")
         return self
@@ -291,7 +291,7 @@ class HeadConfig(Frozen):
     @property
     def trained_labels(self) -> tuple[str, ...]:
         """The context labels that were trained, so that their logits are probabilities."""
-        return () if self.kind == "sparc" else self.context_labels
+        return () if self.kind in ("sparc", "tagclip") else self.context_labels
 
     @property
     def independent_scores(self) -> bool:

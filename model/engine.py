@@ -46,6 +46,12 @@ class Engine(Protocol[ImagesT, LabelsT]):
         """Whether the checkpoint has a background set, so that every label gets a calibrated probability."""
         ...
 
+    @property
+    def scores_kept(self) -> bool:
+        """Whether `score_kept` works: a head that looks at parts of the photographs again needs their
+        pixels, which are not kept."""
+        ...
+
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> ImagesT:
         """[B, 3, S, S] -> features for `score`, which fit every vocabulary."""
         ...
@@ -100,7 +106,7 @@ class Engine(Protocol[ImagesT, LabelsT]):
 
     def score_kept(self, photographs: KeptFeatures, label_features: LabelsT) -> npt.NDArray[np.float32]:
         """Logits [N, C] from one result of this checkpoint's `keep_images`, or from several joined; they are
-        nearly those of `score`."""
+        nearly those of `score`. Raises ValueError unless `scores_kept`."""
         ...
 
     def calibrate_by_examples(
@@ -113,7 +119,7 @@ class Engine(Protocol[ImagesT, LabelsT]):
         """The same labels with probabilities and thresholds fitted to N examples, or to none. `labels` [N, C]
         is +1 where the label applies, -1 where it does not, and 0 where that is unknown. See
         `sigrl.model.label_calibration.calibrate_by_examples`. For a false-positive rate it raises as
-        `thresholds_for` does."""
+        `thresholds_for` does, and with examples as `score_kept` does."""
         ...
 
     def image_embeddings(self, image_features: ImagesT) -> npt.NDArray[np.float32]:

@@ -34,9 +34,13 @@ class ImageFeatures(Generic[ArrayT]):
     """[B, R, 2 F]: a word tower's features of each region, row by row. A region is a square with
     `sigrl.model.evidence.POOL` positions on each side. `WordTower.read_regions` turns them into an
     explanation."""
+    affinities: ArrayT | None = None
+    """[B, P, P]: how much each patch (rows) attends to each other one, for a tagclip head. See
+    `sigrl.model.attention_tower`."""
     pixel_values: npt.NDArray[np.float32] | None = None
-    """[B, 3, S, S]: the tower's input, from which `Engine.explain` computes how a score falls without a part
-    of the photograph. Only for a head that matches whole photographs alone."""
+    """[B, 3, S, S]: the tower's input, for a head that matches whole photographs alone, where
+    `Engine.explain` computes how a score falls without a part of the photograph, and for a tagclip head,
+    which crops it."""
 
 
 @dataclass(frozen=True)
@@ -55,4 +59,12 @@ class LabelFeatures(Generic[ArrayT]):
     background: npt.NDArray[np.float32] | None = None
     """[C, N]: logits on the checkpoint's background set of N photographs. Added by an engine too."""
     evidence: npt.NDArray[np.float32] | None = None
-    """[C, width]: an evidence head's facts about each label, see `sigrl.model.evidence`."""
+    """[C, width]: an evidence head's facts about each label, see `sigrl.model.evidence`; a piaa head's
+    classifier; for a tagclip head, which names of the background are the label's own."""
+
+
+def unit_norm(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Scales [..., D] to unit norm."""
+    norms = np.linalg.norm(features, axis=-1, keepdims=True)
+    normalized: npt.NDArray[np.float32] = features / np.maximum(norms, np.float32(1e-12))
+    return normalized

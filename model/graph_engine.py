@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from sigrl.model.background import calibrator_of
-from sigrl.model.bundle_engine import Array, BundleEngine, unit_norm
+from sigrl.model.bundle_engine import Array, BundleEngine
 from sigrl.model.bundle_files import BundleError, BundleFiles
-from sigrl.model.features import ImageFeatures, LabelFeatures
+from sigrl.model.features import ImageFeatures, LabelFeatures, unit_norm
 from sigrl.model.label_texts import text_batches
 from sigrl.model.manifest import ONNX_TOKENIZER, TOKENIZER, WEIGHTS
 from sigrl.model.prompt_tokens import Tokenize, with_prompt

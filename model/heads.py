@@ -15,6 +15,7 @@ from sigrl.model.gmc import LabelGraph
 from sigrl.model.matching import MatchingHead, unit_rms
 from sigrl.model.piaa import PiaaHead
 from sigrl.model.svfr import SemanticFeatureReconstruction
+from sigrl.model.tagclip import TagclipHead
 
 
 class ClipHead(MatchingHead):
@@ -193,6 +194,8 @@ def create_head(config: HeadConfig, embed_dim: int, dropout: float = 0.3) -> Mat
         return EvidenceHead(config, embed_dim)
     if config.kind == "piaa":
         return PiaaHead(config, embed_dim)
+    if config.kind == "tagclip":
+        return TagclipHead(config, embed_dim)
     if config.kind == "biam":
         return BiamHead(config, embed_dim)
     return SigRLHead(config, embed_dim, dropout)

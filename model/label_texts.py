@@ -33,6 +33,13 @@ def check_label_arrays(arrays: Mapping[str, npt.NDArray[np.float32]], widths: Ma
         raise ValueError(f"these are not label features: {', '.join(sorted(arrays))[:200]}")
 
 
+def named_by(labels: Sequence[Label], names: Sequence[str]) -> npt.NDArray[np.float32]:
+    """[C, N]: 1 where a label has one of N names as its own or as a synonym, whatever the case; else 0."""
+    words = [{word.casefold() for word in (label.english, *label.synonyms)} for label in labels]
+    found = [[name.casefold() in own for name in names] for own in words]
+    return np.array(found, np.float32).reshape(len(labels), len(names))
+
+
 @dataclass(frozen=True)
 class TextBatch:
     """N texts for the text tower.

@@ -75,12 +75,13 @@ class TorchEngine(BundleEngine[Tensor]):
     @torch.inference_mode()
     def _run_image_tower(self, pixel_values: Array) -> ImageFeatures:
         images = torch.tensor(pixel_values, dtype=self._tower_dtype, device=self._device)
-        features = self._model.backbone.encode_images(images.contiguous(memory_format=torch.channels_last))
+        features = self._model.encode_images(images.contiguous(memory_format=torch.channels_last))
         features = replace(
             features,
             image_embeddings=features.image_embeddings.float(),
             patch_tokens=features.patch_tokens.float(),
             word_logits=None if features.word_logits is None else features.word_logits.float(),
+            affinities=None if features.affinities is None else features.affinities.float(),
         )
         if self._rebuild is None:
             return features

@@ -19,6 +19,7 @@ from sigrl.model.config import BackboneConfig, HeadConfig, Preprocessing, Senten
 from sigrl.model.manifest import Description
 from sigrl.model.vocabulary import Label
 
+VIT = {"image_size": 64, "patch_size": 8, "width": 32, "head_width": 16, "layers": 6}
 WORDS = ("there", "is", "in", "the", "scene", "photo", "of", "dog", "cat", "red", "blue")
 
 
@@ -91,4 +92,22 @@ def tiny_bundle(
     """Directory of the bundle of `tiny_model`. Shared by all tests: do not change it."""
     directory = tmp_path_factory.mktemp("bundles") / "tiny"
     save_bundle(directory, tiny_description, tiny_model.state_dict(), tokenizer_definition)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def vit_bundle(
+    tmp_path_factory: pytest.TempPathFactory, tiny_description: Description, tokenizer_definition: bytes
+) -> Path:
+    """Directory of a bundle with CLIP's vision transformer and the clip head, on random weights. Shared by
+    all tests: do not change it."""
+    backbone = tiny_description.backbone.model_copy(update={"vision": VIT})
+    changes = {"name": "vit", "backbone": backbone, "head": HeadConfig(kind="clip")}
+    description = tiny_description.model_copy(update=changes)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        model = TaggingModel(description.backbone, description.head, tokenizer_definition).eval()
+        torch.nn.init.normal_(model.backbone.text.position_embedding)
+    directory = tmp_path_factory.mktemp("bundles") / "vit"
+    save_bundle(directory, description, model.state_dict(), tokenizer_definition)
     return directory

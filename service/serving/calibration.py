@@ -40,6 +40,7 @@ class Calibrating:
         """
         # Checked first, because processing the photographs is expensive.
         await in_database_thread(self._store.check, name)
+        self._check_head()
         if goal.kind == "false-positive-rate":
             await self._check_background(name)
         examples = [
@@ -92,6 +93,17 @@ class Calibrating:
         return await self._tagger.look_at_labels(
             vocabulary, lambda tagger, features: judge_labels(vocabulary, tagger.engine, features)
         )
+
+    def _check_head(self) -> None:
+        """Raises ExamplesError if the active checkpoint cannot score the features of examples: it could no
+        longer tag with the vocabulary."""
+        with self._tagger.runtime.acquire() as handle:
+            if not handle.tagger.engine.scores_kept:
+                raise ExamplesError(
+                    "the active checkpoint looks at parts of each photograph again, and examples are kept "
+                    "without their pixels",
+                    "calibrate with another checkpoint",
+                )
 
     async def _check_background(self, name: str) -> None:
         """Raises ExamplesError if the active checkpoint has no background set: with a false-positive-rate

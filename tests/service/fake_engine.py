@@ -35,6 +35,7 @@ class FakeEngine:
     preprocessing: Preprocessing = PREPROCESSING
     default_threshold: float = 0.5
     has_background: bool = False
+    scores_kept: bool = True
     unknown: tuple[str, ...] = ()
     """Labels other than colours that it does not know; without any it cannot tell."""
     encoded: list[tuple[str, ...]] = field(default_factory=list)

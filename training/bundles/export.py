@@ -26,6 +26,10 @@ from sigrl.training.data.coco import DataError
 TOLERANCE = 1e-4
 """Largest difference allowed between the two engines, relative to the largest value."""
 
+_WITHOUT_GRAPHS = {
+    "piaa": "fits a classifier to each label set",
+    "tagclip": "crops the photograph around each likely label",
+}
 LABELS = Vocabulary(
     labels=(
         "dog",
@@ -50,9 +54,10 @@ def export(path: Path, progress: Callable[[str, int, int], None]) -> BundleFiles
     """
     source, bundle = read_files(path), load_bundle(path)
     manifest = source.manifest
-    if manifest.head.kind == "piaa":
+    if manifest.head.kind in _WITHOUT_GRAPHS:
         raise ExportError(
-            f"{path} has a piaa head, which fits a classifier to each label set: only PyTorch serves it"
+            f"{path} has a {manifest.head.kind} head, which {_WITHOUT_GRAPHS[manifest.head.kind]}: only "
+            "PyTorch serves it"
         )
     contents = {name: source.contents[name] for name in manifest.file_names}
     if not manifest.backbone.has_tokenizer_file:

@@ -12,6 +12,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from sigrl.model.attention_tower import check_tower
 from sigrl.model.bundle import Bundle, load_bundle
 from sigrl.model.bundle_files import BundleFiles, make_files, read_files
 from sigrl.model.config import HeadConfig
@@ -30,6 +31,12 @@ PATCHES = 40_000
 """Largest number of patches in a piaa head: 40 MB for a joint space of 512 dimensions."""
 CONTEXT_NAMES = 200
 """Common names over which the sparc head standardises."""
+BACKGROUND = (
+    *("ground", "land", "grass", "tree", "building", "wall", "sky", "lake", "water", "river", "sea"),
+    *("railway", "railroad", "helmet", "cloud", "house", "mountain", "ocean", "road", "rock", "street"),
+    *("valley", "bridge"),
+)
+"""TagCLIP's background of COCO."""
 SPARC_BIAS = -3.0
 """A label three deviations above the mean of the common names gets a probability of 0.5. That is a starting
 point, not a calibration."""
@@ -43,6 +50,7 @@ class UntrainedHead(StrEnum):
     mkt = "mkt"
     sparc = "sparc"
     piaa = "piaa"
+    tagclip = "tagclip"
 
 
 @torch.inference_mode()
@@ -50,8 +58,8 @@ def replace_head(path: Path, kind: UntrainedHead, photographs: Path | None = Non
     """The bundle in directory `path` with another head, without graphs and calibration, which depend on the
     head. A piaa head takes its patches from the folder `photographs`.
 
-    Raises BundleError, and DataError for a bundle whose head has no scale of cosines, and for a piaa head
-    without photographs.
+    Raises BundleError, and DataError for a bundle whose head has no scale of cosines, for a piaa head without
+    photographs, and for a tagclip head on a tower that has no attention for it.
     """
     files, bundle = read_files(path), load_bundle(path)
     threshold = _THRESHOLD
@@ -62,6 +70,10 @@ def replace_head(path: Path, kind: UntrainedHead, photographs: Path | None = Non
     elif kind is UntrainedHead.sparc:
         changes = {"context_labels": tuple(common_names(CONTEXT_NAMES))}
         head = _sparc(bundle, changes["context_labels"])
+    elif kind is UntrainedHead.tagclip:
+        changes = {"form": "published", "context_labels": BACKGROUND}
+        head = _tagclip(bundle, path)
+        threshold = TWO_DEVIATIONS
     else:
         changes = {"adds_commonness": files.manifest.head.adds_commonness}
         head = _scaled(bundle, kind, path)
@@ -108,6 +120,18 @@ def _sparc(bundle: Bundle, names: tuple[str, ...]) -> dict[str, Tensor]:
     return {
         "log_global_scale": torch.tensor(0.0),
         "bias": torch.tensor(SPARC_BIAS),
+        "context_label_embeddings": bundle.model.backbone.encode_labels(labels),
+    }
+
+
+def _tagclip(bundle: Bundle, path: Path) -> dict[str, Tensor]:
+    try:
+        check_tower(bundle.model.backbone.visual)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    labels = Vocabulary.from_names(BACKGROUND).labels
+    return {
+        "scale": _scaled(bundle, UntrainedHead.tagclip, path)["log_global_scale"].exp(),
         "context_label_embeddings": bundle.model.backbone.encode_labels(labels),
     }
 

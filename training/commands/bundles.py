@@ -153,7 +153,13 @@ def head_command(
     graphs: WithGraphs = True,
 ) -> None:
     """Write a bundle with the towers of another one and a head that needs no training. On the photographs it
-    is calibrated; a piaa head, which cannot be, learns from them what labels look like."""
+    is calibrated; a piaa head, which cannot be, learns from them what labels look like. A tagclip head
+    takes no photographs."""
+    if kind is UntrainedHead.tagclip and photographs is not None:
+        raise DataError(
+            "the scores of a tagclip head depend on the other labels asked for, so it cannot be calibrated: "
+            "omit --photographs"
+        )
     check_new(output)
     learns = kind is UntrainedHead.piaa
     additions = _additions(None if learns else photographs, graphs=graphs)

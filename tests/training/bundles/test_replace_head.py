@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sigrl.model.acceleration import PrecisionChoice
+from sigrl.model.bundle import load_bundle
 from sigrl.model.bundle_files import has_graphs, read_files
 from sigrl.model.engine import Engine
 from sigrl.model.onnx_engine import OnnxEngine
@@ -104,3 +106,60 @@ def test_a_piaa_head_learns_from_unlabelled_photographs(sigrl_train, towers: Pat
     assert engine.explain(images, labels).shape == (3, len(NAMES), *images.grid)
     status, _, err = sigrl_train("export", tmp_path / "piaa", "-o", tmp_path / "exported")
     assert (status, "only PyTorch serves it" in err) == (2, True)
+
+
+def test_a_tagclip_head_is_made_served_and_evaluated(
+    sigrl_train, vit_bundle: Path, coco_root: Path, config_file: Path, tmp_path: Path
+) -> None:
+    status, _, err = sigrl_train("head", vit_bundle, "--kind", "tagclip", "-o", tmp_path / "tagclip")
+    assert status == 0, err
+    engine = TorchEngine.load(tmp_path / "tagclip", "cpu", precision="float32")
+    head = engine.manifest.head
+    assert (head.form, head.context_labels, head.independent_scores) == (
+        "published",
+        replace_head.BACKGROUND,
+        False,
+    )
+    # The scale of a new clip head is ten.
+    assert load_bundle(tmp_path / "tagclip").model.head.scale == pytest.approx(10, rel=1e-6)
+    labels = engine.encode_labels(Vocabulary.from_names((*NAMES, "Sky")))
+    images = engine.encode_images(PIXELS)
+    found = engine.score(images, labels)
+    assert found.shape == (3, 3)
+    assert ((found > 0) & (found < 1)).all()
+    assert labels.evidence.sum(axis=1).tolist() == [0, 0, 1]
+    stored = engine.unpack_labels(engine.pack_labels(labels))
+    np.testing.assert_array_equal(engine.score(images, stored), found)
+    np.testing.assert_allclose(found[1:2], engine.score(engine.encode_images(PIXELS[1:2]), labels), atol=1e-6)
+    assert engine.explain(images, labels).shape == (3, 3, *images.grid)
+    assert not engine.scores_kept
+    with pytest.raises(ValueError, match="only features of it were kept"):
+        engine.score_kept(engine.keep_images(images), labels)
+
+    status, out, err = sigrl_train("evaluate", tmp_path / "tagclip", "--config", config_file)
+    assert status == 0, err
+    assert "24 photographs" in out
+    photographs = ("--photographs", coco_root / "val2014")
+    for command, told in (
+        (("export", tmp_path / "tagclip"), "only PyTorch serves it"),
+        (("calibrate", tmp_path / "tagclip", *photographs), "only bundles in the context form"),
+        (("head", vit_bundle, "--kind", "tagclip", *photographs), "omit --photographs"),
+    ):
+        status, _, err = sigrl_train(*command, "-o", tmp_path / "other")
+        assert (status, told in err) == (2, True), err
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_a_tagclip_head_runs_in_low_precision(
+    sigrl_train, vit_bundle: Path, tmp_path: Path, precision: PrecisionChoice
+) -> None:
+    assert sigrl_train("head", vit_bundle, "--kind", "tagclip", "-o", tmp_path / "tagclip")[0] == 0
+    engine = TorchEngine.load(tmp_path / "tagclip", "cpu", precision=precision)
+    assert np.isfinite(scores(engine)).all()
+
+
+def test_a_tagclip_head_on_another_tower_is_rejected(sigrl_train, towers: Path, tmp_path: Path) -> None:
+    status, _, err = sigrl_train("head", towers, "--kind", "tagclip", "-o", tmp_path / "new")
+    assert status == 2
+    assert "it needs an image tower of open_clip's, such as ViT-B-32" in err
+    assert not (tmp_path / "new").exists()
