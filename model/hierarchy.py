@@ -48,7 +48,7 @@ class Hierarchy:
         """
         if self._trivial:
             return probabilities
-        settled = np.moveaxis(probabilities, -1, 0).copy()
+        settled = probabilities.T.copy()
         for level in self._levels[:0:-1]:
             np.maximum.at(settled, level.parents, settled[level.children])
         for level in self._levels:
@@ -58,7 +58,7 @@ class Hierarchy:
                 values = settled[members]
                 left = np.minimum(values, 1 - values.max(axis=0))
                 settled[members] = np.where(_is_first_best(values), values, left)
-        return np.moveaxis(settled, 0, -1)
+        return settled.T
 
     def accept(self, probabilities: Floats, thresholds: Floats) -> Booleans:
         """Which labels count as present: those that reach their threshold, and all their parents. Of labels
@@ -69,7 +69,7 @@ class Hierarchy:
         reached = probabilities >= thresholds
         if self._trivial:
             return reached
-        values, accepted = np.moveaxis(probabilities, -1, 0), np.moveaxis(reached, -1, 0).copy()
+        values, accepted = probabilities.T, reached.T.copy()
         for level in self._levels[:0:-1]:
             np.logical_or.at(accepted, level.parents, accepted[level.children])
         for level in self._levels:
@@ -77,19 +77,19 @@ class Hierarchy:
                 accepted[level.children] &= accepted[level.parents]
             for members in level.groups:
                 accepted[members] &= _is_first_best(np.where(accepted[members], values[members], -1.0))
-        return np.moveaxis(accepted, 0, -1)
+        return accepted.T
 
     def narrowest(self, accepted: Booleans) -> Booleans:
         """The present labels without a present label below them; takes the result of `accept`, [..., C] ->
         [..., C]."""
         if self._trivial:
             return accepted
-        values = np.moveaxis(accepted, -1, 0)
+        values = accepted.T
         implied = np.zeros_like(values)
         for level in self._levels[1:]:
             # If a label far below counts, those in between count too.
             np.logical_or.at(implied, level.parents, values[level.children])
-        return np.moveaxis(values & ~implied, 0, -1)
+        return (values & ~implied).T
 
 
 def _is_first_best(values: Floats) -> Booleans:

@@ -168,6 +168,11 @@ class Vocabulary(Frozen):
         """Rows of the labels that name something absent."""
         return tuple(row for row, label in enumerate(self.labels) if names_an_absence(label))
 
+    @cached_property
+    def own_thresholds(self) -> Mapping[int, float]:
+        """The thresholds of the labels that have their own, by row."""
+        return {row: label.threshold for row, label in enumerate(self.labels) if label.threshold is not None}
+
     @property
     def goal(self) -> EverydayGoal | None:
         """The target from which thresholds follow, if there is one."""

@@ -70,7 +70,7 @@ async def read_form(
 
 
 async def _in_slices(request: Request, most_bytes: int | None) -> AsyncGenerator[bytes]:
-    received, turn_ends = 0, 0.0
+    received, turn_ends = 0, time.perf_counter() + _TURN_SECONDS
     async with aclosing(request.stream()) as stream:
         async for chunk in stream:
             received += len(chunk)

@@ -47,6 +47,9 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 http=connection,
                 ws="none",
+                # uvicorn would take uvloop where it is installed, which sends an answer only after the task
+                # that wrote it has logged the request and ended: a millisecond later, at no less cost.
+                loop="asyncio",
                 h11_max_incomplete_event_size=MAX_HEADER_BYTES,
                 timeout_keep_alive=settings.idle_seconds,
                 # Logging is already configured, and RequestContext logs each request.

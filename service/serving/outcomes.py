@@ -92,4 +92,5 @@ class TaggingStream:
 
     async def in_order(self) -> list[ImageResult]:
         """Waits for all results and returns them in the order of the request."""
-        return sorted([each async for each in self.as_finished()], key=lambda result: result.number)
+        tagged = await asyncio.gather(*self._tasks)
+        return sorted([*self._refused, *tagged], key=lambda result: result.number)

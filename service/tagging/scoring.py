@@ -207,7 +207,7 @@ def _score_on_one_engine(works: Sequence[BatchItem]) -> list[ScoredImage | Model
     engine = works[0].questions[0].engine
     started = time.perf_counter()
     with metrics.ENCODE_IMAGES_SECONDS.time():
-        image_features = engine.encode_images(np.stack([work.pixel_values for work in works]))
+        image_features = engine.encode_images(_stacked([work.pixel_values for work in works]))
     encoded = time.perf_counter()
     # As long as a vocabulary is in the cache, its features are the same object in every request.
     label_features = {
@@ -242,6 +242,11 @@ def _score_on_one_engine(works: Sequence[BatchItem]) -> list[ScoredImage | Model
                 ModelError("the checkpoint gave scores that are not finite", "use another checkpoint")
             )
     return outcomes
+
+
+def _stacked(photographs: Sequence[Array]) -> Array:
+    """[B, 3, S, S] of B photographs; a single one is not copied."""
+    return photographs[0][None] if len(photographs) == 1 else np.stack(photographs)
 
 
 def _rows_by(keys: Iterable[Hashable]) -> dict[Hashable, list[int]]:

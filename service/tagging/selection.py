@@ -118,10 +118,12 @@ class Selection:
     def language(self, vocabulary: Vocabulary) -> str | None:
         """The language in which the vocabulary's labels are named; None for its own names. Raises
         ParameterError if it has no translations that fit."""
+        if not self.languages:
+            return None
         # A vocabulary without its own translation into English is in English.
         available = vocabulary.languages | {"en"}
         found = best_language(self.languages, available)
-        if found is None and self.languages and self.languages[-1] != ANY_LANGUAGE:
+        if found is None and self.languages[-1] != ANY_LANGUAGE:
             raise ParameterError(
                 f"the vocabulary '{vocabulary.name}' has no names in the language '{self.languages[0][:40]}'",
                 f"use one of {', '.join(sorted(available))}, or add `translations` to its labels",
@@ -142,9 +144,8 @@ class Selection:
             thresholds[index] = max(thresholds[index], SURE)
         if self.threshold is not None:
             thresholds[:] = self.threshold
-        for index, label in enumerate(vocabulary.labels):
-            if label.threshold is not None:
-                thresholds[index] = label.threshold
+        for index, own in vocabulary.own_thresholds.items():
+            thresholds[index] = own
         return thresholds
 
     def choose(
