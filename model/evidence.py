@@ -7,6 +7,13 @@ label c is a calibrated logit:
     s_c = a_c z_c + b_c + g_c logit(q . M_c) + sum_j w_cj k_j
           + m_c sum_j <Q v_c, K v_j> (sigmoid(k_j) - p_j)
 
+A known word's logit k_j is at least what the classes say that are kinds of it (a sandal is a shoe):
+
+    k_j >= h (logit(sum of q over the n_j kinds of j) - log(max(n_j / 4, 1))) + t
+
+The logarithm is there because the small probabilities of many classes add up on any photograph. The classes
+never lower a logit: what is on the photograph may not be its most probable class.
+
 z is global and local matching: e and the tokens against the label's embedding v. M_c spreads the label over
 the classifier's classes by their names; g_c is 0 for a known word. w_c weights the label's own known word, or
 the words near it. The last sum is GMC on scores: all known words on the photograph count for or against c.
@@ -44,6 +51,9 @@ Array = npt.NDArray[np.float32]
 
 POOL = 2
 """Local matching averages squares of `POOL` x `POOL` patch tokens into one."""
+KIND_GAINS = ("kind", "kind_offset")
+"""h and t: what the log odds of the classes that are kinds of a known word say about its logit."""
+_FEW_KINDS = 4
 _FLOOR = 0.001
 """Class probabilities are clipped to `_FLOOR` .. 1 - `_FLOOR` before their log odds are taken."""
 
@@ -74,7 +84,12 @@ GAINS = (
 def shapes(config: EvidenceConfig, embed_dim: int) -> dict[str, tuple[int, ...]]:
     """The shapes of an evidence head's arrays, by name; a bundle stores them as `head.<name>`."""
     words = len(config.known_words)
-    return {
+    kinds = {
+        "kind_words": (config.kinds,),  # of each pair, a known word
+        "kind_classes": (config.kinds,),  # and a class that is a kind of it
+        "kind_gains": (len(KIND_GAINS),),
+    }
+    return (kinds if config.kinds else {}) | {
         "known_labels": (words, embed_dim),  # unit norm
         "known_prior": (words,),  # mean probability on everyday photographs
         "class_labels": (config.class_texts, embed_dim),  # unit norm
@@ -133,6 +148,7 @@ class Evidence:
         self._new_word_threshold = head.evidence.new_word_threshold
         self._top_k = head.top_k
         self._keys = arrays["known_labels"] @ arrays["graph_key"]
+        self._kinds = _kinds(head.evidence, arrays)
         self.width = _QUERY + head.evidence.rank
 
     def describe(self, labels: Sequence[Label], unit: Array, background: KeptFeatures) -> Array:
@@ -168,12 +184,17 @@ class Evidence:
     def pieces(self, photographs: Photographs, unit: Array, rows: Array) -> Pieces:
         """The terms that `score` adds up, for labels with embeddings `unit` [C, D] and `rows` [C, width].
         It reads only the shares and the query of these rows."""
-        known = photographs.word_logits[:, : len(self._keys)]
+        classes = self._class_probabilities(photographs.word_logits)
+        known = self._known(photographs.word_logits, classes)
         of_words = known[:, rows[:, _WORD_ROWS].astype(np.int64)]
         messages = (sigmoid(known) - self._arrays["known_prior"]) @ self._keys
         return Pieces(
             self._matching(photographs, unit),
-            self._class_log_odds(photographs.word_logits, rows),
+            _log_odds(
+                np.einsum(
+                    "bcj,cj->bc", classes[:, rows[:, _CLASS_ROWS].astype(np.int64)], rows[:, _CLASS_SHARES]
+                )
+            ),
             np.einsum("bcj,cj->bc", of_words, rows[:, _WORD_SHARES]),
             messages @ rows[:, _QUERY:].T,
         )
@@ -188,13 +209,13 @@ class Evidence:
 
     def facts(self, labels: Sequence[Label], unit: Array, background: KeptFeatures) -> LabelFacts:
         """The facts about labels with embeddings `unit` [C, D] of unit norm. They depend on the arrays of
-        texts and of the graph, not on the slope, the offset, the scale of the features or the gains."""
+        texts and of the graph, on the gains of kinds and on `own_cut`, not on any other weight."""
         arrays = self._arrays
         rows = np.zeros((len(labels), self.width), np.float32)
         to_known = unit @ arrays["known_labels"].T
         to_lexicon = unit @ arrays["lexicon"].T
         class_rows, class_shares, nearest_class = near_classes(
-            unit, arrays["class_labels"], arrays["class_rows"]
+            unit, arrays["class_labels"], arrays["class_rows"], self._gains["own_cut"]
         )
         own_word = np.array([own_row(label, self._rows) for label in labels])
         word_rows, word_shares = near_words(to_known, own_word)
@@ -262,15 +283,42 @@ class Evidence:
         matched: Array = scores + np.float32(local_scale / best.shape[2]) * np.einsum("cbk->bc", best)
         return matched
 
-    def _class_log_odds(self, word_logits: Array, rows: Array) -> Array:
-        """Log odds [B, C] of each label's classes together."""
+    def known_logits(self, word_logits: Array) -> Array:
+        """Logits [B, K] of the known words, raised by the classes that are kinds of them; `word_logits`
+        [B, K + classes] are the image tower's."""
+        return self._known(word_logits, self._class_probabilities(word_logits))
+
+    def _known(self, word_logits: Array, classes: Array) -> Array:
+        known = word_logits[:, : len(self._keys)]
+        if self._kinds is None:
+            return known
+        gain, offset = self._arrays["kind_gains"]
+        counts = self._kinds.sum(axis=0)
+        many = np.log(np.maximum(counts / _FEW_KINDS, 1))
+        of_kinds = gain * (_log_odds(classes @ self._kinds) - many) + offset
+        raised: Array = np.where(counts > 0, np.maximum(known, of_kinds), known)
+        return raised
+
+    def _class_probabilities(self, word_logits: Array) -> Array:
         logits = word_logits[:, len(self._keys) :]
         exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-        classes = exponents / exponents.sum(axis=1, keepdims=True)
-        of_classes = classes[:, rows[:, _CLASS_ROWS].astype(np.int64)]
-        found = np.einsum("bcj,cj->bc", of_classes, rows[:, _CLASS_SHARES]).clip(_FLOOR, 1 - _FLOOR)
-        log_odds: Array = np.log(found) - np.log1p(-found)
-        return log_odds
+        probabilities: Array = exponents / exponents.sum(axis=1, keepdims=True)
+        return probabilities
+
+
+def _kinds(config: EvidenceConfig, arrays: Mapping[str, Array]) -> Array | None:
+    """[classes, K]: 1 where a class is a kind of a known word; None if the checkpoint has no such pairs."""
+    if not config.kinds:
+        return None
+    kinds = np.zeros((int(arrays["class_rows"].max()) + 1, len(config.known_words)), np.float32)
+    kinds[arrays["kind_classes"].astype(np.int64), arrays["kind_words"].astype(np.int64)] = 1
+    return kinds
+
+
+def _log_odds(probabilities: Array) -> Array:
+    clipped = probabilities.clip(_FLOOR, 1 - _FLOOR)
+    found: Array = np.log(clipped) - np.log1p(-clipped)
+    return found
 
 
 def evidence_of(head: HeadConfig, arrays: Mapping[str, Array]) -> Evidence | None:

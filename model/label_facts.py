@@ -12,8 +12,10 @@ from sigrl.model.vocabulary import Label
 
 Array = npt.NDArray[np.float32]
 
-TOP_CLASSES = 8
-"""Number of classes that a label is spread over."""
+TOP_CLASSES = 20
+"""Largest number of classes that one label is the name of."""
+_SPREAD = 8
+"""Number of classes that any other label is spread over."""
 NEAR_WORDS = 4
 """Number of known words that contribute to a label's score."""
 GATE = 40.0
@@ -95,11 +97,14 @@ def own_row(label: Label, rows: Mapping[str, int]) -> int:
     return next((row for row in found if row >= 0), -1)
 
 
-def near_classes(unit: Array, class_labels: Array, class_rows: Array) -> tuple[Array, Array, Array]:
+def near_classes(
+    unit: Array, class_labels: Array, class_rows: Array, own_cut: float
+) -> tuple[Array, Array, Array]:
     """The classes nearest to each label [C, n], its share in each [C, n], and the nearest one's cosine [C].
 
     `unit` [C, D] are the labels' embeddings and `class_labels` [T, D] those of the classes' names, all of
-    unit norm; `class_rows` [T] is the class of each name.
+    unit norm; `class_rows` [T] is the class of each name. A label that is the name of classes, by a cosine of
+    at least `own_cut`, stands for all of these together; any other is spread over the nearest ones.
     """
     of_names = unit @ class_labels.T
     rows = class_rows.astype(np.int64)
@@ -109,7 +114,10 @@ def near_classes(unit: Array, class_labels: Array, class_rows: Array) -> tuple[A
     found = np.take_along_axis(similarity, best, axis=1)
     nearest: Array = found[:, 0]
     shares = np.exp((found - found[:, :1]) / _CLASS_TEMPERATURE)
-    return best.astype(np.float32), nearest[:, None] * shares / shares.sum(axis=1, keepdims=True), nearest
+    shares[:, _SPREAD:] = 0
+    spread_out = nearest[:, None] * shares / shares.sum(axis=1, keepdims=True)
+    own = found >= own_cut
+    return best.astype(np.float32), np.where(own.any(axis=1, keepdims=True), own, spread_out), nearest
 
 
 def near_words(to_known: Array, own: npt.NDArray[np.int64]) -> tuple[Array, Array]:

@@ -78,6 +78,55 @@ def test_known_word_or_synonym_is_scored_by_its_trained_logit(arrays, background
     np.testing.assert_allclose(scores, known[:, [0, 1, 0]], atol=1e-5)
 
 
+def test_kinds_of_a_known_word_raise_its_logit_and_never_lower_it(arrays, photographs):
+    config = CONFIG.model_copy(update={"kinds": 3})
+    # Two classes are kinds of "dog", one of them also of "cat"; the third word has none.
+    arrays |= {
+        "kind_words": np.array([0, 0, 1], np.float32),
+        "kind_classes": np.array([2, 4, 4], np.float32),
+        "kind_gains": np.array([2.0, 3.0], np.float32),
+    }
+    logits = photographs.word_logits.copy()
+    logits[0, WORDS - 1] = 7
+    found = Evidence(HEAD.model_copy(update={"evidence": config}), arrays).known_logits(logits)
+    classes = np.exp(logits[:, 3:]) / np.exp(logits[:, 3:]).sum(axis=1, keepdims=True)
+    of_dog, of_cat = classes[:, 2] + classes[:, 4], classes[:, 4]
+    for word, share in ((0, of_dog), (1, of_cat)):
+        floor = 2 * np.log(share / (1 - share)) + 3
+        np.testing.assert_allclose(found[:, word], np.maximum(logits[:, word], floor), rtol=1e-4)
+        assert found[0, word] > logits[0, word] + 5
+    np.testing.assert_array_equal(found[:, 2], logits[:, 2])
+
+
+def test_small_probabilities_of_many_kinds_do_not_add_up(arrays, photographs):
+    few, many = (
+        Evidence(
+            HEAD.model_copy(update={"evidence": CONFIG.model_copy(update={"kinds": CLASSES})}),
+            arrays
+            | {
+                "kind_words": np.array([0] * kinds + [1] * (CLASSES - kinds), np.float32),
+                "kind_classes": np.arange(CLASSES, dtype=np.float32),
+                "kind_gains": np.array([2.0, 30.0], np.float32),
+            },
+        ).known_logits(np.zeros_like(photographs.word_logits))[0, 0]
+        for kinds in (4, 5)
+    )
+    # Five of five classes have the probability 1, which is clipped to 0.999; four have 0.8.
+    assert few == pytest.approx(2 * np.log(4) + 30, abs=1e-3)
+    assert many == pytest.approx(2 * (np.log(999) - np.log(5 / 4)) + 30, abs=1e-3)
+
+
+def test_label_that_names_two_classes_stands_for_both(arrays, background, photographs):
+    arrays["class_labels"][5] = arrays["class_labels"][2]
+    evidence, embeddings = Evidence(HEAD, arrays), arrays["class_labels"][[2]]
+    rows = evidence.describe([Label(name="zebra")], embeddings, background)
+    classes = np.exp(photographs.word_logits[:, 3:])
+    classes /= classes.sum(axis=1, keepdims=True)
+    share = classes[:, 1] + classes[:, 4]
+    found = evidence.pieces(photographs, embeddings, rows).classes[:, 0]
+    np.testing.assert_allclose(found, np.log(share / (1 - share)), rtol=1e-4)
+
+
 def test_custom_prompt_makes_a_known_word_a_new_label(arrays, background, photographs):
     evidence, embeddings = Evidence(HEAD, arrays), unit(np.random.default_rng(3), 1, DIM)
     plain = evidence.describe([Label(name="dog")], embeddings, background)

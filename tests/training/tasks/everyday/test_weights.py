@@ -122,7 +122,7 @@ def test_evidence_head_reproduces_the_fitted_logits() -> None:
     background, seen = photographs(30), photographs(5)
     kept = keep(background.embeddings, background.tokens, background.word_logits)
     head = HeadConfig(kind="evidence", top_k=2, evidence=config)
-    arrays["gains"] = np.zeros(len(GAINS), np.float32)
+    arrays["gains"] = np.array([DEFAULT_GAINS[name] for name in GAINS], np.float32)
     facts = Evidence(head, arrays | scales).facts(labels, words, kept)
     mean, deviation = facts.features.mean(axis=0), facts.features.std(axis=0) + 1e-3
     weights = NewWords(
