@@ -53,6 +53,9 @@ def main(
     ] = False,
     coco: Annotated[Path | None, typer.Option(help="Folder in COCO's layout, with val2014")] = None,
     imagenette: Annotated[Path | None, typer.Option(help="Folder of class folders named by synset")] = None,
+    one_thing: Annotated[
+        Path | None, typer.Option(help="Folder of photographs of one thing each, named SYNSET_*")
+    ] = None,
     cache: Annotated[Path, typer.Option(help="Folder for the outputs of frozen modules")] = Path("cache"),
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the numbers here")] = None,
     page: Annotated[Path | None, typer.Option(help="Write fifty photographs' tags here, as Markdown")] = None,
@@ -85,6 +88,9 @@ def main(
     if imagenette is not None:
         found["imagenet names"] = elsewhere.imagenet_names(tagger, imagenette, cache)
         _print_numbers("ImageNet's names", found["imagenet names"])
+    if one_thing is not None:
+        found["one thing"] = elsewhere.one_thing(tagger, one_thing)
+        _print_numbers("The brief answer on photographs of one thing", found["one thing"])
     if json_file is not None:
         json_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if page is not None:

@@ -1,12 +1,19 @@
 """Evaluates the tagger on other data sets: COCO's 80 labels, and the names of ImageNet's classes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.everyday.answers import asked, name_probabilities, question, shown_labels, shown_names
+from benchmarks.everyday.answers import (
+    asked,
+    name_probabilities,
+    question,
+    shown_labels,
+    shown_names,
+    with_implied,
+)
 from benchmarks.everyday.baselines import FrozenTrunk, imagenet_synsets
 from benchmarks.everyday.measures import Numbers, pair_measures
 from sigrl.model.vocabulary import Vocabulary
@@ -17,6 +24,7 @@ from sigrl.training.backbones.initialisation import imagenet_class_names
 from sigrl.training.data.coco import load_coco
 from sigrl.training.data.dataset import DataError
 from sigrl.training.measures.evaluation import MINIMUM_POSITIVES
+from sigrl.training.tasks.everyday.class_kinds import class_kinds, narrowest_names
 
 _OF_A_CLASS = 60
 _FIRST = 5
@@ -77,6 +85,41 @@ def imagenet_names(tagger: Tagger, folder: Path, cache: Path) -> Numbers:
         "trunk_top_5": trunk_5,
         "share_of_the_trunks_top_1": 100 * top_1 / trunk_1 if trunk_1 else 0.0,
     }
+
+
+def one_thing(tagger: Tagger, folder: Path) -> Numbers:
+    """The brief answer for photographs that each show one thing, a class of ImageNet; the files are named
+    `SYNSET_*`. In percent: photographs whose class gets its narrowest name among the shown tags, or at
+    least a broader one (`snake` for a boa, `animal` for a snake) shown or implied, and photographs with no
+    tag. Classes without a name in `everyday` are left out. Raises DataError, ImageError."""
+    synsets, narrowest = imagenet_synsets(), narrowest_names()
+    kinds = class_kinds(vocabularies.builtin("everyday"))
+    paths: list[Path] = []
+    classes: list[int] = []
+    for path in sorted(folder.iterdir()):
+        synset = path.name.partition("_")[0]
+        if synset in synsets and narrowest[number := synsets.index(synset)]:
+            paths.append(path)
+            classes.append(number)
+    if not paths:
+        raise DataError(f"{folder} contains no file named SYNSET_*: give another one with --one-thing")
+    (verdicts,) = asked(tagger, paths, [question(tagger, tagger.vocabulary, brief=True)], "one thing")
+    broader = [{name for name, members in kinds.items() if number in members} for number in classes]
+    shown = [with_implied(verdict) for verdict in verdicts]
+    return {
+        "photographs": len(paths),
+        "named": _share(
+            not set(narrowest[n]).isdisjoint(said) for n, said in zip(classes, shown, strict=True)
+        ),
+        "named_or_broader": _share(
+            not names.isdisjoint(said) for names, said in zip(broader, shown, strict=True)
+        ),
+        "nothing_shown": _share(not shown_labels(verdict) for verdict in verdicts),
+    }
+
+
+def _share(of: Iterable[bool]) -> float:
+    return 100 * float(np.mean(list(of)))
 
 
 def _first_and_among(found: Sequence[Sequence[object]], right: Sequence[object]) -> tuple[float, float]:

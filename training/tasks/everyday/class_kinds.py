@@ -16,12 +16,17 @@ DEFAULT_KIND_GAINS: Mapping[str, float] = {"kind": 2.0, "kind_offset": 3.0}
 does. A higher one finds more things that fill a photograph alone, which those photographs hardly show."""
 
 
+def narrowest_names() -> list[tuple[str, ...]]:
+    """The narrowest names of `everyday` that each class is a kind of, in the classes' order."""
+    table = yaml.safe_load(_TABLE.read_text(encoding="utf-8"))
+    return [tuple(names) for entry in table for names in entry.values()]
+
+
 def class_kinds(vocabulary: Vocabulary) -> dict[str, tuple[int, ...]]:
     """Name -> the classes that are kinds of it, for all names of `vocabulary` that have any."""
     parents = {label.name: label.parent for label in vocabulary.labels}
     kinds: dict[str, list[int]] = {}
-    for number, entry in enumerate(yaml.safe_load(_TABLE.read_text(encoding="utf-8"))):
-        ((_, names),) = entry.items()
+    for number, names in enumerate(narrowest_names()):
         # A dictionary, because two names of a class may have the same parent.
         above = {above: None for name in names if name in parents for above in _with_parents(name, parents)}
         for name in above:
