@@ -25,7 +25,7 @@ from sigrl.training.tasks.distillation.student import Student
 from sigrl.training.tasks.everyday.assemble import assemble
 from sigrl.training.tasks.everyday.frozen_features import torch_tower
 
-pytestmark = pytest.mark.usefixtures("pretrain_packages")
+pytestmark = pytest.mark.usefixtures("pretrain_packages", "graphs")
 PHOTOGRAPHS = 72
 EVIDENCE = EvidenceConfig(known_words=(("dog",), ("cat",), ("tree",)), class_texts=4, lexicon=3, rank=2)
 
