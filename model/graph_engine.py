@@ -72,6 +72,8 @@ class GraphEngine(BundleEngine[Array]):
         except ValueError as error:
             raise BundleError(str(error)) from error
         self._tokenize = _load_tokenizer(files)
+        self.has_int8_tower = b"QuantizeLinear" in contents["image_tower"]
+        """Whether the image tower computes in int8: `sigrl-train export --int8` made its graph."""
         try:
             self._graphs, self.device = open_graphs(contents)
         except GraphError as error:

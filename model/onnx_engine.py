@@ -9,7 +9,7 @@ from sigrl.model.onnx_graphs import open_graphs
 
 
 class OnnxEngine(GraphEngine):
-    """A bundle with graphs on ONNX Runtime, in float32."""
+    """A bundle with graphs on ONNX Runtime, in float32; the image tower in int8 if its graph says so."""
 
     def __init__(
         self, files: BundleFiles, device: str | None = None, *, svfr_labels: int | None = None

@@ -11,8 +11,8 @@ from sigrl.model.processors import available_processors
 
 
 class OpenVinoEngine(GraphEngine):
-    """A bundle with graphs on OpenVINO. The image tower runs in bfloat16 if the CPU multiplies in it,
-    everything else in float32."""
+    """A bundle with graphs on OpenVINO. The image tower runs in bfloat16 if the CPU multiplies in it, and its
+    products in int8 if its graph says so; everything else runs in float32."""
 
     def __init__(
         self,
@@ -26,20 +26,23 @@ class OpenVinoEngine(GraphEngine):
         """Args:
             files: from `read_files`.
             precision: precision of the image tower: "float32", "bfloat16", or "auto" for the faster one here.
+                In a tower with an int8 graph it is that of the steps between the products.
             threads: maximum for one call; it is capped at the number of cores that the process may use.
             cache: folder for compiled models, which later loads read; with None every load compiles.
             svfr_labels: see `GraphEngine`.
 
         Raises BundleError as `GraphEngine` does, and ValueError for an unknown precision.
         """
-        self.precision = _choose_precision(precision)
+        hint = _choose_precision(precision)
 
         def opened(contents: Mapping[str, bytes]) -> tuple[Mapping[str, Graph], str]:
             most = min(threads or available_processors(), available_processors())
             compiler = Compiler(contents, files.contents[WEIGHTS], files.checkpoint_id, most, cache)
-            return open_graphs(compiler, list(contents), self.precision), "cpu"
+            return open_graphs(compiler, list(contents), hint), "cpu"
 
         super().__init__(files, opened, svfr_labels)
+        self.precision = "int8" if self.has_int8_tower else hint
+        """Precision of the image tower's products."""
 
     @classmethod
     def load(

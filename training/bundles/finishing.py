@@ -49,6 +49,15 @@ def with_graphs(bundle: Path) -> BundleFiles:
         return export(bundle, show)
 
 
+def load_quantiser() -> Callable[[BundleFiles, Sequence[Path]], BundleFiles]:
+    """`sigrl.training.bundles.int8.with_int8_tower`. Raises DataError where NNCF is not installed."""
+    try:
+        from sigrl.training.bundles.int8 import with_int8_tower
+    except ModuleNotFoundError as error:
+        raise DataError(f"{error.name} is not installed: pip install 'sigrl-tagger[int8]'") from error
+    return with_int8_tower
+
+
 def with_graphs_if_possible(bundle: Path) -> BundleFiles:
     """The bundle with its ONNX graphs. A bundle that cannot have them stays as it is, and a line says why."""
     try:

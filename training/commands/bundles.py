@@ -14,6 +14,7 @@ from sigrl.training.bundles.calibrate import calibrate, find_photographs
 from sigrl.training.bundles.finishing import (
     Addition,
     finish,
+    load_quantiser,
     unfinished,
     with_graphs,
     with_graphs_if_possible,
@@ -45,13 +46,34 @@ WithGraphs = Annotated[
 def export_command(
     bundle: Annotated[Path, typer.Argument(help="Bundle to export")],
     output: NewBundle,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Image tower in int8, which suits transformers; see --photographs")
+    ] = False,
+    photographs: Annotated[
+        Path | None,
+        typer.Option(help="For --int8: folder of photographs like yours, on which activations are measured"),
+    ] = None,
 ) -> None:
     """Write a copy of a bundle that also contains the ONNX graphs, which OpenVINO and ONNX Runtime serve."""
     check_new(output)
+    if int8 != (photographs is not None):
+        raise DataError(
+            "--int8 and --photographs FOLDER go together: the scales of int8 are measured on photographs, "
+            "and a bundle contains none, only features"
+        )
+    quantise = None
+    if photographs is not None:
+        quantise = partial(load_quantiser(), photographs=find_photographs(photographs, None).image_paths)
     files = with_graphs(bundle)
+    if quantise is not None:
+        files = quantise(files)
     write_files(output, files)
-    difference = files.manifest.provenance["export"]["largest_relative_difference"]
+    made = files.manifest.provenance["export"]
+    difference = made["largest_relative_difference"]
     console.print(f"wrote {output} ({files.checkpoint_id}), at most {difference:.0e} from PyTorch's numbers")
+    if quantise is not None:
+        cosines = ", ".join(f"{name} {cosine:.4f}" for name, cosine in made["image_tower"]["cosines"].items())
+        console.print(f"image tower in int8, mean cosines to float32: {cosines}", highlight=False)
 
 
 def calibrate_command(
