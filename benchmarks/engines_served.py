@@ -13,12 +13,13 @@ from benchmarks.load import Outcome, Target
 from benchmarks.measuring import markdown_table
 from benchmarks.photograph_cost import SIZES, photograph
 from benchmarks.servers import SERVE, environment, free_port, running
+from sigrl.model.bundle_files import bundled_path
 
 CLIENTS = 16
 ROUNDS = 4
 SECONDS = 8.0
 TORCH = "SigRL Tagger, torch"
-PLAIN = (sys.executable, "-m", "benchmarks.peers.plain_openvino")
+PLAIN = (sys.executable, "-m", "benchmarks.peers.plain_openvino", str(bundled_path()))
 SERVERS = {
     "SigRL Tagger, OpenVINO": (SERVE, "/v1/tag", {"SIGRL_ENGINE": "openvino"}),
     TORCH: (SERVE, "/v1/tag", {"SIGRL_ENGINE": "torch"}),

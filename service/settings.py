@@ -113,7 +113,9 @@ class Settings(BaseSettings):
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     """`auto`: bfloat16 for the image tower (and with PyTorch for SVFR) if the CPU or GPU multiplies in
     bfloat16, else float32. ONNX Runtime always computes in float32. `int8` needs PyTorch and a CPU, and
-    computes SVFR's products and a ViT's linear layers in int8; it is worthwhile with `compiled`."""
+    computes SVFR's products and a ViT's linear layers in int8; it is worthwhile with `compiled`. A bundle
+    made by `sigrl-train export --int8` runs its image tower in int8 on OpenVINO and ONNX Runtime; leave
+    `auto` for it."""
     compiled: bool = False
     """PyTorch only: fuse the stages of SVFR and GMC, and on a GPU also compile the image tower. Needs a C++
     compiler, and some seconds at the start."""

@@ -34,6 +34,8 @@ class Api(litserve.LitAPI):
 
 
 if __name__ == "__main__":
+    # LitServe 0.2.19 does not start where version 2 of the package mcp is installed, which it would not use.
+    litserve.server._MCP_AVAILABLE = False
     api = Api(max_batch_size=BATCH, batch_timeout=BATCH_SECONDS, api_path="/tag")
     server = litserve.LitServer(api, accelerator="cpu", timeout=False)
     server.run(port=int(sys.argv[1]), log_level="warning", generate_client_file=False)

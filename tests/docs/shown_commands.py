@@ -26,6 +26,7 @@ NOT_RUN = {
     r"sigrl(-train)? .*training/configs/": "needs data sets, and hours; tests/training has small ones",
     r"sigrl-train \w+ .*(mkt|biam|clip|mine)\.yaml": "the same, and the file is the reader's",
     r"sigrl-train init photographs labels\.csv": "the photographs are the reader's; others are run",
+    r"sigrl-train export ": "the photographs are the reader's; tests/training has others",
     r"sigrl-train head runs/clip ": "of an import that is not run; tests/training has another bundle",
     r"sigrl-train distill ": "of an import that is not run; tests/training has other teachers",
     r"sigrl tag film\.mp4": "of a film that is not among the examples",
