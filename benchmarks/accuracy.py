@@ -11,6 +11,8 @@ import typer
 
 from benchmarks.measuring import markdown_table
 from sigrl.model.engine import Engine, LabelFeatures
+from sigrl.model.onnx_engine import OnnxEngine
+from sigrl.model.openvino_engine import OpenVinoEngine
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.backbones.features import read_photograph
@@ -22,7 +24,7 @@ BATCH = 8
 MINIMUM_POSITIVES = 10
 
 
-def engines(checkpoint: Path | None, onnx: Path | None) -> dict[str, Engine]:
+def engines(checkpoint: Path | None, onnx: Path | None, int8: Path | None) -> dict[str, Engine]:
     """The first row is the reference."""
     paths: dict[str, Engine] = {}
     for precision in ("float32", "bfloat16", "int8"):
@@ -30,12 +32,11 @@ def engines(checkpoint: Path | None, onnx: Path | None) -> dict[str, Engine]:
             name = f"{precision}, {'compiled' if compiled else 'eager'}"
             paths[name] = TorchEngine.load(checkpoint, "cpu", precision=precision, compiled=compiled)
     if onnx is not None:
-        from sigrl.model.onnx_engine import OnnxEngine
-        from sigrl.model.openvino_engine import OpenVinoEngine
-
         paths["ONNX Runtime, float32"] = OnnxEngine.load(onnx, "cpu")
         for precision in ("float32", "bfloat16"):
             paths[f"OpenVINO, {precision}"] = OpenVinoEngine.load(onnx, precision=precision)
+    if int8 is not None:
+        paths["OpenVINO, int8"] = OpenVinoEngine.load(int8)
     return paths
 
 
@@ -44,13 +45,14 @@ def main(
     photographs: Annotated[int, typer.Option(help="How many; the first of the list")] = 2000,
     checkpoint: Annotated[Path | None, typer.Option(help="Bundle; the bundled one by default")] = None,
     onnx: Annotated[Path | None, typer.Option(help="The same bundle, exported")] = None,
+    int8: Annotated[Path | None, typer.Option(help="The same bundle, exported with --int8")] = None,
 ) -> None:
     """Compare the fast paths with float32 on real photographs."""
     split = load_coco(folder, "val2014")
     paths = split.image_paths[:photographs]
     targets = split.labels[: len(paths)]
     counted = targets.sum(0) >= MINIMUM_POSITIVES
-    compared = engines(checkpoint, onnx)
+    compared = engines(checkpoint, onnx, int8)
     vocabulary = Vocabulary.from_names(split.label_names)
     labels = {name: engine.encode_labels(vocabulary) for name, engine in compared.items()}
     logits: dict[str, list[np.ndarray]] = {name: [] for name in compared}

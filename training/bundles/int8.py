@@ -79,7 +79,8 @@ def _with_weights(graph: bytes, weights: bytes) -> ModelProto:
 
 
 def _quantise(model: ModelProto, photographs: Sequence[Path], preprocessing: Preprocessing) -> bytes:
-    nncf.set_log_level(logging.ERROR)
+    # Its own function would also change the level of handlers that others have added.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     (name,) = (each.name for each in model.graph.input)
     dataset = nncf.Dataset(photographs, lambda path: {name: read_photograph(path, preprocessing)[None]})
     quantised = nncf.quantize(
