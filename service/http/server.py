@@ -47,8 +47,8 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 http=connection,
                 ws="none",
-                # uvicorn would take uvloop where it is installed. With it, the event loop used 0.3 ms more for a
-                # photograph sent alone, and the answer came a millisecond later.
+                # uvicorn would take uvloop where it is installed. With it, the event loop used 0.3 ms more
+                # for a photograph sent alone, and the answer came a millisecond later.
                 loop="asyncio",
                 h11_max_incomplete_event_size=MAX_HEADER_BYTES,
                 timeout_keep_alive=settings.idle_seconds,
