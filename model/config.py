@@ -224,9 +224,7 @@ class BackboneConfig(Frozen):
         if self.tokenizer is None and self.text_encoder is not None:
             raise ValueError("`text_encoder` needs `tokenizer`, which says how texts are prepared for it")
         if self.tokenizer is not None and self.learned_prompt:
-            raise ValueError(
-                "only CLIP's text tower with CLIP's tokenizer, or a sentence encoder, learns a prompt"
-            )
+            raise ValueError("a prompt is learned only with CLIP's tokenizer or with a sentence encoder")
 
 
 class EvidenceConfig(Frozen):
