@@ -1,4 +1,5 @@
-"""`python -m benchmarks.engines_served`: the bundled checkpoint on OpenVINO, on torch, and a plain endpoint.
+"""`python -m benchmarks.engines_served [INT8_BUNDLE]`: the bundled checkpoint on OpenVINO, on torch, and a plain
+endpoint. INT8_BUNDLE is the same checkpoint from `sigrl-train export --int8`, for a row of its own.
 
 All servers are up all the time, and every round gives each its turn, so that what a shared machine does hits
 all of them. Takes about five minutes.
@@ -8,6 +9,9 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from benchmarks.load import Outcome, Target
 from benchmarks.measuring import markdown_table
@@ -26,6 +30,7 @@ SERVERS = {
     "FastAPI + OpenVINO": (PLAIN, "/tag", {}),
 }
 """Command without its port, path and settings of each server."""
+INT8 = "SigRL Tagger, OpenVINO, int8"
 
 
 def measure(targets: dict[str, Target]) -> dict[str, tuple[Outcome, Outcome]]:
@@ -44,15 +49,20 @@ def measure(targets: dict[str, Target]) -> dict[str, tuple[Outcome, Outcome]]:
     return measured
 
 
-def main() -> None:
-    """Prints the table of docs/benchmarks.md."""
+def main(int8_bundle: Annotated[Path | None, typer.Argument()] = None) -> None:
+    """Print the table of docs/benchmarks.md."""
+    compared = dict(SERVERS)
+    if int8_bundle is not None:
+        checkpoint = {"SIGRL_CHECKPOINT": str(int8_bundle.absolute())}
+        compared[INT8] = (SERVE, "/v1/tag", {"SIGRL_ENGINE": "openvino", **checkpoint})
     photographs = [photograph(SIZES["400 px"])]
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as servers:
         targets = {}
-        for name, (command, path, variables) in SERVERS.items():
+        for name, (command, path, variables) in compared.items():
             port = free_port()
             settings = environment(Path(scratch), "none", name, {"SIGRL_VOCABULARY": "default", **variables})
-            del settings["SIGRL_CHECKPOINT"]
+            if "SIGRL_CHECKPOINT" not in variables:
+                del settings["SIGRL_CHECKPOINT"]
             targets[name] = Target(f"http://127.0.0.1:{port}{path}", photographs)
             log = Path(scratch, f"{name}.log")
             servers.enter_context(running([*command, str(port)], settings, log, targets[name]))
@@ -73,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -7,12 +7,7 @@ label c is a calibrated logit:
     s_c = a_c z_c + b_c + g_c logit(q . M_c) + sum_j w_cj k_j
           + m_c sum_j <Q v_c, K v_j> (sigmoid(k_j) - p_j)
 
-A known word's logit k_j is at least what the classes say that are kinds of it (a sandal is a shoe):
-
-    k_j >= h (logit(sum of q over the n_j kinds of j) - log(max(n_j / 4, 1))) + t
-
-The logarithm is there because the small probabilities of many classes add up on any photograph. The classes
-never lower a logit: what is on the photograph may not be its most probable class.
+The classes also raise the logits of known words that they are kinds of (`sigrl.model.class_evidence`).
 
 z is global and local matching: e and the tokens against the label's embedding v. M_c spreads the label over
 the classifier's classes by their names; g_c is 0 for a known word. w_c weights the label's own known word, or
@@ -29,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sigrl.model.calibration import sigmoid
+from sigrl.model.class_evidence import KIND_GAINS, ClassEvidence
 from sigrl.model.config import EvidenceConfig, HeadConfig
 from sigrl.model.kept_features import KeptFeatures
 from sigrl.model.label_facts import (
@@ -51,11 +47,6 @@ Array = npt.NDArray[np.float32]
 
 POOL = 2
 """Local matching averages squares of `POOL` x `POOL` patch tokens into one."""
-KIND_GAINS = ("kind", "kind_offset")
-"""h and t: what the log odds of the classes that are kinds of a known word say about its logit."""
-_FEW_KINDS = 4
-_FLOOR = 0.001
-"""Class probabilities are clipped to `_FLOOR` .. 1 - `_FLOOR` before their log odds are taken."""
 
 _SCALE, _OFFSET, _CLASS_GAIN, _GRAPH_GATE, _FAMILIARITY, _NEW = range(6)
 _CLASS_ROWS = slice(6, 6 + TOP_CLASSES)
@@ -148,7 +139,7 @@ class Evidence:
         self._new_word_threshold = head.evidence.new_word_threshold
         self._top_k = head.top_k
         self._keys = arrays["known_labels"] @ arrays["graph_key"]
-        self._kinds = _kinds(head.evidence, arrays)
+        self._classes = ClassEvidence(head.evidence, arrays)
         self.width = _QUERY + head.evidence.rank
 
     def describe(self, labels: Sequence[Label], unit: Array, background: KeptFeatures) -> Array:
@@ -184,17 +175,13 @@ class Evidence:
     def pieces(self, photographs: Photographs, unit: Array, rows: Array) -> Pieces:
         """The terms that `score` adds up, for labels with embeddings `unit` [C, D] and `rows` [C, width].
         It reads only the shares and the query of these rows."""
-        classes = self._class_probabilities(photographs.word_logits)
-        known = self._known(photographs.word_logits, classes)
+        classes = self._classes.probabilities(photographs.word_logits)
+        known = self._classes.known_logits(photographs.word_logits, classes)
         of_words = known[:, rows[:, _WORD_ROWS].astype(np.int64)]
         messages = (sigmoid(known) - self._arrays["known_prior"]) @ self._keys
         return Pieces(
             self._matching(photographs, unit),
-            _log_odds(
-                np.einsum(
-                    "bcj,cj->bc", classes[:, rows[:, _CLASS_ROWS].astype(np.int64)], rows[:, _CLASS_SHARES]
-                )
-            ),
+            self._classes.log_odds(classes, rows[:, _CLASS_ROWS], rows[:, _CLASS_SHARES]),
             np.einsum("bcj,cj->bc", of_words, rows[:, _WORD_SHARES]),
             messages @ rows[:, _QUERY:].T,
         )
@@ -284,41 +271,9 @@ class Evidence:
         return matched
 
     def known_logits(self, word_logits: Array) -> Array:
-        """Logits [B, K] of the known words, raised by the classes that are kinds of them; `word_logits`
-        [B, K + classes] are the image tower's."""
-        return self._known(word_logits, self._class_probabilities(word_logits))
-
-    def _known(self, word_logits: Array, classes: Array) -> Array:
-        known = word_logits[:, : len(self._keys)]
-        if self._kinds is None:
-            return known
-        gain, offset = self._arrays["kind_gains"]
-        counts = self._kinds.sum(axis=0)
-        many = np.log(np.maximum(counts / _FEW_KINDS, 1))
-        of_kinds = gain * (_log_odds(classes @ self._kinds) - many) + offset
-        raised: Array = np.where(counts > 0, np.maximum(known, of_kinds), known)
-        return raised
-
-    def _class_probabilities(self, word_logits: Array) -> Array:
-        logits = word_logits[:, len(self._keys) :]
-        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities: Array = exponents / exponents.sum(axis=1, keepdims=True)
-        return probabilities
-
-
-def _kinds(config: EvidenceConfig, arrays: Mapping[str, Array]) -> Array | None:
-    """[classes, K]: 1 where a class is a kind of a known word; None if the checkpoint has no such pairs."""
-    if not config.kinds:
-        return None
-    kinds = np.zeros((int(arrays["class_rows"].max()) + 1, len(config.known_words)), np.float32)
-    kinds[arrays["kind_classes"].astype(np.int64), arrays["kind_words"].astype(np.int64)] = 1
-    return kinds
-
-
-def _log_odds(probabilities: Array) -> Array:
-    clipped = probabilities.clip(_FLOOR, 1 - _FLOOR)
-    found: Array = np.log(clipped) - np.log1p(-clipped)
-    return found
+        """Logits [B, K] of the known words, as `pieces` uses them; `word_logits` [B, K + classes] are the
+        image tower's."""
+        return self._classes.known_logits(word_logits, self._classes.probabilities(word_logits))
 
 
 def evidence_of(head: HeadConfig, arrays: Mapping[str, Array]) -> Evidence | None:

@@ -98,6 +98,16 @@ def test_kinds_of_a_known_word_raise_its_logit_and_never_lower_it(arrays, photog
     np.testing.assert_array_equal(found[:, 2], logits[:, 2])
 
 
+@pytest.mark.parametrize("broken", [{"kind_words": 3}, {"kind_classes": CLASSES}, {"kind_classes": -1}])
+def test_kinds_that_do_not_exist_are_refused(arrays, broken):
+    config = CONFIG.model_copy(update={"kinds": 1})
+    pair = {"kind_words": 0, "kind_classes": 0} | broken
+    arrays |= {name: np.array([row], np.float32) for name, row in pair.items()}
+    arrays["kind_gains"] = np.array([2.0, 3.0], np.float32)
+    with pytest.raises(ValueError, match="no class of the checkpoint"):
+        Evidence(HEAD.model_copy(update={"evidence": config}), arrays)
+
+
 def test_small_probabilities_of_many_kinds_do_not_add_up(arrays, photographs):
     few, many = (
         Evidence(

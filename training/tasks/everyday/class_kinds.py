@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from sigrl.model.evidence import KIND_GAINS, Array
+from sigrl.model.class_evidence import KIND_GAINS, Array
 from sigrl.model.label_facts import TOP_CLASSES
 from sigrl.model.vocabulary import Vocabulary
 

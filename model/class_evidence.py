@@ -1,0 +1,72 @@
+"""What a classifier's classes say about known words and about labels: a part of the evidence head.
+
+A known word's logit k_j is at least what the classes say that are kinds of it (a sandal is a shoe):
+
+    k_j >= h (logit(sum of q over the n_j kinds of j) - log(max(n_j / 4, 1))) + t
+
+The logarithm is there because the small probabilities of many classes add up on any photograph. The classes
+never lower a logit: what is on the photograph may not be its most probable class.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from sigrl.model.config import EvidenceConfig
+
+Array = npt.NDArray[np.float32]
+
+KIND_GAINS = ("kind", "kind_offset")
+"""h and t: what the log odds of the classes that are kinds of a known word say about its logit."""
+_FEW_KINDS = 4
+_FLOOR = 0.001
+"""Class probabilities are clipped to `_FLOOR` .. 1 - `_FLOOR` before their log odds are taken."""
+
+
+class ClassEvidence:
+    """The classes of one checkpoint, beside its K known words."""
+
+    def __init__(self, config: EvidenceConfig, arrays: Mapping[str, Array]) -> None:
+        """`arrays` are those of `sigrl.model.evidence.shapes`. Raises ValueError for a pair of a word and a
+        class of which one does not exist."""
+        self._words = len(config.known_words)
+        self._kinds: Array | None = None
+        if config.kinds:
+            classes = int(arrays["class_rows"].max()) + 1
+            of_classes, of_words = (arrays[f"kind_{name}"].astype(np.int64) for name in ("classes", "words"))
+            for rows, count in ((of_classes, classes), (of_words, self._words)):
+                if rows.min() < 0 or rows.max() >= count:
+                    raise ValueError("a known word has a kind that is no class of the checkpoint")
+            self._kinds = np.zeros((classes, self._words), np.float32)
+            self._kinds[of_classes, of_words] = 1
+            counts = self._kinds.sum(axis=0)
+            self._gain, offset = arrays["kind_gains"]
+            many = np.log(np.maximum(counts / _FEW_KINDS, 1))
+            self._offsets = np.where(counts > 0, offset - self._gain * many, -np.inf).astype(np.float32)
+
+    def probabilities(self, word_logits: Array) -> Array:
+        """The classes' probabilities [B, classes] from the image tower's logits [B, K + classes]."""
+        logits = word_logits[:, self._words :]
+        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+        found: Array = exponents / exponents.sum(axis=1, keepdims=True)
+        return found
+
+    def known_logits(self, word_logits: Array, probabilities: Array) -> Array:
+        """Logits [B, K] of the known words, raised by the classes that are kinds of them."""
+        known = word_logits[:, : self._words]
+        if self._kinds is None:
+            return known
+        raised: Array = np.maximum(known, self._gain * _log_odds(probabilities @ self._kinds) + self._offsets)
+        return raised
+
+    def log_odds(self, probabilities: Array, rows: Array, shares: Array) -> Array:
+        """Log odds [B, C] of each label's classes together: `rows` [C, n] and their `shares` [C, n]."""
+        of_classes = probabilities[:, rows.astype(np.int64)]
+        return _log_odds(np.einsum("bcj,cj->bc", of_classes, shares))
+
+
+def _log_odds(probabilities: Array) -> Array:
+    clipped = probabilities.clip(_FLOOR, 1 - _FLOOR)
+    found: Array = np.log(clipped) - np.log1p(-clipped)
+    return found
