@@ -1,5 +1,5 @@
-"""`python -m benchmarks.engines_served [INT8_BUNDLE]`: the bundled checkpoint on OpenVINO, on torch, and a plain
-endpoint. INT8_BUNDLE is the same checkpoint from `sigrl-train export --int8`, for a row of its own.
+"""`python -m benchmarks.engines_served [INT8_BUNDLE]`: the bundled checkpoint on OpenVINO, on torch, and a
+plain endpoint. INT8_BUNDLE is the same checkpoint from `sigrl-train export --int8`, for a row of its own.
 
 All servers are up all the time, and every round gives each its turn, so that what a shared machine does hits
 all of them. Takes about five minutes.
