@@ -12,6 +12,8 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import torch
 import typer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from benchmarks.measuring import interleaved, markdown_table
 from sigrl.model.bundle import Bundle, TaggingModel, load_bundle
@@ -83,9 +85,18 @@ def _engine(model: Model) -> TorchEngine:
         default_threshold=0.5,
         provenance={"data": "none: random weights"},
     )
-    made = TaggingModel(description.backbone, description.head).eval().requires_grad_(False)
+    tokenizer = _tokenizer(source.backbone.context_length) if source.backbone.has_tokenizer_file else None
+    made = TaggingModel(description.backbone, description.head, tokenizer).eval().requires_grad_(False)
     manifest = Manifest.model_construct(**dict(description), format_version=1, files={})
     return TorchEngine(Bundle(manifest, "random", made, None), "cpu", precision="float32")
+
+
+def _tokenizer(context_length: int) -> bytes:
+    """A tokenizer that knows no word, because no text is encoded here."""
+    tokenizer = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.enable_truncation(context_length)
+    tokenizer.enable_padding(length=context_length)
+    return tokenizer.to_str().encode()
 
 
 def _pixel_values(engine: TorchEngine, photographs: int) -> np.ndarray:

@@ -431,6 +431,15 @@ def test_smaller_or_no_feature_caches_give_similar_results(
     np.testing.assert_allclose(after, before, rtol=0.05)
 
 
+def test_without_a_cache_decoding_workers_do_not_change_the_training(
+    config: PhotographsConfig, tmp_path: Path
+) -> None:
+    for workers in (0, 2):
+        run = changed(config, cache="none", loop={"workers": workers, "epochs": 2})
+        fit_photographs(run, tmp_path / str(workers))
+    assert metrics(tmp_path / "2") == metrics(tmp_path / "0")
+
+
 def test_cached_features_depend_on_cache_form_and_head(
     config: PhotographsConfig, tiny_description: Description, tokenizer_definition: bytes, tmp_path: Path
 ) -> None:
