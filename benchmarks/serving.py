@@ -154,6 +154,8 @@ def main() -> None:
             try:
                 stack.enter_context(running(command, variables, scratch / f"{port}.log", target))
             except NoAnswerError:
+                if name == PLAIN:
+                    raise  # Every ratio needs it.
                 print(f"{name} is left out: it does not answer", file=sys.stderr)
                 continue
             print(f"{name} answers", file=sys.stderr)

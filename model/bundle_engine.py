@@ -45,7 +45,7 @@ class BundleEngine(ABC, Generic[ArrayT]):
         self.preprocessing = manifest.preprocessing
         self.default_threshold = manifest.default_threshold
         self._calibrator = calibrator
-        self._evidence = evidence_of(manifest.head, head)
+        self._evidence = evidence_of(manifest.head, manifest.backbone, head)
         self._in_context = manifest.head.form == "context"
         self._matches_patches = manifest.head.kind not in ("clip", "sparc")
         # Names that a request asks for are no background.

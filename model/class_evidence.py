@@ -28,17 +28,13 @@ class ClassEvidence:
     """The classes of one checkpoint, beside its K known words."""
 
     def __init__(self, config: EvidenceConfig, arrays: Mapping[str, Array]) -> None:
-        """`arrays` are those of `sigrl.model.evidence.shapes`. Raises ValueError for a pair of a word and a
-        class of which one does not exist."""
+        """`arrays` are those of `sigrl.model.evidence.shapes`."""
         self._words = len(config.known_words)
         self._kinds: Array | None = None
-        if config.kinds:
-            classes = int(arrays["class_rows"].max()) + 1
+        if config.kind_pairs:
             of_classes, of_words = (arrays[f"kind_{name}"].astype(np.int64) for name in ("classes", "words"))
-            for rows, count in ((of_classes, classes), (of_words, self._words)):
-                if rows.min() < 0 or rows.max() >= count:
-                    raise ValueError("a known word has a kind that is no class of the checkpoint")
-            self._kinds = np.zeros((classes, self._words), np.float32)
+            # The last classes of the classifier may be kinds of no known word.
+            self._kinds = np.zeros((int(of_classes.max()) + 1, self._words), np.float32)
             self._kinds[of_classes, of_words] = 1
             counts = self._kinds.sum(axis=0)
             self._gain, offset = arrays["kind_gains"]
@@ -57,7 +53,8 @@ class ClassEvidence:
         known = word_logits[:, : self._words]
         if self._kinds is None:
             return known
-        raised: Array = np.maximum(known, self._gain * _log_odds(probabilities @ self._kinds) + self._offsets)
+        of_kinds = probabilities[:, : len(self._kinds)] @ self._kinds
+        raised: Array = np.maximum(known, self._gain * _log_odds(of_kinds) + self._offsets)
         return raised
 
     def log_odds(self, probabilities: Array, rows: Array, shares: Array) -> Array:

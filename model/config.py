@@ -238,7 +238,7 @@ class EvidenceConfig(Frozen):
     """Number of words that training met in captions and class names; by them a label is known or not."""
     rank: int = Field(64, ge=1)
     """Rank of the graph over the scores."""
-    kinds: int = Field(0, ge=0, exclude_if=lambda kinds: not kinds)
+    kind_pairs: int = Field(0, ge=0, exclude_if=lambda pairs: not pairs)
     """Number of pairs of a known word and a class that is a kind of it."""
     new_word_threshold: float | None = Field(None, ge=0, le=1)
     """Threshold of a new word, that is a label that is neither a known word nor the name of a class; None:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from sigrl.model.calibration import sigmoid
 from sigrl.model.class_evidence import KIND_GAINS, ClassEvidence
-from sigrl.model.config import EvidenceConfig, HeadConfig
+from sigrl.model.config import BackboneConfig, EvidenceConfig, HeadConfig
 from sigrl.model.kept_features import KeptFeatures
 from sigrl.model.label_facts import (
     FEATURES,
@@ -61,10 +61,10 @@ GAINS = (
     "known_offset",
     "new_class",  # new words: the log odds of similar classes
     "class_cut",  # the classes count above this cosine of the nearest one
-    "own_class",  # new words that are a class: the log odds of that class, matching, and a constant
+    "own_class",  # new words that name classes: the log odds of these, matching, and a constant
     "own_open",
     "own_offset",
-    "own_cut",  # a label is the nearest class above this cosine
+    "own_cut",  # a label is the name of the nearest classes above this cosine
     "near_words",  # new words: the logits of nearby known words
     "near_cut",  # the known words count above this cosine of the nearest one
     "graph",  # known and new words: GMC over all known words on the photograph
@@ -76,11 +76,11 @@ def shapes(config: EvidenceConfig, embed_dim: int) -> dict[str, tuple[int, ...]]
     """The shapes of an evidence head's arrays, by name; a bundle stores them as `head.<name>`."""
     words = len(config.known_words)
     kinds = {
-        "kind_words": (config.kinds,),  # of each pair, a known word
-        "kind_classes": (config.kinds,),  # and a class that is a kind of it
+        "kind_words": (config.kind_pairs,),  # of each pair, a known word
+        "kind_classes": (config.kind_pairs,),  # and a class that is a kind of it
         "kind_gains": (len(KIND_GAINS),),
     }
-    return (kinds if config.kinds else {}) | {
+    return (kinds if config.kind_pairs else {}) | {
         "known_labels": (words, embed_dim),  # unit norm
         "known_prior": (words,),  # mean probability on everyday photographs
         "class_labels": (config.class_texts, embed_dim),  # unit norm
@@ -140,6 +140,8 @@ class Evidence:
         self._top_k = head.top_k
         self._keys = arrays["known_labels"] @ arrays["graph_key"]
         self._classes = ClassEvidence(head.evidence, arrays)
+        # Checkpoints without kinds were fitted with labels that are spread over the classes near them.
+        self._own_cut = self._gains["own_cut"] if head.evidence.kind_pairs else None
         self.width = _QUERY + head.evidence.rank
 
     def describe(self, labels: Sequence[Label], unit: Array, background: KeptFeatures) -> Array:
@@ -202,7 +204,7 @@ class Evidence:
         to_known = unit @ arrays["known_labels"].T
         to_lexicon = unit @ arrays["lexicon"].T
         class_rows, class_shares, nearest_class = near_classes(
-            unit, arrays["class_labels"], arrays["class_rows"], self._gains["own_cut"]
+            unit, arrays["class_labels"], arrays["class_rows"], self._own_cut
         )
         own_word = np.array([own_row(label, self._rows) for label in labels])
         word_rows, word_shares = near_words(to_known, own_word)
@@ -276,9 +278,24 @@ class Evidence:
         return self._classes.known_logits(word_logits, self._classes.probabilities(word_logits))
 
 
-def evidence_of(head: HeadConfig, arrays: Mapping[str, Array]) -> Evidence | None:
-    """Builds an evidence head from its tensors, named without the prefix `head.`; None for other heads."""
-    return None if head.evidence is None else Evidence(head, arrays)
+def evidence_of(head: HeadConfig, backbone: BackboneConfig, arrays: Mapping[str, Array]) -> Evidence | None:
+    """Builds an evidence head from its tensors, named without the prefix `head.`; None for other heads.
+    Raises ValueError for arrays that do not fit the configuration or the image tower."""
+    if head.evidence is None:
+        return None
+    assert backbone.words is not None
+    for name, shape in shapes(head.evidence, backbone.embed_dim).items():
+        if name not in arrays or arrays[name].shape != shape:
+            raise ValueError(f"`head.{name}` is missing or does not have the shape {list(shape)}")
+    for name, count in (
+        ("class_rows", backbone.words.classes),
+        ("kind_classes", backbone.words.classes),
+        ("kind_words", len(head.evidence.known_words)),
+    ):
+        rows = arrays.get(name, np.zeros(0))
+        if ((rows < 0) | (rows >= count)).any():
+            raise ValueError(f"`head.{name}` has a number that is not below {count}: make the bundle again")
+    return Evidence(head, arrays)
 
 
 def pool_tokens(tokens: Array, grid: tuple[int, int]) -> Array:

@@ -20,6 +20,8 @@ NEAR_WORDS = 4
 """Number of known words that contribute to a label's score."""
 GATE = 40.0
 """Sharpness with which a cosine decides whether a class or a word is close enough to count."""
+_SAME_NAME = 0.01
+"""Classes with the same name differ by less than this in their cosine to a label."""
 _CLASS_TEMPERATURE = 0.04
 _NEAR_TEMPERATURE = 0.05
 _CLIP = 4.0
@@ -98,13 +100,14 @@ def own_row(label: Label, rows: Mapping[str, int]) -> int:
 
 
 def near_classes(
-    unit: Array, class_labels: Array, class_rows: Array, own_cut: float
+    unit: Array, class_labels: Array, class_rows: Array, own_cut: float | None
 ) -> tuple[Array, Array, Array]:
     """The classes nearest to each label [C, n], its share in each [C, n], and the nearest one's cosine [C].
 
     `unit` [C, D] are the labels' embeddings and `class_labels` [T, D] those of the classes' names, all of
-    unit norm; `class_rows` [T] is the class of each name. A label that is the name of classes, by a cosine of
-    at least `own_cut`, stands for all of these together; any other is spread over the nearest ones.
+    unit norm; `class_rows` [T] is the class of each name. A label that is the name of classes, by a cosine
+    above `own_cut`, stands for all of these together; any other is spread over the nearest ones, and so are
+    all with None.
     """
     of_names = unit @ class_labels.T
     rows = class_rows.astype(np.int64)
@@ -115,9 +118,11 @@ def near_classes(
     nearest: Array = found[:, 0]
     shares = np.exp((found - found[:, :1]) / _CLASS_TEMPERATURE)
     shares[:, _SPREAD:] = 0
-    spread_out = nearest[:, None] * shares / shares.sum(axis=1, keepdims=True)
-    own = found >= own_cut
-    return best.astype(np.float32), np.where(own.any(axis=1, keepdims=True), own, spread_out), nearest
+    weights = nearest[:, None] * shares / shares.sum(axis=1, keepdims=True)
+    if own_cut is not None:
+        own = gate(nearest, own_cut)[:, None]
+        weights = own * (found >= found[:, :1] - _SAME_NAME) + (1 - own) * weights
+    return best.astype(np.float32), weights, nearest
 
 
 def near_words(to_known: Array, own: npt.NDArray[np.int64]) -> tuple[Array, Array]:

@@ -34,8 +34,12 @@ def check_label_arrays(arrays: Mapping[str, npt.NDArray[np.float32]], widths: Ma
 
 
 def named_by(labels: Sequence[Label], names: Sequence[str]) -> npt.NDArray[np.float32]:
-    """[C, N]: 1 where a label has one of N names as its own or as a synonym, whatever the case; else 0."""
-    words = [{word.casefold() for word in (label.english, *label.synonyms)} for label in labels]
+    """[C, N]: 1 where a label has one of N names as its own or as a synonym, whatever the case; else 0, also
+    for a label with its own prompts, which may mean something else."""
+    words = [
+        set() if label.prompts else {word.casefold() for word in (label.english, *label.synonyms)}
+        for label in labels
+    ]
     found = [[name.casefold() in own for name in names] for own in words]
     return np.array(found, np.float32).reshape(len(labels), len(names))
 

@@ -89,9 +89,9 @@ def imagenet_names(tagger: Tagger, folder: Path, cache: Path) -> Numbers:
 
 def one_thing(tagger: Tagger, folder: Path) -> Numbers:
     """The brief answer for photographs that each show one thing, a class of ImageNet; the files are named
-    `SYNSET_*`. In percent: photographs whose class gets its narrowest name among the shown tags, or at
-    least a broader one (`snake` for a boa, `animal` for a snake) shown or implied, and photographs with no
-    tag. Classes without a name in `everyday` are left out. Raises DataError, ImageError."""
+    `SYNSET_*`. In percent: photographs with the narrowest name that `everyday` has for their class among the
+    shown tags (`snake` for a boa, `dog` for a borzoi), with that or a broader one shown or implied, and with
+    no tag. Classes without a name in `everyday` are left out. Raises DataError, ImageError."""
     synsets, narrowest = imagenet_synsets(), narrowest_names()
     kinds = class_kinds(vocabularies.builtin("everyday"))
     paths: list[Path] = []
@@ -105,16 +105,17 @@ def one_thing(tagger: Tagger, folder: Path) -> Numbers:
         raise DataError(f"{folder} contains no file named SYNSET_*: give another one with --one-thing")
     (verdicts,) = asked(tagger, paths, [question(tagger, tagger.vocabulary, brief=True)], "one thing")
     broader = [{name for name, members in kinds.items() if number in members} for number in classes]
-    shown = [with_implied(verdict) for verdict in verdicts]
+    shown = [shown_labels(verdict) for verdict in verdicts]
+    said = [with_implied(verdict) for verdict in verdicts]
     return {
         "photographs": len(paths),
         "named": _share(
-            not set(narrowest[n]).isdisjoint(said) for n, said in zip(classes, shown, strict=True)
+            not set(narrowest[number]).isdisjoint(tags) for number, tags in zip(classes, shown, strict=True)
         ),
         "named_or_broader": _share(
-            not names.isdisjoint(said) for names, said in zip(broader, shown, strict=True)
+            not names.isdisjoint(tags) for names, tags in zip(broader, said, strict=True)
         ),
-        "nothing_shown": _share(not shown_labels(verdict) for verdict in verdicts),
+        "nothing_shown": _share(not tags for tags in shown),
     }
 
 

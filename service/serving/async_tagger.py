@@ -173,7 +173,7 @@ class AsyncTagger:
         pixels = [cost.pixels for cost in readable.values()]
         arrival, seconds = _arrival(), self._settings.request_seconds
         with self._batcher.admit(pixels, seconds, arrival) as places:
-            if kind is Question and self.recent.most:
+            if kind is Question and self.recent.most and tagger.engine.scores_kept:
                 kind = Keep
             questions: list[Question] = []
             # No labels are encoded for a request whose photographs are all refused.

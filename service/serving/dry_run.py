@@ -27,8 +27,8 @@ async def dry_run(tagger: AsyncTagger, before: Vocabulary, after: Vocabulary) ->
     def compare(active: Tagger, features: LabelFeatures) -> DryRun:
         if not active.engine.scores_kept:
             raise NoRecentPhotographsError(
-                "the active checkpoint looks at parts of each photograph again, and recent photographs are "
-                "kept without their pixels",
+                "the active checkpoint, with a `tagclip` head, looks at parts of each photograph again, and "
+                "recent photographs are kept without their pixels",
                 "make dry runs with another checkpoint",
             )
         photographs = tagger.recent.seen_by(active.engine.checkpoint_id)

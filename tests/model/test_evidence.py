@@ -79,7 +79,7 @@ def test_known_word_or_synonym_is_scored_by_its_trained_logit(arrays, background
 
 
 def test_kinds_of_a_known_word_raise_its_logit_and_never_lower_it(arrays, photographs):
-    config = CONFIG.model_copy(update={"kinds": 3})
+    config = CONFIG.model_copy(update={"kind_pairs": 3})
     # Two classes are kinds of "dog", one of them also of "cat"; the third word has none.
     arrays |= {
         "kind_words": np.array([0, 0, 1], np.float32),
@@ -100,7 +100,7 @@ def test_kinds_of_a_known_word_raise_its_logit_and_never_lower_it(arrays, photog
 
 @pytest.mark.parametrize("broken", [{"kind_words": 3}, {"kind_classes": CLASSES}, {"kind_classes": -1}])
 def test_kinds_that_do_not_exist_are_refused(arrays, broken):
-    config = CONFIG.model_copy(update={"kinds": 1})
+    config = CONFIG.model_copy(update={"kind_pairs": 1})
     pair = {"kind_words": 0, "kind_classes": 0} | broken
     arrays |= {name: np.array([row], np.float32) for name, row in pair.items()}
     arrays["kind_gains"] = np.array([2.0, 3.0], np.float32)
@@ -111,7 +111,7 @@ def test_kinds_that_do_not_exist_are_refused(arrays, broken):
 def test_small_probabilities_of_many_kinds_do_not_add_up(arrays, photographs):
     few, many = (
         Evidence(
-            HEAD.model_copy(update={"evidence": CONFIG.model_copy(update={"kinds": CLASSES})}),
+            HEAD.model_copy(update={"evidence": CONFIG.model_copy(update={"kind_pairs": CLASSES})}),
             arrays
             | {
                 "kind_words": np.array([0] * kinds + [1] * (CLASSES - kinds), np.float32),

@@ -54,7 +54,9 @@ def load_quantiser() -> Callable[[BundleFiles, Sequence[Path]], BundleFiles]:
     try:
         from sigrl.training.bundles.int8 import with_int8_tower
     except ModuleNotFoundError as error:
-        raise DataError(f"{error.name} is not installed: pip install 'sigrl-tagger[int8]'") from error
+        raise DataError(
+            f"{error.name} is not installed: pip install 'sigrl-tagger[export,onnx,int8]'"
+        ) from error
     return with_int8_tower
 
 

@@ -107,7 +107,9 @@ def _mean_cosine(exact: npt.NDArray[np.float32], quantised: npt.NDArray[np.float
     """Of [N, D] and [N, D]."""
     left, right = exact - exact.mean(axis=0), quantised - exact.mean(axis=0)
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return float(np.mean((left * right).sum(axis=1) / lengths))
+    # Rows without a length are the same on all photographs, so that no direction can change.
+    differs = lengths > 0
+    return float(np.mean((left * right).sum(axis=1)[differs] / lengths[differs])) if differs.any() else 1.0
 
 
 def _shown_pixel_values(

@@ -19,7 +19,8 @@ from sigrl.model.openvino_engine import OpenVinoEngine
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Vocabulary
 
-int8 = pytest.importorskip("sigrl.training.bundles.int8", exc_type=ImportError)
+pytest.importorskip("nncf")
+from sigrl.training.bundles import int8
 
 VOCABULARY = Vocabulary.from_names(["dog", "a word never seen", "red cat"])
 

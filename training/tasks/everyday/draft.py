@@ -109,7 +109,7 @@ def make_draft(trained: Trained) -> Draft:
         class_texts=sum(map(len, classes)),
         lexicon=len(met),
         rank=trained.config.graph.rank,
-        kinds=len(of_words.get("kind_words", ())),
+        kind_pairs=len(of_words.get("kind_words", ())),
     )
     known = text_vectors(trained, names, "known words")
     arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes(config, known.shape[1]).items()}
