@@ -143,4 +143,4 @@ def test_incomplete_usage_is_refused_before_exporting(
     assert "0 photographs" in sigrl_train("export", vit, "-o", new, "--int8", "--photographs", tmp_path)[2]
     monkeypatch.setitem(sys.modules, "sigrl.training.bundles.int8", None)
     err = sigrl_train("export", vit, "-o", new, "--int8", "--photographs", photographs)[2]
-    assert "pip install 'sigrl-tagger[int8]'" in err
+    assert "pip install 'sigrl-tagger[export,onnx,int8]'" in err
