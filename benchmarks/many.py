@@ -65,12 +65,12 @@ def folder_milliseconds(tagger: Tagger) -> tuple[float, float]:
     """Milliseconds a photograph of a folder: tagged, and only decoded and encoded. Medians."""
     whole, parts = [], []
     with tempfile.TemporaryDirectory() as scratch:
-        folders = {}
+        folders, content = {}, photograph(SIZES["400 px"])
         for count in (FEW, MANY):
             folders[count] = Path(scratch, str(count))
             folders[count].mkdir()
             for number in range(count):
-                (folders[count] / f"{number}.jpg").write_bytes(photograph(SIZES["400 px"]))
+                (folders[count] / f"{number}.jpg").write_bytes(content)
         paths = sorted(folders[MANY].iterdir())
         decoded_and_encoded(tagger, paths[:FEW])
         for _ in range(ROUNDS):

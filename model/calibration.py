@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from sigrl.model.config import Frozen
+from sigrl.model.features import unit_norm
 
 Array: TypeAlias = npt.NDArray[np.float32]
 
@@ -92,7 +93,7 @@ def familiarity(label_embeddings: Array, trained: Array) -> Array:
     """
     if not len(trained):
         return np.zeros(len(label_embeddings), np.float32)
-    nearest = (_unit(label_embeddings) @ _unit(trained).T).max(axis=1)
+    nearest = (unit_norm(label_embeddings) @ unit_norm(trained).T).max(axis=1)
     near: Array = np.clip((nearest - FAMILIAR_COSINE) / (1 - FAMILIAR_COSINE), 0, 1).astype(np.float32)
     return near
 
@@ -197,9 +198,3 @@ def recall_thresholds(background: Array, recall: float) -> Array:
     from_here = np.vstack([np.ones_like(falling[:1]), falling])
     highest: Array = np.minimum(from_here, 1 - missing / THRESHOLD_PHOTOGRAPHS).max(axis=0)
     return np.maximum(highest, 0).astype(np.float32)
-
-
-def _unit(features: Array) -> Array:
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    unit: Array = features / np.maximum(norms, np.float32(1e-12))
-    return unit

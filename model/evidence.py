@@ -26,6 +26,7 @@ import numpy.typing as npt
 from sigrl.model.calibration import sigmoid
 from sigrl.model.class_evidence import KIND_GAINS, ClassEvidence
 from sigrl.model.config import BackboneConfig, EvidenceConfig, HeadConfig
+from sigrl.model.features import unit_norm
 from sigrl.model.kept_features import KeptFeatures
 from sigrl.model.label_facts import (
     FEATURES,
@@ -261,8 +262,8 @@ class Evidence:
     def _matching(self, photographs: Photographs, unit: Array) -> Array:
         """Global and local matching [B, C], not calibrated."""
         global_scale, local_scale, bias = self._scales
-        scores = global_scale * (_unit(photographs.embeddings) @ unit.T) + bias
-        tokens = _unit(photographs.tokens)
+        scores = global_scale * (unit_norm(photographs.embeddings) @ unit.T) + bias
+        tokens = unit_norm(photographs.tokens)
         # One product for the whole batch reads the labels once. A label's tokens lie side by side, [C, B, P],
         # because NumPy partitions the last axis fastest.
         local = (unit @ tokens.reshape(-1, tokens.shape[2]).T).reshape(len(unit), *tokens.shape[:2])
@@ -317,9 +318,3 @@ def _some(array: Array | None) -> Array:
     if array is None:
         raise ValueError("these features were made by another checkpoint")
     return array
-
-
-def _unit(features: Array) -> Array:
-    norms = np.linalg.norm(features, axis=-1, keepdims=True)
-    unit: Array = features / np.maximum(norms, np.float32(1e-12))
-    return unit

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sigrl.model.calibration import Array
+from sigrl.model.features import unit_norm
 
 ALWAYS = 0.9
 """A label present on at least this share of everyday photographs counts as one that always fires."""
@@ -65,7 +66,7 @@ def _centred(background: Array) -> Array:
 
 def _pairs(names: Sequence[str], rows: Array, least: float) -> tuple[LabelPair, ...]:
     """The pairs of `rows` [C, ...] with a cosine of at least `least`, closest first."""
-    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    unit = unit_norm(rows)
     found: list[tuple[float, int, int]] = []
     for start in range(0, len(unit), _BLOCK):
         cosines = unit[start : start + _BLOCK] @ unit[start:].T

@@ -118,8 +118,8 @@ def refine(coarse: Tensor, affinity: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def find_crops(refined: Tensor, count: int, grid: tuple[int, int]) -> dict[int, Crop]:
-    """The crops of a photograph by label, likeliest first. Takes refined scores [P, C'], of which the first
-    `count` columns are labels and the others background."""
+    """The crops of a photograph by label, likeliest first. In the refined scores [P, C'], the first `count`
+    columns belong to labels and the others to the background."""
     lowest, highest = refined.amin(), refined.amax()
     best, rows = refined[:, :count].amax(dim=0).sort(descending=True, stable=True)
     likely = rows[best > lowest + _LIKELY * (highest - lowest)][:MOST_CROPS].tolist()

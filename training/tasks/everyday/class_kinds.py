@@ -1,6 +1,7 @@
 """ImageNet's classes under the names that people use: which names each class is a kind of."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import yaml
 from sigrl.model.class_evidence import KIND_GAINS, Array
 from sigrl.model.label_facts import TOP_CLASSES
 from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.tasks.everyday.names import ClassNames
 
 _TABLE = Path(__file__).with_name("class_kinds.yaml")
 DEFAULT_KIND_GAINS: Mapping[str, float] = {"kind": 2.0, "kind_offset": 3.0}
@@ -24,12 +26,12 @@ def narrowest_names() -> list[tuple[str, ...]]:
 
 def class_kinds(vocabulary: Vocabulary) -> dict[str, tuple[int, ...]]:
     """Name -> the classes that are kinds of it, for all names of `vocabulary` that have any."""
-    parents = {label.name: label.parent for label in vocabulary.labels}
+    names = ClassNames(vocabulary.names, vocabulary)
     kinds: dict[str, list[int]] = {}
-    for number, names in enumerate(narrowest_names()):
-        # A dictionary, because two names of a class may have the same parent.
-        above = {above: None for name in names if name in parents for above in _with_parents(name, parents)}
-        for name in above:
+    for number, narrowest in enumerate(narrowest_names()):
+        implied = [names.with_ancestors(name) for name in narrowest if name in names.column]
+        # Two names of a class may have the same parent.
+        for name in dict.fromkeys(chain.from_iterable(implied)):
             kinds.setdefault(name, []).append(number)
     return {name: tuple(classes) for name, classes in kinds.items()}
 
@@ -55,10 +57,3 @@ def kind_arrays(words: Sequence[str], kinds: Mapping[str, Sequence[int]]) -> dic
     of_words, of_classes = np.array(pairs, np.float32).T
     gains = np.array([DEFAULT_KIND_GAINS[name] for name in KIND_GAINS], np.float32)
     return {"kind_words": of_words, "kind_classes": of_classes, "kind_gains": gains}
-
-
-def _with_parents(name: str, parents: Mapping[str, str | None]) -> list[str]:
-    found = [name]
-    while (above := parents.get(found[-1])) is not None:
-        found.append(above)
-    return found
