@@ -48,14 +48,13 @@ class ClassEvidence:
         found: Array = exponents / exponents.sum(axis=1, keepdims=True)
         return found
 
-    def known_logits(self, word_logits: Array, probabilities: Array) -> Array:
-        """Logits [B, K] of the known words, raised by the classes that are kinds of them."""
-        known = word_logits[:, : self._words]
+    def raised(self, known: Array, probabilities: Array) -> Array:
+        """Logits `known` [B, K] of the known words, raised by the classes that are kinds of them."""
         if self._kinds is None:
             return known
         of_kinds = probabilities[:, : len(self._kinds)] @ self._kinds
-        raised: Array = np.maximum(known, self._gain * _log_odds(of_kinds) + self._offsets)
-        return raised
+        found: Array = np.maximum(known, self._gain * _log_odds(of_kinds) + self._offsets)
+        return found
 
     def log_odds(self, probabilities: Array, rows: Array, shares: Array) -> Array:
         """Log odds [B, C] of each label's classes together: `rows` [C, n] and their `shares` [C, n]."""

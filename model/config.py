@@ -240,6 +240,8 @@ class EvidenceConfig(Frozen):
     """Rank of the graph over the scores."""
     kind_pairs: int = Field(0, ge=0, exclude_if=lambda pairs: not pairs)
     """Number of pairs of a known word and a class that is a kind of it."""
+    rival_pairs: int = Field(0, ge=0, exclude_if=lambda pairs: not pairs)
+    """Number of pairs of known words that lower each other's logits."""
     new_word_threshold: float | None = Field(None, ge=0, le=1)
     """Threshold of a new word, that is a label that is neither a known word nor the name of a class; None:
     that of all labels."""

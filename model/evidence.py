@@ -7,7 +7,9 @@ label c is a calibrated logit:
     s_c = a_c z_c + b_c + g_c logit(q . M_c) + sum_j w_cj k_j
           + m_c sum_j <Q v_c, K v_j> (sigmoid(k_j) - p_j)
 
-The classes also raise the logits of known words that they are kinds of (`sigrl.model.class_evidence`).
+k are the image tower's logits, after words of which a photograph seldom shows both have lowered each other's
+(`sigrl.model.rival_words`) and classes have raised those that they are kinds of
+(`sigrl.model.class_evidence`).
 
 z is global and local matching: e and the tokens against the label's embedding v. M_c spreads the label over
 the classifier's classes by their names; g_c is 0 for a known word. w_c weights the label's own known word, or
@@ -42,6 +44,7 @@ from sigrl.model.label_facts import (
     spread,
     standardised,
 )
+from sigrl.model.rival_words import RivalWords
 from sigrl.model.vocabulary import Label
 
 Array = npt.NDArray[np.float32]
@@ -81,21 +84,26 @@ def shapes(config: EvidenceConfig, embed_dim: int) -> dict[str, tuple[int, ...]]
         "kind_classes": (config.kind_pairs,),  # and a class that is a kind of it
         "kind_gains": (len(KIND_GAINS),),
     }
-    return (kinds if config.kind_pairs else {}) | {
-        "known_labels": (words, embed_dim),  # unit norm
-        "known_prior": (words,),  # mean probability on everyday photographs
-        "class_labels": (config.class_texts, embed_dim),  # unit norm
-        "class_rows": (config.class_texts,),  # the class that each name belongs to
-        "lexicon": (config.lexicon, embed_dim),  # unit norm
-        "lexicon_counts": (config.lexicon,),  # log(1 + number of photographs whose caption has the word)
-        "graph_query": (embed_dim, config.rank),
-        "graph_key": (embed_dim, config.rank),
-        "feature_mean": (len(FEATURES),),
-        "feature_deviation": (len(FEATURES),),
-        "slope": (1 + len(FEATURES),),
-        "offset": (1 + len(FEATURES),),
-        "gains": (len(GAINS),),
-    }
+    rivals = {"rival_words": (config.rival_pairs, 2), "rival_gain": (1,)}
+    return (
+        (kinds if config.kind_pairs else {})
+        | (rivals if config.rival_pairs else {})
+        | {
+            "known_labels": (words, embed_dim),  # unit norm
+            "known_prior": (words,),  # mean probability on everyday photographs
+            "class_labels": (config.class_texts, embed_dim),  # unit norm
+            "class_rows": (config.class_texts,),  # the class that each name belongs to
+            "lexicon": (config.lexicon, embed_dim),  # unit norm
+            "lexicon_counts": (config.lexicon,),  # log(1 + number of photographs whose caption has the word)
+            "graph_query": (embed_dim, config.rank),
+            "graph_key": (embed_dim, config.rank),
+            "feature_mean": (len(FEATURES),),
+            "feature_deviation": (len(FEATURES),),
+            "slope": (1 + len(FEATURES),),
+            "offset": (1 + len(FEATURES),),
+            "gains": (len(GAINS),),
+        }
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +149,7 @@ class Evidence:
         self._top_k = head.top_k
         self._keys = arrays["known_labels"] @ arrays["graph_key"]
         self._classes = ClassEvidence(head.evidence, arrays)
+        self._rivals = RivalWords(head.evidence, arrays)
         # Checkpoints without kinds were fitted with labels that are spread over the classes near them.
         self._own_cut = self._gains["own_cut"] if head.evidence.kind_pairs else None
         self.width = _QUERY + head.evidence.rank
@@ -179,7 +188,7 @@ class Evidence:
         """The terms that `score` adds up, for labels with embeddings `unit` [C, D] and `rows` [C, width].
         It reads only the shares and the query of these rows."""
         classes = self._classes.probabilities(photographs.word_logits)
-        known = self._classes.known_logits(photographs.word_logits, classes)
+        known = self._known(photographs.word_logits, classes)
         of_words = known[:, rows[:, _WORD_ROWS].astype(np.int64)]
         messages = (sigmoid(known) - self._arrays["known_prior"]) @ self._keys
         return Pieces(
@@ -276,7 +285,12 @@ class Evidence:
     def known_logits(self, word_logits: Array) -> Array:
         """Logits [B, K] of the known words, as `pieces` uses them; `word_logits` [B, K + classes] are the
         image tower's."""
-        return self._classes.known_logits(word_logits, self._classes.probabilities(word_logits))
+        return self._known(word_logits, self._classes.probabilities(word_logits))
+
+    def _known(self, word_logits: Array, classes: Array) -> Array:
+        # Rivals come first: the classes' probabilities add up to one, so classes already lower each other.
+        own = word_logits[:, : len(self._keys)]
+        return self._classes.raised(self._rivals.lowered(own), classes)
 
 
 def evidence_of(head: HeadConfig, backbone: BackboneConfig, arrays: Mapping[str, Array]) -> Evidence | None:
@@ -292,6 +306,7 @@ def evidence_of(head: HeadConfig, backbone: BackboneConfig, arrays: Mapping[str,
         ("class_rows", backbone.words.classes),
         ("kind_classes", backbone.words.classes),
         ("kind_words", len(head.evidence.known_words)),
+        ("rival_words", len(head.evidence.known_words)),
     ):
         rows = arrays.get(name, np.zeros(0))
         if ((rows < 0) | (rows >= count)).any():

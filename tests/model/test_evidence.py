@@ -98,6 +98,37 @@ def test_kinds_of_a_known_word_raise_its_logit_and_never_lower_it(arrays, photog
     np.testing.assert_array_equal(found[:, 2], logits[:, 2])
 
 
+WITH_RIVALS = HEAD.model_copy(update={"evidence": CONFIG.model_copy(update={"rival_pairs": 1})})
+
+
+def test_rivals_lower_each_other_and_no_other_word(arrays, photographs):
+    arrays |= {
+        "rival_words": np.array([[0, 2]], np.float32),
+        "rival_gain": np.array([0.3], np.float32),
+    }
+    logits = photographs.word_logits
+    found = Evidence(WITH_RIVALS, arrays).known_logits(logits)
+    np.testing.assert_allclose(found[:, 0], logits[:, 0] - np.log1p(0.3 * np.exp(logits[:, 2])), rtol=1e-4)
+    np.testing.assert_allclose(found[:, 2], logits[:, 2] - np.log1p(0.3 * np.exp(logits[:, 0])), rtol=1e-4)
+    np.testing.assert_array_equal(found[:, 1], logits[:, 1])
+    # Logits that no training gives stay finite.
+    assert np.isfinite(Evidence(WITH_RIVALS, arrays).known_logits(logits + 200)).all()
+
+
+def test_rivals_do_not_lower_what_the_classes_say(arrays, photographs):
+    both = CONFIG.model_copy(update={"kind_pairs": 1, "rival_pairs": 1})
+    arrays |= KINDS | {
+        "rival_words": np.array([[0, 1]], np.float32),
+        "rival_gain": np.array([1.0], np.float32),
+    }
+    logits = photographs.word_logits.copy()
+    logits[:, 1] = 20
+    logits[:, 3] = 20
+    found = Evidence(HEAD.model_copy(update={"evidence": both}), arrays).known_logits(logits)
+    # The class has the probability 1, which is clipped to 0.999.
+    np.testing.assert_allclose(found[:, 0], 2 * np.log(999) + 3, rtol=1e-4)
+
+
 KINDS = {
     "kind_words": np.array([0], np.float32),
     "kind_classes": np.array([0], np.float32),
@@ -129,6 +160,13 @@ def test_arrays_that_do_not_fit_the_checkpoint_are_refused(arrays, broken):
     with pytest.raises(ValueError, match=f"head.{next(iter(broken))}"):
         evidence_of(WITH_KINDS, BACKBONE, given)
     assert evidence_of(WITH_KINDS, BACKBONE, arrays | KINDS) is not None
+
+
+@pytest.mark.parametrize("row", [-1, 3])
+def test_rivals_that_are_no_known_words_are_refused(arrays, row):
+    rivals = {"rival_words": np.array([[0, row]], np.float32), "rival_gain": np.ones(1, np.float32)}
+    with pytest.raises(ValueError, match=r"head\.rival_words"):
+        evidence_of(WITH_RIVALS, BACKBONE, arrays | rivals)
 
 
 def test_small_probabilities_of_many_kinds_do_not_add_up(arrays, photographs):

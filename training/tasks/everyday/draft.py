@@ -15,7 +15,14 @@ from sigrl.training.backbones.initialisation import imagenet_class_names
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday.class_kinds import class_kinds, kind_arrays, with_common_names
 from sigrl.training.tasks.everyday.network import BEST_TOKENS
-from sigrl.training.tasks.everyday.trained import Trained, keep_photographs, text_vectors
+from sigrl.training.tasks.everyday.rivals import rival_arrays
+from sigrl.training.tasks.everyday.trained import (
+    Trained,
+    dense_rows,
+    keep_photographs,
+    known_labels,
+    text_vectors,
+)
 
 Array = npt.NDArray[np.float32]
 
@@ -102,6 +109,9 @@ def make_draft(trained: Trained) -> Draft:
     new = {name: classes for name, classes in kinds.items() if name not in names}
     classes = with_common_names(imagenet_class_names(), new)
     met, counts = lexicon(trained)
+    known = text_vectors(trained, names, "known words")
+    shown = known_labels(trained, dense_rows(trained, "train", sought=True))[:, words] > 0
+    of_rivals = rival_arrays(names, known, shown, trained.vocabulary)
     config = EvidenceConfig(
         known_words=known_word_names(
             names, {label.name: label.synonyms for label in trained.vocabulary.labels}
@@ -110,16 +120,22 @@ def make_draft(trained: Trained) -> Draft:
         lexicon=len(met),
         rank=trained.config.graph.rank,
         kind_pairs=len(of_words.get("kind_words", ())),
+        rival_pairs=len(of_rivals.get("rival_words", ())),
     )
-    known = text_vectors(trained, names, "known words")
     arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes(config, known.shape[1]).items()}
-    arrays |= of_words | {
-        "known_labels": known,
-        "class_labels": text_vectors(trained, [name for of in classes for name in of], "ImageNet's names"),
-        "class_rows": np.repeat(np.arange(len(classes)), [len(of) for of in classes]).astype(np.float32),
-        "lexicon": text_vectors(trained, met, "words that training met"),
-        "lexicon_counts": counts,
-    }
+    arrays |= (
+        of_words
+        | of_rivals
+        | {
+            "known_labels": known,
+            "class_labels": text_vectors(
+                trained, [name for of in classes for name in of], "ImageNet's names"
+            ),
+            "class_rows": np.repeat(np.arange(len(classes)), [len(of) for of in classes]).astype(np.float32),
+            "lexicon": text_vectors(trained, met, "words that training met"),
+            "lexicon_counts": counts,
+        }
+    )
     arrays["feature_deviation"][:] = 1
     arrays["slope"][0], arrays["offset"][0] = DEFAULT_SLOPE, DEFAULT_OFFSET
     head = HeadConfig(kind="evidence", form="context", top_k=BEST_TOKENS, evidence=config)
