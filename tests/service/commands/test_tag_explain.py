@@ -61,6 +61,18 @@ def test_explain_shows_the_selected_labels(
     assert out.stat().st_size > 0
 
 
+def test_explain_draws_the_tags_and_not_what_they_imply(
+    sigrl, photograph: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colours = tmp_path / "colours.json"
+    colours.write_text(json.dumps({"labels": [{"name": "black"}, {"name": "red", "parent": "black"}]}))
+    monkeypatch.setenv("SIGRL_VOCABULARY", str(colours))
+    listed = json.loads(sigrl("tag", photograph, "--json")[1])
+    assert [[tag["label"] for tag in listed[kind]] for kind in ("tags", "implied")] == [["red"], ["black"]]
+    drawn = json.loads(sigrl("tag", photograph, "--explain", out, "--json")[1])
+    assert [tag["label"] for tag in drawn["tags"]] == ["red"]
+
+
 @pytest.mark.parametrize("size", [(1, 900), (900, 1), (3000, 40)])
 def test_explain_accepts_any_image_shape_and_label_text(
     sigrl, tmp_path: Path, out: Path, size: tuple[int, int]
