@@ -24,7 +24,7 @@ from sigrl.service.images.files import ImageLimits, read
 from sigrl.service.settings import load_settings
 from sigrl.service.tagging.scoring import pixel_values
 from sigrl.service.tagging.tagger import Tagger
-from sigrl.service.vocabularies.english import _english_words
+from sigrl.service.vocabularies.english import english_words
 
 FEW, MANY = 200, 800
 """Photographs of the two folders."""
@@ -85,7 +85,7 @@ def label_milliseconds(tagger: Tagger) -> dict[int, float]:
     engine = tagger.engine
     side = engine.preprocessing.image_size
     pixels = np.random.default_rng(0).standard_normal((BATCH, 3, side, side), np.float32)
-    names = sorted(_english_words())
+    names = sorted(english_words())
     sets = {count: engine.encode_labels(Vocabulary.from_names(names[:count])) for count in LABELS}
 
     def scored(count: int) -> object:

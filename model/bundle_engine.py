@@ -48,11 +48,11 @@ class BundleEngine(ABC, Generic[ArrayT]):
         self._evidence = evidence_of(manifest.head, manifest.backbone, head)
         self._in_context = manifest.head.form == "context"
         self._matches_patches = manifest.head.kind not in ("clip", "sparc")
-        # Names that a request asks for are no background.
-        self._background = manifest.head.context_labels if manifest.head.kind == "tagclip" else ()
-        self._keeps_pixels = bool(self._background) or not self._matches_patches
+        # The names of the background, without those that a request asks for; see `named_by`.
+        self._other_names = manifest.head.context_labels if manifest.head.kind == "tagclip" else ()
+        self._keeps_pixels = bool(self._other_names) or not self._matches_patches
         embed_dim = manifest.backbone.embed_dim
-        rows = embed_dim + 1 if manifest.head.kind == "piaa" else len(self._background)
+        rows = embed_dim + 1 if manifest.head.kind == "piaa" else len(self._other_names)
         self._packed = packed_widths(
             embed_dim,
             calibration=calibrator is not None or manifest.head.adds_commonness,
@@ -119,8 +119,8 @@ class BundleEngine(ABC, Generic[ArrayT]):
         """See `Engine`."""
         embeddings = self._embed(vocabulary.labels, progress)
         features = self._refine(embeddings)
-        if self._background:
-            features = replace(features, evidence=named_by(vocabulary.labels, self._background))
+        if self._other_names:
+            features = replace(features, evidence=named_by(vocabulary.labels, self._other_names))
         if self._calibrator is None:
             if not self.manifest.head.adds_commonness:
                 return features

@@ -13,7 +13,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 def is_english(text: str) -> bool:
     """Whether at least half of the words of a text are English, regardless of capitals and accents."""
     words = _WORD.findall(_plain(text))
-    known = sum(word in _english_words() or word in ascii_lowercase for word in words)
+    known = sum(word in english_words() or word in ascii_lowercase for word in words)
     return 2 * known >= len(words)
 
 
@@ -23,6 +23,7 @@ def _plain(text: str) -> str:
 
 
 @cache
-def _english_words() -> frozenset[str]:
+def english_words() -> frozenset[str]:
+    """The words of the list, in lower case and without accents."""
     packed = files("sigrl.service.vocabularies").joinpath("names", "english-words.txt.gz").read_bytes()
     return frozenset(gzip.decompress(packed).decode().split())
