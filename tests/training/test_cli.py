@@ -12,6 +12,8 @@ from sigrl.training.data.coco import load_coco
 from sigrl.training.tasks.bundled import ablate
 from sigrl.training.tasks.bundled.config import TrainingConfig
 
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+
 
 @pytest.fixture(scope="module")
 def labels(coco_root: Path) -> torch.Tensor:
@@ -171,6 +173,26 @@ def test_missing_data_is_reported(
     (root / "annotations" / "instances_train2014.json").write_text(json.dumps(instances))
     error = refused(sigrl_train, *write(root=root))
     assert "broken.png cannot be decoded" in error
+
+
+def test_work_of_one_process_is_rejected_under_torchrun(
+    sigrl_train, towers: Path, config_file: Path, coco_root: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Each process would train everything, and write into the same directory. The environment is set as by
+    torchrun."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    output, everyday = tmp_path / "output", CONFIGS / "everyday.yaml"
+    for work, command in {
+        "`task: bundled`": ("fit", "--start", towers, "--config", config_file, "-o", output),
+        "`task: everyday`": ("fit", "--config", everyday, "-o", output),
+        "`pretrain`": ("pretrain", "--config", config_file, "-o", output),
+        "`ablate`": ("ablate", towers, "--config", config_file),
+        "`distill`": ("distill", towers, coco_root / "train2014", "-o", output),
+    }.items():
+        error = refused(sigrl_train, *command)
+        assert f"2 processes were started (WORLD_SIZE), but {work}" in error
+        assert "without torchrun" in error
+    assert not output.exists()
 
 
 def test_non_integer_seeds_are_rejected(sigrl_train, towers: Path, config_file: Path) -> None:

@@ -1,11 +1,14 @@
-"""Shared by the commands: the terminal, common options, and JSON reports."""
+"""Shared by the commands: the terminal, common options, JSON reports, and what runs in one process only."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic_core import to_json
 from rich.console import Console
+
+from sigrl.training.data.dataset import DataError
 
 console = Console()
 
@@ -21,3 +24,14 @@ def write_numbers(path: Path | None, content: Any) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(to_json(content, indent=2, inf_nan_mode="null") + b"\n")
+
+
+def refuse_several_processes(work: str) -> None:
+    """Raises DataError if `torchrun` started several processes. Each would do all of `work`, and write into
+    the same directory."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started > 1:
+        raise DataError(
+            f"{started} processes were started (WORLD_SIZE), but {work} cannot be divided among processes: "
+            "start it as one, without torchrun"
+        )

@@ -9,7 +9,7 @@ import typer
 from sigrl.model.bundle_files import write_files
 from sigrl.training.bundles.calibrate import calibrate
 from sigrl.training.bundles.finishing import finish, unfinished, with_graphs_if_possible
-from sigrl.training.commands.common import console
+from sigrl.training.commands.common import console, refuse_several_processes
 from sigrl.training.tasks.bundled.recipe import check_new
 from sigrl.training.tasks.distillation.plan import plan
 from sigrl.training.tasks.distillation.run import FEATURES, Distillation, background, make_student
@@ -26,6 +26,7 @@ def distill_command(
 ) -> None:
     """Train a small, fast image tower to answer as a large model does, for any word. Run the same command
     again to resume an interrupted run."""
+    refuse_several_processes("`distill`")
     asked = Distillation(teacher, folder, pixels, epochs, seed)
     if dry_run:
         for sentence in plan(asked, output):

@@ -8,7 +8,13 @@ import typer
 
 from sigrl.model.bundle_files import make_files, read_files, write_files
 from sigrl.model.torch_engine import TorchEngine
-from sigrl.training.commands.common import Config, ReportFile, console, write_numbers
+from sigrl.training.commands.common import (
+    Config,
+    ReportFile,
+    console,
+    refuse_several_processes,
+    write_numbers,
+)
 from sigrl.training.commands.tables import check_table, evaluation_tables, report_table
 from sigrl.training.data.coco import load_coco
 from sigrl.training.data.dataset import DataError, read_lines
@@ -82,6 +88,8 @@ def fit_command(
         for sentence in run.kind.plan(run.config, output):
             console.print(sentence, highlight=False, soft_wrap=True, markup=False)
         return
+    if not run.kind.is_distributed:
+        refuse_several_processes(f"`task: {run.name}`")
     outcome = run.kind.fit(run.config, output)
     if os.environ.get("RANK", "0") != "0":
         return

@@ -7,7 +7,14 @@ import typer
 
 from sigrl.model.bundle_files import read_files
 from sigrl.training.backbones.initialisation import minilm_tokenizer
-from sigrl.training.commands.common import Config, NewBundle, ReportFile, console, write_numbers
+from sigrl.training.commands.common import (
+    Config,
+    NewBundle,
+    ReportFile,
+    console,
+    refuse_several_processes,
+    write_numbers,
+)
 from sigrl.training.commands.tables import ablation_table
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.bundled.ablate import ablate
@@ -19,6 +26,7 @@ from sigrl.training.tasks.bundled.recipe import check_new, load_towers, save_mod
 def pretrain_command(config: Config, output: NewBundle) -> None:
     """Train the towers, from ImageNet weights and a sentence encoder, and write a bundle with the `mkt`
     head."""
+    refuse_several_processes("`pretrain`")
     settings = load_config(config)
     check_new(output)
     backbone, head = pretrain(settings, settings.cache)
@@ -33,6 +41,7 @@ def ablate_command(
     report: ReportFile = None,
 ) -> None:
     """Fit every head, and the sigrl head without each of its parts, on the same towers, and print a table."""
+    refuse_several_processes("`ablate`")
     settings = load_config(config)
     try:
         numbers = [int(seed) for seed in seeds.split(",")]

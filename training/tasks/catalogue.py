@@ -39,6 +39,8 @@ class TaskKind:
     """The photographs on which a bundle is evaluated."""
     plan: Callable[[Any, Path], Sequence[str]] | None = None
     """What a run in a directory would take, in sentences; nothing is written."""
+    is_distributed: bool = True
+    """Whether several processes, as `torchrun` starts them, share the work of `fit`."""
     seed_section: str = "loop"
     """The section of the configuration that contains `seed`, if there is no `seeds`."""
 
@@ -65,6 +67,7 @@ CATALOGUE: dict[str, TaskKind] = {
         bundled.fit_bundled,
         bundled.check_bundled,
         bundled.held_out_photographs,
+        is_distributed=False,
         seed_section="fit",
     ),
     "everyday": TaskKind(
@@ -72,6 +75,7 @@ CATALOGUE: dict[str, TaskKind] = {
         fit_everyday,
         everyday_data.check_everyday,
         everyday_data.held_out_photographs,
+        is_distributed=False,
         seed_section="training",
     ),
     "single_positive": TaskKind(
