@@ -6,23 +6,19 @@ skips unreadable photographs and hashes all others.
 """
 
 import hashlib
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from accelerate import Accelerator
-from filelock import FileLock, Timeout
-from rich.filesize import decimal
 from torch import Tensor, nn
 
 from sigrl.model.config import Preprocessing
+from sigrl.training.backbones.cache_files import announce_size, locked, wait
 from sigrl.training.backbones.features import photograph_batches, read_photograph
-from sigrl.training.data.dataset import DataError
-from sigrl.training.terminal import log_line
 
 BATCH_SIZE = 32
 BLOCK = 8 * BATCH_SIZE
@@ -54,32 +50,13 @@ def image_features(
     path = cache / f"{_fingerprint(paths, preprocessing, module)}.npy"
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        with _locked(path, accelerator):
+        with locked(path, accelerator):
             # Another run may have finished while this one waited for its other processes.
             if not path.is_file():
                 _compute_all(path, paths, preprocessing, compute, description, accelerator)
     # Copy on write, because torch warns about read-only arrays.
     array: np.ndarray = np.load(path, mmap_mode="c")
     return array
-
-
-@contextmanager
-def _locked(path: Path, accelerator: Accelerator | None) -> Iterator[None]:
-    """Within the block this run alone writes the file. A killed process releases the lock."""
-    lock = FileLock(path.with_suffix(".lock"))
-    if _is_main(accelerator):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise DataError(
-                f"another run computes the same features into {path.parent}: wait for it, or stop it"
-            ) from error
-    _wait(accelerator)
-    try:
-        yield
-        _wait(accelerator)
-    finally:
-        lock.release()
 
 
 def _compute_all(
@@ -94,12 +71,12 @@ def _compute_all(
     if _is_main(accelerator):
         first = torch.from_numpy(read_photograph(paths[0], preprocessing))[None]
         _prepare(unfinished, marks, len(paths), _run(compute, first), description)
-    _wait(accelerator)
+    wait(accelerator)
     array = np.lib.format.open_memmap(unfinished, mode="r+")
     done = np.memmap(marks, np.uint8, mode="r+")
     missing = np.flatnonzero(done == 0)
     # Before the first process marks a block, every process must have seen what is missing.
-    _wait(accelerator)
+    wait(accelerator)
     own = missing if accelerator is None else missing[accelerator.process_index :: accelerator.num_processes]
     ends = {block: min((block + 1) * BLOCK, len(paths)) for block in own}
     own_paths = [paths[row] for block in own for row in range(block * BLOCK, ends[block])]
@@ -114,7 +91,7 @@ def _compute_all(
                 array.flush()
                 done[block] = 1
                 done.flush()
-    _wait(accelerator)
+    wait(accelerator)
     if _is_main(accelerator):
         unfinished.rename(path)
         marks.unlink()
@@ -130,16 +107,8 @@ def _prepare(
     shape, blocks = (count, *example.shape[1:]), -(-count // BLOCK)
     done = np.fromfile(marks, np.uint8) if marks.is_file() and unfinished.is_file() else np.zeros(0, np.uint8)
     needed = int((example.nbytes * count) * (1 - done.sum() / blocks))
-    free = shutil.disk_usage(unfinished.parent).free
-    log_line(
-        f"{description}: {decimal(example.nbytes)} for each of {count:,} photographs, {decimal(needed)} to "
-        f"be written into {unfinished.parent} ({decimal(free)} free)"
-    )
-    if needed > free:
-        raise DataError(
-            f"the features need {decimal(needed)} in {unfinished.parent}, which has {decimal(free)} free: "
-            "make room, or choose a smaller form (`cache`, if the task has it)"
-        )
+    advice = "make room, or choose a smaller form (`cache`, if the task has it)"
+    announce_size(description, example.nbytes, count, needed, unfinished.parent, advice)
     if len(done) != blocks:
         np.lib.format.open_memmap(unfinished, mode="w+", dtype=example.dtype, shape=shape).flush()
         np.zeros(blocks, np.uint8).tofile(marks)
@@ -166,11 +135,6 @@ def files_fingerprint(paths: Sequence[Path], note: str) -> str:
 
 def _is_main(accelerator: Accelerator | None) -> bool:
     return accelerator is None or accelerator.is_main_process
-
-
-def _wait(accelerator: Accelerator | None) -> None:
-    if accelerator is not None:
-        accelerator.wait_for_everyone()
 
 
 def _fingerprint(paths: Sequence[Path], preprocessing: Preprocessing, module: nn.Module) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sigrl.model.config import Preprocessing
 from sigrl.model.preprocess import preprocess
 from sigrl.model.word_tower import trunk_blocks
+from sigrl.training.backbones.cache_files import announce_size, locked
 from sigrl.training.data.dataset import DataError, Problem
 from sigrl.training.data.opening import open_photograph
 from sigrl.training.tasks.everyday.config import EverydayConfig
@@ -34,6 +35,8 @@ _ROWS = 4000
 _READERS = 2
 Tower = Callable[[npt.NDArray[np.float32]], tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]]
 """Pixel values [8, 3, S, S] -> inputs of the tuned blocks [8, C, h, w], pooled features [8, 2 F]."""
+Shard = tuple[Path, list[Photograph]]
+"""The file of a shard's small columns, and its photographs."""
 
 
 class FrozenTower(nn.Module):
@@ -83,26 +86,23 @@ def frozen_features(
     not be read.
 
     OpenVINO computes them if it is installed, three times as fast as PyTorch, both in bfloat16 where the
-    processor supports it; their last bits differ. Raises DataError when no photograph can be read.
+    processor supports it; their last bits differ. The size is printed before anything is computed.
+
+    Raises DataError when no photograph can be read, when the disk is too small, and if another run computes
+    features of the same tower at this moment.
     """
-    preprocessing = config.preprocessing
     tower = FrozenTower(trunk, config.training.tuned_blocks).eval()
-    weights = fingerprint(tower, preprocessing.model_dump(mode="json"))
-    compute: Tower | None = None
-    shards = []
-    with progress_bar() as progress, ThreadPoolExecutor(_READERS) as readers:
-        bar = progress.add_task("frozen image tower", total=len(photographs), note="")
-        for source, members in _shards(photographs):
-            names = [(one.repository, one.place, *([one.view] if one.view else [])) for one in members]
-            path = config.cache / f"{source}-{fingerprint(weights, names)}.npy"
-            shards.append(path)
-            if path.is_file():
-                progress.update(bar, advance=len(members))
-                continue
-            compute = compute or fastest(tower, preprocessing.image_size)
-            batches = _prepared(members, preprocessing, readers)
-            _compute_shard(path, batches, preprocessing.image_size, compute, partial(progress.advance, bar))
-    features = FrozenFeatures(shards)
+    weights = fingerprint(tower, config.preprocessing.model_dump(mode="json"))
+    shards: list[Shard] = []
+    for source, members in _shards(photographs):
+        names = [(one.repository, one.place, *([one.view] if one.view else [])) for one in members]
+        shards.append((config.cache / f"{source}-{fingerprint(weights, names)}.npy", members))
+    if not all(path.is_file() for path, _ in shards):
+        config.cache.mkdir(parents=True, exist_ok=True)
+        # One lock for all shards: a second run that shares only some of them would fail in its midst.
+        with locked(config.cache / f"{weights}.npy"):
+            _compute_missing(shards, config.preprocessing, tower, config.cache)
+    features = FrozenFeatures([path for path, _ in shards])
     problems = [
         Problem("unreadable file", str(one.path), f"{one.path} cannot be read: it is left out")
         for one, readable in zip(photographs, features.readable, strict=True)
@@ -138,6 +138,28 @@ def _shards(photographs: Sequence[Photograph]) -> Iterator[tuple[str, list[Photo
         members = list(group)
         for first in range(0, len(members), _SHARD):
             yield source, members[first : first + _SHARD]
+
+
+def _compute_missing(
+    shards: Sequence[Shard], preprocessing: Preprocessing, tower: FrozenTower, cache: Path
+) -> None:
+    missing = [(path, members) for path, members in shards if not path.is_file()]
+    count, left = (sum(len(members) for _, members in some) for some in (shards, missing))
+    description, size = "frozen image tower", preprocessing.image_size
+    each = _bytes_of_one(tower, size)
+    announce_size(description, each, count, each * left, cache, "make room, or set `cache` to another disk")
+    compute = fastest(tower, size)
+    with progress_bar() as progress, ThreadPoolExecutor(_READERS) as readers:
+        bar = progress.add_task(description, total=count, completed=count - left, note="")
+        for path, members in missing:
+            batches = _prepared(members, preprocessing, readers)
+            _compute_shard(path, batches, size, compute, partial(progress.advance, bar))
+
+
+@torch.inference_mode()
+def _bytes_of_one(tower: FrozenTower, size: int) -> int:
+    """The size on disk of a photograph's features, hash and mark of being readable."""
+    return sum(one.half().nbytes for one in tower(torch.zeros(1, 3, size, size))) + HASH_BYTES + 1
 
 
 Prepared = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]] | None

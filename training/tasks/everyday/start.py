@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sigrl.model.backbone import Backbone
+from sigrl.training.backbones.cache_files import locked
 from sigrl.training.backbones.features import text_features
 from sigrl.training.backbones.initialisation import ImageNetBridge
 from sigrl.training.tasks.bundled.teachers import make_bridge, sentence_embeddings
@@ -49,7 +50,8 @@ class Start:
         self, texts: Sequence[str], cache: Path, description: str, half: bool = False
     ) -> Tensor:
         """Sentence embeddings [N, width] of texts, with unit norm; computed once and stored in files in
-        `cache`. `half`: computed and stored in half precision, for many texts that each count little."""
+        `cache`. `half`: computed and stored in half precision, for many texts that each count little. Raises
+        DataError if another run computes the same ones at this moment."""
         if not texts:
             return torch.zeros(0, self.bridge.class_embeddings.shape[1])
         encoder = fingerprint(self.backbone.text)
@@ -58,16 +60,16 @@ class Start:
             part = list(texts[first : first + _TEXTS])
             path = cache / f"texts-{fingerprint(encoder, part, half)}.npy"
             if not path.is_file():
-                with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                cache.mkdir(parents=True, exist_ok=True)
+                with locked(path), torch.autocast("cpu", torch.bfloat16, enabled=half):
                     embeddings = text_features(partial(sentence_embeddings, self.backbone), part, description)
-                write_array(path, embeddings.to(torch.float16 if half else torch.float32).numpy())
+                    write_array(path, embeddings.to(torch.float16 if half else torch.float32).numpy())
             parts.append(torch.from_numpy(np.load(path)))
         return torch.cat(parts)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Writes an array to `path` atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes an array to `path` atomically. The folder exists, and the caller holds the lock (`locked`)."""
     unfinished = path.with_suffix(".unfinished")
     with unfinished.open("wb") as file:
         np.save(file, array)

@@ -1,19 +1,23 @@
 """The frozen tower's features, stored in shards, and photographs that occur twice."""
 
 import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
+from rich.filesize import decimal
 
 from sigrl.training.backbones.features import read_photograph
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday import frozen_features
 from sigrl.training.tasks.everyday.config import EverydayConfig
-from sigrl.training.tasks.everyday.duplicates import difference_hash, may_be_trained_on
+from sigrl.training.tasks.everyday.duplicates import HASH_BYTES, difference_hash, may_be_trained_on
 from sigrl.training.tasks.everyday.frozen_features import FrozenTower, torch_tower
 from sigrl.training.tasks.everyday.network import LastBlocks, pooled
 from sigrl.training.tasks.everyday.photographs import Photograph
@@ -92,6 +96,37 @@ def test_interrupted_pass_resumes_where_it_stopped(
     np.testing.assert_array_equal(features.pooled, whole.pooled)
     every = np.arange(len(photographs))
     torch.testing.assert_close(features.maps(every), whole.maps(every), rtol=0, atol=0)
+
+
+def test_concurrent_run_on_the_same_tower_is_rejected(everyday: Config, start: Start) -> None:
+    config = everyday()
+    photographs = read_sources(config)
+    compute(config, start, photographs[:3])
+    (lock,) = config.cache.glob("*.lock")
+    with FileLock(lock):
+        # What is finished needs no lock.
+        compute(config, start, photographs[:3])
+        with pytest.raises(DataError, match="another run computes the same features"):
+            compute(config, start, photographs[:5])
+    assert not list(config.cache.glob("*.unfinished"))
+    compute(config, start, photographs[:5])
+
+
+def test_size_is_reported_first_and_a_full_disk_is_rejected(
+    everyday: Config, start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = everyday()
+    photographs = read_sources(config)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(DataError, match="make room, or set `cache` to another disk"):
+        compute(config, start, photographs)
+    assert not list(config.cache.glob("*.npy"))
+    assert f"for each of {len(photographs)} photographs" in capsys.readouterr().out
+    with monkeypatch.context() as large:
+        large.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+        features, _ = compute(config, start, photographs)
+    one = features.maps(np.array([0])).half().nbytes + features.pooled[0].nbytes + HASH_BYTES + 1
+    assert f"frozen image tower: {decimal(one)} for each of" in capsys.readouterr().out
 
 
 def test_unreadable_images_are_reported_and_left_out(everyday: Config, start: Start, folders: Path) -> None:
