@@ -94,6 +94,17 @@ def coco_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def nuswide_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated data in NUS-WIDE's layout. Shared by all tests: do not change it."""
+    pytest.importorskip("h5py", reason="the extra `nuswide` is not installed")
+    from nuswide_files import write_dataset
+
+    root = tmp_path_factory.mktemp("nuswide")
+    write_dataset(root)
+    return root
+
+
+@pytest.fixture(scope="session")
 def config(coco_root: Path, tiny_description: Description, cache: Path) -> TrainingConfig:
     """A few steps of everything, with `cat` and `wine glass` hidden."""
     return TrainingConfig(

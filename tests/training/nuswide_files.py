@@ -50,9 +50,10 @@ def write_dataset(root: Path) -> None:
 
 
 def write_start(directory: Path, head: HeadConfig, tokenizer: bytes | None, **backbone: Any) -> Path:
-    """A bundle of random towers; without a tokenizer.json it has CLIP's text tower."""
+    """A bundle of random towers, which `backbone` may replace; without a tokenizer.json it has CLIP's text
+    tower."""
     text = {"width": 16, "heads": 2, "layers": 1} if tokenizer is None else None
-    towers = {
+    towers: dict[str, Any] = {
         "embed_dim": 16,
         "vision": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 4, "head_width": 16},
         "text": text,
@@ -60,9 +61,9 @@ def write_start(directory: Path, head: HeadConfig, tokenizer: bytes | None, **ba
     }
     description = Description(
         name="tiny vit",
-        backbone=BackboneConfig(**towers, **backbone),
+        backbone=BackboneConfig(**(towers | backbone)),
         head=head,
-        preprocessing=Preprocessing(image_size=32),
+        preprocessing=Preprocessing(image_size=backbone.get("vision", towers["vision"])["image_size"]),
         default_threshold=0.5,
         provenance={"data": "none: random weights"},
     )

@@ -13,6 +13,14 @@ def split_trunk(trunk: nn.Module, frozen_blocks: int) -> tuple[nn.Sequential, nn
     return stem, nn.Sequential(*trunk.blocks[frozen_blocks:], trunk.conv_head, trunk.bn2)
 
 
+def keep_statistics(module: nn.Module) -> None:
+    """Puts the batch norms in `module` into evaluation mode: they use the statistics that they have, and keep
+    them."""
+    for one in module.modules():
+        if isinstance(one, nn.modules.batchnorm._BatchNorm):
+            one.eval()
+
+
 @contextmanager
 def without_fused_transformers() -> Iterator[None]:
     """Within the block, PyTorch's transformer layers run unfused in evaluation too, as in training.

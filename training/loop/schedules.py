@@ -74,14 +74,15 @@ def layer_decay_groups(
     """Parameter groups for AdamW: each layer of the image tower learns at `layer_decay` of the rate above it.
 
     Layer 0 is everything before the tower's first block, layer i its i-th block, and the layer after the last
-    block (scale 1) everything else: the last norm, the projection, the head. Layers up to `frozen_layers` are
-    frozen: their gradients are switched off here. Vectors and scalars get no weight decay.
+    block (scale 1) everything else: the last norm, the pool, the projection, the head. A tower without blocks
+    (CLIP's ResNets, ConvNeXt) is layer 0 up to its pool. Layers up to `frozen_layers` are frozen, but never
+    the last: their gradients are switched off here. Vectors and scalars get no weight decay.
 
     Args:
         parameters: names and parameters. The names are those of `Backbone` and the heads, of timm's ViT, or
             of the published code. If one parameter has two names, the first counts; parameters without
             gradient, such as a frozen text tower's, are left out.
-        blocks: the number of blocks in the image tower.
+        blocks: the number of blocks in the image tower; 0 for a tower without blocks.
         frozen_layers: -1 trains all layers.
 
     Returns:
@@ -95,7 +96,7 @@ def layer_decay_groups(
             continue
         seen.add(id(parameter))
         layer = _layer(name, blocks)
-        if layer <= frozen_layers:
+        if layer <= min(frozen_layers, blocks):
             parameter.requires_grad_(False)
             continue
         decays = parameter.ndim > 1 or _STORED_AS_VECTOR.search(name) is not None
@@ -113,8 +114,10 @@ def layer_decay_groups(
 
 _BLOCK = re.compile(r"^(?:.*\.)?(?:transformer\.resblocks|blocks)\.(\d+)\.")
 _BEFORE_BLOCKS = re.compile(
-    r"^(?:.*\.)?(?:class_embedding|positional_embedding|cls_token|pos_embed|(?:conv1|ln_pre|patch_embed)\..+)$"
+    r"^(?:.*\.)?(?:class_embedding|positional_embedding|(?:cls|reg)_token|pos_embed"
+    r"|(?:conv1|ln_pre|norm_pre|patch_embed|conv_stem|trunk\.bn1)\..+)$"
 )
+_BEFORE_POOL = re.compile(r"(?:^|\.)visual\.(?!(?:trunk\.)?(?:attnpool|attn_pool|head)\.)")
 _OF_TEXT_TOWER = re.compile(r"(?:^|\.)text\.")
 _STORED_AS_VECTOR = re.compile(r"(?:^|\.)graph\.(?:hidden|output)\.attention$")
 """The published code stores it as a matrix with one row, which decays."""
@@ -123,6 +126,10 @@ _STORED_AS_VECTOR = re.compile(r"(?:^|\.)graph\.(?:hidden|output)\.attention$")
 def _layer(name: str, blocks: int) -> int:
     if _OF_TEXT_TOWER.search(name):
         return blocks + 1
-    if block := _BLOCK.match(name):
-        return int(block[1]) + 1
-    return 0 if _BEFORE_BLOCKS.match(name) else blocks + 1
+    if blocks == 0:
+        return 0 if _BEFORE_POOL.search(name) else 1
+    # ViTamin has blocks of its own in the embedding of its patches.
+    if _BEFORE_BLOCKS.match(name):
+        return 0
+    block = _BLOCK.match(name)
+    return int(block[1]) + 1 if block else blocks + 1

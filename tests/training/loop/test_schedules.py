@@ -129,6 +129,34 @@ def test_every_clip_tower_parameter_is_assigned_to_a_layer() -> None:
     }
 
 
+def test_towers_without_blocks_are_one_layer_below_their_pool() -> None:
+    below = ("visual.conv1.weight", "visual.layer1.0.conv1.weight", "visual.trunk.stages.0.blocks.1.gamma")
+    above = ("visual.attnpool.k_proj.weight", "visual.trunk.head.norm.bias", "visual.head.proj.weight")
+    named = parameters((*below, *above, "head.bias"))
+    groups = layer_decay_groups(named.items(), blocks=0, frozen_layers=-1, layer_decay=0.5)
+    rates = {id(one): group["lr_scale"] for group in groups for one in group["params"]}
+    assert {name: rates[id(one)] for name, one in named.items()} == {
+        **dict.fromkeys(below, 0.5),
+        **dict.fromkeys((*above, "head.bias"), 1.0),
+    }
+    layer_decay_groups(named.items(), blocks=0, frozen_layers=10)
+    assert {name for name, one in named.items() if not one.requires_grad} == set(below)
+
+
+def test_what_comes_before_the_blocks_of_timm_towers_is_the_first_layer() -> None:
+    """Of PE's ViT, of ViTamin, whose patch embedding has blocks of its own, and of EfficientNet."""
+    before = (
+        "visual.trunk.norm_pre.weight",
+        "visual.trunk.reg_token",
+        "visual.trunk.patch_embed.backbone.stages.1.blocks.3.conv1_1x1.weight",
+        "visual.trunk.conv_stem.weight",
+        "visual.trunk.bn1.weight",
+    )
+    named = parameters((*before, "visual.trunk.blocks.0.0.bn1.weight"))
+    layer_decay_groups(named.items(), blocks=4, frozen_layers=0)
+    assert {name for name, one in named.items() if not one.requires_grad} == set(before)
+
+
 def test_constant_rate_applies_only_the_group_scale() -> None:
     parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
     optimizer = torch.optim.Adam([{"params": parameters[:1]}, {"params": parameters[1:], "lr_scale": 10.0}])

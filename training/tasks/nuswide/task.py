@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from sigrl.model.backbone import Backbone
 from sigrl.model.matching import MatchingHead
+from sigrl.training.backbones.towers import keep_statistics
 from sigrl.training.loop.schedules import layer_decay_groups
 from sigrl.training.loop.task import Schedule, StepOutput
 from sigrl.training.losses.open_vocabulary import distillation_loss, ranking_loss
@@ -39,6 +40,12 @@ class OpenVocabularyModel(nn.Module):
         features = self.backbone.encode_images(pixel_values)
         scores = self.head.score(features, self.head.label_features(self.label_embeddings))
         return scores, features.image_embeddings
+
+    def train(self, mode: bool = True) -> "OpenVocabularyModel":
+        """Sets the mode, except that batch norms keep their statistics, which the teacher uses too."""
+        super().train(mode)
+        keep_statistics(self.backbone)
+        return self
 
 
 @dataclass

@@ -18,9 +18,10 @@ _PATHS = ("transformer.resblocks", "trunk.blocks")
 
 
 def count_blocks(backbone: Backbone) -> int:
-    """Number of transformer blocks in the image tower (open_clip's ViT or timm's). Raises ValueError for
-    other towers."""
-    return len(backbone.visual.get_submodule(_blocks_path(backbone)))
+    """Number of blocks in the image tower (open_clip's ViT or timm's); 0 for towers without a row of blocks,
+    such as CLIP's ResNets and ConvNeXt."""
+    path = _blocks_path(backbone)
+    return 0 if path is None else len(backbone.visual.get_submodule(path))
 
 
 def frozen_teacher(backbone: Backbone) -> Backbone:
@@ -34,9 +35,12 @@ class Teacher:
     def __init__(self, student: Backbone, teacher: Backbone, frozen_layers: int) -> None:
         """`teacher` is from `frozen_teacher` and is changed in place; `frozen_layers` are those of
         `layer_decay_groups`, so layer i is the i-th block. A block with active dropout, which is not the same
-        in training and in evaluation, is not shared. Raises ValueError for towers without blocks."""
+        in training and in evaluation, is not shared. For a tower without blocks, the teacher computes
+        everything itself."""
         self._backbone = teacher
         path = _blocks_path(student)
+        if path is None:
+            return
         shared = list(student.visual.get_submodule(path))[: max(frozen_layers, 0)]
         if not shared or any(_drops(module) for block in shared for module in block.modules()):
             return
@@ -81,7 +85,7 @@ class _PassedOn(nn.Module):
         return output
 
 
-def _blocks_path(backbone: Backbone) -> str:
+def _blocks_path(backbone: Backbone) -> str | None:
     for path in _PATHS:
         try:
             blocks = backbone.visual.get_submodule(path)
@@ -89,7 +93,7 @@ def _blocks_path(backbone: Backbone) -> str:
             continue
         if isinstance(blocks, nn.ModuleList | nn.Sequential):
             return path
-    raise ValueError("the image tower has no transformer blocks to freeze: layer decay needs a ViT")
+    return None
 
 
 def _drops(module: nn.Module) -> bool:

@@ -13,6 +13,7 @@ from sigrl.model.features import LabelFeatures
 from sigrl.model.matching import MatchingHead, top_k_mean
 from sigrl.model.vocabulary import Label
 from sigrl.training.backbones.projection import project, projection_parameters
+from sigrl.training.backbones.towers import keep_statistics
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.bundled.fit import sampled_context
 from sigrl.training.tasks.photographs.inputs import TowerFeatures
@@ -68,9 +69,7 @@ class PhotographTagger(nn.Module):
         """Sets the mode, except that batch norms keep their statistics: a batch here is too small for its
         own."""
         super().train(mode)
-        for module in self.backbone.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        keep_statistics(self.backbone)
         return self
 
     def match_pooled(self, patches: int) -> None:

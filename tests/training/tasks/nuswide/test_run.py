@@ -49,14 +49,6 @@ def _fresh_accelerator():
 
 
 @pytest.fixture(scope="session")
-def nuswide_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shared by all tests: do not change it."""
-    root = tmp_path_factory.mktemp("nuswide")
-    write_dataset(root)
-    return root
-
-
-@pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory, tokenizer_definition: bytes) -> Path:
     """A bundle as `import` writes it: towers and the clip head."""
     head = HeadConfig(kind="clip", form="published")
