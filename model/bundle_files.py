@@ -5,7 +5,6 @@ sentence encoders, calibration.safetensors if its labels are calibrated and, aft
 refer to the weights. Nothing pickled is ever opened.
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -73,13 +72,16 @@ def write_files(directory: Path, files: BundleFiles) -> None:
     A directory that already contains this bundle is verified and kept. Raises BundleError when it is damaged,
     contains anything else, or cannot be written.
     """
+    # An installation that only serves writes no bundles, and may lack filelock.
+    from sigrl.model.unfinished import unfinished_folder
+
     try:
         if (directory / MANIFEST).is_file() and (directory / MANIFEST).read_bytes() == files.manifest_text:
             read_files(directory)
             return
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=directory.parent) as parent:
-            unfinished = Path(parent, directory.name)
+        with unfinished_folder(directory.parent) as parent:
+            unfinished = parent / directory.name
             unfinished.mkdir()
             for name, content in {**files.contents, MANIFEST: files.manifest_text}.items():
                 (unfinished / name).write_bytes(content)

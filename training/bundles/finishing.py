@@ -1,13 +1,13 @@
 """What is added to a new bundle before it appears under its name: a calibration, graphs."""
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from sigrl.model.bundle_files import MANIFEST, BundleFiles, read_files, write_files
 from sigrl.model.manifest import read_manifest
+from sigrl.model.unfinished import unfinished_folder
 from sigrl.training.data.dataset import DataError
 from sigrl.training.terminal import log_line, shown
 
@@ -17,10 +17,11 @@ Addition = Callable[[Path], BundleFiles]
 
 @contextmanager
 def unfinished(output: Path) -> Iterator[Path]:
-    """A directory for the first form of the bundle, on the disk of `output`. It is removed at the end."""
+    """A directory for the first form of the bundle, on the disk of `output`. It is removed at the end, and
+    those of killed runs at the beginning."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=output.parent) as folder:
-        yield Path(folder, "imported")
+    with unfinished_folder(output.parent) as folder:
+        yield folder / "imported"
 
 
 def finish(bundle: Path, additions: Sequence[Addition], output: Path) -> str:
