@@ -1,20 +1,20 @@
 """`sigrl checkpoint get`: downloads a model from the list and makes a bundle of it."""
 
 import os
+import shlex
 import shutil
 import sys
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sigrl.service.commands.server import LOCAL, ServerOption
-from sigrl.service.errors import DownloadError, ParameterError
+from sigrl.service.errors import ParameterError
 
 if TYPE_CHECKING:
     from sigrl.service.hub.catalogue import Model
     from sigrl.service.hub.conversion import Needs
-    from sigrl.service.hub.download import Hub, RemoteFile
 
 HUB = "https://huggingface.co"
 
@@ -38,7 +38,7 @@ def get_command(
     """Gets a model that others published: downloads it, checks it, and puts its bundle into the folder of
     bundles. An interrupted download resumes where it stopped. HF_ENDPOINT names a mirror of the hub."""
     if show_list:
-        _print_list()
+        _list()
         return
     if name is None:
         raise ParameterError("no model is named", "name one that `sigrl checkpoint get --list` shows")
@@ -49,6 +49,8 @@ def get_command(
     model, settings = find_model(name), load_settings()
     bundle = BundleStore.of(settings).directory / model.name
     if bundle.exists():
+        if photographs is not None:
+            raise _already_there(bundle, photographs)
         _say(f"{bundle} already exists")
     else:
         _get(model, bundle, settings.data / "downloads" / model.name, brought, photographs)
@@ -60,10 +62,34 @@ def get_command(
         _say(f"to serve it: sigrl checkpoint load {model.name} --activate")
 
 
+def _list() -> None:
+    from sigrl.service.commands.model_list import print_list
+    from sigrl.service.hub.catalogue import catalogue
+    from sigrl.service.hub.download import Hub
+
+    with Hub(_address()) as hub:
+        _say(f"asking {hub.address} for the sizes")
+        print_list(hub, catalogue())
+
+
+def _already_there(bundle: Path, photographs: Path) -> ParameterError:
+    """The error for photographs that come too late: a bundle is final, and a server may be using it."""
+    calibrated = f"{bundle}-calibrated"
+    command = shlex.join(
+        ["sigrl-train", "calibrate", str(bundle), "--photographs", str(photographs), "-o", calibrated]
+    )
+    return ParameterError(
+        f"{bundle} already exists, and was not calibrated on {photographs}",
+        f"calibrate a copy of it: {command}; then activate the copy: "
+        f"sigrl checkpoint load {bundle.name}-calibrated --activate",
+    )
+
+
 def _get(
     model: "Model", bundle: Path, downloads: Path, brought: Path | None, photographs: Path | None
 ) -> None:
     from sigrl.service.hub.conversion import check_packages, convert
+    from sigrl.service.hub.model_files import link_brought
     from sigrl.service.settings import make_private_folder
 
     check_packages()
@@ -71,7 +97,12 @@ def _get(
         raise ParameterError(f"{photographs} is not a folder", "name a folder of photographs")
     make_private_folder(bundle.parent)
     make_private_folder(downloads)
-    weights = _download(model, downloads) if brought is None else _link(model, brought, downloads)
+    # Imported after the check, because an installation that only serves may lack filelock.
+    from sigrl.model.unfinished import remove_leftovers
+
+    # What a killed conversion left would count as used when the room on the disk is checked.
+    remove_leftovers(bundle.parent)
+    weights = _download(model, downloads) if brought is None else link_brought(model, brought, downloads)
     convert(model, weights, bundle, photographs)
     shutil.rmtree(downloads)
     _say(f"wrote {bundle}")
@@ -87,10 +118,11 @@ def _download(model: "Model", folder: Path) -> Path:
     """Downloads what is missing in the folder, and returns the file with the weights."""
     from sigrl.service.hub.conversion import check_room, needs
     from sigrl.service.hub.download import Hub
+    from sigrl.service.hub.model_files import remote_files
     from sigrl.service.terminal import Renderer
 
-    with Hub(os.environ.get("HF_ENDPOINT") or HUB) as hub:
-        files = _files(hub, model)
+    with Hub(_address()) as hub:
+        files = remote_files(hub, model)
         needed = needs(model, sum(remote.size for remote in files.values()))
         _say(_announcement(model, needed))
         check_room(folder, needed)
@@ -101,82 +133,19 @@ def _download(model: "Model", folder: Path) -> Path:
     return folder / next(iter(files))
 
 
-def _files(hub: "Hub", model: "Model") -> "dict[str, RemoteFile]":
-    """The model's files on the hub, by the names that they get here, the weights first. Raises DownloadError,
-    which says what to bring if there is no network."""
-    from sigrl.service.hub.catalogue import TOKENIZER, WEIGHTS
-
-    try:
-        weights = hub.find(model.repository, *WEIGHTS)
-        files = {model.tag + PurePath(weights.url).suffix: weights}
-        if model.tokenizer is not None:
-            files |= {name: hub.find(model.tokenizer, name) for name in TOKENIZER}
-    except DownloadError as error:
-        bring = hub.url(model.repository, WEIGHTS[0])
-        if model.tokenizer is not None:
-            bring += f" and, beside it, {' and '.join(hub.url(model.tokenizer, name) for name in TOKENIZER)}"
-        raise DownloadError(
-            error.detail,
-            f"or bring {bring} from another machine: `sigrl checkpoint get {model.name} --from FILE`",
-        ) from error
-    return files
-
-
-def _link(model: "Model", brought: Path, folder: Path) -> Path:
-    """Links to files that were brought, under the names that they would have after a download; returns the
-    link to the weights. Raises ParameterError for a file that is missing."""
-    from sigrl.service.hub.catalogue import TOKENIZER
-
-    files = {model.tag + brought.suffix: brought}
-    if model.tokenizer is not None:
-        files |= {name: brought.with_name(name) for name in TOKENIZER}
-    for name, file in files.items():
-        if not file.is_file():
-            raise ParameterError(f"{file} is not there", "put it beside the weights that `--from` names")
-        (folder / name).unlink(missing_ok=True)
-        (folder / name).symlink_to(file.absolute())
-    return folder / next(iter(files))
-
-
 def _announcement(model: "Model", needed: "Needs") -> str:
+    from rich.filesize import decimal
+
     return (
-        f"{model.name}: {_size(needed.download)} to download; at most {_size(needed.disk)} of disk during "
-        f"the conversion and {_size(model.bundle_bytes)} afterwards; about {_size(needed.memory)} of memory; "
-        f"about {needed.minutes:.0f} minutes on two cores with 50 Mbit/s. Licence: {model.licence}"
+        f"{model.name}: {decimal(needed.download)} to download; at most {decimal(needed.disk)} of disk "
+        f"during the conversion and {decimal(model.bundle_bytes)} afterwards; about "
+        f"{decimal(needed.memory)} of memory; about {needed.minutes:.0f} minutes on two cores with "
+        f"50 Mbit/s. Licence: {model.licence}"
     )
 
 
-def _print_list() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from sigrl.service.hub.catalogue import catalogue
-
-    columns = "name", "parameters (M)", "float32", "memory", "pixels", "languages", "ImageNet", "licence"
-    table = Table(*columns, box=None, pad_edge=False)
-    for model in catalogue():
-        table.add_row(
-            model.name,
-            " + ".join(f"{count:g}" for count in model.parameters),
-            _size(model.full_bytes),
-            _size(model.serving_bytes),
-            str(model.resolution),
-            model.languages,
-            "" if model.imagenet is None else f"{model.imagenet:.1f}",
-            model.licence,
-        )
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(
-        "float32: size of the weights in float32, as most publishers store them; `get` prints the exact size "
-        "before it downloads. memory: about what serving takes. ImageNet: zero-shot accuracy in percent, as "
-        "published by others; none of it was measured here. docs/models.md has the sources.",
-        soft_wrap=True,
-    )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+def _address() -> str:
+    return os.environ.get("HF_ENDPOINT") or HUB
 
 
 def _say(text: str) -> None:

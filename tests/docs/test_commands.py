@@ -50,6 +50,8 @@ def shell(tmp_path: Path) -> Iterator[dict[str, str]]:
             "SERVER": server.url,
             # That of the server is taken.
             "SIGRL_PORT": "0",
+            # No test asks the internet; `get --list` then shows estimated sizes.
+            "HF_ENDPOINT": "http://127.0.0.1:1",
         }
 
 

@@ -26,7 +26,7 @@ def table() -> str:
 
 
 def _row(model: Model) -> str:
-    accuracy = "" if model.imagenet is None else f"[{model.imagenet:.1f}]({model.source})"
+    figure = "no figure" if model.imagenet is None else f"{model.imagenet:.1f}"
     cells = (
         f"`{model.name}`",
         " + ".join(f"{count:g}" for count in model.parameters),
@@ -34,7 +34,7 @@ def _row(model: Model) -> str:
         f"{model.serving_bytes / 1e9:.1f} GB",
         str(model.resolution),
         model.languages,
-        accuracy,
+        f"[{figure}]({model.source})",
         model.licence,
     )
     return f"| {' | '.join(cells)} |"

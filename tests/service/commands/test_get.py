@@ -232,11 +232,70 @@ def test_unknown_model_name_error_suggests_similar_names(sigrl) -> None:
     assert sigrl("checkpoint", "get")[0] == 2
 
 
-def test_list_shows_the_published_results_of_models(sigrl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photographs_for_a_model_that_is_there_are_not_ignored(
+    sigrl, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "catalogue", lambda: (MODEL,))
+    bundle, folder = data_folder / "checkpoints" / "tiny-clip", tmp_path / "my photographs"
+    bundle.mkdir(parents=True)
+    status, out, err = sigrl("checkpoint", "get", "tiny-clip", "--photographs", folder, "--activate")
+    assert (status, out) == (2, "")
+    assert f"sigrl-train calibrate {bundle} --photographs '{folder}' -o {bundle}-calibrated" in err
+    assert "sigrl checkpoint load tiny-clip-calibrated --activate" in err
+
+
+@pytest.mark.usefixtures("hub")
+def test_leftovers_of_a_killed_conversion_are_removed_before_the_room_is_checked(
+    sigrl, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leftover = data_folder / "checkpoints" / ".unfinished-0123456789abcdef"
+    leftover.mkdir(parents=True)
+    (leftover / "model.safetensors").write_bytes(b"gigabytes")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert sigrl("checkpoint", "get", "tiny-clip")[0] == 2
+    assert list((data_folder / "checkpoints").iterdir()) == []
+
+
+UNMEASURED = MODEL.model_copy(
+    update={"name": "unmeasured", "repository": "someone/unmeasured", "source": "https://github.com/a/b/wiki"}
+)
+MEASURED = MODEL.model_copy(
+    update={"imagenet": 71.5, "licence": "research only", "source": "https://github.com/maker/of-it"}
+)
+
+
+def rows(out: str) -> dict[str, str]:
+    return {line.split()[0]: line for line in out.splitlines() if line}
+
+
+def test_list_shows_sizes_published_results_and_their_sources(
+    sigrl, hub: StandIn, weights: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(catalogue, "catalogue", lambda: (MEASURED, UNMEASURED))
+    status, out, err = sigrl("checkpoint", "get", "--list")
+    assert status == 0, err
+    measured, unmeasured = rows(out)["tiny-clip"], rows(out)["unmeasured"]
+    assert f" {len(weights) / 1e6:.1f} MB" in measured
+    assert "about" not in measured
+    assert "71.5" in measured
+    assert "research only" in measured
+    assert " about 2.0 MB" in unmeasured
+    assert "no figure" in unmeasured
+    assert "none of it was measured here" in out
+    assert "  https://github.com/maker/of-it: tiny-clip\n" in out
+    assert "  https://github.com/a/b/wiki: unmeasured\n" in out
+    assert f"{hub.address} did not state every size" in out
+
+
+def test_list_without_a_network_says_that_sizes_are_estimates(sigrl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     status, out, _ = sigrl("checkpoint", "get", "--list")
     assert status == 0
-    row = next(line for line in out.splitlines() if line.startswith("mobileclip2-s0"))
+    row = rows(out)["mobileclip2-s0"]
     assert "71.5" in row
-    assert "research only" in row
-    assert "none of it was measured here" in out
+    assert " about 299.2 MB" in row
+    assert "no figure" in rows(out)["metaclip2-h14"]
+    assert "  https://github.com/apple/ml-mobileclip: mobileclip2-s0, mobileclip2-b\n" in out
+    assert "http://127.0.0.1:1 did not state every size" in out
