@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6, help="of each phase; with one client, half of it")
     parser.add_argument("--infinity", type=Path, metavar="PYTHON")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="servers by their names in the table")
     arguments = parser.parse_args()
     paths = sorted((ROOT / "examples").glob("*.jpg"))
     photographs = [path.read_bytes() for path in paths]
@@ -147,6 +148,9 @@ def main() -> None:
         _save_bundles(scratch / "store", paths)
         targets = {}
         for name, server in servers(scratch / "store", arguments.infinity).items():
+            # Every ratio needs the plain endpoint.
+            if arguments.only and name not in (*arguments.only, PLAIN):
+                continue
             port = free_port()
             target = Target(f"http://127.0.0.1:{port}{server.path}", photographs, server.request)
             variables = environment(scratch, server.bundle, f"data-{port}", server.variables)
