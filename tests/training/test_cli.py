@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sigrl.model.bundle import load_bundle
+from sigrl.model.config import HeadConfig
 from sigrl.training.data.coco import load_coco
 from sigrl.training.tasks.bundled import ablate
 from sigrl.training.tasks.bundled.config import TrainingConfig
@@ -272,6 +273,27 @@ def test_evaluate_works_with_the_images_of_any_task(
     status, out, _ = sigrl_train("check", "--config", config)
     assert status == 0
     assert "train: 24 photographs, where COCO 2014 with validation has 82,081" in " ".join(out.split())
+
+
+def test_plain_clip_is_evaluated_on_the_unseen_labels_of_nuswide(
+    sigrl_train, nuswide_root: Path, tokenizer_definition: bytes, tmp_path: Path
+) -> None:
+    """The sanity step of docs/reproduce.md, on generated data in NUS-WIDE's layout."""
+    from nuswide_files import PHOTOGRAPHS, UNSEEN, write_start
+
+    head = HeadConfig(kind="clip", form="published")
+    clip, config, report = tmp_path / "clip", tmp_path / "nuswide.yaml", tmp_path / "report.json"
+    write_start(clip, head, tokenizer_definition)
+    shipped = (CONFIGS / "open_vocabulary" / "nuswide.yaml").read_text()
+    config.write_text(shipped.replace("root: ../data/NUS_WIDE", f"root: {nuswide_root}"))
+    labels = nuswide_root / "Concepts81.txt"
+    arguments = ("--config", config, "--labels", labels, "--report", report)
+    status, out, error = sigrl_train("evaluate", clip, *arguments)
+    assert status == 0, error
+    assert UNSEEN[0] in out
+    measured = json.loads(report.read_text())
+    assert measured["photographs"] == PHOTOGRAPHS
+    assert [one["label"] for one in measured["per_label"]] == list(UNSEEN)
 
 
 def test_report_command_requires_a_run(sigrl_train, tmp_path: Path) -> None:
