@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sigrl.model.calibration import sigmoid
-from sigrl.model.class_evidence import KIND_GAINS, ClassEvidence
+from sigrl.model.class_evidence import KIND_GAINS, ClassEvidence, mixed
 from sigrl.model.config import BackboneConfig, EvidenceConfig, HeadConfig
 from sigrl.model.features import unit_norm
 from sigrl.model.kept_features import KeptFeatures
@@ -189,12 +189,11 @@ class Evidence:
         It reads only the shares and the query of these rows."""
         classes = self._classes.probabilities(photographs.word_logits)
         known = self._known(photographs.word_logits, classes)
-        of_words = known[:, rows[:, _WORD_ROWS].astype(np.int64)]
         messages = (sigmoid(known) - self._arrays["known_prior"]) @ self._keys
         return Pieces(
             self._matching(photographs, unit),
             self._classes.log_odds(classes, rows[:, _CLASS_ROWS], rows[:, _CLASS_SHARES]),
-            np.einsum("bcj,cj->bc", of_words, rows[:, _WORD_SHARES]),
+            mixed(known, rows[:, _WORD_ROWS], rows[:, _WORD_SHARES]),
             messages @ rows[:, _QUERY:].T,
         )
 
@@ -271,15 +270,17 @@ class Evidence:
     def _matching(self, photographs: Photographs, unit: Array) -> Array:
         """Global and local matching [B, C], not calibrated."""
         global_scale, local_scale, bias = self._scales
-        scores = global_scale * (unit_norm(photographs.embeddings) @ unit.T) + bias
-        tokens = unit_norm(photographs.tokens)
-        # One product for the whole batch reads the labels once. A label's tokens lie side by side, [C, B, P],
-        # because NumPy partitions the last axis fastest.
-        local = (unit @ tokens.reshape(-1, tokens.shape[2]).T).reshape(len(unit), *tokens.shape[:2])
+        seen = np.concatenate([photographs.tokens, photographs.embeddings[:, None]], axis=1)
+        count, positions = seen.shape[:2]
+        # One product for the whole batch reads the labels once. A label's cosines lie side by side,
+        # [C, B, P + 1], because NumPy partitions the last axis fastest.
+        cosines = unit @ unit_norm(seen).reshape(count * positions, -1).T
+        cosines = cosines.reshape(len(unit), count, positions)
+        local, of_whole = cosines[:, :, :-1], cosines[:, :, -1]
         first = local.shape[2] - min(self._top_k, local.shape[2])
         local.partition(first, axis=2)
-        best = local[:, :, first:]
-        matched: Array = scores + np.float32(local_scale / best.shape[2]) * np.einsum("cbk->bc", best)
+        best = np.einsum("cbk->bc", local[:, :, first:]) / (local.shape[2] - first)
+        matched: Array = global_scale * of_whole.T + bias + np.float32(local_scale) * best
         return matched
 
     def known_logits(self, word_logits: Array) -> Array:
