@@ -88,7 +88,9 @@ def share_exports(patch):
             for name, tensor in step.state_dict().items()
             if head is None or ("svfr" in name) == of_svfr
         )
-        key = (type(step), config, sizes.get("P"), weights)
+        # A tower's text names its activations, which have no weights.
+        described = repr(step) if head is None else type(step)
+        key = (described, config, sizes.get("P"), weights)
         if key not in seen:
             seen[key] = trace(step, sizes)
         return seen[key]

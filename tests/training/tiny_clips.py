@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from open_clip import create_model, factory
+from open_clip import create_model, factory, get_model_config
 from safetensors.torch import save_file
 from timm.models import register_model
 from timm.models.vision_transformer import VisionTransformer
@@ -42,6 +42,7 @@ VIT = {"image_size": 64, "patch_size": 16, "width": WIDTH, "head_width": 16, "la
 RESNET = {"image_size": 64, "patch_size": None, "width": 4, "head_width": 16, "layers": [1, 1, 1, 1]}
 SIGLIP_VIT = {"image_size": 64, "timm_model_name": TIMM_SIGLIP, "timm_pool": "map", "timm_proj": "none"}
 TEXT = {"context_length": 16, "width": WIDTH, "heads": 2, "layers": 2}
+SMALL_CLIP_TEXT = {"width": 8, "heads": 1, "layers": 1}
 SIGLIP_TEXT = TEXT | {
     "tokenizer_kwargs": {"clean": "canonicalize"},
     "no_causal_mask": True,
@@ -68,6 +69,8 @@ class Family:
 
 SIGMOID = {"init_logit_bias": -10, "custom_text": True}
 FAMILIES = {
+    "clip": Family(VIT, SMALL_CLIP_TEXT),
+    "clip-quickgelu": Family(VIT, SMALL_CLIP_TEXT, others={"quick_gelu": True}),
     "siglip": Family(SIGLIP_VIT, SIGLIP_TEXT, "sentencepiece", others=SIGMOID),
     "siglip2": Family(
         SIGLIP_VIT, SIGLIP_TEXT | {"act_kwargs": {"approximate": "tanh"}}, "gemma", others=SIGMOID
@@ -77,11 +80,11 @@ FAMILIES = {
         TEXT | {"tokenizer_kwargs": {"strip_sep_token": True}, "pool_type": "last", "no_causal_mask": True},
         "bert",
     ),
-    "worldwide": Family(VIT, TEXT | {"pool_type": "eos", "eos_id": 2}, "xlm"),
-    "resnet": Family(RESNET, {"width": 8, "heads": 1, "layers": 1}, others={"quick_gelu": True}),
+    "worldwide": Family(VIT, TEXT | {"pool_type": "eos", "eos_id": 2}, "xlm", others={"quick_gelu": True}),
+    "resnet": Family(RESNET, SMALL_CLIP_TEXT, others={"quick_gelu": True}),
     "coca": Family(
         VIT | COCA,
-        {"width": 8, "heads": 1, "layers": 1, "context_length": 76, "embed_cls": True, "output_tokens": True},
+        SMALL_CLIP_TEXT | {"context_length": 76, "embed_cls": True, "output_tokens": True},
         others={
             "custom_text": True,
             "multimodal_cfg": {"context_length": 76, "width": WIDTH, "heads": 2, "layers": 1},
@@ -96,6 +99,10 @@ FAMILIES = {
         {"init_logit_bias": -10, "custom_text": True},
     ),
 }
+
+SMALLEST = ("MobileCLIP2-S0", "MobileCLIP2-B", "PE-Core-T-16-384", "EVA02-B-16", "ViTamin-S", "convnext_tiny")
+"""open_clip's smallest architectures of the families whose image towers timm has; MobileCLIP 2 has two kinds
+of them."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +129,25 @@ def make_clip(name: str, folder: Path, patch: pytest.MonkeyPatch) -> TinyClip:
         else:
             text["hf_model_name"] = _write_encoder(family.encoder, folder, vocabulary, patch)
     config = {"embed_dim": WIDTH, "vision_cfg": family.vision, "text_cfg": text, **(family.others or {})}
-    patch.setitem(factory._MODEL_CONFIGS, f"tiny-{name}", config)
+    return _make(f"tiny-{name}", config, folder, patch)
+
+
+def make_smallest(architecture: str, folder: Path, patch: pytest.MonkeyPatch) -> TinyClip:
+    """A model with the image tower of one of `SMALLEST`, and with its text tower made narrow and shallow, as
+    `make_clip` makes the others."""
+    config = get_model_config(architecture)
+    config["text_cfg"] |= {"width": WIDTH, "heads": 2, "layers": 2}
+    return _make(f"tiny-{architecture}", config, folder, patch)
+
+
+def _make(name: str, config: dict[str, Any], folder: Path, patch: pytest.MonkeyPatch) -> TinyClip:
+    patch.setitem(factory._MODEL_CONFIGS, name, config)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        model = create_model(f"tiny-{name}", pretrained_hf=False).eval()
+        model = create_model(name, pretrained_hf=False).eval()
         randomize(model)
     save_file(model.state_dict(), folder / "weights.safetensors")
-    return TinyClip(f"tiny-{name}", model, folder / "weights.safetensors")
+    return TinyClip(name, model, folder / "weights.safetensors")
 
 
 @torch.no_grad()

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from engine_bundles import share_exports
-from open_clip import get_tokenizer
-from tiny_clips import FAMILIES, ODD_TEXTS, WIDTH, TinyClip, tiny_clips
+from open_clip import get_model_config, get_tokenizer
+from tiny_clips import FAMILIES, ODD_TEXTS, SMALLEST, WIDTH, TinyClip, make_smallest, tiny_clips
 from torch.nn import functional
 
 from sigrl.model.bundle import load_bundle
@@ -21,6 +23,7 @@ from sigrl.model.onnx_engine import OnnxEngine
 from sigrl.model.openvino_engine import OpenVinoEngine
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Label, Vocabulary
+from sigrl.service.hub.catalogue import catalogue
 from sigrl.training.backbones.open_clip_source import fetch_tokenizer, find_source
 from sigrl.training.backbones.projection import project, projection_parameters, stacked, without_projection
 from sigrl.training.bundles.export import export
@@ -73,6 +76,71 @@ def test_text_embeddings_of_odd_texts_match_open_clip(clips, imported, name: str
     expected = clip.model.encode_text(get_tokenizer(clip.name)(list(ODD_TEXTS)), normalize=False)
     found = backbone.encode_texts(torch.from_numpy(backbone.tokenize(ODD_TEXTS)))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", SMALLEST)
+@torch.no_grad()
+def test_smallest_architectures_of_timm_match_open_clip(
+    monkeypatch: pytest.MonkeyPatch, architecture: str
+) -> None:
+    # These files are large, and pytest would keep those of its last runs.
+    with TemporaryDirectory() as folder:
+        clip = make_smallest(architecture, Path(folder), monkeypatch)
+        source, bundle = find_source(f"{clip.name}/{clip.file}"), Path(folder, "bundle")
+        import_open_clip(source, clip.file, None, ZeroShotHead.clip, bundle, lambda *_: None)
+        backbone = load_bundle(bundle).model.backbone
+    size = source.preprocessing.image_size
+    pixels = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, size, size), np.float32))
+    expected = clip.model.encode_image(pixels, normalize=False)
+    found = backbone.encode_images(pixels)
+    torch.testing.assert_close(found.image_embeddings, expected, rtol=0, atol=1e-5)
+    assert found.patch_tokens.shape == (2, found.grid[0] * found.grid[1], expected.shape[1])
+    expected = clip.model.encode_text(get_tokenizer(clip.name)(list(ODD_TEXTS)), normalize=False)
+    texts = backbone.encode_texts(torch.from_numpy(backbone.tokenize(ODD_TEXTS)))
+    torch.testing.assert_close(texts, expected, rtol=0, atol=1e-5)
+
+
+COVERED_BY = {
+    "MobileCLIP2-S0": "MobileCLIP2-S0",
+    "MobileCLIP2-B": "MobileCLIP2-B",
+    "PE-Core-T-16-384": "PE-Core-T-16-384",
+    "PE-Core-S-16-384": "PE-Core-T-16-384",
+    "PE-Core-B-16": "PE-Core-T-16-384",
+    "ViT-B-16": "clip",
+    "ViT-B-16-quickgelu": "clip-quickgelu",
+    "ViT-B-32-SigLIP2-256": "siglip2",
+    "ViT-B-16-SigLIP2-256": "siglip2",
+    "ViT-SO400M-16-SigLIP2-384": "siglip2",
+    "ViT-H-14-worldwide-quickgelu": "worldwide",
+}
+"""Each architecture in the list of `sigrl checkpoint get`, and the model here by which it is tested: itself,
+or a smaller one of the same family."""
+SIZES = {
+    *("embed_dim", "image_size", "patch_size", "width", "head_width", "layers", "heads", "mlp_ratio"),
+    *("context_length", "vocab_size"),
+}
+NAMES = {"timm_model_name", "hf_tokenizer_name"}
+NO_DIFFERENCE = {"timm_model_pretrained", "custom_text"}
+"""What changes nothing in what an architecture computes."""
+
+
+def kind(architecture: str) -> dict[str, Any]:
+    """An architecture's configuration without sizes, names and what changes nothing."""
+    config = get_model_config(architecture)
+    parts = {"": config, "vision": config.pop("vision_cfg"), "text": config.pop("text_cfg")}
+    return {
+        f"{part} {name}": value
+        for part, options in parts.items()
+        for name, value in options.items()
+        if name not in SIZES | NAMES | NO_DIFFERENCE
+    }
+
+
+def test_each_listed_model_has_a_parity_test(clips) -> None:
+    assert COVERED_BY.keys() == {model.architecture for model in catalogue()}
+    for listed, tested in COVERED_BY.items():
+        own = tested if tested in SMALLEST else clips(tested).name
+        assert kind(listed) == kind(own), listed
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.tokenizer])
