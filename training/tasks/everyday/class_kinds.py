@@ -14,8 +14,9 @@ from sigrl.training.tasks.everyday.names import ClassNames
 
 _TABLE = Path(__file__).with_name("class_kinds.yaml")
 DEFAULT_KIND_GAINS: Mapping[str, float] = {"kind": 2.0, "kind_offset": 3.0}
-"""They increase the likelihood of `everyday`'s val photographs a little, and the offset is the highest that
-does. A higher one finds more things that fill a photograph alone, which those photographs hardly show."""
+"""Chosen on `everyday`'s val photographs, whose likelihood rises a little with them; the offset is the largest
+for which it does. A larger one would find more things that fill a photograph alone, which few of those
+photographs show."""
 
 
 def narrowest_names() -> list[tuple[str, ...]]:
