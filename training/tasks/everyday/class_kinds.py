@@ -14,8 +14,8 @@ from sigrl.training.tasks.everyday.names import ClassNames
 
 _TABLE = Path(__file__).with_name("class_kinds.yaml")
 DEFAULT_KIND_GAINS: Mapping[str, float] = {"kind": 2.0, "kind_offset": 3.0}
-"""Chosen on `everyday`'s val photographs: with these their likelihood rises a little, and with a larger offset
-it does not. A larger offset would find more things that fill a photograph alone, but few of them do."""
+"""Chosen on `everyday`'s val photographs: with these their likelihood rises a little, with a larger offset it
+does not. A larger offset would find more things that fill a photograph alone, but few of them do."""
 
 
 def narrowest_names() -> list[tuple[str, ...]]:
