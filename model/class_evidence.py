@@ -28,7 +28,7 @@ class ClassEvidence:
     """The classes of one checkpoint, beside its K known words."""
 
     def __init__(self, config: EvidenceConfig, arrays: Mapping[str, Array]) -> None:
-        """`arrays` are those of `sigrl.model.evidence.shapes`."""
+        """`arrays` are those of `sigrl.model.evidence_arrays.shapes`."""
         self._words = len(config.known_words)
         self._kinds: Array | None = None
         if config.kind_pairs:

@@ -26,12 +26,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sigrl.model.calibration import sigmoid
-from sigrl.model.class_evidence import KIND_GAINS, ClassEvidence, mixed
-from sigrl.model.config import BackboneConfig, EvidenceConfig, HeadConfig
+from sigrl.model.class_evidence import ClassEvidence, mixed
+from sigrl.model.config import BackboneConfig, HeadConfig
+from sigrl.model.evidence_arrays import GAINS, check_arrays
 from sigrl.model.features import unit_norm
 from sigrl.model.kept_features import KeptFeatures
 from sigrl.model.label_facts import (
-    FEATURES,
     NEAR_WORDS,
     TOP_CLASSES,
     LabelFacts,
@@ -58,52 +58,6 @@ _CLASS_SHARES = slice(_CLASS_ROWS.stop, _CLASS_ROWS.stop + TOP_CLASSES)
 _WORD_ROWS = slice(_CLASS_SHARES.stop, _CLASS_SHARES.stop + NEAR_WORDS)
 _WORD_SHARES = slice(_WORD_ROWS.stop, _WORD_ROWS.stop + NEAR_WORDS)
 _QUERY = _WORD_SHARES.stop
-
-GAINS = (
-    "known_word",  # known words: the word's own logit, matching, and a constant
-    "known_open",
-    "known_offset",
-    "new_class",  # new words: the log odds of similar classes
-    "class_cut",  # the classes count above this cosine of the nearest one
-    "own_class",  # new words that name classes: the log odds of these, matching, and a constant
-    "own_open",
-    "own_offset",
-    "own_cut",  # a label is the name of the nearest classes above this cosine
-    "near_words",  # new words: the logits of nearby known words
-    "near_cut",  # the known words count above this cosine of the nearest one
-    "graph",  # known and new words: GMC over all known words on the photograph
-)
-"""The weights of the pieces of evidence in a calibrated logit, and the cuts that switch some of them on."""
-
-
-def shapes(config: EvidenceConfig, embed_dim: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of an evidence head's arrays, by name; a bundle stores them as `head.<name>`."""
-    words = len(config.known_words)
-    kinds = {
-        "kind_words": (config.kind_pairs,),  # of each pair, a known word
-        "kind_classes": (config.kind_pairs,),  # and a class that is a kind of it
-        "kind_gains": (len(KIND_GAINS),),
-    }
-    rivals = {"rival_words": (config.rival_pairs, 2), "rival_gain": (1,)}
-    return (
-        (kinds if config.kind_pairs else {})
-        | (rivals if config.rival_pairs else {})
-        | {
-            "known_labels": (words, embed_dim),  # unit norm
-            "known_prior": (words,),  # mean probability on everyday photographs
-            "class_labels": (config.class_texts, embed_dim),  # unit norm
-            "class_rows": (config.class_texts,),  # the class that each name belongs to
-            "lexicon": (config.lexicon, embed_dim),  # unit norm
-            "lexicon_counts": (config.lexicon,),  # log(1 + number of photographs whose caption has the word)
-            "graph_query": (embed_dim, config.rank),
-            "graph_key": (embed_dim, config.rank),
-            "feature_mean": (len(FEATURES),),
-            "feature_deviation": (len(FEATURES),),
-            "slope": (1 + len(FEATURES),),
-            "offset": (1 + len(FEATURES),),
-            "gains": (len(GAINS),),
-        }
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,7 +228,7 @@ class Evidence:
         count, positions = seen.shape[:2]
         # One product for the whole batch reads the labels once. A label's cosines lie side by side,
         # [C, B, P + 1], because NumPy partitions the last axis fastest.
-        cosines = unit @ unit_norm(seen).reshape(count * positions, -1).T
+        cosines = unit @ unit_norm(seen).reshape(-1, seen.shape[2]).T
         cosines = cosines.reshape(len(unit), count, positions)
         local, of_whole = cosines[:, :, :-1], cosines[:, :, -1]
         first = local.shape[2] - min(self._top_k, local.shape[2])
@@ -300,25 +254,16 @@ def evidence_of(head: HeadConfig, backbone: BackboneConfig, arrays: Mapping[str,
     if head.evidence is None:
         return None
     assert backbone.words is not None
-    for name, shape in shapes(head.evidence, backbone.embed_dim).items():
-        if name not in arrays or arrays[name].shape != shape:
-            raise ValueError(f"`head.{name}` is missing or does not have the shape {list(shape)}")
-    for name, count in (
-        ("class_rows", backbone.words.classes),
-        ("kind_classes", backbone.words.classes),
-        ("kind_words", len(head.evidence.known_words)),
-        ("rival_words", len(head.evidence.known_words)),
-    ):
-        rows = arrays.get(name, np.zeros(0))
-        if ((rows < 0) | (rows >= count)).any():
-            raise ValueError(f"`head.{name}` has a number that is not below {count}: make the bundle again")
+    check_arrays(head.evidence, backbone.embed_dim, backbone.words.classes, arrays)
     return Evidence(head, arrays)
 
 
 def pool_tokens(tokens: Array, grid: tuple[int, int]) -> Array:
     """Averages the tokens [B, P, D] of a grid over squares of `POOL` x `POOL`: [B, P', D]. Tokens left over
-    at the right and at the bottom are not used."""
+    at the right and at the bottom are not used. Raises ValueError for a grid without a square."""
     height, width = grid[0] // POOL, grid[1] // POOL
+    if not height * width:
+        raise ValueError(f"a grid of {grid[0]} x {grid[1]} tokens has no square of {POOL} x {POOL}")
     maps = tokens.reshape(len(tokens), *grid, tokens.shape[2])[:, : height * POOL, : width * POOL]
     squares = maps.reshape(len(tokens), height, POOL, width, POOL, tokens.shape[2])
     pooled: Array = squares.mean(axis=(2, 4)).reshape(len(tokens), height * width, tokens.shape[2])

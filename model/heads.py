@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sigrl.model import evidence
 from sigrl.model.biam import BiLevelAttention
 from sigrl.model.config import HeadConfig
+from sigrl.model.evidence_arrays import shapes
 from sigrl.model.features import ImageFeatures, LabelFeatures
 from sigrl.model.gmc import LabelGraph
 from sigrl.model.matching import MatchingHead, unit_rms
@@ -178,7 +178,7 @@ class EvidenceHead(MatchingHead):
     def __init__(self, config: HeadConfig, embed_dim: int) -> None:
         super().__init__(config)
         assert config.evidence is not None
-        for name, shape in evidence.shapes(config.evidence, embed_dim).items():
+        for name, shape in shapes(config.evidence, embed_dim).items():
             self.register_buffer(name, torch.zeros(shape))
 
 

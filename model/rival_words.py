@@ -1,6 +1,6 @@
 """Known words that are rivals, of which a photograph seldom shows both: a part of the evidence head.
 
-Two words that are alike in meaning (bus and truck, woman and girl) are often likely on the same photograph,
+Two words with similar texts (canoe and kayak, woman and girl) are often likely on the same photograph,
 because the same thing is evidence for both. Each lowers the other:
 
     k_j <- k_j - log(1 + r sum of exp(k_i) over the rivals i of j)
@@ -25,7 +25,7 @@ class RivalWords:
     """The rivals of one checkpoint's K known words."""
 
     def __init__(self, config: EvidenceConfig, arrays: Mapping[str, Array]) -> None:
-        """`arrays` are those of `sigrl.model.evidence.shapes`."""
+        """`arrays` are those of `sigrl.model.evidence_arrays.shapes`."""
         self._shares: Array | None = None
         if config.rival_pairs:
             words = len(config.known_words)

@@ -41,8 +41,9 @@ class TagSource(Protocol):
 class ExplainingSource(TagSource, Protocol):
     """A tag source that can also show where on a photograph the labels are."""
 
-    def explain(self, path: Path, top_k: int) -> Explanation:
-        """Explains the `top_k` most probable labels of the first vocabulary. Raises TaggerError."""
+    def explain(self, path: Path, top_k: int | None) -> Explanation:
+        """Explains the `top_k` most probable labels of the first vocabulary; if that is None, the tags of the
+        photograph, or the most probable labels of a vocabulary that was asked for. Raises TaggerError."""
         ...
 
 
@@ -67,7 +68,7 @@ class LocalSource:
         (found,) = (each for each in self._asked or (self._tagger.vocabulary,) if each.name == vocabulary)
         return keyword_paths(found, self._selection.language(found))
 
-    def explain(self, path: Path, top_k: int) -> Explanation:
+    def explain(self, path: Path, top_k: int | None) -> Explanation:
         """See `ExplainingSource`."""
         vocabulary = self._asked[0] if self._asked else None
         language = next(iter(self._selection.languages), None)
@@ -138,7 +139,7 @@ class RemoteSource:
         found = Vocabulary(name=vocabulary, labels=self._client.get_vocabulary(vocabulary).labels)
         return keyword_paths(found, self._selection.language(found))
 
-    def explain(self, path: Path, top_k: int) -> Explanation:
+    def explain(self, path: Path, top_k: int | None) -> Explanation:
         """See `ExplainingSource`."""
         labels = None if self._labels is None else self._labels.names
         vocabulary = self._names[0] if self._names else None

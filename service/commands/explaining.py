@@ -8,9 +8,7 @@ from PIL import Image
 from sigrl.service.bulk.tag_sources import ExplainingSource
 from sigrl.service.drawing.explanations import PANEL, draw_explanation
 from sigrl.service.drawing.files import save
-from sigrl.service.errors import ImageError
 from sigrl.service.schemas.tagging import Explanation
-from sigrl.service.tagging.explaining import MAX_MAPS
 from sigrl.service.tagging.selection import GUESSES
 from sigrl.service.terminal import printable
 
@@ -26,21 +24,15 @@ def explain_photograph(
     copy: Callable[[Path, int], Image.Image],
 ) -> Explanation:
     """Draws where in a photograph its labels are seen, and returns what was drawn: the `top_k` most probable
-    labels; by default the tags that the source shows for it, at most six, or the three
-    most probable labels as guesses if it has none.
-    `copy` is `sigrl.service.commands.pictures.small_copy`.
+    labels; by default its tags, at most six, or the best three as guesses if it has none. `copy` is
+    `sigrl.service.commands.pictures.small_copy`.
 
     Raises ImageError, ParameterError if `out` cannot be written, and whatever the source raises.
     """
-    explanation = source.explain(path, top_k or MAX_MAPS)
+    explanation = source.explain(path, top_k)
     if top_k is None:
-        # A broader label is at least as probable: maps of `furniture` would displace that of `cup`.
-        ((_, found),) = source.tag([path])
-        if isinstance(found, ImageError):
-            raise found
-        names = {tag.label for tag in found[0].tags}
-        shown = tuple(tag for tag in explanation.tags if tag.label in names)
-        shown = shown[:MAX_SHOWN] or explanation.tags[:GUESSES]
+        accepted = tuple(tag for tag in explanation.tags if tag.accepted)
+        shown = accepted[:MAX_SHOWN] or explanation.tags[:GUESSES]
         explanation = explanation.model_copy(update={"tags": shown})
     save(draw_explanation(copy(path, 2 * PANEL), printable(Path(path.name)), explanation), out)
     return explanation

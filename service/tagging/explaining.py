@@ -10,7 +10,7 @@ from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.errors import ModelError, ParameterError
 from sigrl.service.schemas.tagging import Explanation, LabelMap, Tag
 from sigrl.service.tagging.scoring import Array, Question, Scores
-from sigrl.service.tagging.selection import DEFAULT_TOP_K, Selection
+from sigrl.service.tagging.selection import DEFAULT_TOP_K, GUESSES, Selection
 
 MAX_MAPS = 32
 """The largest number of labels that one answer explains. It limits the size of the answer."""
@@ -20,13 +20,13 @@ _DIGITS = 4
 def explained(
     vocabulary: Vocabulary, top_k: int | None, *, brief: bool, languages: tuple[str, ...] = ()
 ) -> Selection:
-    """Selects the labels that are explained: the `top_k` most probable; by default all labels of a vocabulary
-    with at most 32, else the ten most probable. `brief`: the caller named neither labels nor a vocabulary.
-    Raises ParameterError for a `top_k` above 32."""
+    """Selects the labels that are explained: the `top_k` most probable. Without `top_k`, if the caller named
+    neither labels nor a vocabulary (`brief`), the tags of the photograph; else all labels of a vocabulary
+    with at most 32, or the ten most probable. Raises ParameterError for a `top_k` above 32."""
     if top_k is not None and top_k > MAX_MAPS:
         raise ParameterError(f"top_k is {top_k}", f"ask for the maps of at most {MAX_MAPS} labels at once")
     count = len(vocabulary.labels)
-    if top_k is None:
+    if top_k is None and not brief:
         top_k = count if count <= MAX_MAPS else DEFAULT_TOP_K
     return Selection(top_k, brief=brief, languages=languages)
 
@@ -47,17 +47,18 @@ class Explain(Question):
         # By the vocabulary's own names, because two translations may be equal.
         rows = {name: row for row, name in enumerate(self.vocabulary.names)}
         own = replace(self, selection=replace(self.selection, languages=()))
-        chosen = [rows[tag.label] for tag in Question.answer(own, scores).tags]
+        chosen = [rows[tag.label] for tag in own._to_explain(scores)]
         return replace(scores, closer=self.engine.explain(features_of_one(), self.features)[0, chosen])
 
     def answer(self, scores: Scores) -> Explanation:
         """The tags of one photograph with their maps."""
         tagging = super().answer(scores)
+        tags = self._to_explain(scores)
         if not isinstance(scores.closer, np.ndarray):
             raise ValueError("the scores have no maps: they belong to another question")
         preprocessing = self.engine.preprocessing
         _, height, width = scores.closer.shape
-        maps = zip(tagging.tags, scores.closer, strict=True)
+        maps = zip(tags, scores.closer, strict=True)
         return Explanation(
             checkpoint=tagging.checkpoint,
             vocabulary=tagging.vocabulary,
@@ -68,6 +69,14 @@ class Explain(Question):
             width=width,
             tags=tuple(_label_map(tag, local_scores) for tag, local_scores in maps),
         )
+
+    def _to_explain(self, scores: Scores) -> tuple[Tag, ...]:
+        """The tags, or the guesses, or else the most probable labels: there is always something to show."""
+        tagging = Question.answer(self, scores)
+        if tagging.tags or tagging.guesses:
+            return tagging.tags or tagging.guesses
+        most_probable = replace(self.selection, top_k=GUESSES)
+        return Question.answer(replace(self, selection=most_probable), scores).tags
 
 
 def _label_map(tag: Tag, local_scores: Array) -> LabelMap:

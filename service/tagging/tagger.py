@@ -144,8 +144,9 @@ class Tagger:
         top_k: int | None = None,
         language: str | None = None,
     ) -> Explanation:
-        """Shows where on a photograph the model sees labels. Explains the `top_k` most probable labels; if
-        `top_k` is not given, all labels of a list of at most 32, else the ten most probable.
+        """Shows where on a photograph the model sees labels. Explains the `top_k` most probable labels. If
+        `top_k` is not given: without `labels` the tags of the photograph, or its guesses; else all labels of
+        a list of at most 32, or the ten most probable.
 
         Raises ImageError, InvalidLabelsError, ParameterError, ModelError.
         """

@@ -2,56 +2,39 @@
 
 import numpy as np
 import pytest
+from small_evidence import (
+    CONFIG,
+    DIM,
+    HEAD,
+    KINDS,
+    WITH_KINDS,
+    WORDS,
+    make_arrays,
+    make_background,
+    make_photographs,
+    unit,
+)
 
-from sigrl.model.config import BackboneConfig, EvidenceConfig, HeadConfig, WordTowerConfig
-from sigrl.model.evidence import GAINS, Evidence, Photographs, evidence_of, pool_tokens, shapes
+from sigrl.model.config import HeadConfig
+from sigrl.model.evidence import Evidence, Photographs, pool_tokens
 from sigrl.model.kept_features import keep
-from sigrl.model.label_facts import FEATURES
 from sigrl.model.region_maps import Regions, region_maps
 from sigrl.model.vocabulary import Label
-
-DIM, CLASSES = 16, 5
-CONFIG = EvidenceConfig(
-    known_words=(("dog", "hound"), ("cat",), ("hound dog", "cat")), class_texts=7, lexicon=6
-)
-HEAD = HeadConfig(kind="evidence", top_k=2, evidence=CONFIG)
-WORDS = len(CONFIG.known_words) + CLASSES
-
-
-def unit(rng, *shape):
-    made = rng.standard_normal(shape).astype(np.float32)
-    return made / np.linalg.norm(made, axis=-1, keepdims=True)
 
 
 @pytest.fixture
 def arrays():
-    rng = np.random.default_rng(0)
-    made = {
-        name: (0.1 * rng.standard_normal(shape)).astype(np.float32)
-        for name, shape in shapes(CONFIG, DIM).items()
-    }
-    made |= {name: unit(rng, *made[name].shape) for name in ("known_labels", "class_labels", "lexicon")}
-    made["class_rows"] = np.array([0, 0, 1, 2, 3, 4, 4], np.float32)
-    made["feature_deviation"] = np.ones(len(FEATURES), np.float32)
-    made["gains"] = np.array([0.7, 0.5, 0.1, 0.4, 0.4, 1.0, 0.2, -1.0, 0.9, 0.2, 0.8, 0.3], np.float32)
-    assert len(made["gains"]) == len(GAINS)
-    scalars = {"log_global_scale": 1.0, "log_local_scale": 0.5, "bias": -1.0}
-    return made | {name: np.float32(value) for name, value in scalars.items()}
+    return make_arrays()
 
 
 @pytest.fixture
 def background():
-    rng = np.random.default_rng(1)
-    logits = rng.standard_normal((40, WORDS)).astype(np.float32)
-    tokens = rng.standard_normal((40, 4, DIM)).astype(np.float32)
-    return keep(rng.standard_normal((40, DIM)).astype(np.float32), tokens, logits)
+    return make_background()
 
 
 @pytest.fixture
 def photographs():
-    rng = np.random.default_rng(2)
-    made = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, DIM), (3, 4, DIM), (3, WORDS)))
-    return Photographs(*made)
+    return make_photographs()
 
 
 LABELS = [Label(name=name) for name in ("Dog", "zebra", "cat", "a red car")]
@@ -76,115 +59,6 @@ def test_known_word_or_synonym_is_scored_by_its_trained_logit(arrays, background
     known = 0.7 * photographs.word_logits[:, :3] + 0.1
     # "hound" is a synonym of the first word; "cat" is a word, so that the third word's synonym is not it.
     np.testing.assert_allclose(scores, known[:, [0, 1, 0]], atol=1e-5)
-
-
-def test_kinds_of_a_known_word_raise_its_logit_and_never_lower_it(arrays, photographs):
-    config = CONFIG.model_copy(update={"kind_pairs": 3})
-    # Two classes are kinds of "dog", one of them also of "cat"; the third word has none.
-    arrays |= {
-        "kind_words": np.array([0, 0, 1], np.float32),
-        "kind_classes": np.array([2, 4, 4], np.float32),
-        "kind_gains": np.array([2.0, 3.0], np.float32),
-    }
-    logits = photographs.word_logits.copy()
-    logits[0, WORDS - 1] = 7
-    found = Evidence(HEAD.model_copy(update={"evidence": config}), arrays).known_logits(logits)
-    classes = np.exp(logits[:, 3:]) / np.exp(logits[:, 3:]).sum(axis=1, keepdims=True)
-    of_dog, of_cat = classes[:, 2] + classes[:, 4], classes[:, 4]
-    for word, share in ((0, of_dog), (1, of_cat)):
-        floor = 2 * np.log(share / (1 - share)) + 3
-        np.testing.assert_allclose(found[:, word], np.maximum(logits[:, word], floor), rtol=1e-4)
-        assert found[0, word] > logits[0, word] + 5
-    np.testing.assert_array_equal(found[:, 2], logits[:, 2])
-
-
-WITH_RIVALS = HEAD.model_copy(update={"evidence": CONFIG.model_copy(update={"rival_pairs": 1})})
-
-
-def test_rivals_lower_each_other_and_no_other_word(arrays, photographs):
-    arrays |= {
-        "rival_words": np.array([[0, 2]], np.float32),
-        "rival_gain": np.array([0.3], np.float32),
-    }
-    logits = photographs.word_logits
-    found = Evidence(WITH_RIVALS, arrays).known_logits(logits)
-    np.testing.assert_allclose(found[:, 0], logits[:, 0] - np.log1p(0.3 * np.exp(logits[:, 2])), rtol=1e-4)
-    np.testing.assert_allclose(found[:, 2], logits[:, 2] - np.log1p(0.3 * np.exp(logits[:, 0])), rtol=1e-4)
-    np.testing.assert_array_equal(found[:, 1], logits[:, 1])
-    # Logits that no training gives stay finite.
-    assert np.isfinite(Evidence(WITH_RIVALS, arrays).known_logits(logits + 200)).all()
-
-
-def test_rivals_do_not_lower_what_the_classes_say(arrays, photographs):
-    both = CONFIG.model_copy(update={"kind_pairs": 1, "rival_pairs": 1})
-    arrays |= KINDS | {
-        "rival_words": np.array([[0, 1]], np.float32),
-        "rival_gain": np.array([1.0], np.float32),
-    }
-    logits = photographs.word_logits.copy()
-    logits[:, 1] = 20
-    logits[:, 3] = 20
-    found = Evidence(HEAD.model_copy(update={"evidence": both}), arrays).known_logits(logits)
-    # The class has the probability 1, which is clipped to 0.999.
-    np.testing.assert_allclose(found[:, 0], 2 * np.log(999) + 3, rtol=1e-4)
-
-
-KINDS = {
-    "kind_words": np.array([0], np.float32),
-    "kind_classes": np.array([0], np.float32),
-    "kind_gains": np.array([2.0, 3.0], np.float32),
-}
-WITH_KINDS = HEAD.model_copy(update={"evidence": CONFIG.model_copy(update={"kind_pairs": 1})})
-BACKBONE = BackboneConfig(
-    embed_dim=DIM,
-    vision={"timm_model_name": "tf_efficientnet_lite0", "image_size": 64},
-    sentence_encoder={},
-    words=WordTowerConfig(words=len(CONFIG.known_words), classes=CLASSES),
-)
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"kind_words": np.array([3], np.float32)},
-        {"kind_classes": np.array([CLASSES], np.float32)},
-        {"kind_classes": np.array([-1], np.float32)},
-        {"kind_classes": np.array([0, 1], np.float32)},
-        {"class_rows": np.full(7, CLASSES, np.float32)},
-        {"gains": np.zeros(3, np.float32)},
-        {"lexicon": None},
-    ],
-)
-def test_arrays_that_do_not_fit_the_checkpoint_are_refused(arrays, broken):
-    given = {name: array for name, array in (arrays | KINDS | broken).items() if array is not None}
-    with pytest.raises(ValueError, match=f"head.{next(iter(broken))}"):
-        evidence_of(WITH_KINDS, BACKBONE, given)
-    assert evidence_of(WITH_KINDS, BACKBONE, arrays | KINDS) is not None
-
-
-@pytest.mark.parametrize("row", [-1, 3])
-def test_rivals_that_are_no_known_words_are_refused(arrays, row):
-    rivals = {"rival_words": np.array([[0, row]], np.float32), "rival_gain": np.ones(1, np.float32)}
-    with pytest.raises(ValueError, match=r"head\.rival_words"):
-        evidence_of(WITH_RIVALS, BACKBONE, arrays | rivals)
-
-
-def test_small_probabilities_of_many_kinds_do_not_add_up(arrays, photographs):
-    few, many = (
-        Evidence(
-            HEAD.model_copy(update={"evidence": CONFIG.model_copy(update={"kind_pairs": CLASSES})}),
-            arrays
-            | {
-                "kind_words": np.array([0] * kinds + [1] * (CLASSES - kinds), np.float32),
-                "kind_classes": np.arange(CLASSES, dtype=np.float32),
-                "kind_gains": np.array([2.0, 30.0], np.float32),
-            },
-        ).known_logits(np.zeros_like(photographs.word_logits))[0, 0]
-        for kinds in (4, 5)
-    )
-    # Five of five classes have the probability 1, which is clipped to 0.999; four have 0.8.
-    assert few == pytest.approx(2 * np.log(4) + 30, abs=1e-3)
-    assert many == pytest.approx(2 * (np.log(999) - np.log(5 / 4)) + 30, abs=1e-3)
 
 
 def test_label_that_names_two_classes_stands_for_both(arrays, background, photographs):
@@ -305,3 +179,15 @@ def test_region_map_without_positive_evidence_is_negative_everywhere(arrays, bac
     maps = region_maps(evidence, regions, THINGS[:1], rows, (4, 6))
     assert maps.max() < 0
     assert maps.ravel().argmax() == 4
+
+
+def test_no_photograph_has_no_scores(arrays, background, photographs):
+    evidence, embeddings = Evidence(HEAD, arrays), unit(np.random.default_rng(3), 2, DIM)
+    rows = evidence.describe(LABELS[:2], embeddings, background)
+    none = Photographs(photographs.embeddings[:0], photographs.tokens[:0], photographs.word_logits[:0])
+    assert evidence.score(none, embeddings, rows).shape == (0, 2)
+
+
+def test_grid_without_a_square_is_refused():
+    with pytest.raises(ValueError, match="1 x 5 tokens"):
+        pool_tokens(np.zeros((2, 5, DIM), np.float32), (1, 5))

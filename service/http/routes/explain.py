@@ -65,9 +65,10 @@ async def explain(request: Request, state: Annotated[ServiceState, Depends(servi
     """Shows where in one photograph the model sees each label.
 
     Send the photograph and the labels as for POST /v1/tag. Up to 32 labels are all explained; of more labels,
-    the ten most probable are, or `top_k`. Each label gets a grid of numbers from 0 to 1 over the photograph.
-    Each grid is scaled separately, so it shows where a label may be, not whether it applies: use the
-    probability for that.
+    the ten most probable are. Without labels and vocabulary, the tags are, or the guesses if there is none.
+    `top_k` explains that many of the most probable labels. Each label gets a grid of numbers from 0 to 1 over
+    the photograph. Each grid is scaled separately, so it shows where a label may be, not whether it applies:
+    use the probability for that.
 
     With `Accept: image/png` and one label in `labels`, the answer is the photograph in grey, at most 1024
     pixels a side, overlaid with the label's map in colours from violet (0) to yellow (1).

@@ -48,6 +48,22 @@ def test_explain_verdicts_match_tagging(client: TestClient) -> None:
     assert [{name: tag[name] for name in tags[0]} for tag in explained] == tags
 
 
+def test_without_labels_the_tags_or_guesses_are_explained(
+    client: TestClient, tagger: Tagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = client.post("/v1/tag", files=[PHOTOGRAPH]).json()["images"][0]
+    explained = _explain(client).json()
+    shown = told["tags"] or told["guesses"]
+    assert [tag["label"] for tag in explained["tags"]] == [tag["label"] for tag in shown] != []
+    assert explained["implied"] == told["implied"]
+    # A picture that gets neither has maps of its most probable labels.
+    monkeypatch.setattr("sigrl.service.tagging.selection.LEAST_GUESS", 0.9)
+    grey = samples.encode(Image.new("RGB", (48, 32), (120, 120, 120)), "PNG")
+    (nothing,) = tagger.tag_many([grey])
+    assert not nothing.tags + nothing.guesses
+    assert len(tagger.explain(grey).tags) == 3
+
+
 def test_raw_body_and_python_give_the_same_explanation(client: TestClient, tagger: Tagger) -> None:
     answer = client.post("/v1/explain", params={"labels": "red,blue"}, content=samples.jpeg()).json()
     assert answer == tagger.explain(samples.jpeg(), ["red", "blue"]).model_dump(mode="json")

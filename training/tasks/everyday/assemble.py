@@ -129,7 +129,7 @@ def assemble(
     preprocessing: Preprocessing,
     provenance: dict[str, object],
 ) -> BundleFiles:
-    """The bundle; `arrays` has the names of `sigrl.model.evidence.shapes`. Raises ValueError for other
+    """The bundle; `arrays` has the names of `sigrl.model.evidence_arrays.shapes`. Raises ValueError for other
     parts."""
     head = HeadConfig(kind="evidence", form="context", top_k=BEST_TOKENS, evidence=evidence)
     state = model.state_dict() | {f"head.{name}": torch.from_numpy(array) for name, array in arrays.items()}

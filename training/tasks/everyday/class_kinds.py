@@ -50,7 +50,7 @@ def with_common_names(
 
 
 def kind_arrays(words: Sequence[str], kinds: Mapping[str, Sequence[int]]) -> dict[str, Array]:
-    """The arrays `kind_*` of `sigrl.model.evidence.shapes` for these known words; none without pairs."""
+    """The arrays `kind_*` of `sigrl.model.evidence_arrays` for these known words; none without pairs."""
     pairs = [(row, number) for row, word in enumerate(words) for number in kinds.get(word, ())]
     if not pairs:
         return {}

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from sigrl.model.calibration import sigmoid
 from sigrl.model.config import EvidenceConfig, HeadConfig
-from sigrl.model.evidence import GAINS, Evidence, shapes
+from sigrl.model.evidence import Evidence
+from sigrl.model.evidence_arrays import GAINS, shapes
 from sigrl.model.kept_features import KeptFeatures
 from sigrl.training.backbones.initialisation import imagenet_class_names
 from sigrl.training.data.dataset import DataError
@@ -60,7 +61,7 @@ class Draft:
     """[n]: the known words that have their own logit."""
     head: HeadConfig
     arrays: Mapping[str, Array]
-    """Named as in `sigrl.model.evidence.shapes`."""
+    """Named as in `sigrl.model.evidence_arrays.shapes`."""
     background: KeptFeatures
     background_rows: npt.NDArray[np.int64]
     """[N]: rows of the background set's photographs."""

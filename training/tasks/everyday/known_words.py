@@ -11,7 +11,7 @@ from sigrl.training.tasks.everyday.draft import DEFAULT_GAINS, Draft
 from sigrl.training.tasks.everyday.trained import dense_rows, keep_photographs, known_labels
 
 GAINS = ("known_word", "known_open", "graph", "known_offset")
-"""The members of `sigrl.model.evidence.GAINS` that are fitted here."""
+"""The members of `sigrl.model.evidence_arrays.GAINS` that are fitted here."""
 _DEVIATION = 1.0
 """Prior standard deviation of each gain around its default; it matters only where there are few
 photographs."""

@@ -21,7 +21,7 @@ from sigrl.training.terminal import progress_bar
 Array = npt.NDArray[np.float32]
 
 GAINS = ("new_class", "class_cut", "near_words", "near_cut")
-"""The members of `sigrl.model.evidence.GAINS` that are fitted here."""
+"""The members of `sigrl.model.evidence_arrays.GAINS` that are fitted here."""
 _LEAST_FEATURE_DEVIATION = 1e-3
 _STEPS = 800
 _RATE = 0.02

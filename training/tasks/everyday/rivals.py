@@ -1,4 +1,4 @@
-"""Which known words are rivals: alike in meaning, and seldom on one photograph."""
+"""Which known words are rivals: their texts are similar, and they are seldom on one photograph."""
 
 from itertools import combinations, product
 
@@ -25,7 +25,7 @@ _ONE_PERSON = (
 def rival_arrays(
     words: list[str], unit: Array, labels: npt.NDArray[np.bool_], vocabulary: Vocabulary
 ) -> dict[str, Array]:
-    """The arrays `rival_*` of `sigrl.model.evidence.shapes`; none without pairs.
+    """The arrays `rival_*` of `sigrl.model.evidence_arrays.shapes`; none without pairs.
 
     `unit` [K, D] are the words' embeddings of unit norm, and `labels` [N, K] say which of them densely
     labelled photographs show. A word and its parent are not rivals.

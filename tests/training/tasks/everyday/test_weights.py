@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sigrl.model.config import EvidenceConfig, HeadConfig
-from sigrl.model.evidence import GAINS, Evidence, Photographs, Pieces, shapes
+from sigrl.model.evidence import Evidence, Photographs, Pieces
+from sigrl.model.evidence_arrays import GAINS, shapes
 from sigrl.model.kept_features import keep
 from sigrl.model.label_facts import FEATURES, standardised
 from sigrl.model.vocabulary import Label
