@@ -141,15 +141,19 @@ def main() -> None:
     parser.add_argument("--infinity", type=Path, metavar="PYTHON")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="servers by their names in the table")
     arguments = parser.parse_args()
+    only = arguments.only or []
     paths = sorted((ROOT / "examples").glob("*.jpg"))
     photographs = [path.read_bytes() for path in paths]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         _save_bundles(scratch / "store", paths)
         targets = {}
-        for name, server in servers(scratch / "store", arguments.infinity).items():
+        found = servers(scratch / "store", arguments.infinity)
+        if unknown := [name for name in only if name not in found]:
+            parser.error(f"no server is named {unknown[0]!r}: choose from {', '.join(found)}")
+        for name, server in found.items():
             # Every ratio needs the plain endpoint.
-            if arguments.only and name not in (*arguments.only, PLAIN):
+            if only and name not in (*only, PLAIN):
                 continue
             port = free_port()
             target = Target(f"http://127.0.0.1:{port}{server.path}", photographs, server.request)

@@ -48,11 +48,11 @@ class BundleEngine(ABC, Generic[ArrayT]):
         self._evidence = evidence_of(manifest.head, manifest.backbone, head)
         self._in_context = manifest.head.form == "context"
         self._matches_patches = manifest.head.kind not in ("clip", "sparc")
-        # The names of the background, without those that a request asks for; see `named_by`.
-        self._other_names = manifest.head.context_labels if manifest.head.kind == "tagclip" else ()
-        self._keeps_pixels = bool(self._other_names) or not self._matches_patches
+        # What stands for the background of an area; `named_by` leaves out what a request asks for.
+        self._background_names = manifest.head.context_labels if manifest.head.kind == "tagclip" else ()
+        self._keeps_pixels = bool(self._background_names) or not self._matches_patches
         embed_dim = manifest.backbone.embed_dim
-        rows = embed_dim + 1 if manifest.head.kind == "piaa" else len(self._other_names)
+        rows = embed_dim + 1 if manifest.head.kind == "piaa" else len(self._background_names)
         self._packed = packed_widths(
             embed_dim,
             calibration=calibrator is not None or manifest.head.adds_commonness,
@@ -119,8 +119,8 @@ class BundleEngine(ABC, Generic[ArrayT]):
         """See `Engine`."""
         embeddings = self._embed(vocabulary.labels, progress)
         features = self._refine(embeddings)
-        if self._other_names:
-            features = replace(features, evidence=named_by(vocabulary.labels, self._other_names))
+        if self._background_names:
+            features = replace(features, evidence=named_by(vocabulary.labels, self._background_names))
         if self._calibrator is None:
             if not self.manifest.head.adds_commonness:
                 return features

@@ -228,7 +228,7 @@ class BackboneConfig(Frozen):
 
 
 class EvidenceConfig(Frozen):
-    """The sizes and names of an evidence head; see `sigrl.model.evidence`."""
+    """The sizes and names of an evidence head; see `sigrl.model.evidence_arrays`."""
 
     known_words: tuple[tuple[str, ...], ...] = Field(min_length=1)
     """The names of each word with a logit in the image tower: the word, then its synonyms."""
@@ -243,8 +243,7 @@ class EvidenceConfig(Frozen):
     rival_pairs: int = Field(0, ge=0, exclude_if=lambda pairs: not pairs)
     """Number of pairs of known words that lower each other's logits."""
     new_word_threshold: float | None = Field(None, ge=0, le=1)
-    """Threshold of a new word, that is a label that is neither a known word nor the name of a class; None:
-    that of all labels."""
+    """Threshold of a label that is neither a known word nor the name of a class; None: that of all labels."""
 
 
 class HeadConfig(Frozen):
