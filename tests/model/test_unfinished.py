@@ -1,10 +1,12 @@
 """Folders of unfinished bundles: a killed process leaves one, and the next process removes it."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
@@ -60,6 +62,39 @@ def test_next_bundle_removes_the_leftovers_of_a_killed_process(tiny_bundle: Path
         assert (folder / "model.safetensors").is_file()
     write_files(tmp_path / "bundle", read_files(tiny_bundle))
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.fixture
+def leftover(tmp_path: Path) -> Path:
+    """The folder that a killed process left in `tmp_path`, beside its lock."""
+    with writer(tmp_path) as (_, folder):
+        return folder
+
+
+def test_leftovers_of_another_host_stay(
+    leftover: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        # Neither a longer nor a shorter name is this host's.
+        for host in (gethostname() + "-2", gethostname()[:-1]):
+            patch.setattr("sigrl.model.unfinished.gethostname", lambda host=host: host)
+            remove_leftovers(tmp_path)
+            assert leftover.is_dir()
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_that_a_killed_process_left_without_a_folder_is_removed(leftover: Path, tmp_path: Path) -> None:
+    shutil.rmtree(leftover)
+    assert list(tmp_path.iterdir()) != []
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_without_a_lock_stays(leftover: Path, tmp_path: Path) -> None:
+    leftover.with_name(leftover.name + ".lock").unlink()
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [leftover]
 
 
 def test_what_a_living_process_writes_stays(tmp_path: Path) -> None:
