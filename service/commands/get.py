@@ -21,7 +21,9 @@ HUB = "https://huggingface.co"
 
 def get_command(
     name: Annotated[str | None, typer.Argument(help="A model's name in the list")] = None,
-    show_list: Annotated[bool, typer.Option("--list", help="Print the models on offer.")] = False,
+    show_list: Annotated[
+        bool, typer.Option("--list", help="Print the models on offer; asks the hub for their sizes.")
+    ] = False,
     photographs: Annotated[
         Path | None,
         typer.Option(help="Folder of photographs of your own, some 400, to calibrate on; no labels needed"),
@@ -47,11 +49,15 @@ def get_command(
     from sigrl.service.settings import load_settings
 
     model, settings = find_model(name), load_settings()
-    bundle = BundleStore.of(settings).directory / model.name
+    store = BundleStore.of(settings)
+    bundle = store.directory / model.name
     if bundle.exists():
-        if photographs is not None:
+        if photographs is None:
+            _say(f"{bundle} already exists")
+        elif store.find(model.name).calibrated:
+            _say(f"{bundle} already exists and is calibrated, so {photographs} is not used")
+        else:
             raise _already_there(bundle, photographs)
-        _say(f"{bundle} already exists")
     else:
         _get(model, bundle, settings.data / "downloads" / model.name, brought, photographs)
     if activate:
@@ -79,7 +85,7 @@ def _already_there(bundle: Path, photographs: Path) -> ParameterError:
         ["sigrl-train", "calibrate", str(bundle), "--photographs", str(photographs), "-o", calibrated]
     )
     return ParameterError(
-        f"{bundle} already exists, and was not calibrated on {photographs}",
+        f"{bundle} already exists and is not calibrated",
         f"calibrate a copy of it: {command}; then activate the copy: "
         f"sigrl checkpoint load {bundle.name}-calibrated --activate",
     )

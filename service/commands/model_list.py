@@ -16,7 +16,8 @@ _REST = "parameters (M)", "download", "memory", "pixels", "languages", "ImageNet
 def print_list(hub: Hub, models: Sequence[Model]) -> None:
     """Prints the table, and below it the sources of its figures. Sizes of downloads are the hub's; where it
     does not state them they are estimates."""
-    sizes = download_sizes(hub, models)
+    reachable = hub.answers()
+    sizes = download_sizes(hub, models) if reachable else {}
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True)
     for column in _REST:
@@ -39,11 +40,13 @@ def print_list(hub: Hub, models: Sequence[Model]) -> None:
         "Licences and figures are those of these pages:",
         *(f"  {page}: {', '.join(names)}" for page, names in _by_source(models).items()),
     ]
-    if len(sizes) < len(models):
+    unknown = [model.name for model in models if model.name not in sizes]
+    if unknown:
+        reason = f"states no size for {', '.join(unknown)}" if reachable else "cannot be reached"
         notes.insert(
             0,
-            f"download: {hub.address} did not state every size; 'about' is the size of the weights in "
-            "float32, as most publishers store them. `get` prints the exact size before it downloads.",
+            f"download: {hub.address} {reason}; 'about' is the size of the weights in float32, as most "
+            "publishers store them. `get` prints the exact size before it downloads.",
         )
     console = Console(highlight=False)
     console.print(table)

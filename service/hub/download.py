@@ -60,6 +60,14 @@ class Hub:
         """Where the hub keeps a file of a repository."""
         return f"{self.address}/{repository}/resolve/main/{name}"
 
+    def answers(self) -> bool:
+        """Whether the hub can be reached; the status of its answer does not matter."""
+        try:
+            self._client.head(self.address)
+        except httpx.HTTPError:
+            return False
+        return True
+
     def find(self, repository: str, *names: str) -> RemoteFile:
         """The first of these files that the repository has. Raises DownloadError if it has none of them, if
         the hub cannot be reached, or if it does not state size and hash."""

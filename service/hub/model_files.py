@@ -1,6 +1,6 @@
 """The files of a listed model on the hub, and their copies from another machine."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 
@@ -30,16 +30,12 @@ def remote_files(hub: Hub, model: Model) -> dict[str, RemoteFile]:
     return files
 
 
-def download_sizes(hub: Hub, models: Iterable[Model]) -> Mapping[str, int]:
+def download_sizes(hub: Hub, models: Sequence[Model]) -> Mapping[str, int]:
     """Bytes to download, by the models' names, as the hub states them. Models whose size it does not state
-    are left out; if it states none for the first one, the others are not asked for."""
-    first, *others = models
-    sizes = {first.name: _download_size(hub, first)}
-    if sizes[first.name] is not None:
-        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-            found = pool.map(lambda model: _download_size(hub, model), others)
-            sizes |= zip((model.name for model in others), found, strict=True)
-    return {name: size for name, size in sizes.items() if size is not None}
+    are left out."""
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        sizes = list(pool.map(lambda model: _download_size(hub, model), models))
+    return {model.name: size for model, size in zip(models, sizes, strict=True) if size is not None}
 
 
 def _download_size(hub: Hub, model: Model) -> int | None:
