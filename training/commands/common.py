@@ -1,6 +1,5 @@
 """Shared by the commands: the terminal, common options, JSON reports, and what runs in one process only."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +28,9 @@ def write_numbers(path: Path | None, content: Any) -> None:
 def refuse_several_processes(work: str) -> None:
     """Raises DataError if `torchrun` started several processes. Each would do all of `work`, and write into
     the same directory."""
-    started = int(os.environ.get("WORLD_SIZE", "1"))
+    from sigrl.training.loop.loop import count_started_processes
+
+    started = count_started_processes()
     if started > 1:
         raise DataError(
             f"{started} processes were started (WORLD_SIZE), but {work} cannot be divided among processes: "

@@ -50,13 +50,19 @@ class Progress:
     """Length of `metrics.jsonl`."""
 
 
+def count_started_processes() -> int:
+    """The number of processes that `torchrun` started; 1 without it."""
+    # An empty variable means the same as none.
+    return int(os.environ.get("WORLD_SIZE") or "1")
+
+
 def create_accelerator(config: LoopConfig) -> Accelerator:
     """An accelerator with the processes and devices of `torchrun` and the precision of the configuration.
 
     Without a GPU the processes work together over gloo. Raises DataError if they cannot work together,
     because each would then train everything and write into the same directory.
     """
-    started = int(os.environ.get("WORLD_SIZE", "1"))
+    started = count_started_processes()
     # Accelerate distributes over processors only when it is told to.
     on_processors = started > 1 and not torch.accelerator.is_available()
     precision = "bf16" if config.precision == "bfloat16" else "no"

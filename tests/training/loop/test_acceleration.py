@@ -5,7 +5,6 @@ import sys
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from benchmarks.measuring import SavedBytes
@@ -25,12 +24,6 @@ OPEN_CLIP = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 4, "head_
 TIMM = {"timm_model_name": "test_vit", "image_size": 160}
 CUDA = torch.device("cuda")
 LABELS, DIM = 9, 32
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerator():
-    yield
-    AcceleratorState._reset_state(True)
 
 
 def make_task(vision: dict, dropout: float = 0.3) -> OpenVocabularyTask:

@@ -19,12 +19,6 @@ from sigrl.training.loop.state import read_state
 from sigrl.training.loop.task import EpochTask, StepOutput
 
 
-@pytest.fixture(autouse=True)
-def _fresh_accelerator():
-    yield
-    AcceleratorState._reset_state(True)
-
-
 class Guessing(TinyTask):
     """Learns from pseudo-labels that it makes after each epoch; `opened` and `closed` list the epochs."""
 
