@@ -113,9 +113,10 @@ def layer_decay_groups(
 
 
 _BLOCK = re.compile(r"^(?:.*\.)?(?:transformer\.resblocks|blocks)\.(\d+)\.")
+_PATCH_EMBEDDING = re.compile(r"(?:^|\.)patch_embed\.")
 _BEFORE_BLOCKS = re.compile(
     r"^(?:.*\.)?(?:class_embedding|positional_embedding|(?:cls|reg)_token|pos_embed"
-    r"|(?:conv1|ln_pre|norm_pre|patch_embed|conv_stem|trunk\.bn1)\..+)$"
+    r"|(?:conv1|ln_pre|norm_pre|conv_stem|trunk\.bn1)\..+)$"
 )
 _BEFORE_POOL = re.compile(r"(?:^|\.)visual\.(?!(?:trunk\.)?(?:attnpool|attn_pool|head)\.)")
 _OF_TEXT_TOWER = re.compile(r"(?:^|\.)text\.")
@@ -128,8 +129,10 @@ def _layer(name: str, blocks: int) -> int:
         return blocks + 1
     if blocks == 0:
         return 0 if _BEFORE_POOL.search(name) else 1
-    # ViTamin has blocks of its own in the embedding of its patches.
-    if _BEFORE_BLOCKS.match(name):
+    # ViTamin's patch embedding contains modules named `blocks`, which are not blocks of the tower.
+    if _PATCH_EMBEDDING.search(name):
         return 0
-    block = _BLOCK.match(name)
-    return int(block[1]) + 1 if block else blocks + 1
+    # A block may contain a module with a name of `_BEFORE_BLOCKS`, such as `conv1`.
+    if block := _BLOCK.match(name):
+        return int(block[1]) + 1
+    return 0 if _BEFORE_BLOCKS.match(name) else blocks + 1

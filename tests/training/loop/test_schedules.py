@@ -144,7 +144,8 @@ def test_towers_without_blocks_are_one_layer_below_their_pool() -> None:
 
 
 def test_what_comes_before_the_blocks_of_timm_towers_is_the_first_layer() -> None:
-    """Of PE's ViT, of ViTamin, whose patch embedding has blocks of its own, and of EfficientNet."""
+    """Of PE's ViT, of ViTamin, whose patch embedding has blocks of its own, and of EfficientNet. A module
+    in a block belongs to the block's layer, whatever its name."""
     before = (
         "visual.trunk.norm_pre.weight",
         "visual.trunk.reg_token",
@@ -152,7 +153,8 @@ def test_what_comes_before_the_blocks_of_timm_towers_is_the_first_layer() -> Non
         "visual.trunk.conv_stem.weight",
         "visual.trunk.bn1.weight",
     )
-    named = parameters((*before, "visual.trunk.blocks.0.0.bn1.weight"))
+    inside = ("visual.trunk.blocks.0.0.bn1.weight", "visual.trunk.blocks.0.conv1.weight")
+    named = parameters((*before, *inside))
     layer_decay_groups(named.items(), blocks=4, frozen_layers=0)
     assert {name for name, one in named.items() if not one.requires_grad} == set(before)
 
