@@ -144,6 +144,9 @@ def _compute_missing(
     shards: Sequence[Shard], preprocessing: Preprocessing, tower: FrozenTower, cache: Path
 ) -> None:
     missing = [(path, members) for path, members in shards if not path.is_file()]
+    # Another run may have computed them between the first look and the lock.
+    if not missing:
+        return
     count, left = (sum(len(members) for _, members in some) for some in (shards, missing))
     description, size = "frozen image tower", preprocessing.image_size
     each = _bytes_of_one(tower, size)

@@ -61,11 +61,17 @@ class Start:
             path = cache / f"texts-{fingerprint(encoder, part, half)}.npy"
             if not path.is_file():
                 cache.mkdir(parents=True, exist_ok=True)
-                with locked(path), torch.autocast("cpu", torch.bfloat16, enabled=half):
-                    embeddings = text_features(partial(sentence_embeddings, self.backbone), part, description)
-                    write_array(path, embeddings.to(torch.float16 if half else torch.float32).numpy())
+                with locked(path):
+                    # Another run may have computed them between the first look and the lock.
+                    if not path.is_file():
+                        write_array(path, self._embeddings(part, description, half))
             parts.append(torch.from_numpy(np.load(path)))
         return torch.cat(parts)
+
+    def _embeddings(self, texts: Sequence[str], description: str, half: bool) -> np.ndarray:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            embeddings = text_features(partial(sentence_embeddings, self.backbone), texts, description)
+        return embeddings.to(torch.float16 if half else torch.float32).numpy()
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

@@ -2,7 +2,8 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from sigrl.model.bundle import TaggingModel
 from sigrl.model.config import Preprocessing
+from sigrl.training.backbones.cache_files import locked
 from sigrl.training.tasks.everyday import frozen_features
 from sigrl.training.tasks.everyday.config import (
     Batch,
@@ -142,3 +144,25 @@ def start(tiny_model: TaggingModel, tokenizer_definition: bytes) -> Start:
 def _in_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenVINO takes seconds to compile a tower, so only one test uses it."""
     monkeypatch.setattr(frozen_features, "fastest", lambda tower, _: frozen_features.torch_tower(tower))
+
+
+@pytest.fixture
+def another_run_finishes(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], None]:
+    """`another_run_finishes(module, cache)` removes the arrays in `cache`. They are back when `module` holds
+    the lock, as if another run had finished them after `module` had looked."""
+
+    def prepare(module: str, cache: Path) -> None:
+        finished = {path: path.read_bytes() for path in cache.glob("*.npy")}
+        for path in finished:
+            path.unlink()
+
+        @contextmanager
+        def locked_later(path: Path) -> Iterator[None]:
+            for array, content in finished.items():
+                array.write_bytes(content)
+            with locked(path):
+                yield
+
+        monkeypatch.setattr(f"sigrl.training.tasks.everyday.{module}.locked", locked_later)
+
+    return prepare

@@ -112,6 +112,22 @@ def test_concurrent_run_on_the_same_tower_is_rejected(everyday: Config, start: S
     compute(config, start, photographs[:5])
 
 
+def test_features_that_another_run_finished_are_not_computed_again(
+    everyday: Config,
+    start: Start,
+    another_run_finishes: Callable[[str, Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = everyday()
+    photographs = read_sources(config)[:3]
+    expected, _ = compute(config, start, photographs)
+    another_run_finishes("frozen_features", config.cache)
+    # Nothing may compile the tower, which takes seconds.
+    monkeypatch.setattr(frozen_features, "fastest", None)
+    features, _ = compute(config, start, photographs)
+    np.testing.assert_array_equal(features.pooled, expected.pooled)
+
+
 def test_size_is_reported_first_and_a_full_disk_is_rejected(
     everyday: Config, start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
