@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 from open_clip import create_model, factory, get_model_config
 from safetensors.torch import save_file
-from timm.models import register_model
 from timm.models.vision_transformer import VisionTransformer
+from tiny_timm import register_tower
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import M2M100Config, PreTrainedTokenizerFast, XLMRobertaConfig
 
@@ -183,20 +182,14 @@ def _write_encoder(kind: str, folder: Path, vocabulary: int, patch: pytest.Monke
 
 def register_tiny_siglip() -> None:
     """Adds a SigLIP image tower of two small blocks to timm's models, for this process."""
-    if TIMM_SIGLIP in timm.list_models():
-        return
 
-    def tower(pretrained: bool = False, **options: Any) -> VisionTransformer:  # noqa: ARG001
+    def tower(**options: Any) -> VisionTransformer:
         options = {"global_pool": "map"} | options
-        for name in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
-            options.pop(name, None)
         return VisionTransformer(
             img_size=64, patch_size=16, embed_dim=WIDTH, depth=2, num_heads=2, class_token=False, **options
         )
 
-    tower.__name__ = TIMM_SIGLIP
-    tower.__module__ = "timm.models.vision_transformer"
-    register_model(tower)
+    register_tower(TIMM_SIGLIP, "timm.models.vision_transformer", tower)
 
 
 def write_tokenizer(kind: str, folder: Path) -> int:

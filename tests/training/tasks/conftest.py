@@ -1,13 +1,23 @@
-"""A ViT with text tower, small enough to train within a test."""
+"""A ViT with text tower, small enough to train within a test. Each test counts as a program of its own."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from sigrl.model.bundle import TaggingModel, save_bundle
 from sigrl.model.config import BackboneConfig, HeadConfig, Preprocessing, SentenceEncoderConfig
 from sigrl.model.manifest import Description
+from sigrl.training.tasks.photographs import bundle as photographs_run
+
+
+@pytest.fixture(autouse=True)
+def _as_a_program_with_few_names(monkeypatch: pytest.MonkeyPatch):
+    """A program has one accelerator for its lifetime. `task: photographs` writes names into its bundle."""
+    monkeypatch.setattr(photographs_run, "NAMES", 24)
+    yield
+    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture(scope="session")

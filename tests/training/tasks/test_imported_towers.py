@@ -1,4 +1,5 @@
-"""`sigrl-train fit` on towers other than CLIP's ViT: CLIP's ResNet, SigLIP and ConvNeXt, with few weights."""
+"""`sigrl-train fit` on towers other than CLIP's ViT: CLIP's ResNet, SigLIP, ConvNeXt, FastViT and
+ViTamin, with few weights."""
 
 import json
 from collections.abc import Callable
@@ -7,41 +8,42 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from own_photographs import write_labels, write_photographs
 from tiny_clips import RESNET, SIGLIP_VIT, register_tiny_siglip
+from tiny_timm import FASTVIT, VITAMIN, register_fastvit_and_vitamin
 from torch import Tensor
 
 from sigrl.model.bundle import load_bundle
 from sigrl.model.config import HeadConfig
-from sigrl.training.tasks.photographs import bundle as photographs_run
 
 pytest.importorskip("h5py", reason="the extra `nuswide` is not installed")
 
 from nuswide_files import write_start
 
 CONVNEXT = {"image_size": 64, "timm_model_name": "test_convnext", "timm_pool": "", "timm_proj": "linear"}
-TOWERS = {"resnet": RESNET, "siglip": SIGLIP_VIT, "convnext": CONVNEXT}
+TOWERS = {
+    "resnet": RESNET,
+    "siglip": SIGLIP_VIT,
+    "convnext": CONVNEXT,
+    "fastvit": FASTVIT,
+    "vitamin": VITAMIN,
+}
 AFTER_BLOCKS = {
     "resnet": "visual.attnpool.",
     "siglip": ("visual.trunk.norm.", "visual.trunk.attn_pool."),
     "convnext": ("visual.trunk.head.", "visual.head."),
+    "fastvit": "visual.trunk.head.",
+    "vitamin": ("visual.trunk.norm.", "visual.trunk.fc_norm.", "visual.head."),
 }
 """What is trained of each tower when all its blocks are frozen."""
 Start = Callable[[str], Path]
-
-
-@pytest.fixture(autouse=True)
-def _as_a_program_with_few_names(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(photographs_run, "NAMES", 24)
-    yield
-    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory, tokenizer_definition: bytes) -> Start:
     """From the name of a tower to a bundle with it, as `import` writes it."""
     register_tiny_siglip()
+    register_fastvit_and_vitamin()
     made: dict[str, Path] = {}
 
     def bundle(tower: str) -> Path:
@@ -116,7 +118,7 @@ def test_own_photographs_fit_every_tower(
     changed = moved(start(tower), tmp_path / "run" / "bundle")
     if mode == "frozen":
         assert all(name.startswith("visual.head.") for name in changed)
-        assert bool(changed) == (tower == "convnext")
+        assert bool(changed) == (TOWERS[tower].get("timm_proj") == "linear")
     else:
         assert any(not name.startswith(AFTER_BLOCKS[tower]) for name in changed)
     assert not any("running" in name for name in changed)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 
 from sigrl.model.bundle import load_bundle
 from sigrl.model.config import HeadConfig
@@ -36,12 +35,6 @@ PROMPT = "backbone.text.token_embedding.prompt"
 MKT = HeadConfig(kind="mkt", form="published", top_k=2)
 SIGRL = HeadConfig(kind="sigrl", form="published", top_k=2)
 SHIPPED = Path(__file__).parents[4] / "training" / "configs" / "open_vocabulary" / "nuswide_prompts.yaml"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerator():
-    yield
-    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate.state import AcceleratorState
 from own_photographs import write_labels, write_photographs
 
-from sigrl.training.tasks.photographs import bundle as photographs_run
 from sigrl.training.tasks.photographs.config import PhotographsConfig
-
-
-@pytest.fixture(autouse=True)
-def _as_a_program_with_few_names(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(photographs_run, "NAMES", 24)
-    yield
-    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture(scope="module")

@@ -48,12 +48,6 @@ NEEDED = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _fresh_accelerator():
-    yield
-    AcceleratorState._reset_state(True)
-
-
 def configured(coco_root: Path, bundle: Path, **changes: Any) -> SinglePositiveConfig:
     loop = {"epochs": 1, "batch_size": 4, "workers": 0, "log_every": 1, "save_every": 2}
     content = {
