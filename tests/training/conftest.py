@@ -199,3 +199,19 @@ def sigrl_train(
         return int(caught.value.code or 0), out, err
 
     return call
+
+
+@pytest.fixture
+def refused(sigrl_train: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """`refused(*arguments)` runs the command, which must end with an error of one line, and returns the
+    line."""
+
+    def call(*arguments: object) -> str:
+        status, out, err = sigrl_train(*arguments)
+        assert status == 2
+        assert "Traceback" not in out
+        assert len(err.splitlines()) == 1, err
+        assert err.startswith("sigrl-train: ")
+        return err
+
+    return call

@@ -1,5 +1,6 @@
 """One table of heads on the same towers."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +53,22 @@ def test_untrained_bridge_scores_every_label(lite_config: TrainingConfig, tmp_pa
     assert scores.shape == (24, 8)
     assert scores.abs().max() <= 1.001
     assert scores.std() > 0
+
+
+def test_ablate_command_writes_a_table_and_a_report(
+    sigrl_train,
+    config_file: Path,
+    towers: Path,
+    tmp_path: Path,
+    monkeypatch,
+    coco_root: Path,
+) -> None:
+    labels = torch.from_numpy(load_coco(coco_root, "val2014").labels)
+    monkeypatch.setattr(module, "bridge_scores", lambda *_: labels)
+    monkeypatch.setattr(module, "HEADS", {"clip": {"kind": "clip"}})
+    report = tmp_path / "rows.json"
+    arguments = ("--config", config_file, "--seeds", "0,1", "--report", report)
+    status, out, _ = sigrl_train("ablate", towers, *arguments)
+    assert status == 0
+    assert "untrained bridge" in out
+    assert [row["head"] for row in json.loads(report.read_text())] == ["untrained bridge", "clip"]
