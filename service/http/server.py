@@ -17,7 +17,7 @@ from sigrl.service.ending import end_after, end_process
 from sigrl.service.http.connection import MAX_HEADER_BYTES, Connection
 from sigrl.service.http.state import ServiceState
 from sigrl.service.settings import Settings
-from sigrl.service.tagging.freed_memory import exempt_the_start_from_collection
+from sigrl.service.tagging.freed_memory import end_the_start
 
 # Time to send the last answers of a shutdown before connections are cut.
 _FAREWELL_SECONDS = 3
@@ -69,7 +69,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             _logger.info("ready after %.1f s", time.monotonic() - self._began)
-            exempt_the_start_from_collection()
+            end_the_start()
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
         """Handles both signals. uvicorn's handler would raise the signal again after the shutdown, and the

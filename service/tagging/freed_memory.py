@@ -26,16 +26,17 @@ def keep_freed_memory() -> None:
         mallopt(_M_ARENA_MAX, _ARENAS)
 
 
-def exempt_the_start_from_collection() -> None:
-    """Exempts everything that exists now from garbage collection. A full collection then looks only at what
-    requests made: it takes milliseconds, not a second for all modules and schemas."""
-    gc.collect()
+def end_the_start() -> None:
+    """Returns what the start has freed, and exempts everything that exists now from garbage collection. A
+    full collection then looks only at what requests made: it takes milliseconds, not a second for all modules
+    and schemas."""
+    return_freed_memory()
     gc.freeze()
 
 
 def return_freed_memory() -> None:
     """Frees what only reference cycles still hold, and returns to the system what glibc keeps, of all
-    arenas. It takes some milliseconds after `exempt_the_start_from_collection`, and the next forward pass
+    arenas. It takes some milliseconds after `end_the_start`, and the next forward pass
     has to get new pages. For work that is rare and needs more memory than all other work."""
     gc.collect()
     with suppress(AttributeError, OSError, TypeError):
