@@ -7,7 +7,6 @@ of eight photographs get the scores of 256 and of 10,000 labels in turns. Takes 
 
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import numpy as np
 
 from benchmarks.measuring import interleaved, markdown_table
 from benchmarks.photograph_cost import SIZES, photograph
+from benchmarks.servers import SIGRL
 from sigrl.model.processors import available_processors
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.images.decoding import open_image
@@ -32,14 +32,13 @@ ROUNDS = 4
 BATCH = 8
 LABELS = (256, 10_000)
 LABEL_ROUNDS = 15
-TAG = (sys.executable, "-c", "from sigrl.service.cli import main; main()", "tag")
 
 
 def tagged(folder: Path, scratch: Path) -> float:
     """Seconds of `sigrl tag` for a folder."""
     output = scratch / f"{time.monotonic_ns()}.jsonl"
     start = time.perf_counter()
-    subprocess.run([*TAG, folder, "--out", output], check=True, capture_output=True)
+    subprocess.run([*SIGRL, "tag", folder, "--out", output], check=True, capture_output=True)
     return time.perf_counter() - start
 
 

@@ -16,7 +16,9 @@ from benchmarks.load import Target
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 180
-SERVE = (sys.executable, "-c", "from sigrl.service.cli import main; main()", "serve", "--port")
+SIGRL = (sys.executable, "-c", "from sigrl.service.cli import main; main()")
+"""The command line of this working tree."""
+SERVE = (*SIGRL, "serve", "--port")
 """The command for our own server, without its port."""
 
 

@@ -139,18 +139,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6, help="of each phase; with one client, half of it")
     parser.add_argument("--infinity", type=Path, metavar="PYTHON")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="servers by their names in the table")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="names of servers")
     arguments = parser.parse_args()
-    only = arguments.only or []
+    only = arguments.only
     paths = sorted((ROOT / "examples").glob("*.jpg"))
     photographs = [path.read_bytes() for path in paths]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
-        _save_bundles(scratch / "store", paths)
-        targets = {}
         found = servers(scratch / "store", arguments.infinity)
         if unknown := [name for name in only if name not in found]:
             parser.error(f"no server is named {unknown[0]!r}: choose from {', '.join(found)}")
+        _save_bundles(scratch / "store", paths)
+        targets = {}
         for name, server in found.items():
             # Every ratio needs the plain endpoint.
             if only and name not in (*only, PLAIN):

@@ -18,7 +18,7 @@ import psutil
 
 from benchmarks.measuring import markdown_table
 from benchmarks.photograph_cost import SIZES, photograph
-from benchmarks.servers import ROOT, SERVE, environment, free_port
+from benchmarks.servers import ROOT, SERVE, SIGRL, environment, free_port
 
 ROUNDS = 7
 PAUSES = 4
@@ -27,7 +27,6 @@ COMMANDS = {
     "`sigrl --help`": ("--help",),
     "`sigrl tag examples/cat.jpg`": ("tag", str(ROOT / "examples" / "cat.jpg")),
 }
-SIGRL = (sys.executable, "-c", "from sigrl.service.cli import main; main()")
 
 
 def command_seconds(command: Sequence[str], variables: Mapping[str, str]) -> tuple[float, float]:

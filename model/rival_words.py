@@ -1,4 +1,4 @@
-"""Known words that are rivals, of which a photograph seldom shows both: a part of the evidence head.
+"""Rivals are known words that a photograph seldom shows together. A part of the evidence head.
 
 Two words with similar texts (canoe and kayak, woman and girl) are often likely on the same photograph,
 because the same thing is evidence for both. Each lowers the other:

@@ -8,7 +8,7 @@ import numpy as np
 from sigrl.model.engine import ImageFeatures
 from sigrl.model.vocabulary import Vocabulary
 from sigrl.service.errors import ModelError, ParameterError
-from sigrl.service.schemas.tagging import Explanation, LabelMap, Tag
+from sigrl.service.schemas.tagging import Explanation, LabelMap, Tag, Tagging
 from sigrl.service.tagging.scoring import Array, Question, Scores
 from sigrl.service.tagging.selection import DEFAULT_TOP_K, GUESSES, Selection
 
@@ -47,13 +47,13 @@ class Explain(Question):
         # By the vocabulary's own names, because two translations may be equal.
         rows = {name: row for row, name in enumerate(self.vocabulary.names)}
         own = replace(self, selection=replace(self.selection, languages=()))
-        chosen = [rows[tag.label] for tag in own._to_explain(scores)]
+        chosen = [rows[tag.label] for tag in own._to_explain(Question.answer(own, scores), scores)]
         return replace(scores, closer=self.engine.explain(features_of_one(), self.features)[0, chosen])
 
     def answer(self, scores: Scores) -> Explanation:
         """The tags of one photograph with their maps."""
         tagging = super().answer(scores)
-        tags = self._to_explain(scores)
+        tags = self._to_explain(tagging, scores)
         if not isinstance(scores.closer, np.ndarray):
             raise ValueError("the scores have no maps: they belong to another question")
         preprocessing = self.engine.preprocessing
@@ -70,9 +70,8 @@ class Explain(Question):
             tags=tuple(_label_map(tag, local_scores) for tag, local_scores in maps),
         )
 
-    def _to_explain(self, scores: Scores) -> tuple[Tag, ...]:
+    def _to_explain(self, tagging: Tagging, scores: Scores) -> tuple[Tag, ...]:
         """The tags, or the guesses, or else the most probable labels: there is always something to show."""
-        tagging = Question.answer(self, scores)
         if tagging.tags or tagging.guesses:
             return tagging.tags or tagging.guesses
         most_probable = replace(self.selection, top_k=GUESSES)

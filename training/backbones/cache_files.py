@@ -21,7 +21,7 @@ def locked(path: Path, accelerator: Accelerator | None = None) -> Iterator[None]
     Raises DataError if another run holds the lock.
     """
     lock = FileLock(path.with_suffix(".lock"))
-    if accelerator is None or accelerator.is_main_process:
+    if is_main(accelerator):
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
@@ -36,6 +36,11 @@ def locked(path: Path, accelerator: Accelerator | None = None) -> Iterator[None]
         lock.release()
 
 
+def is_main(accelerator: Accelerator | None) -> bool:
+    """Whether this process is the first of its run."""
+    return accelerator is None or accelerator.is_main_process
+
+
 def wait(accelerator: Accelerator | None) -> None:
     """Waits for the run's other processes, if there are any."""
     if accelerator is not None:
@@ -45,7 +50,7 @@ def wait(accelerator: Accelerator | None) -> None:
 def announce_size(
     description: str, each: int, photographs: int, needed: int, folder: Path, advice: str
 ) -> None:
-    """Prints what features will take on the disk: `each` bytes for each of `photographs`, of which `needed`
+    """Prints what the features of this many `photographs` take on the disk, at `each` bytes for one. `needed`
     bytes are still to be written into `folder`. Raises DataError, which ends with `advice`, if the disk is
     too small."""
     free = shutil.disk_usage(folder).free

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sigrl.model.config import Preprocessing
-from sigrl.training.backbones.cache_files import announce_size, locked, wait
+from sigrl.training.backbones.cache_files import announce_size, is_main, locked, wait
 from sigrl.training.backbones.features import photograph_batches, read_photograph
 
 BATCH_SIZE = 32
@@ -68,7 +68,7 @@ def _compute_all(
     accelerator: Accelerator | None,
 ) -> None:
     unfinished, marks = path.with_suffix(".unfinished"), path.with_suffix(".blocks")
-    if _is_main(accelerator):
+    if is_main(accelerator):
         first = torch.from_numpy(read_photograph(paths[0], preprocessing))[None]
         _prepare(unfinished, marks, len(paths), _run(compute, first), description)
     wait(accelerator)
@@ -92,7 +92,7 @@ def _compute_all(
                 done[block] = 1
                 done.flush()
     wait(accelerator)
-    if _is_main(accelerator):
+    if is_main(accelerator):
         unfinished.rename(path)
         marks.unlink()
 
@@ -131,10 +131,6 @@ def files_fingerprint(paths: Sequence[Path], note: str) -> str:
         status = None if file is None else file.stat()
         digest.update(f"{path}:{status and (status.st_size, status.st_mtime_ns)}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def _is_main(accelerator: Accelerator | None) -> bool:
-    return accelerator is None or accelerator.is_main_process
 
 
 def _fingerprint(paths: Sequence[Path], preprocessing: Preprocessing, module: nn.Module) -> str:

@@ -124,19 +124,14 @@ def make_draft(trained: Trained) -> Draft:
         rival_pairs=len(of_rivals.get("rival_words", ())),
     )
     arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes(config, known.shape[1]).items()}
-    arrays |= (
-        of_words
-        | of_rivals
-        | {
-            "known_labels": known,
-            "class_labels": text_vectors(
-                trained, [name for of in classes for name in of], "ImageNet's names"
-            ),
-            "class_rows": np.repeat(np.arange(len(classes)), [len(of) for of in classes]).astype(np.float32),
-            "lexicon": text_vectors(trained, met, "words that training met"),
-            "lexicon_counts": counts,
-        }
-    )
+    arrays |= of_words | of_rivals
+    arrays |= {
+        "known_labels": known,
+        "class_labels": text_vectors(trained, [name for of in classes for name in of], "ImageNet's names"),
+        "class_rows": np.repeat(np.arange(len(classes)), [len(of) for of in classes]).astype(np.float32),
+        "lexicon": text_vectors(trained, met, "words that training met"),
+        "lexicon_counts": counts,
+    }
     arrays["feature_deviation"][:] = 1
     arrays["slope"][0], arrays["offset"][0] = DEFAULT_SLOPE, DEFAULT_OFFSET
     head = HeadConfig(kind="evidence", form="context", top_k=BEST_TOKENS, evidence=config)
