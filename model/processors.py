@@ -4,10 +4,14 @@ import math
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
 def available_processors() -> int:
@@ -30,8 +34,22 @@ def bound_native_threads() -> None:
 def keep_blas_from_spinning() -> None:
     """Gives NumPy's products one thread unless OPENBLAS_NUM_THREADS is set. OpenBLAS's other threads would
     wait for the next product in a loop: after one of 0.3 ms they keep a processor busy for 30 ms. Call this
-    before NumPy is imported."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    before NumPy is imported, in a process of our own; see `blas_on_one_thread` for others."""
+    os.environ.setdefault(_BLAS_THREADS, "1")
+
+
+def blas_on_one_thread() -> AbstractContextManager[object]:
+    """Gives NumPy's products one thread for the duration of a block. In a user's own program this does what
+    `keep_blas_from_spinning` does for a command, and the program's other products keep their threads."""
+    return nullcontext() if os.environ.get(_BLAS_THREADS) == "1" else _blas().limit(limits=1)
+
+
+@cache
+def _blas() -> Any:
+    # Its import takes longer than anything else here, and commands do not need it.
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def cgroup_quotas(own: Path = _OWN_CGROUPS, mounted: Path = _CGROUPS) -> Iterator[float]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sigrl.model.engine import Engine
 from sigrl.model.kept_features import KeptFeatures
-from sigrl.model.processors import available_processors
+from sigrl.model.processors import available_processors, blas_on_one_thread
 from sigrl.service.errors import ImageError, ModelError
 from sigrl.service.images import files as image_files
 from sigrl.service.images.decoder_pool import DecoderPool
@@ -39,7 +39,7 @@ class ImageTower:
 
     def score(self, items: Sequence[BatchItem]) -> list[ScoredImage | ModelError]:
         """See `sigrl.service.tagging.scoring.score_batch`. Serves one caller at a time."""
-        with self._model:
+        with self._model, blas_on_one_thread():
             return score_batch(items)
 
     def keep_images(self, photographs: Sequence[bytes]) -> list[KeptFeatures]:

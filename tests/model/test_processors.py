@@ -53,3 +53,21 @@ def test_available_processors_is_the_smallest_quota_rounded_up(monkeypatch: pyte
     assert available_processors() == 1
     bound_native_threads()
     assert os.environ["OMP_NUM_THREADS"] == "1"
+
+
+def test_blas_has_one_thread_within_the_block_alone() -> None:
+    code = """
+import numpy
+from threadpoolctl import ThreadpoolController
+from sigrl.model.processors import blas_on_one_thread
+
+def threads():
+    return {each["num_threads"] for each in ThreadpoolController().select(user_api="blas").info()}
+
+before = threads()
+with blas_on_one_thread():
+    assert threads() == {1}, threads()
+assert threads() == before
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
