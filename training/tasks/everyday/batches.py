@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ class Supervision:
     dense: npt.NDArray[np.integer]
     """Rows of the densely labelled photographs to train on, and of their views."""
     others: npt.NDArray[np.integer]
-    """Rows of the other photographs to train on."""
+    """Rows of the other photographs to train on, and of their views."""
     weights: npt.NDArray[np.floating]
     """Probability of drawing each of `others`; they sum to 1."""
     known_embeddings: Tensor
@@ -59,6 +59,24 @@ class Supervision:
                 "training needs photographs with dense labels and others without, and one kind is missing: "
                 "name more sources, or hide fewer words"
             )
+
+    def seen_as(self, features: FrozenFeatures, photograph_of: npt.NDArray[np.integer]) -> "Supervision":
+        """The same supervision for other rows, of the same photographs. Each row of a photograph is drawn
+        equally often, and all rows together as often as its row was."""
+        weight_of = np.zeros(len(self.teacher))
+        weight_of[self.others] = self.weights
+        dense = np.flatnonzero(np.isin(photograph_of, self.dense) & features.readable)
+        others = np.flatnonzero((weight_of[photograph_of] > 0) & features.readable)
+        rows_of = np.bincount(photograph_of[others], minlength=len(weight_of))
+        weights = (weight_of / rows_of.clip(1))[photograph_of[others]]
+        return replace(
+            self,
+            features=features,
+            photograph_of=photograph_of,
+            dense=dense,
+            others=others,
+            weights=weights / weights.sum(),
+        )
 
 
 @dataclass(frozen=True)
@@ -130,7 +148,7 @@ class Batches:
             maps=source.features.maps(rows),
             untouched=torch.from_numpy(source.features.pooled[rows].astype(np.float32)),
             known=torch.from_numpy(targets.known[shown]),
-            teacher=source.teacher[others].float(),
+            teacher=source.teacher[shown[len(dense) :]].float(),
             word_embeddings=source.word_embeddings[words],
             mentioned=mentioned,
             described=described,

@@ -116,11 +116,14 @@ class TrainingSettings(Frozen):
 
 
 class ViewsConfig(Frozen):
-    """A last stage of the training, which also sees random crops of the densely labelled photographs."""
+    """A last stage of the training, which also sees random crops. Its pseudo-labels come from the network of
+    the stage before, which sees the photograph and its crops."""
 
-    count: int = Field(4, ge=1)
-    """Number of crops of each photograph."""
-    steps: int = Field(900, ge=1)
+    count: int = Field(8, ge=1)
+    """Number of crops of each densely labelled photograph."""
+    others: int = Field(1, ge=0)
+    """Number of crops of every other photograph."""
+    steps: int = Field(1100, ge=1)
     rate: float = Field(0.4, gt=0)
     """Maximum learning rates of this stage as a share of `training.rates`."""
 

@@ -30,7 +30,7 @@ from sigrl.training.tasks.everyday.network import EverydayNetwork, Heads, LastBl
 from sigrl.training.tasks.everyday.photographs import Photograph
 from sigrl.training.tasks.everyday.sources import source_table
 from sigrl.training.tasks.everyday.start import Start, fingerprint
-from sigrl.training.tasks.everyday.teacher import read_logits, teach, write_logits
+from sigrl.training.tasks.everyday.teacher import read_logits, second_guess, teach, write_logits
 from sigrl.training.tasks.everyday.trained import PARTS, Trained, write_parts
 from sigrl.training.tasks.everyday.training import train_network
 from sigrl.training.tasks.everyday.views import views
@@ -38,8 +38,6 @@ from sigrl.training.tasks.everyday.views import views
 TEACHER = "teacher.safetensors"
 VIEWS = "views"
 """Folder of the stage with random crops in a run's directory."""
-_AT_ONCE = 1e-3
-"""The network is trained when that stage begins, so its own pseudo-labels count from the first steps."""
 _SAMPLE = 12_000
 """Number of photographs used to initialise the embedding."""
 _CAPTIONS = 2
@@ -74,9 +72,8 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
     network, bridge = _network(config, start, supervision)
     train_network(network, supervision, bridge, config.training, directory, identity)
     if config.views is not None:
-        seen = _with_views(supervision, data, config, config.views.count, start)
         identity["views"] = config.views.model_dump()
-        (directory / VIEWS).mkdir(exist_ok=True)
+        seen = _with_views(supervision, network, data, config, start, directory / VIEWS, identity)
         stage = _stage(config.training, config.views)
         train_network(network, seen, bridge, stage, directory / VIEWS, identity)
     provenance = _provenance(config, data, trained_on)
@@ -102,15 +99,38 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
 
 
 def _with_views(
-    supervision: Supervision, data: EverydayData, config: EverydayConfig, count: int, start: Start
+    supervision: Supervision,
+    network: EverydayNetwork,
+    data: EverydayData,
+    config: EverydayConfig,
+    start: Start,
+    directory: Path,
+    identity: dict[str, Any],
 ) -> Supervision:
-    """The same supervision, with `count` views of each densely labelled photograph beside it."""
-    dense = [row for row, one in enumerate(data.photographs) if one.dense and one.role == "train"]
-    crops = views([data.photographs[row] for row in dense], count)
+    """The same supervision with views of all photographs to train on beside them, and with the pseudo-labels
+    of the trained network."""
+    wanted = config.views
+    assert wanted is not None
+    dense, others = supervision.dense, supervision.others
+    crops = [
+        *views([data.photographs[row] for row in dense], wanted.count),
+        *views([data.photographs[row] for row in others], wanted.others),
+    ]
     features, _ = frozen_features([*data.photographs, *crops], config, start.trunk)
-    photograph_of = np.concatenate([np.arange(len(data.photographs)), np.repeat(dense, count)])
-    usable = np.isin(photograph_of, supervision.dense) & features.readable
-    return replace(supervision, features=features, photograph_of=photograph_of, dense=np.flatnonzero(usable))
+    photograph_of = np.concatenate(
+        [
+            np.arange(len(data.photographs)),
+            np.repeat(dense, wanted.count),
+            np.repeat(others, wanted.others),
+        ]
+    )
+    seen = supervision.seen_as(features, photograph_of)
+    directory.mkdir(exist_ok=True)
+    guesses = read_logits(directory / TEACHER, identity)
+    if guesses is None:
+        guesses = second_guess(seen, network)
+        write_logits(directory / TEACHER, guesses, identity)
+    return replace(seen, teacher=guesses)
 
 
 def _stage(settings: TrainingSettings, last: ViewsConfig) -> TrainingSettings:
@@ -119,7 +139,7 @@ def _stage(settings: TrainingSettings, last: ViewsConfig) -> TrainingSettings:
         name: rate if name.endswith("_decay") else last.rate * rate
         for name, rate in settings.rates.model_dump().items()
     }
-    changes = {"steps": last.steps, "rates": Rates(**rates), "own_share_from": _AT_ONCE}
+    changes = {"steps": last.steps, "rates": Rates(**rates), "own_share": 0.0}
     return settings.model_copy(update=changes)
 
 

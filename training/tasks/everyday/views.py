@@ -1,7 +1,8 @@
-"""Views: random crops of the densely labelled photographs, half of them mirrored, with the same labels.
+"""Views: random crops of the photographs, half of them mirrored, with the same labels.
 
 The frozen tower sees every photograph once, so its features leave no room for augmentation later. A few
-views of the photographs whose labels teach most are cheaper than running the tower in every step.
+views, most of them of the photographs whose labels teach most, are cheaper than running the tower in every
+step.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""Random crops of the densely labelled photographs, and the stage that trains on them."""
+"""Random crops of the photographs, and the stage that trains on them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 from sigrl.training.tasks.everyday import run
+from sigrl.training.tasks.everyday.batches import Supervision
 from sigrl.training.tasks.everyday.config import EverydayConfig
 from sigrl.training.tasks.everyday.photographs import Photograph
 from sigrl.training.tasks.everyday.run import VIEWS, train
 from sigrl.training.tasks.everyday.start import Start
+from sigrl.training.tasks.everyday.teacher import second_guess
 from sigrl.training.tasks.everyday.views import seen_by, views
 
 PHOTOGRAPH = Photograph(Path("a.jpg"), "everyday", "owner/name", "a.jpg", dense=True)
@@ -50,6 +52,48 @@ def test_views_follow_their_photographs() -> None:
     other = replace(PHOTOGRAPH, place="b.jpg")
     made = views([PHOTOGRAPH, other], 2)
     assert [(one.place, one.view) for one in made] == [("a.jpg", 1), ("a.jpg", 2), ("b.jpg", 1), ("b.jpg", 2)]
+
+
+def test_each_row_of_a_photograph_is_drawn_equally_often() -> None:
+    """Photograph 0 is dense; 1 and 2 are drawn with the weights 1/4 and 3/4. Row 4 cannot be read."""
+    features = Mock(readable=np.array([True, True, True, True, False, True, True]))
+    supervision = _supervision(dense=[0], others=[1, 2], weights=[0.25, 0.75], photographs=3)
+    seen = supervision.seen_as(features, np.array([0, 1, 2, 0, 0, 1, 1]))
+    assert seen.dense.tolist() == [0, 3]
+    assert seen.others.tolist() == [1, 2, 5, 6]
+    assert np.allclose(seen.weights, [0.25 / 3, 0.75, 0.25 / 3, 0.25 / 3])
+
+
+def test_the_second_guess_joins_both_heads_and_all_rows_of_a_photograph() -> None:
+    """The only word's own logit is ten times the row's number, and by matching a hundred times."""
+    supervision = replace(
+        _supervision(dense=[0], others=[1, 2, 3], weights=[0.5, 0.25, 0.25], photographs=3),
+        features=Mock(pooled=np.arange(4, dtype=np.float16)[:, None], maps=torch.from_numpy),
+        photograph_of=np.array([0, 1, 1, 2]),
+    )
+    network = Mock(side_effect=lambda _, untouched, **__: Mock(known=10 * untouched))
+    network.heads.word_logits.side_effect = lambda seen, _: 10 * seen.known
+    (dense,), (crops,), (alone,) = second_guess(supervision, network).tolist()
+    assert dense == 0
+    assert crops == pytest.approx(1.5 * (0.7 * 10 + 0.4 * 100) + 0.1, rel=1e-3)
+    assert alone == pytest.approx(3 * (0.7 * 10 + 0.4 * 100) + 0.1, rel=1e-3)
+
+
+def _supervision(dense: list[int], others: list[int], weights: list[float], photographs: int) -> Supervision:
+    nothing = torch.zeros(0, 2)
+    return Supervision(
+        features=Mock(),
+        photograph_of=np.arange(photographs),
+        targets=Mock(),
+        teacher=torch.zeros(photographs, 1),
+        dense=np.array(dense),
+        others=np.array(others),
+        weights=np.array(weights),
+        known_embeddings=nothing,
+        word_embeddings=nothing,
+        captions={},
+        caption_embeddings=nothing,
+    )
 
 
 def test_the_stage_changes_the_weights_and_goes_on_after_an_interruption(
