@@ -55,7 +55,9 @@ def bundle(tmp_path_factory, tiny_description, tokenizer_definition):
         found = model.backbone.encode_images(images)
     tokens = pool_tokens(found.patch_tokens.numpy(), found.grid)
     background = keep(found.image_embeddings.numpy(), tokens, found.word_logits.numpy())
-    files = assemble(model, backbone, tokenizer_definition, CONFIG, arrays, background, preprocessing, {})
+    files = assemble(
+        model, backbone, tokenizer_definition, CONFIG, arrays, background, preprocessing, 0.5, {}
+    )
     directory = tmp_path_factory.mktemp("bundles") / "evidence"
     write_files(directory, files)
     return directory

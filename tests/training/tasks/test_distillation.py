@@ -75,7 +75,7 @@ def word_tower(
     directory = tmp_path_factory.mktemp("bundles") / "words"
     write_files(
         directory,
-        assemble(model, backbone, tokenizer_definition, EVIDENCE, arrays, background, preprocessing, {}),
+        assemble(model, backbone, tokenizer_definition, EVIDENCE, arrays, background, preprocessing, 0.5, {}),
     )
     return directory
 

@@ -127,6 +127,7 @@ def assemble(
     arrays: Mapping[str, Array],
     background: KeptFeatures,
     preprocessing: Preprocessing,
+    default_threshold: float,
     provenance: dict[str, object],
 ) -> BundleFiles:
     """The bundle; `arrays` has the names of `sigrl.model.evidence_arrays.shapes`. Raises ValueError for other
@@ -138,7 +139,7 @@ def assemble(
         backbone=config,
         head=head,
         preprocessing=preprocessing,
-        default_threshold=0.5,
+        default_threshold=default_threshold,
         calibration=CalibrationConfig(photographs=len(background), offset=0.0, slope=1.0),
         provenance=provenance,
     )

@@ -50,9 +50,10 @@ def measure(trained: Trained) -> dict[str, float]:
     return measured
 
 
-def measure_head(draft: Draft) -> dict[str, float]:
+def measure_head(draft: Draft, threshold: float) -> dict[str, float]:
     """The same photographs with a bundle's head, over all names of `everyday`, each asked for by name: both
-    those with their own logit and those with too few photographs for one."""
+    those with their own logit, which need a probability of `threshold`, and those with too few photographs
+    for one."""
     trained = draft.trained
     rows = dense_rows(trained, "test", sought=True)
     if not len(rows):
@@ -62,7 +63,7 @@ def measure_head(draft: Draft) -> dict[str, float]:
     kept = keep_photographs(trained, rows, draft.words)
     logits = draft.evidence.score_kept(kept, unit, described)
     labels = known_labels(trained, rows)[:, : len(trained.names)]
-    return measure_logits("head", logits, labels, draft.evidence.thresholds(described, EVEN))
+    return measure_logits("head", logits, labels, draft.evidence.thresholds(described, threshold))
 
 
 def measure_logits(

@@ -14,7 +14,7 @@ from sigrl.training.tasks.everyday.config import EverydayConfig
 from sigrl.training.tasks.everyday.draft import Draft, make_draft
 from sigrl.training.tasks.everyday.evaluation import measure, measure_head
 from sigrl.training.tasks.everyday.graph import graph_arrays
-from sigrl.training.tasks.everyday.known_words import known_word_gains
+from sigrl.training.tasks.everyday.known_words import default_threshold, known_word_gains
 from sigrl.training.tasks.everyday.left_out import train_left_out
 from sigrl.training.tasks.everyday.new_words import fit_left_out
 from sigrl.training.tasks.everyday.run import train
@@ -48,7 +48,8 @@ def fit(config: EverydayConfig, directory: Path, start: Start) -> Outcome:
         return _finished(config, directory, bundle)
     trained = train(config, directory, start)
     draft, measured, how = _fit_head(trained)
-    measured = measure(trained) | measured | measure_head(draft)
+    threshold = default_threshold(draft)
+    measured = measure(trained) | measured | measure_head(draft, threshold)
     unreadable = int((~trained.features.readable).sum())
     skipped = {"unreadable file": unreadable} if unreadable else {}
     model, backbone = towers(trained, draft.words)
@@ -56,7 +57,7 @@ def fit(config: EverydayConfig, directory: Path, start: Start) -> Outcome:
         "data": "densely labelled everyday photographs, captions, sets of classes",
         **trained.provenance,
         "new_words": how,
-        "known_words": "fitted on everyday's val photographs that were not searched for",
+        "known_words": "weights and threshold chosen on everyday's val photographs that were not sought",
         "background": _counts(draft),
         "metrics": measured,
         "licences": _LICENCES,
@@ -71,6 +72,7 @@ def fit(config: EverydayConfig, directory: Path, start: Start) -> Outcome:
             draft.arrays,
             draft.background,
             config.preprocessing,
+            threshold,
             provenance,
         )
     except ValueError as error:

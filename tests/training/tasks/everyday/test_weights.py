@@ -53,6 +53,14 @@ TRUE = NewWords(
 )
 
 
+@pytest.mark.parametrize(("wrong", "threshold"), [([], 0.5), ([0.62], 0.63), ([0.999] * 10, 0.5)])
+def test_the_default_threshold_is_the_lowest_that_is_precise(wrong: list[float], threshold: float) -> None:
+    """Four pairs at 0.95 are right; pairs that nobody judged, at 0.9, count neither way."""
+    probabilities = np.array([*[0.95] * 4, *[0.9] * 9, *wrong])[:, None]
+    labels = np.array([*[1] * 4, *[0] * 9, *[-1] * len(wrong)], np.int8)[:, None]
+    assert known_words.lowest_threshold(probabilities, labels) == threshold
+
+
 def test_the_threshold_of_new_words_is_the_highest_that_costs_no_f1() -> None:
     # Of ten pairs at 0.3, seven are right; of a hundred at 0.12, five are.
     logits = np.log(np.array([0.3] * 10 + [0.12] * 100) / (1 - np.array([0.3] * 10 + [0.12] * 100)))
