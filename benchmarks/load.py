@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import re
+import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -13,6 +15,7 @@ import httpx
 import numpy as np
 
 _TIMEOUT_SECONDS = 30.0
+_STEP = re.compile(r"(\w+);dur=([\d.]+)")
 
 
 @dataclass
@@ -68,6 +71,21 @@ class Target:
         except httpx.HTTPError:
             return False
         return status == httpx.codes.OK and time.monotonic() - start < 1
+
+    def timing(self, count: int) -> dict[str, float]:
+        """Median milliseconds of each step that answers name in their header Server-Timing, over `count`
+        photographs, one after another; `total` is what the client waits."""
+        steps: dict[str, list[float]] = {}
+        with httpx.Client(timeout=_TIMEOUT_SECONDS) as client:
+            for number in range(count):
+                built = self._requests[number % len(self._requests)]
+                start = time.perf_counter()
+                answer = client.post(self._url, content=built.body, headers=built.headers)
+                steps.setdefault("total", []).append(1000 * (time.perf_counter() - start))
+                answer.raise_for_status()
+                for name, milliseconds in _STEP.findall(answer.headers.get("server-timing", "")):
+                    steps.setdefault(name, []).append(float(milliseconds))
+        return {name: statistics.median(values) for name, values in steps.items()}
 
     def saturate(self, seconds: float, clients: int) -> Outcome:
         """Closed loop: this many clients, each of which sends its next request after a response."""

@@ -1,7 +1,8 @@
 """`python -m benchmarks.start`: how long a command takes, how soon the service is ready, and its memory.
 
-Every command runs once before it is measured, because the first run on a machine compiles the model. One
-client then waits a minute before each of some requests. Takes about six minutes, most of them waiting.
+Every command runs once before it is measured, because the first run on a machine compiles the model. Then
+somebody waits a minute before each of some requests, to a service on OpenVINO and to one on torch. Takes
+about six minutes, most of them waiting.
 """
 
 import resource
@@ -10,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -37,35 +39,44 @@ def command_seconds(command: Sequence[str], variables: Mapping[str, str]) -> tup
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def service(variables: Mapping[str, str]) -> tuple[float, float, list[float], list[float]]:
-    """Seconds until the service is ready, its MiB when idle, and the seconds of requests one after another
-    and of requests after a pause."""
+@contextmanager
+def served(variables: Mapping[str, str]) -> Iterator[tuple[httpx.Client, float, float]]:
+    """A client of a service, the seconds until that was ready, and its MiB when idle."""
     port = free_port()
-    base, body = f"http://127.0.0.1:{port}", photograph(SIZES["400 px"])
     start = time.perf_counter()
     process = subprocess.Popen([*SERVE, str(port)], env=variables, stderr=subprocess.DEVNULL)
     try:
-        with httpx.Client(base_url=base, timeout=60) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             while not _is_ready(client):
                 time.sleep(0.01)
             ready = time.perf_counter() - start
-            idle = psutil.Process(process.pid).memory_info().rss / 2**20
-
-            def request() -> float:
-                begin = time.perf_counter()
-                client.post("/v1/tag", content=body).raise_for_status()
-                return time.perf_counter() - begin
-
-            following = [request() for _ in range(100)][20:]
-            paused = []
-            for number in range(PAUSES):
-                time.sleep(PAUSE_SECONDS)
-                paused.append(request())
-                print(f"pause {number + 1} of {PAUSES}", file=sys.stderr)
+            yield client, ready, psutil.Process(process.pid).memory_info().rss / 2**20
     finally:
         process.terminate()
         process.wait(60)
-    return ready, idle, following, paused
+
+
+def following(client: httpx.Client) -> list[float]:
+    """The milliseconds of photographs one after another."""
+    return [_milliseconds(client) for _ in range(100)][20:]
+
+
+def paused(clients: Sequence[httpx.Client]) -> list[list[float]]:
+    """For each client, the milliseconds of photographs after a pause; in each pause all services are idle."""
+    found: list[list[float]] = [[] for _ in clients]
+    for number in range(PAUSES):
+        time.sleep(PAUSE_SECONDS)
+        for client, milliseconds in zip(clients, found, strict=True):
+            milliseconds.append(_milliseconds(client))
+        print(f"pause {number + 1} of {PAUSES}", file=sys.stderr)
+    return found
+
+
+def _milliseconds(client: httpx.Client) -> float:
+    body = photograph(SIZES["400 px"])
+    begin = time.perf_counter()
+    client.post("/v1/tag", content=body).raise_for_status()
+    return 1000 * (time.perf_counter() - begin)
 
 
 def _is_ready(client: httpx.Client) -> bool:
@@ -86,14 +97,22 @@ def main() -> None:
             runs = [command_seconds(command, variables) for _ in range(ROUNDS + 1)][1:]
             wall, processor = (statistics.median(each) for each in zip(*runs, strict=True))
             rows += [[name, f"{wall:.2f} s"], ["… processor time", f"{processor:.2f} s"]]
-        ready, idle, following, paused = service(variables)
+        torch = variables | {"SIGRL_ENGINE": "torch"}
+        with served(variables) as (ours, ready, idle), served(torch) as (theirs, *_):
+            alone = [statistics.median(following(client)) for client in (ours, theirs)]
+            after_pause = [statistics.median(each) for each in paused((ours, theirs))]
     rows += [
         ["`sigrl serve` until it is ready", f"{ready:.2f} s"],
         ["the idle service's memory", f"{idle:.0f} MiB"],
-        ["a photograph after another, p50", f"{1000 * statistics.median(following):.0f} ms"],
-        ["a photograph after a pause of a minute, p50", f"{1000 * statistics.median(paused):.0f} ms"],
+        ["a photograph after another, p50; with the torch engine", _pair(alone)],
+        ["a photograph after a pause of a minute, p50; with the torch engine", _pair(after_pause)],
     ]
     print(markdown_table(["", "median"], rows))
+
+
+def _pair(milliseconds: Sequence[float]) -> str:
+    ours, theirs = milliseconds
+    return f"{ours:.0f}; {theirs:.0f} ms ({ours / theirs:.2f})"
 
 
 if __name__ == "__main__":
