@@ -73,8 +73,8 @@ class Target:
         return status == httpx.codes.OK and time.monotonic() - start < 1
 
     def timing(self, count: int) -> dict[str, float]:
-        """Median milliseconds of each step that answers name in their header Server-Timing, over `count`
-        photographs, one after another; `total` is what the client waits."""
+        """Median milliseconds of each step in the header Server-Timing, over `count` photographs one after
+        another; `total` is what the client waits."""
         steps: dict[str, list[float]] = {}
         with httpx.Client(timeout=_TIMEOUT_SECONDS) as client:
             for number in range(count):

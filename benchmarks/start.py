@@ -1,8 +1,8 @@
 """`python -m benchmarks.start`: how long a command takes, how soon the service is ready, and its memory.
 
-Every command runs once before it is measured, because the first run on a machine compiles the model. Then
-somebody waits a minute before each of some requests, to a service on OpenVINO and to one on torch. Takes
-about six minutes, most of them waiting.
+Every command runs once before it is measured, because the first run on a machine compiles the model. Then a
+client pauses for a minute before each of four photographs, which it sends to a service on OpenVINO and to one
+on torch. Takes about six minutes, most of them waiting.
 """
 
 import resource
@@ -56,24 +56,25 @@ def served(variables: Mapping[str, str]) -> Iterator[tuple[httpx.Client, float, 
         process.wait(60)
 
 
-def following(client: httpx.Client) -> list[float]:
+def following(client: httpx.Client, body: bytes) -> list[float]:
     """The milliseconds of photographs one after another."""
-    return [_milliseconds(client) for _ in range(100)][20:]
+    return [_milliseconds(client, body) for _ in range(100)][20:]
 
 
-def paused(clients: Sequence[httpx.Client]) -> list[list[float]]:
-    """For each client, the milliseconds of photographs after a pause; in each pause all services are idle."""
+def paused(clients: Sequence[httpx.Client], body: bytes) -> list[list[float]]:
+    """For each client, the milliseconds of a photograph after each pause, in which all services are idle."""
     found: list[list[float]] = [[] for _ in clients]
     for number in range(PAUSES):
         time.sleep(PAUSE_SECONDS)
-        for client, milliseconds in zip(clients, found, strict=True):
-            milliseconds.append(_milliseconds(client))
+        turns = list(zip(clients, found, strict=True))
+        # Whoever answers first after a pause also wakes the machine.
+        for client, milliseconds in reversed(turns) if number % 2 else turns:
+            milliseconds.append(_milliseconds(client, body))
         print(f"pause {number + 1} of {PAUSES}", file=sys.stderr)
     return found
 
 
-def _milliseconds(client: httpx.Client) -> float:
-    body = photograph(SIZES["400 px"])
+def _milliseconds(client: httpx.Client, body: bytes) -> float:
     begin = time.perf_counter()
     client.post("/v1/tag", content=body).raise_for_status()
     return 1000 * (time.perf_counter() - begin)
@@ -99,8 +100,9 @@ def main() -> None:
             rows += [[name, f"{wall:.2f} s"], ["… processor time", f"{processor:.2f} s"]]
         torch = variables | {"SIGRL_ENGINE": "torch"}
         with served(variables) as (ours, ready, idle), served(torch) as (theirs, *_):
-            alone = [statistics.median(following(client)) for client in (ours, theirs)]
-            after_pause = [statistics.median(each) for each in paused((ours, theirs))]
+            body = photograph(SIZES["400 px"])
+            alone = [statistics.median(following(client, body)) for client in (ours, theirs)]
+            after_pause = [statistics.median(each) for each in paused((ours, theirs), body)]
     rows += [
         ["`sigrl serve` until it is ready", f"{ready:.2f} s"],
         ["the idle service's memory", f"{idle:.0f} MiB"],

@@ -4,14 +4,16 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import Any
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+_limiting = Lock()
 
 
 def available_processors() -> int:
@@ -38,10 +40,16 @@ def keep_blas_from_spinning() -> None:
     os.environ.setdefault(_BLAS_THREADS, "1")
 
 
-def blas_on_one_thread() -> AbstractContextManager[object]:
-    """Gives NumPy's products one thread for the duration of a block. In a user's own program this does what
-    `keep_blas_from_spinning` does for a command, and the program's other products keep their threads."""
-    return nullcontext() if os.environ.get(_BLAS_THREADS) == "1" else _blas().limit(limits=1)
+@contextmanager
+def blas_on_one_thread() -> Iterator[None]:
+    """Gives NumPy's products one thread for the duration of a block, in all threads of the process, unless
+    OPENBLAS_NUM_THREADS is set. For programs that are not ours; see `keep_blas_from_spinning`."""
+    if _BLAS_THREADS in os.environ:
+        yield
+        return
+    # If two limits overlapped, the second to end would restore the first one's limit.
+    with _limiting, _blas().limit(limits=1):
+        yield
 
 
 @cache

@@ -55,19 +55,61 @@ def test_available_processors_is_the_smallest_quota_rounded_up(monkeypatch: pyte
     assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
-def test_blas_has_one_thread_within_the_block_alone() -> None:
-    code = """
+_THREADS = """
 import numpy
+from threading import Event, Thread
 from threadpoolctl import ThreadpoolController
 from sigrl.model.processors import blas_on_one_thread
 
 def threads():
-    return {each["num_threads"] for each in ThreadpoolController().select(user_api="blas").info()}
+    (found,) = {each["num_threads"] for each in ThreadpoolController().select(user_api="blas").info()}
+    return found
 
 before = threads()
-with blas_on_one_thread():
-    assert threads() == {1}, threads()
-assert threads() == before
 """
-    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+def _run(code: str, **variables: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    subprocess.run([sys.executable, "-c", _THREADS + code], env=kept | variables, check=True, timeout=60)
+
+
+def test_blas_has_one_thread_within_the_block_alone() -> None:
+    _run("""
+with blas_on_one_thread():
+    assert threads() == 1
+assert threads() == before
+""")
+
+
+def test_blas_gets_its_threads_back_after_overlapping_blocks() -> None:
+    _run("""
+entered, left = Event(), Event()
+
+def first():
+    with blas_on_one_thread():
+        entered.set()
+        left.wait(0.2)
+
+def second():
+    entered.wait()
+    with blas_on_one_thread():
+        assert threads() == 1
+
+both = [Thread(target=each) for each in (first, second)]
+for each in both:
+    each.start()
+for each in both:
+    each.join()
+assert threads() == before
+""")
+
+
+def test_blas_keeps_the_threads_that_the_environment_names() -> None:
+    _run(
+        """
+with blas_on_one_thread():
+    assert threads() == before
+""",
+        OPENBLAS_NUM_THREADS="2",
+    )

@@ -3,6 +3,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sigrl.model.vocabulary import Label, Vocabulary
 from sigrl.service import errors
 from sigrl.service.images import decoding as images
 from sigrl.service.images.files import ImageLimits
+from sigrl.service.tagging import image_tower
 from sigrl.service.tagging.tagger import Tagger
 from sigrl.service.vocabularies.builtin import builtin
 
@@ -31,6 +33,16 @@ def test_result_names_its_checkpoint_and_vocabulary(tagger: Tagger, photograph: 
     assert (answer.vocabulary.name, answer.vocabulary.size) == ("labels", 2)
     assert answer.vocabulary.hash == Vocabulary.from_names(["red", "dog"]).content_hash
     assert [(tag.label, tag.accepted) for tag in answer.tags] == [("red", True), ("dog", False)]
+
+
+def test_numpy_has_one_thread_while_a_photograph_is_scored(
+    tagger: Tagger, photograph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = MagicMock()
+    monkeypatch.setattr(image_tower, "blas_on_one_thread", limit)
+    tagger.tag(photograph, ["red"])
+    limit.return_value.__enter__.assert_called_once()
+    limit.return_value.__exit__.assert_called_once()
 
 
 def test_default_vocabulary_is_used_without_labels(tagger: Tagger, photograph: Path) -> None:

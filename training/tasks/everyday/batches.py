@@ -61,8 +61,8 @@ class Supervision:
             )
 
     def seen_as(self, features: FrozenFeatures, photograph_of: npt.NDArray[np.integer]) -> "Supervision":
-        """The same supervision for other rows, of the same photographs. Each row of a photograph is drawn
-        equally often, and all rows together as often as its row was."""
+        """The same supervision with rows that may show a photograph several times; `self` has one row for
+        each. A photograph is drawn as often as before, and each of its readable rows equally often."""
         weight_of = np.zeros(len(self.teacher))
         weight_of[self.others] = self.weights
         dense = np.flatnonzero(np.isin(photograph_of, self.dense) & features.readable)

@@ -104,10 +104,11 @@ class TrainingSettings(Frozen):
     clip_norm: float = 5.0
     """Maximum norm of the gradient over all parameters."""
     averaging: float = Field(0.995, gt=0, lt=1)
-    """Decay of the weights' moving average, which makes pseudo-labels and is saved at the end."""
+    """Decay of the weights' moving average, which is saved at the end and, in the first stage, makes
+    pseudo-labels."""
     own_share: float = Field(0.7, ge=0, le=1)
-    """Final share of the averaged weights in the pseudo-labels of unknown labels; the teacher has the
-    rest."""
+    """Final share of the averaged weights in the first stage's pseudo-labels of unknown labels; the teacher
+    has the rest."""
     own_share_from: float = Field(0.4, gt=0, le=1)
     """Share of the steps over which `own_share` grows from 0."""
     save_every: int = Field(100, ge=1)
@@ -116,8 +117,8 @@ class TrainingSettings(Frozen):
 
 
 class ViewsConfig(Frozen):
-    """A last stage of the training, which also sees random crops. Its pseudo-labels come from the network of
-    the stage before, which sees the photograph and its crops."""
+    """A last stage of the training, which also sees random crops. Its pseudo-labels are what the network of
+    the stage before says, averaged over the photograph and its crops."""
 
     count: int = Field(8, ge=1)
     """Number of crops of each densely labelled photograph."""
@@ -214,6 +215,7 @@ class EverydayConfig(Frozen):
     background: dict[SourceName, int] = _BACKGROUND
     """Source -> number of photographs to draw for the background set; all, if it has fewer."""
     cache: Path = Path("cache/everyday")
-    """Folder for the features of the frozen tower (4 GB for 88,000 photographs) and of texts."""
+    """Folder for the features of the frozen tower (4 GB for 88,000 photographs, 5 GB for their crops), and of
+    texts."""
     threads: int = Field(2, ge=1)
     """Number of torch threads. A run repeats exactly only with the same number."""

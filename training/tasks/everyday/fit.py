@@ -57,7 +57,7 @@ def fit(config: EverydayConfig, directory: Path, start: Start) -> Outcome:
         "data": "densely labelled everyday photographs, captions, sets of classes",
         **trained.provenance,
         "new_words": how,
-        "known_words": "weights and threshold chosen on everyday's val photographs that were not sought",
+        "known_words": "weights and threshold from everyday's val photographs that were not searched for",
         "background": _counts(draft),
         "metrics": measured,
         "licences": _LICENCES,

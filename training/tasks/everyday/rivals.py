@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from sigrl.model.rival_words import Array
 from sigrl.model.vocabulary import Vocabulary
+from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday.names import ClassNames
 
 RIVAL_GAIN = 0.3
@@ -15,6 +16,8 @@ _LARGEST_SHARE = 0.15
 """Of the photographs with the rarer word, the share that also has the other one, at most. The three numbers
 were chosen together by the likelihood of `everyday`'s val photographs that were not searched for; their
 neighbours differ little."""
+_MOST_WORDS = 2048
+"""A bundle stores the words' rows in float16, which holds no larger integers exactly."""
 _ONE_PERSON = (
     *combinations(("man", "woman", "boy", "girl"), 2),
     *product(("man", "woman"), ("child", "baby")),
@@ -28,8 +31,10 @@ def rival_arrays(
     """The arrays `rival_*` of `sigrl.model.evidence_arrays.shapes`; none without pairs.
 
     `unit` [K, D] are the words' embeddings of unit norm, and `labels` [N, K] say which of them densely
-    labelled photographs show. A word and its parent are not rivals.
+    labelled photographs show. A word and its parent are not rivals. Raises DataError for too many words.
     """
+    if len(words) > _MOST_WORDS:
+        raise DataError(f"{len(words)} known words are too many for pairs of rivals: raise `known_words`")
     names = ClassNames(vocabulary.names, vocabulary)
     implied = [set(names.with_ancestors(word)) if word in names.column else {word} for word in words]
     shown = labels.astype(np.float64)

@@ -73,9 +73,11 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
     train_network(network, supervision, bridge, config.training, directory, identity)
     if config.views is not None:
         identity["views"] = config.views.model_dump()
-        seen = _with_views(supervision, network, data, config, start, directory / VIEWS, identity)
+        (directory / VIEWS).mkdir(exist_ok=True)
+        seen = _with_views(supervision, config.views, data, config, start)
+        guesses = _second_guesses(seen, config.views, network, directory / VIEWS / TEACHER, identity)
         stage = _stage(config.training, config.views)
-        train_network(network, seen, bridge, stage, directory / VIEWS, identity)
+        train_network(network, replace(seen, teacher=guesses), bridge, stage, directory / VIEWS, identity)
     provenance = _provenance(config, data, trained_on)
     write_parts(
         directory / PARTS,
@@ -99,38 +101,29 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
 
 
 def _with_views(
-    supervision: Supervision,
-    network: EverydayNetwork,
-    data: EverydayData,
-    config: EverydayConfig,
-    start: Start,
-    directory: Path,
-    identity: dict[str, Any],
+    supervision: Supervision, wanted: ViewsConfig, data: EverydayData, config: EverydayConfig, start: Start
 ) -> Supervision:
-    """The same supervision with views of all photographs to train on beside them, and with the pseudo-labels
-    of the trained network."""
-    wanted = config.views
-    assert wanted is not None
+    """The same supervision, with views of all photographs to train on beside them."""
     dense, others = supervision.dense, supervision.others
     crops = [
         *views([data.photographs[row] for row in dense], wanted.count),
         *views([data.photographs[row] for row in others], wanted.others),
     ]
     features, _ = frozen_features([*data.photographs, *crops], config, start.trunk)
-    photograph_of = np.concatenate(
-        [
-            np.arange(len(data.photographs)),
-            np.repeat(dense, wanted.count),
-            np.repeat(others, wanted.others),
-        ]
-    )
-    seen = supervision.seen_as(features, photograph_of)
-    directory.mkdir(exist_ok=True)
-    guesses = read_logits(directory / TEACHER, identity)
+    of_crops = (np.repeat(dense, wanted.count), np.repeat(others, wanted.others))
+    return supervision.seen_as(features, np.concatenate([np.arange(len(data.photographs)), *of_crops]))
+
+
+def _second_guesses(
+    seen: Supervision, wanted: ViewsConfig, network: EverydayNetwork, path: Path, identity: dict[str, Any]
+) -> Tensor:
+    """The pseudo-labels of the stage with views: those of an earlier run in `path`, or new ones."""
+    made_from = {**identity, "views": {"count": wanted.count, "others": wanted.others}}
+    guesses = read_logits(path, made_from)
     if guesses is None:
         guesses = second_guess(seen, network)
-        write_logits(directory / TEACHER, guesses, identity)
-    return replace(seen, teacher=guesses)
+        write_logits(path, guesses, made_from)
+    return guesses
 
 
 def _stage(settings: TrainingSettings, last: ViewsConfig) -> TrainingSettings:

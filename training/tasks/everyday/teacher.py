@@ -1,4 +1,6 @@
-"""The first guess at known words: classifiers on frozen features, trained on the dense labels alone."""
+"""Guesses at the known words of photographs without dense labels, which become pseudo-labels: at first by
+classifiers on frozen features, trained on the dense labels alone, and then by the network of the first stage.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,8 @@ _WARM_UP = 50
 _ROWS = 4000
 _BATCH = 200
 _OWN, _MATCHED, _OFFSET = 0.7, 0.4, 0.1
-"""The weights of a known word's own logit and of matching in the likeliest mean on `everyday`'s val
-photographs, as `known_words` finds them."""
+"""Weights of a known word's own logit and of matching, and a constant: what `known_word_gains` found for an
+earlier network, rounded."""
 
 
 def teach(
@@ -79,7 +81,8 @@ def _logits(classifier: nn.Module, features: npt.NDArray[np.float16]) -> Tensor:
 @torch.inference_mode()
 def second_guess(supervision: Supervision, network: EverydayNetwork) -> Tensor:
     """Better logits [N, K] float16 for the photographs without dense labels: what the trained network says by
-    its two heads together, on average over the photograph's rows."""
+    its two heads together, on average over the photograph's rows; zeros for all other photographs. Leaves the
+    network in evaluation mode."""
     total = torch.zeros(supervision.teacher.shape)
     count = torch.zeros(len(total), 1)
     network.eval()

@@ -1,8 +1,8 @@
 """Views: random crops of the photographs, half of them mirrored, with the same labels.
 
-The frozen tower sees every photograph once, so its features leave no room for augmentation later. A few
-views, most of them of the photographs whose labels teach most, are cheaper than running the tower in every
-step.
+The frozen tower sees every photograph once, so its features leave no room for augmentation later. The
+features of views are stored as well, so that later runs use them again; photographs whose labels teach most
+get more views.
 """
 
 import random

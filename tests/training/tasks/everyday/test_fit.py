@@ -60,8 +60,14 @@ def left_out() -> LeftOutConfig:
 
 
 def test_run_writes_a_bundle_with_metrics_and_provenance(
-    everyday: Config, start: Start, left_out: LeftOutConfig, tmp_path: Path, folders: Path
+    everyday: Config,
+    start: Start,
+    left_out: LeftOutConfig,
+    tmp_path: Path,
+    folders: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("sigrl.training.tasks.everyday.fit.default_threshold", lambda _: 0.61)
     config = everyday(left_out=left_out)
     outcome = fit(config, tmp_path, start)
     assert outcome.bundle == tmp_path / BUNDLE
@@ -71,6 +77,7 @@ def test_run_writes_a_bundle_with_metrics_and_provenance(
     assert read_results(tmp_path).measured == outcome.measured
 
     engine = TorchEngine.load(outcome.bundle, precision="float32")
+    assert engine.default_threshold == 0.61
     provenance = engine.manifest.provenance
     assert provenance["metrics"] == outcome.measured
     # "puppy" is narrower than a COCO label that is left out.

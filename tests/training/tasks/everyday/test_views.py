@@ -12,7 +12,7 @@ from PIL import Image
 
 from sigrl.training.tasks.everyday import run
 from sigrl.training.tasks.everyday.batches import Supervision
-from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.config import EverydayConfig, ViewsConfig
 from sigrl.training.tasks.everyday.photographs import Photograph
 from sigrl.training.tasks.everyday.run import VIEWS, train
 from sigrl.training.tasks.everyday.start import Start
@@ -103,11 +103,15 @@ def test_the_stage_changes_the_weights_and_goes_on_after_an_interruption(
     whole = train(everyday(), tmp_path / "whole", start).network.state_dict()
     assert any(not torch.equal(whole[name], without[name]) for name in whole)
 
+    without_crops = train(everyday(views=ViewsConfig(count=2, others=0, steps=2)), tmp_path / "dense", start)
+    assert any(not torch.equal(whole[name], one) for name, one in without_crops.network.state_dict().items())
+
     stopped = Mock(side_effect=KeyboardInterrupt)
     with monkeypatch.context() as patch:
-        patch.setattr(run, "_with_views", stopped)
+        patch.setattr(run, "_stage", stopped)
         with pytest.raises(KeyboardInterrupt):
             train(everyday(), tmp_path / "stopped", start)
+    monkeypatch.setattr(run, "second_guess", Mock(side_effect=AssertionError("it was stored")))
     resumed = train(everyday(), tmp_path / "stopped", start).network.state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert (tmp_path / "stopped" / VIEWS).is_dir()

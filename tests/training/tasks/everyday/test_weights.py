@@ -53,9 +53,10 @@ TRUE = NewWords(
 )
 
 
-@pytest.mark.parametrize(("wrong", "threshold"), [([], 0.5), ([0.62], 0.63), ([0.999] * 10, 0.5)])
+@pytest.mark.parametrize(("wrong", "threshold"), [([], 0.5), ([0.62], 0.63), ([0.7, 0.999], 0.71)])
 def test_the_default_threshold_is_the_lowest_that_is_precise(wrong: list[float], threshold: float) -> None:
-    """Four pairs at 0.95 are right; pairs that nobody judged, at 0.9, count neither way."""
+    """Four pairs at 0.95 are right, and nobody judged those at 0.9. With a wrong one above all others, no
+    threshold is precise enough, and the most precise one is taken."""
     probabilities = np.array([*[0.95] * 4, *[0.9] * 9, *wrong])[:, None]
     labels = np.array([*[1] * 4, *[0] * 9, *[-1] * len(wrong)], np.int8)[:, None]
     assert known_words.lowest_threshold(probabilities, labels) == threshold
