@@ -20,7 +20,7 @@ import psutil
 
 from benchmarks.measuring import markdown_table
 from benchmarks.photograph_cost import SIZES, photograph
-from benchmarks.servers import ROOT, SERVE, SIGRL, environment, free_port
+from benchmarks.servers import ROOT, SERVE, SIGRL, NoAnswerError, environment, free_port
 
 ROUNDS = 7
 PAUSES = 4
@@ -48,6 +48,8 @@ def served(variables: Mapping[str, str]) -> Iterator[tuple[httpx.Client, float, 
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             while not _is_ready(client):
+                if process.poll() is not None:
+                    raise NoAnswerError
                 time.sleep(0.01)
             ready = time.perf_counter() - start
             yield client, ready, psutil.Process(process.pid).memory_info().rss / 2**20

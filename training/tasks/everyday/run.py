@@ -5,6 +5,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from sigrl.training.tasks.everyday.network import EverydayNetwork, Heads, LastBl
 from sigrl.training.tasks.everyday.photographs import Photograph
 from sigrl.training.tasks.everyday.sources import source_table
 from sigrl.training.tasks.everyday.start import Start, fingerprint
-from sigrl.training.tasks.everyday.teacher import read_logits, second_guess, teach, write_logits
+from sigrl.training.tasks.everyday.teacher import second_guess, stored_logits, teach
 from sigrl.training.tasks.everyday.trained import PARTS, Trained, write_parts
 from sigrl.training.tasks.everyday.training import train_network
 from sigrl.training.tasks.everyday.views import views
@@ -119,11 +120,7 @@ def _second_guesses(
 ) -> Tensor:
     """The pseudo-labels of the stage with views: those of an earlier run in `path`, or new ones."""
     made_from = {**identity, "views": {"count": wanted.count, "others": wanted.others}}
-    guesses = read_logits(path, made_from)
-    if guesses is None:
-        guesses = second_guess(seen, network)
-        write_logits(path, guesses, made_from)
-    return guesses
+    return stored_logits(path, made_from, partial(second_guess, seen, network))
 
 
 def _stage(settings: TrainingSettings, last: ViewsConfig) -> TrainingSettings:
@@ -160,11 +157,12 @@ def _supervision(
 ) -> Supervision:
     is_dense = np.array([one.dense for one in data.told])
     dense, others = np.flatnonzero(trained_on & is_dense), np.flatnonzero(trained_on & ~is_dense)
-    teacher = read_logits(directory / TEACHER, identity)
-    if teacher is None:
+
+    def taught() -> Tensor:
         of_all = standardised(features.pooled, dense)
-        teacher = teach(of_all, data.targets.known, dense, config.teacher, config.training.seed)
-        write_logits(directory / TEACHER, teacher, identity)
+        return teach(of_all, data.targets.known, dense, config.teacher, config.training.seed)
+
+    teacher = stored_logits(directory / TEACHER, identity, taught)
     texts: list[str] = []
     captions: dict[int, npt.NDArray[np.integer]] = {}
     for row in np.flatnonzero(trained_on).tolist():

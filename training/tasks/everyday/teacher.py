@@ -2,6 +2,7 @@
 classifiers on frozen features, trained on the dense labels alone, and then by the network of the first stage.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +100,12 @@ def second_guess(supervision: Supervision, network: EverydayNetwork) -> Tensor:
     return (total / count.clip(1)).half()
 
 
-def read_logits(path: Path, identity: dict[str, Any]) -> Tensor | None:
-    """The logits that `write_logits` stored in a run of this identity, or None."""
-    if not path.is_file():
-        return None
-    tensors, content = read_state(path)
-    return tensors["logits"] if content["identity"] == identity else None
-
-
-def write_logits(path: Path, logits: Tensor, identity: dict[str, Any]) -> None:
-    """Stores a teacher's logits."""
+def stored_logits(path: Path, identity: dict[str, Any], make: Callable[[], Tensor]) -> Tensor:
+    """The logits in `path` if a run of this identity stored them, or those of `make`, which are stored."""
+    if path.is_file():
+        tensors, content = read_state(path)
+        if content["identity"] == identity:
+            return tensors["logits"]
+    logits = make()
     write_state(path, {"logits": logits}, {"identity": identity})
+    return logits
