@@ -38,9 +38,9 @@ class ImageTower:
         self._model = Lock()
 
     def score(self, items: Sequence[BatchItem]) -> list[ScoredImage | ModelError]:
-        """See `sigrl.service.tagging.scoring.score_batch`. Serves one caller at a time: in a program that has not
-        set OPENBLAS_NUM_THREADS, one of all towers."""
-        # NumPy's threads, woken by the last scores, would spin while the tower runs, so the limit covers both.
+        """See `sigrl.service.tagging.scoring.score_batch`. Serves one caller at a time; unless
+        OPENBLAS_NUM_THREADS is set, all towers of the program together do."""
+        # NumPy's threads, woken by the last scores, would spin while the tower runs: the limit covers both.
         with self._model, blas_on_one_thread():
             return score_batch(items)
 
