@@ -36,10 +36,9 @@ class ClassEvidence:
             # The last classes of the classifier may be kinds of no known word.
             self._kinds = np.zeros((int(of_classes.max()) + 1, self._words), np.float32)
             self._kinds[of_classes, of_words] = 1
+            self._gain, self._offset = arrays["kind_gains"]
             counts = self._kinds.sum(axis=0)
-            self._gain, offset = arrays["kind_gains"]
-            many = np.log(np.maximum(counts / _FEW_KINDS, 1))
-            self._offsets = np.where(counts > 0, offset - self._gain * many, -np.inf).astype(np.float32)
+            self._offsets = np.where(counts > 0, self._offset_of(counts), -np.inf).astype(np.float32)
 
     def probabilities(self, word_logits: Array) -> Array:
         """The classes' probabilities [B, classes] from the image tower's logits [B, K + classes]."""
@@ -55,6 +54,17 @@ class ClassEvidence:
         of_kinds = probabilities[:, : len(self._kinds)] @ self._kinds
         found: Array = np.maximum(known, self._gain * _log_odds(of_kinds) + self._offsets)
         return found
+
+    def of_kinds(self, probabilities: Array, classes: npt.NDArray[np.integer]) -> Array:
+        """What `classes` [n] with `probabilities` [B, classes] say about a word that they are kinds of: [B].
+        Only for a checkpoint that has such pairs."""
+        together = probabilities[:, classes].sum(axis=1)
+        found: Array = self._gain * _log_odds(together) + self._offset_of(np.float32(len(classes)))
+        return found
+
+    def _offset_of(self, counts: Array | np.float32) -> Array:
+        offsets: Array = self._offset - self._gain * np.log(np.maximum(counts / _FEW_KINDS, 1))
+        return offsets
 
     def log_odds(self, probabilities: Array, rows: Array, shares: Array) -> Array:
         """Log odds [B, C] of each label's classes together: `rows` [C, n] and their `shares` [C, n]."""

@@ -242,8 +242,18 @@ class EvidenceConfig(Frozen):
     """Number of pairs of a known word and a class that is a kind of it."""
     rival_pairs: int = Field(0, ge=0, exclude_if=lambda pairs: not pairs)
     """Number of pairs of known words that lower each other's logits."""
+    broader_words: tuple[tuple[str, ...], ...] = Field((), exclude_if=lambda words: not words)
+    """The names of each word that is broader than known words or classes; only with `kind_pairs`."""
+    broader_pairs: int = Field(0, ge=0, exclude_if=lambda pairs: not pairs)
+    """Number of pairs of a broader word and a known word or class below it."""
     new_word_threshold: float | None = Field(None, ge=0, le=1)
     """Threshold of a label that is neither a known word nor the name of a class; None: that of all labels."""
+
+    @model_validator(mode="after")
+    def _check_broader_words(self) -> "EvidenceConfig":
+        if self.broader_words and not self.kind_pairs:
+            raise ValueError("`broader_words` need `kind_pairs`, whose gains say how much a class counts")
+        return self
 
 
 class HeadConfig(Frozen):

@@ -5,7 +5,7 @@ photograph's embedding e, patch tokens, logits k of the known words and class pr
 label c is a calibrated logit:
 
     s_c = a_c z_c + b_c + g_c logit(q . M_c) + sum_j w_cj k_j
-          + m_c sum_j <Q v_c, K v_j> (sigmoid(k_j) - p_j)
+          + m_c sum_j <Q v_c, K v_j> (sigmoid(k_j) - p_j) + f_c u_c
 
 k are the image tower's logits, after words of which a photograph seldom shows both have lowered each other's
 (`sigrl.model.rival_words`) and classes have raised those that they are kinds of
@@ -13,9 +13,11 @@ k are the image tower's logits, after words of which a photograph seldom shows b
 
 z is global and local matching: e and the tokens against the label's embedding v. M_c spreads the label over
 the classifier's classes by their names; g_c is 0 for a known word. w_c weights the label's own known word, or
-the words near it. The last sum is GMC on scores: all known words on the photograph count for or against c.
-a_c, b_c, g_c, w_c and m_c make up the label's row (`describe`). They depend on the label and the checkpoint
-alone, so no score depends on the other labels in the request. docs/method.md describes the head in full.
+the words near it. The sum after it is GMC on scores: all known words on the photograph count for or against
+c. u_c is what the words and classes below a broader word say (`sigrl.model.broader_words`).
+a_c, b_c, g_c, w_c, m_c and f_c make up the label's row (`describe`). They depend on the label and the
+checkpoint alone, so no score depends on the other labels in the request. docs/method.md describes the head in
+full.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sigrl.model.broader_words import BROADER_GAINS, BroaderWords
 from sigrl.model.calibration import sigmoid
 from sigrl.model.class_evidence import ClassEvidence, mixed
 from sigrl.model.config import BackboneConfig, HeadConfig
@@ -83,6 +86,8 @@ class Pieces(NamedTuple):
     """Logits of the label's known words, weighted by their shares."""
     graph: Array
     """GMC on scores: the evidence of all known words for or against the label."""
+    below: Array
+    """What the known words and classes below a broader word say; 0 for other labels."""
 
 
 class Evidence:
@@ -104,9 +109,14 @@ class Evidence:
         self._keys = arrays["known_labels"] @ arrays["graph_key"]
         self._classes = ClassEvidence(head.evidence, arrays)
         self._rivals = RivalWords(head.evidence, arrays)
+        self._broader = BroaderWords(head.evidence, arrays, self._classes)
+        if head.evidence.broader_words:
+            self._gains |= dict(zip(BROADER_GAINS, arrays["broader_gains"].tolist(), strict=True))
         # Checkpoints without kinds were fitted with labels that are spread over the classes near them.
         self._own_cut = self._gains["own_cut"] if head.evidence.kind_pairs else None
-        self.width = _QUERY + head.evidence.rank
+        self._query = slice(_QUERY, _QUERY + head.evidence.rank)
+        # The last two columns: which broader word the label is, and how much that counts.
+        self.width = self._query.stop + (2 if head.evidence.broader_words else 0)
 
     def describe(self, labels: Sequence[Label], unit: Array, background: KeptFeatures) -> Array:
         """The rows [C, width] of labels with embeddings `unit` [C, D] of unit norm."""
@@ -119,6 +129,9 @@ class Evidence:
         scores = rows[:, _SCALE] * found.matching + rows[:, _OFFSET]
         scores += rows[:, _CLASS_GAIN] * found.classes + found.words
         scores += rows[:, _GRAPH_GATE] * found.graph
+        broader = np.flatnonzero(self._broader_rows(rows) >= 0)
+        if len(broader):
+            scores[:, broader] += rows[broader, -1] * found.below[:, broader]
         calibrated: Array = scores.astype(np.float32)
         return calibrated
 
@@ -148,7 +161,8 @@ class Evidence:
             self._matching(photographs, unit),
             self._classes.log_odds(classes, rows[:, _CLASS_ROWS], rows[:, _CLASS_SHARES]),
             mixed(known, rows[:, _WORD_ROWS], rows[:, _WORD_SHARES]),
-            messages @ rows[:, _QUERY:].T,
+            messages @ rows[:, self._query].T,
+            self._broader.logits(known, classes, self._broader_rows(rows)),
         )
 
     def pieces_of_kept(self, photographs: KeptFeatures, unit: Array, rows: Array) -> Pieces:
@@ -178,14 +192,18 @@ class Evidence:
             (_WORD_SHARES, word_shares),
         ):
             rows[:, columns][:, : filled.shape[1]] = filled
-        rows[:, _QUERY:] = unit @ arrays["graph_query"]
+        rows[:, self._query] = unit @ arrays["graph_query"]
         known = own_word >= 0
+        broader = np.where(known, -1, self._broader.rows(labels))
+        if self.width > self._query.stop:
+            rows[:, -2] = broader
         nearest = np.where(known, 1.0, to_known.max(axis=1)).astype(np.float32)
         found = self.pieces_of_kept(background, unit, rows)
         mean, deviation = spread(found.matching)
         return LabelFacts(
             rows=rows,
             known=known,
+            broader=broader >= 0,
             nearest_known=nearest,
             nearest_class=nearest_class,
             nearest_lexicon=to_lexicon.max(axis=1),
@@ -217,9 +235,19 @@ class Evidence:
         rows[:, _OFFSET] = np.where(known, gains["known_offset"], offset)
         rows[:, _CLASS_GAIN] = np.where(known, 0, (1 - own) * class_gain + own * gains["own_class"])
         rows[:, _GRAPH_GATE] = gains["graph"] * np.where(known, 1, near_gate)
+        if self.width > self._query.stop:
+            broader = (1 - own) * facts.broader
+            rows[:, -1] = gains["broader_word"] * broader
+            rows[:, _OFFSET] += gains["broader_word_offset"] * broader
         rows[:, _FAMILIARITY] = facts.familiarity
         rows[:, _NEW] = ~known & (own < 0.5)
         return rows
+
+    def _broader_rows(self, rows: Array) -> npt.NDArray[np.int64]:
+        """The broader word that each label with `rows` [C, width] is [C], or -1."""
+        if self.width == self._query.stop:
+            return np.full(len(rows), -1, np.int64)
+        return rows[:, -2].astype(np.int64)
 
     def _matching(self, photographs: Photographs, unit: Array) -> Array:
         """Global and local matching [B, C], not calibrated."""

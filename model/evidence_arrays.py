@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from sigrl.model.broader_words import BROADER_GAINS
 from sigrl.model.class_evidence import KIND_GAINS
 from sigrl.model.config import EvidenceConfig
 from sigrl.model.label_facts import FEATURES
@@ -36,10 +37,16 @@ def shapes(config: EvidenceConfig, embed_dim: int) -> dict[str, tuple[int, ...]]
         "kind_classes": (config.kind_pairs,),  # and a class that is a kind of it
         "kind_gains": (len(KIND_GAINS),),
     }
+    broader = {
+        # Of each pair, a broader word, and a known word or, counted on from these, a class.
+        "broader_pairs": (config.broader_pairs, 2),
+        "broader_gains": (len(BROADER_GAINS),),
+    }
     rivals = {"rival_words": (config.rival_pairs, 2), "rival_gain": (1,)}
     return (
         (kinds if config.kind_pairs else {})
         | (rivals if config.rival_pairs else {})
+        | (broader if config.broader_words else {})
         | {
             "known_labels": (words, embed_dim),  # unit norm
             "known_prior": (words,),  # mean probability on everyday photographs
@@ -71,6 +78,15 @@ def check_arrays(config: EvidenceConfig, embed_dim: int, classes: int, arrays: M
         rows = arrays.get(name, np.zeros(0))
         if ((rows < 0) | (rows >= count)).any():
             raise ValueError(f"`head.{name}` has a number that is not below {count}: make the bundle again")
+    if config.broader_words:
+        above, below = arrays["broader_pairs"].T
+        for rows, count in ((above, len(config.broader_words)), (below, words + classes)):
+            if ((rows < 0) | (rows >= count)).any():
+                raise ValueError(
+                    f"`head.broader_pairs` has a number that is not below {count}: make the bundle again"
+                )
+        if len(np.unique(above)) < len(config.broader_words):
+            raise ValueError("`head.broader_pairs` has nothing below a broader word: make the bundle again")
     if config.rival_pairs:
         one, other = arrays["rival_words"].T
         if (one == other).any():

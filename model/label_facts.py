@@ -57,6 +57,8 @@ class LabelFacts:
     the graph's query filled in, but no weights."""
     known: npt.NDArray[np.bool_]
     """[C]: whether the label is a known word."""
+    broader: npt.NDArray[np.bool_]
+    """[C]: whether it is a broader word of the checkpoint, and not a known one."""
     nearest_known: Array
     """[C]: cosine of the nearest known word; 1 for a known word."""
     nearest_class: Array
@@ -79,7 +81,7 @@ class LabelFacts:
         """How well each label's text is known, in 0..1 [C]."""
         low, high = FAMILIAR
         best = np.maximum(np.maximum(self.nearest_known, self.nearest_class), self.nearest_lexicon)
-        familiar: Array = np.clip((best - low) / (high - low), 0, 1)
+        familiar: Array = np.where(self.broader, 1, np.clip((best - low) / (high - low), 0, 1))
         return familiar
 
 

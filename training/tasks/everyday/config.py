@@ -186,7 +186,8 @@ class EverydayConfig(Frozen):
     label_lists: tuple[Path, ...]
     """Lists of words to look for in captions, beside the names of `everyday`."""
     hidden_words: tuple[str, ...] = ()
-    """Names of `everyday` withheld from all label supervision: targets, class names, words of captions."""
+    """Names of `everyday` withheld from all label supervision: targets and class names. Captions may name
+    them, as they may name any word."""
     hidden_coco: tuple[str, ...] = ()
     """COCO labels withheld in the same way, with all narrower names and captions that name one."""
     other_names: dict[str, tuple[str, ...]] = Field(default_factory=dict)

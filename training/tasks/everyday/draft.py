@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from sigrl.model.broader_words import BROADER_GAINS
 from sigrl.model.calibration import sigmoid
 from sigrl.model.config import EvidenceConfig, HeadConfig
 from sigrl.model.evidence import Evidence
@@ -14,6 +15,7 @@ from sigrl.model.evidence_arrays import GAINS, shapes
 from sigrl.model.kept_features import KeptFeatures
 from sigrl.training.backbones.initialisation import imagenet_class_names
 from sigrl.training.data.dataset import DataError
+from sigrl.training.tasks.everyday.broader import broader_words
 from sigrl.training.tasks.everyday.class_kinds import class_kinds, kind_arrays, with_common_names
 from sigrl.training.tasks.everyday.network import BEST_TOKENS
 from sigrl.training.tasks.everyday.rivals import rival_arrays
@@ -78,9 +80,11 @@ class Draft:
 
     def fitted(self, arrays: Mapping[str, Array], gains: dict[str, float]) -> "Draft":
         """A copy with other arrays and other gains."""
-        values = dict(zip(GAINS, self.arrays["gains"].tolist(), strict=True)) | gains
         made = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
-        made["gains"] = np.array([values[name] for name in GAINS], np.float32)
+        for name, of in (("gains", GAINS), ("broader_gains", BROADER_GAINS)):
+            if name in self.arrays:
+                values = dict(zip(of, self.arrays[name].tolist(), strict=True)) | gains
+                made[name] = np.array([values[one] for one in of], np.float32)
         return replace(self, arrays={**self.arrays, **made})
 
     def with_threshold(self, new_words: float) -> "Draft":
@@ -113,6 +117,7 @@ def make_draft(trained: Trained) -> Draft:
     known = text_vectors(trained, names, "known words")
     shown = known_labels(trained, dense_rows(trained, "train", sought=True))[:, words] > 0
     of_rivals = rival_arrays(names, known, shown, trained.vocabulary)
+    broader = broader_words(names)
     config = EvidenceConfig(
         known_words=known_word_names(
             names, {label.name: label.synonyms for label in trained.vocabulary.labels}
@@ -122,9 +127,11 @@ def make_draft(trained: Trained) -> Draft:
         rank=trained.config.graph.rank,
         kind_pairs=len(of_words.get("kind_words", ())),
         rival_pairs=len(of_rivals.get("rival_words", ())),
+        broader_words=broader.words,
+        broader_pairs=len(broader.arrays.get("broader_pairs", ())),
     )
     arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes(config, known.shape[1]).items()}
-    arrays |= of_words | of_rivals
+    arrays |= of_words | of_rivals | broader.arrays
     arrays |= {
         "known_labels": known,
         "class_labels": text_vectors(trained, [name for of in classes for name in of], "ImageNet's names"),

@@ -30,17 +30,18 @@ class Hidden:
         for label, others in config.other_names.items():
             other_names[label] = (*other_names.get(label, ()), *others)
         coco = sorted(self.coco | meant | narrower)
+        self.mentioned = frozenset(config.hidden_words) - meant - narrower
+        """Those of them that captions may name."""
         self._in_captions = naming_pattern(coco, other_names)
-        self._in_words = naming_pattern(sorted(self.coco | self.names), other_names)
+        self._in_classes = naming_pattern(sorted(self.coco | self.names), other_names)
 
     def allows(self, word: str) -> bool:
-        """Whether a word may be a target, because it names nothing hidden."""
-        return self._in_words is None or self._in_words.search(word) is None
+        """Whether a word of captions may be learned from them, because it names nothing hidden there too."""
+        return self._in_captions is None or self._in_captions.search(word) is None
 
     def remove(self, photograph: Photograph) -> Photograph:
-        """The photograph without its hidden labels, which become unknown. A class folder or caption that
-        names a hidden label is dropped; a caption may still name one of `hidden_words`, which is removed with
-        its words."""
+        """The photograph without its hidden labels, which become unknown. A class folder that names one is
+        dropped, and so is a caption that names a hidden label of COCO."""
         folder = photograph.folder
         if folder is not None and not self._allows_folder(photograph.source, folder):
             folder = None
@@ -65,6 +66,7 @@ class Hidden:
         )
 
     def _allows_folder(self, source: str, folder: str) -> bool:
-        return not self._names.of_folder(source, folder) & self.names and all(
-            map(self.allows, self._names.class_words(folder))
+        return not self._names.of_folder(source, folder) & self.names and not any(
+            self._in_classes is not None and self._in_classes.search(word)
+            for word in self._names.class_words(folder)
         )

@@ -30,7 +30,8 @@ class Targets:
     doubtful: tuple[str, ...]
     """Names whose mentions in captions are not used."""
     words: tuple[str, ...]
-    """Words that captions and class names may mention, without the known ones."""
+    """Words that captions and class names may mention, without the known ones, but with hidden names that
+    captions may mention."""
     mentions: tuple[tuple[int, ...], ...]
     """N tuples of indices into `words`, in order."""
 
@@ -120,13 +121,18 @@ def _doubtful(
 def _other_words(
     photographs: Sequence[Photograph], names: ClassNames, hidden: Hidden, listed: Iterable[str]
 ) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    stop = {*names.tables["stop_words"], *map(plain, names.names)}
+    others = [name for name in names.names if name not in hidden.mentioned]
+    stop = {*names.tables["stop_words"], *map(plain, others)}
     class_words = [
         [] if one.folder is None else [word for word in names.class_words(one.folder) if word not in stop]
         for one in photographs
     ]
     # A name in any spelling is left out of the lists; words of folders are the data set's own.
-    candidates = [*map(plain, listed), *(word for words in class_words for word in words)]
+    candidates = [
+        *map(plain, listed),
+        *(word for words in class_words for word in words),
+        *sorted(map(plain, hidden.mentioned)),
+    ]
     words = tuple(word for word in unique(candidates) if word not in stop and hidden.allows(word))
     place = {word: number for number, word in enumerate(words)}
     forms: dict[str, str] = {}
@@ -137,7 +143,7 @@ def _other_words(
         if singular in place:
             forms[plural] = singular
     # Names are searched for too, so that no part of one passes for another word.
-    for name in map(plain, names.names):
+    for name in map(plain, others):
         forms[name] = name
     finder = Mentions(forms)
     mentions = []

@@ -115,7 +115,9 @@ def test_hidden_words_are_in_no_target(everyday: Config) -> None:
     # Words that are not hidden stay, and so do captions.
     assert known(data, "everyday", "D2.jpg")["vehicle"] == 1
     assert any("plane" in text for one in data.told for text in one.captions)
-    assert set(data.targets.words) == {"bridge", "wing", "cloud", "old bridge"}
+    # Captions may name them, as they may name any other word.
+    assert {"airplane", "cat", "cat tree"} < set(data.targets.words)
+    assert "airplane" in mentioned(data, "coco_course", "9.jpg")
     # COCO labels do not reveal hidden words by implication either.
     assert "vehicle" not in known(data, "coco", "100.jpg")
 
