@@ -3,12 +3,14 @@ near. `sigrl.model.evidence` and the fit of its weights both use them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from sigrl.model.calibration import sigmoid
 from sigrl.model.vocabulary import Label
+from sigrl.model.word_forms import base_forms, plain
 
 Array = npt.NDArray[np.float32]
 
@@ -87,18 +89,20 @@ class LabelFacts:
 
 def rows_of_names(known_words: Sequence[Sequence[str]]) -> dict[str, int]:
     """Name, as `own_row` compares it -> index among the known words, each a word and its synonyms."""
-    rows = {name.casefold(): row for row, names in enumerate(known_words) for name in names[1:]}
+    rows = {plain(name): row for row, names in enumerate(known_words) for name in names[1:]}
     # A word's own name takes precedence over the same name as another word's synonym.
-    return rows | {names[0].casefold(): row for row, names in enumerate(known_words)}
+    return rows | {plain(names[0]): row for row, names in enumerate(known_words)}
 
 
 def own_row(label: Label, rows: Mapping[str, int]) -> int:
-    """The index of the known word that the label is, or -1. A label with its own prompts may mean something
-    else."""
+    """The index of the known word that the label is, in any form, or -1. A label with its own prompts may
+    mean something else."""
     if label.prompts:
         return -1
-    found = (rows.get(name.casefold(), -1) for name in (label.english, *label.synonyms))
-    return next((row for row in found if row >= 0), -1)
+    names = [plain(name) for name in (label.english, *label.synonyms)]
+    # "Glasses" are no drinking glass: a known word is not looked for in the singular.
+    forms = (*names, *chain.from_iterable(map(base_forms, names)))
+    return next((rows[form] for form in forms if form in rows), -1)
 
 
 def near_classes(

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from sigrl.model.vocabulary import Vocabulary
+from sigrl.model.word_forms import plain
 from sigrl.training.data.dataset import DataError
 
 _TABLES = Path(__file__).with_name("class_names.yaml")
@@ -139,8 +140,3 @@ class Mentions:
 def _parts(folder: str) -> list[str]:
     # Places are filed in folders named after their first letter.
     return [part for part in folder.split("/") if len(part) > 1]
-
-
-def plain(word: str) -> str:
-    """A word in normal form for comparison: lower case, parts separated by single spaces."""
-    return " ".join(word.lower().replace("_", " ").replace("-", " ").split())

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sigrl.model.word_forms import plain
 from sigrl.training.data.label_lists import unique
 from sigrl.training.tasks.everyday.hidden import Hidden
-from sigrl.training.tasks.everyday.names import ClassNames, Mentions, inflected, plain
+from sigrl.training.tasks.everyday.names import ClassNames, Mentions, inflected
 from sigrl.training.tasks.everyday.photographs import Photograph
 from sigrl.training.tasks.everyday.readers import FIRST_LABELS
 
