@@ -15,9 +15,7 @@ def test_table_has_every_word_once_and_names_that_exist() -> None:
     assert len(words) == len(set(words))
     vocabulary = builtin("everyday")
     known = ClassNames(vocabulary.names, vocabulary)
-    # COCO has labels of its own.
-    own = {"sports ball", "mouse", "keyboard"}
-    assert {name for entry in table for name in entry.get("names", ()) if known.find(name) is None} <= own
+    assert {name for entry in table for name in entry.get("names", ())} <= known.column.keys()
 
 
 def test_broader_words_have_known_words_and_classes_below_them() -> None:
@@ -30,6 +28,14 @@ def test_broader_words_have_known_words_and_classes_below_them() -> None:
     assert of["reptile"] & {0, 1} == {0}
     assert of["fruit"] & {0, 1} == {1}
     assert of["reptile"] < of["animal"]
+
+
+def test_known_word_is_below_its_other_names() -> None:
+    found = broader_words(["car", "potato"])
+    pairs = found.arrays["broader_pairs"].astype(int).tolist()
+    rows = {word: row for row, names in enumerate(found.words) for word in names}
+    assert [rows["automobile"], 0] in pairs
+    assert [rows["spud"], 1] in pairs
 
 
 def test_words_above_nothing_known_are_left_out() -> None:
