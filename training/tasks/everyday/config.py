@@ -117,7 +117,7 @@ class TrainingSettings(Frozen):
 
 
 class ViewsConfig(Frozen):
-    """A last stage of the training, which also sees random crops. Its pseudo-labels are what the network of
+    """A later stage of the training, which also sees random crops. Its pseudo-labels are what the network of
     the stage before says, averaged over the photograph and its crops."""
 
     count: int = Field(8, ge=1)
@@ -127,6 +127,8 @@ class ViewsConfig(Frozen):
     steps: int = Field(1100, ge=1)
     rate: float = Field(0.4, gt=0)
     """Maximum learning rates of this stage as a share of `training.rates`."""
+    coco_weight: float = Field(1.0, gt=0)
+    """How often a photograph of `coco` is drawn, relative to the first stage."""
 
 
 class LeftOutConfig(Frozen):
@@ -207,8 +209,8 @@ class EverydayConfig(Frozen):
     )
     teacher: TeacherConfig = TeacherConfig()
     training: TrainingSettings = TrainingSettings()
-    views: ViewsConfig | None = ViewsConfig()
-    """None: the training has no stage with random crops."""
+    views: tuple[ViewsConfig, ...] = (ViewsConfig(), ViewsConfig(steps=1000, coco_weight=4))
+    """The stages with random crops, in order; the weights of one are the start of the next."""
     left_out: LeftOutConfig | None = None
     """None: there is no second training, and new words get default weights."""
     known_words: KnownWordsConfig = KnownWordsConfig()

@@ -54,7 +54,7 @@ def left_out_config(
         "hidden_coco": (*config.hidden_coco, *left_out.coco),
         "other_names": {**config.other_names, **left_out.other_names},
         "training": training,
-        "views": None,
+        "views": (),
         "left_out": None,
     }
     return config.model_copy(update=changes)

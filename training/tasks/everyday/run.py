@@ -37,8 +37,8 @@ from sigrl.training.tasks.everyday.training import train_network
 from sigrl.training.tasks.everyday.views import views
 
 TEACHER = "teacher.safetensors"
-VIEWS = "views"
-"""Folder of the stage with random crops in a run's directory."""
+VIEWS = "views-{number}"
+"""Folder of a stage with random crops in a run's directory, counted from 1."""
 _SAMPLE = 12_000
 """Number of photographs used to initialise the embedding."""
 _CAPTIONS = 2
@@ -72,13 +72,14 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
     supervision = _supervision(config, directory, start, data, features, trained_on, identity)
     network, bridge = _network(config, start, supervision)
     train_network(network, supervision, bridge, config.training, directory, identity)
-    if config.views is not None:
-        identity["views"] = config.views.model_dump()
-        (directory / VIEWS).mkdir(exist_ok=True)
-        seen = _with_views(supervision, config.views, data, config, start)
-        guesses = _second_guesses(seen, config.views, network, directory / VIEWS / TEACHER, identity)
-        stage = _stage(config.training, config.views)
-        train_network(network, replace(seen, teacher=guesses), bridge, stage, directory / VIEWS, identity)
+    for number, views_config in enumerate(config.views, start=1):
+        identity["views"] = [one.model_dump() for one in config.views[:number]]
+        folder = directory / VIEWS.format(number=number)
+        folder.mkdir(exist_ok=True)
+        seen = _with_views(supervision, views_config, data, config, start)
+        guesses = stored_logits(folder / TEACHER, identity, partial(second_guess, seen, network))
+        stage = _stage(config.training, views_config, number)
+        train_network(network, replace(seen, teacher=guesses), bridge, stage, folder, identity)
     provenance = _provenance(config, data, trained_on)
     write_parts(
         directory / PARTS,
@@ -104,7 +105,7 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
 def _with_views(
     supervision: Supervision, wanted: ViewsConfig, data: EverydayData, config: EverydayConfig, start: Start
 ) -> Supervision:
-    """The same supervision, with views of all photographs to train on beside them."""
+    """The same supervision, with views of all photographs to train on beside them, and a stage's weights."""
     dense, others = supervision.dense, supervision.others
     crops = [
         *views([data.photographs[row] for row in dense], wanted.count),
@@ -112,24 +113,24 @@ def _with_views(
     ]
     features, _ = frozen_features([*data.photographs, *crops], config, start.trunk)
     of_crops = (np.repeat(dense, wanted.count), np.repeat(others, wanted.others))
+    is_coco = np.array([data.photographs[row].source == "coco" for row in others])
+    weights = supervision.weights * np.where(is_coco, wanted.coco_weight, 1)
+    supervision = replace(supervision, weights=weights / weights.sum())
     return supervision.seen_as(features, np.concatenate([np.arange(len(data.photographs)), *of_crops]))
 
 
-def _second_guesses(
-    seen: Supervision, wanted: ViewsConfig, network: EverydayNetwork, path: Path, identity: dict[str, Any]
-) -> Tensor:
-    """The pseudo-labels of the stage with views: those of an earlier run in `path`, or new ones."""
-    made_from = {**identity, "views": {"count": wanted.count, "others": wanted.others}}
-    return stored_logits(path, made_from, partial(second_guess, seen, network))
-
-
-def _stage(settings: TrainingSettings, last: ViewsConfig) -> TrainingSettings:
-    """The settings of the stage with views."""
+def _stage(settings: TrainingSettings, last: ViewsConfig, number: int) -> TrainingSettings:
+    """The settings of a stage with views, whose order of photographs differs from that of the others."""
     rates = {
         name: rate if name.endswith("_decay") else last.rate * rate
         for name, rate in settings.rates.model_dump().items()
     }
-    changes = {"steps": last.steps, "rates": Rates(**rates), "own_share": 0.0}
+    changes = {
+        "steps": last.steps,
+        "rates": Rates(**rates),
+        "own_share": 0.0,
+        "seed": settings.seed + number,
+    }
     return settings.model_copy(update=changes)
 
 

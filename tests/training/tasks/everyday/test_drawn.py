@@ -40,7 +40,7 @@ def test_every_picture_can_be_opened_and_plain_ones_are_plain(tmp_path: Path, se
 
 
 def test_a_run_trains_on_them(everyday: Callable[..., EverydayConfig], start: Start, tmp_path: Path) -> None:
-    config = everyday(drawn=1, views=None)
+    config = everyday(drawn=1, views=())
     data = load_data(config)
     drawn = [row for row, one in enumerate(data.photographs) if one.source == DRAWN]
     assert len(drawn) == 7

@@ -99,19 +99,24 @@ def _supervision(dense: list[int], others: list[int], weights: list[float], phot
 def test_the_stage_changes_the_weights_and_goes_on_after_an_interruption(
     everyday: Callable[..., EverydayConfig], start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without = train(everyday(views=None), tmp_path / "without", start).network.state_dict()
+    without = train(everyday(views=()), tmp_path / "without", start).network.state_dict()
     whole = train(everyday(), tmp_path / "whole", start).network.state_dict()
     assert any(not torch.equal(whole[name], without[name]) for name in whole)
 
-    without_crops = train(everyday(views=ViewsConfig(count=2, others=0, steps=2)), tmp_path / "dense", start)
-    assert any(not torch.equal(whole[name], one) for name, one in without_crops.network.state_dict().items())
+    for title, stages in (
+        ("dense", (ViewsConfig(count=2, others=0, steps=2), ViewsConfig(count=2, steps=1, coco_weight=2))),
+        ("first", (ViewsConfig(count=2, steps=2),)),
+        ("unweighted", (ViewsConfig(count=2, steps=2), ViewsConfig(count=2, steps=1))),
+    ):
+        other = train(everyday(views=stages), tmp_path / title, start).network.state_dict()
+        assert any(not torch.equal(whole[name], one) for name, one in other.items())
 
-    stopped = Mock(side_effect=KeyboardInterrupt)
+    first = run._stage(everyday().training, everyday().views[0], 1)
     with monkeypatch.context() as patch:
-        patch.setattr(run, "_stage", stopped)
+        patch.setattr(run, "_stage", Mock(side_effect=[first, KeyboardInterrupt]))
         with pytest.raises(KeyboardInterrupt):
             train(everyday(), tmp_path / "stopped", start)
     monkeypatch.setattr(run, "second_guess", Mock(side_effect=AssertionError("it was stored")))
     resumed = train(everyday(), tmp_path / "stopped", start).network.state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert (tmp_path / "stopped" / VIEWS).is_dir()
+    assert (tmp_path / "stopped" / VIEWS.format(number=2)).is_dir()
