@@ -12,6 +12,7 @@ t are fitted on words that were left out of a training.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,19 +32,19 @@ _LARGEST = 8.0
 
 
 class BroaderWords:
-    """The broader words of one checkpoint with K known words."""
+    """The N broader words of one checkpoint with K known words."""
 
     def __init__(self, config: EvidenceConfig, arrays: Mapping[str, Array], classes: ClassEvidence) -> None:
         """`arrays` are those of `sigrl.model.evidence_arrays.shapes`."""
         self._classes = classes
         self._rows = rows_of_names(config.broader_words)
-        self._below: list[tuple[Rows, Rows]] = []
+        self._count = len(config.broader_words)
         if config.broader_words:
             known = len(config.known_words)
             words, below = arrays["broader_pairs"].astype(np.int64).T
-            for row in range(len(config.broader_words)):
-                own = below[words == row]
-                self._below.append((own[own < known], own[own >= known] - known))
+            of_words = below < known
+            self._words_below = _Groups.of(words[of_words], below[of_words])
+            self._classes_below = _Groups.of(words[~of_words], below[~of_words] - known)
 
     def rows(self, labels: Sequence[Label]) -> Rows:
         """The broader word that each label is [C], or -1."""
@@ -52,11 +53,32 @@ class BroaderWords:
     def logits(self, known: Array, probabilities: Array, rows: Rows) -> Array:
         """u [B, C] of labels with `rows` [C] on photographs with logits `known` [B, K] of the known words and
         class `probabilities` [B, classes]; 0 for other labels."""
-        found = np.zeros((len(known), len(rows)), np.float32)
-        for column in np.flatnonzero(rows >= 0).tolist():
-            words, classes = self._below[rows[column]]
-            said = [known[:, words].max(axis=1)] if len(words) else []
-            if len(classes):
-                said.append(self._classes.of_kinds(probabilities, classes))
-            found[:, column] = np.max(said, axis=0).clip(-_LARGEST, _LARGEST)
-        return found
+        if not (rows >= 0).any():
+            return np.zeros((len(known), len(rows)), np.float32)
+        words, classes = self._words_below, self._classes_below
+        found = np.full((len(known), self._count), -_LARGEST, np.float32)
+        if len(words.members):
+            found[:, words.words] = np.maximum.reduceat(known[:, words.members], words.starts, axis=1)
+        if len(classes.members):
+            together = np.add.reduceat(probabilities[:, classes.members], classes.starts, axis=1)
+            said = self._classes.of_kinds(together, classes.counts)
+            found[:, classes.words] = np.maximum(found[:, classes.words], said)
+        chosen: Array = np.where(rows >= 0, found[:, rows].clip(-_LARGEST, _LARGEST), np.float32(0))
+        return chosen
+
+
+class _Groups(NamedTuple):
+    """What is below each broader word that has anything of one kind below it."""
+
+    words: Rows
+    members: Rows
+    """What is below the first of `words`, then what is below the second, and so on."""
+    starts: Rows
+    """Where each one's begin among the members."""
+    counts: Array
+
+    @classmethod
+    def of(cls, words: Rows, below: Rows) -> "_Groups":
+        order = np.argsort(words, kind="stable")
+        distinct, starts, counts = np.unique(words[order], return_index=True, return_counts=True)
+        return cls(distinct, below[order], starts, counts.astype(np.float32))

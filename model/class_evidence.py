@@ -55,14 +55,13 @@ class ClassEvidence:
         found: Array = np.maximum(known, self._gain * _log_odds(of_kinds) + self._offsets)
         return found
 
-    def of_kinds(self, probabilities: Array, classes: npt.NDArray[np.integer]) -> Array:
-        """What `classes` [n] with `probabilities` [B, classes] say about a word that they are kinds of: [B].
-        Only for a checkpoint that has such pairs."""
-        together = probabilities[:, classes].sum(axis=1)
-        found: Array = self._gain * _log_odds(together) + self._offset_of(np.float32(len(classes)))
+    def of_kinds(self, together: Array, counts: Array) -> Array:
+        """What classes say about words that they are kinds of [B, n], from the probabilities of the kinds of
+        each word `together` [B, n] and their `counts` [n]. Only for a checkpoint that has kinds."""
+        found: Array = self._gain * _log_odds(together) + self._offset_of(counts)
         return found
 
-    def _offset_of(self, counts: Array | np.float32) -> Array:
+    def _offset_of(self, counts: Array) -> Array:
         offsets: Array = self._offset - self._gain * np.log(np.maximum(counts / _FEW_KINDS, 1))
         return offsets
 
