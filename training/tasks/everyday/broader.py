@@ -14,6 +14,10 @@ DEFAULT_BROADER_GAINS = {"broader_word": 0.5, "broader_word_offset": 4.5}
 """Near those that were fitted on words left out of a training."""
 
 
+_LEAST_CLASSES = 5
+"""Fewer classes alone are not all that a word means: no parrot but four is a class."""
+
+
 class Broader(NamedTuple):
     """The broader words of a head; both are empty if there are none."""
 
@@ -24,15 +28,16 @@ class Broader(NamedTuple):
 
 
 def broader_words(known_words: Sequence[str]) -> Broader:
-    """The broader words that have any of `known_words` or of ImageNet's classes below them. A known word may
-    be among them, and is then scored as a known word."""
+    """The broader words that have any of `known_words` or enough of ImageNet's classes below them. A known
+    word may be among them, and is then scored as a known word."""
     rows = {word: row for row, word in enumerate(known_words)}
     words: list[tuple[str, ...]] = []
     pairs: list[tuple[int, int]] = []
     for entry in yaml.safe_load(_TABLE.read_text(encoding="utf-8")):
         below = [rows[name] for name in entry.get("names", ()) if name in rows]
-        below += [len(rows) + number for number in _numbers(entry.get("classes", ()))]
-        if below:
+        classes = _numbers(entry.get("classes", ()))
+        if below or len(classes) >= _LEAST_CLASSES:
+            below += [len(rows) + number for number in classes]
             pairs += [(len(words), row) for row in below]
             words.append(tuple(entry["words"]))
     if not words:

@@ -136,9 +136,6 @@ class LeftOutConfig(Frozen):
 
     count: int = Field(150, ge=1)
     """Number of names of `everyday` to draw."""
-    most_frequent: float = Field(0.06, gt=0, le=1)
-    """A name that applies to at least this share of the densely labelled photographs is not drawn, because
-    people who ask for new words ask for rarer things."""
     coco: tuple[str, ...] = ()
     """COCO labels to leave out too, as in `hidden_coco`."""
     other_names: dict[str, tuple[str, ...]] = Field(default_factory=dict)

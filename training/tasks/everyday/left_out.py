@@ -6,7 +6,7 @@ from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday.config import EverydayConfig, LeftOutConfig
 from sigrl.training.tasks.everyday.names import ClassNames
 from sigrl.training.tasks.everyday.run import train
-from sigrl.training.tasks.everyday.trained import Trained, dense_rows, known_labels
+from sigrl.training.tasks.everyday.trained import Trained
 
 LEFT_OUT = "left_out"
 """Folder of the second training in a run's directory."""
@@ -24,23 +24,14 @@ def train_left_out(trained: Trained, left_out: LeftOutConfig) -> tuple[Trained, 
 
 def draw_words(trained: Trained, left_out: LeftOutConfig) -> tuple[str, ...]:
     """The names to leave out beside COCO's labels. Raises DataError if there are too few."""
-    dense = dense_rows(trained, "train", sought=True)
-    share = (known_labels(trained, dense) > 0).mean(axis=0)
     names = ClassNames(trained.names, trained.vocabulary)
     meant = {name for label in left_out.coco if (name := names.of_coco(label)) is not None}
     apart = meant.union(trained.hidden, *(names.descendants[name] for name in meant))
-    rare = [
-        name
-        for name, shown in zip(trained.names, share, strict=False)
-        if shown < left_out.most_frequent and name not in apart
-    ]
-    if len(rare) < left_out.count:
-        raise DataError(
-            f"only {len(rare)} names are rare enough to leave out: lower `left_out.count`, or raise "
-            "`left_out.most_frequent`"
-        )
-    drawn = np.random.default_rng(left_out.seed).choice(len(rare), left_out.count, replace=False)
-    return tuple(rare[place] for place in sorted(drawn.tolist()))
+    drawable = [name for name in trained.names if name not in apart]
+    if len(drawable) < left_out.count:
+        raise DataError(f"only {len(drawable)} names can be left out: lower `left_out.count`")
+    drawn = np.random.default_rng(left_out.seed).choice(len(drawable), left_out.count, replace=False)
+    return tuple(drawable[place] for place in sorted(drawn.tolist()))
 
 
 def left_out_config(
