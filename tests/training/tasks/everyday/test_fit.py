@@ -191,7 +191,7 @@ def test_run_interrupted_before_its_bundle_resumes_to_the_same_bundle(
     assert (whole / "manifest.json").read_bytes() == (parted / "manifest.json").read_bytes()
 
 
-def test_left_out_words_are_in_no_target_or_text(
+def test_left_out_words_are_in_no_target_and_those_of_coco_in_no_text(
     everyday: Config, start: Start, left_out: LeftOutConfig, tmp_path: Path
 ) -> None:
     fit(everyday(left_out=left_out), tmp_path, start)
@@ -203,7 +203,8 @@ def test_left_out_words_are_in_no_target_or_text(
     second = train(config, tmp_path / "second", start)
     names = np.array(second.targets.known_words)
     assert not hidden & set(names[frequent_words(second)])
-    assert not hidden & set(lexicon(second)[0])
+    # Captions may name the drawn words, as they may name a word that a user asks for.
+    assert not {"dog", "puppy"} & set(lexicon(second)[0])
     # The labels for evaluation still include the hidden words.
     rows = np.array([n for n, one in enumerate(second.photographs) if one.path.name == "T1.jpg"])
     assert known_labels(second, rows)[0, names.tolist().index("dog")] == 1
@@ -212,7 +213,7 @@ def test_left_out_words_are_in_no_target_or_text(
 def test_too_few_names_are_an_error(everyday: Config, start: Start, tmp_path: Path) -> None:
     trained = train(everyday(), tmp_path, start)
     with pytest.raises(DataError, match="can be left out"):
-        draw_words(trained, LeftOutConfig(count=12))
+        draw_words(trained, LeftOutConfig(count=100))
 
 
 def test_words_with_few_images_have_no_logit(everyday: Config, start: Start, tmp_path: Path) -> None:
