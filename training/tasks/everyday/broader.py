@@ -12,8 +12,6 @@ from sigrl.model.broader_words import BROADER_GAINS, Array
 _TABLE = Path(__file__).with_name("broader_words.yaml")
 DEFAULT_BROADER_GAINS = {"broader_word": 0.5, "broader_word_offset": 4.5}
 """Near those that were fitted on words left out of a training."""
-
-
 _LEAST_CLASSES = 5
 """Fewer classes alone are not all that a word means: no parrot but four is a class."""
 

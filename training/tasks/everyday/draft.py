@@ -15,7 +15,7 @@ from sigrl.model.evidence_arrays import GAINS, shapes
 from sigrl.model.kept_features import KeptFeatures
 from sigrl.training.backbones.initialisation import imagenet_class_names
 from sigrl.training.data.dataset import DataError
-from sigrl.training.tasks.everyday.broader import broader_words
+from sigrl.training.tasks.everyday.broader import Broader, broader_words
 from sigrl.training.tasks.everyday.class_kinds import class_kinds, kind_arrays, with_common_names
 from sigrl.training.tasks.everyday.network import BEST_TOKENS
 from sigrl.training.tasks.everyday.rivals import rival_arrays
@@ -117,7 +117,8 @@ def make_draft(trained: Trained) -> Draft:
     known = text_vectors(trained, names, "known words")
     shown = known_labels(trained, dense_rows(trained, "train", sought=True))[:, words] > 0
     of_rivals = rival_arrays(names, known, shown, trained.vocabulary)
-    broader = broader_words(names)
+    # Without kinds, nothing says how much a class counts.
+    broader = broader_words(names) if of_words else Broader((), {})
     config = EvidenceConfig(
         known_words=known_word_names(
             names, {label.name: label.synonyms for label in trained.vocabulary.labels}
