@@ -253,6 +253,8 @@ class EvidenceConfig(Frozen):
     def _check_broader_words(self) -> "EvidenceConfig":
         if self.broader_words and not self.kind_pairs:
             raise ValueError("`broader_words` need `kind_pairs`, whose gains say how much a class counts")
+        if bool(self.broader_words) != bool(self.broader_pairs) or not all(self.broader_words):
+            raise ValueError("`broader_words` and `broader_pairs` belong together, and every word has a name")
         return self
 
 

@@ -99,9 +99,9 @@ def own_row(label: Label, rows: Mapping[str, int]) -> int:
     mean something else."""
     if label.prompts:
         return -1
-    names = [plain(name) for name in (label.english, *label.synonyms)]
-    # "Glasses" are no drinking glass: a known word is not looked for in the singular.
-    forms = (*names, *chain.from_iterable(map(base_forms, names)))
+    names = map(plain, (label.english, *label.synonyms))
+    # "Glasses" are no drinking glass: the singular of a known word is not looked for.
+    forms = chain.from_iterable((name, *base_forms(name)) for name in names)
     return next((rows[form] for form in forms if form in rows), -1)
 
 

@@ -8,7 +8,6 @@ _IRREGULAR = {
     "leaves": "leaf",
     "loaves": "loaf",
     "men": "man",
-    "mice": "mouse",
     "people": "person",
     "scarves": "scarf",
     "shelves": "shelf",
@@ -16,8 +15,10 @@ _IRREGULAR = {
     "wolves": "wolf",
     "women": "woman",
 }
-_COMPOUND = ("men", "women", "people", "children", "knives", "shelves")
+_COMPOUND = ("men", "people", "children", "knives", "shelves")
 """Those that also end a longer word, such as "snowmen"."""
+_BEFORE_ES = ("ses", "xes", "zes", "ches", "shes", "oes")
+"""Endings of a plural that has one letter more than an "s"; capes are no cap."""
 _ARTICLES = ("a ", "an ", "the ")
 
 
@@ -44,7 +45,7 @@ def _singulars(word: str) -> tuple[str, ...]:
     if not last.endswith("s") or last.endswith("ss"):
         return ()
     singulars = [word[:-1]]
-    if last.endswith("es"):
+    if last.endswith(_BEFORE_ES):
         singulars.append(word[:-2])
     if last.endswith("ies"):
         singulars.append(f"{word[:-3]}y")

@@ -44,10 +44,20 @@ def test_known_word_is_recognised_in_other_forms(label: str, word: str) -> None:
     assert own_row(Label(name=label), ROWS) == WORDS.index(word)
 
 
-@pytest.mark.parametrize("label", ["dogss", "doghouse", "grass", "a", "s", "as", "the", "hot dogs"])
+@pytest.mark.parametrize(
+    "label", ["dogss", "doghouse", "grass", "a", "s", "as", "the", "hot dogs", "dogges", "bused", "boxe"]
+)
 def test_other_words_are_not_mistaken_for_known_ones(label: str) -> None:
     assert own_row(Label(name=label), ROWS) == -1
 
 
-def test_exact_synonym_comes_before_the_singular_of_the_name() -> None:
-    assert own_row(Label(name="dogs", synonyms=("bus",)), ROWS) == WORDS.index("bus")
+@pytest.mark.parametrize(
+    ("label", "known"), [("capes", "cap"), ("suites", "suit"), ("vanes", "van"), ("cares", "car")]
+)
+def test_longer_word_is_no_plural_of_a_shorter_one(label: str, known: str) -> None:
+    assert own_row(Label(name=label), rows_of_names([(known,)])) == -1
+
+
+def test_name_in_the_plural_comes_before_its_synonyms() -> None:
+    assert own_row(Label(name="dogs", synonyms=("bus",)), ROWS) == WORDS.index("dog")
+    assert own_row(Label(name="hounds", synonyms=("bus",)), ROWS) == WORDS.index("bus")

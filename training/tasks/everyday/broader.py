@@ -8,12 +8,17 @@ import numpy as np
 import yaml
 
 from sigrl.model.broader_words import BROADER_GAINS, Array
+from sigrl.training.data.dataset import DataError
 
 _TABLE = Path(__file__).with_name("broader_words.yaml")
 DEFAULT_BROADER_GAINS = {"broader_word": 0.5, "broader_word_offset": 4.5}
 """Near those that were fitted on words left out of a training."""
 _LEAST_CLASSES = 5
 """Fewer classes alone are not all that a word means: no parrot but four is a class."""
+
+
+_LARGEST_ROW = 2048
+"""A bundle stores the numbers in half precision, which is exact up to here."""
 
 
 class Broader(NamedTuple):
@@ -27,7 +32,7 @@ class Broader(NamedTuple):
 
 def broader_words(known_words: Sequence[str]) -> Broader:
     """The broader words that have any of `known_words` or enough of ImageNet's classes below them. A known
-    word may be among them, and is then scored as a known word."""
+    word may be among them, and is then scored as a known word. Raises DataError for too many known words."""
     rows = {word: row for row, word in enumerate(known_words)}
     words: list[tuple[str, ...]] = []
     pairs: list[tuple[int, int]] = []
@@ -40,6 +45,8 @@ def broader_words(known_words: Sequence[str]) -> Broader:
             words.append(tuple(entry["words"]))
     if not words:
         return Broader((), {})
+    if max(map(max, pairs)) > _LARGEST_ROW:
+        raise DataError(f"{len(rows)} known words are too many for the table of broader words")
     gains = np.array([DEFAULT_BROADER_GAINS[name] for name in BROADER_GAINS], np.float32)
     return Broader(tuple(words), {"broader_pairs": np.array(pairs, np.float32), "broader_gains": gains})
 

@@ -128,7 +128,7 @@ class ViewsConfig(Frozen):
     rate: float = Field(0.4, gt=0)
     """Maximum learning rates of this stage as a share of `training.rates`."""
     coco_weight: float = Field(1.0, gt=0)
-    """How often a photograph of `coco` is drawn, relative to the first stage."""
+    """Weight of a photograph of `coco` among all others, which have those of `source_weights`."""
 
 
 class LeftOutConfig(Frozen):

@@ -29,6 +29,7 @@ _LICENCES = {
     "image tower": "EfficientNet-Lite2, ImageNet weights (Apache-2.0), with a tuned copy of its last blocks",
     "text tower": "all-MiniLM-L6-v2 (Apache-2.0), stored in int8, with a trained linear map",
     "photographs": "under the terms named with each source; none is in the bundle",
+    "words above known words": Path(__file__).with_name("wordnet_licence.txt").read_text(encoding="utf-8"),
     "checkpoint": "Apache-2.0",
 }
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sigrl.training.bundles.provenance import commit
-from sigrl.training.data.batches import seeded
+from sigrl.training.data.batches import derive_seed, seeded
 from sigrl.training.tasks.everyday.batches import Supervision
 from sigrl.training.tasks.everyday.bridge import Bridge, initialise
 from sigrl.training.tasks.everyday.config import EverydayConfig, Rates, TrainingSettings, ViewsConfig
@@ -72,13 +72,13 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
     supervision = _supervision(config, directory, start, data, features, trained_on, identity)
     network, bridge = _network(config, start, supervision)
     train_network(network, supervision, bridge, config.training, directory, identity)
-    for number, views_config in enumerate(config.views, start=1):
+    for number, wanted in enumerate(config.views, start=1):
         identity["views"] = [one.model_dump() for one in config.views[:number]]
         folder = directory / VIEWS.format(number=number)
         folder.mkdir(exist_ok=True)
-        seen = _with_views(supervision, views_config, data, config, start)
+        seen = _with_views(supervision, wanted, data, config, start)
         guesses = stored_logits(folder / TEACHER, identity, partial(second_guess, seen, network))
-        stage = _stage(config.training, views_config, number)
+        stage = _stage(config.training, wanted, number)
         train_network(network, replace(seen, teacher=guesses), bridge, stage, folder, identity)
     provenance = _provenance(config, data, trained_on)
     write_parts(
@@ -119,17 +119,17 @@ def _with_views(
     return supervision.seen_as(features, np.concatenate([np.arange(len(data.photographs)), *of_crops]))
 
 
-def _stage(settings: TrainingSettings, last: ViewsConfig, number: int) -> TrainingSettings:
+def _stage(settings: TrainingSettings, wanted: ViewsConfig, number: int) -> TrainingSettings:
     """The settings of a stage with views, whose order of photographs differs from that of the others."""
     rates = {
-        name: rate if name.endswith("_decay") else last.rate * rate
+        name: rate if name.endswith("_decay") else wanted.rate * rate
         for name, rate in settings.rates.model_dump().items()
     }
     changes = {
-        "steps": last.steps,
+        "steps": wanted.steps,
         "rates": Rates(**rates),
         "own_share": 0.0,
-        "seed": settings.seed + number,
+        "seed": derive_seed(settings.seed, number),
     }
     return settings.model_copy(update=changes)
 

@@ -41,3 +41,9 @@ def test_known_word_is_below_its_other_names() -> None:
 def test_words_above_nothing_known_are_left_out() -> None:
     assert "room" not in {word for names in broader_words(["dog"]).words for word in names}
     assert "room" in {word for names in broader_words(["kitchen"]).words for word in names}
+
+
+def test_everyday_words_are_not_mistaken_for_others() -> None:
+    names = builtin("everyday").names
+    words = {word for entry in broader_words(names).words for word in entry}
+    assert not words & {"arm", "hair", "screen", "place", "ground", "dish", "worker", "photo", "tube", "show"}

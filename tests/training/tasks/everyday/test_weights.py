@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sigrl.model.broader_words import BROADER_GAINS
 from sigrl.model.config import EvidenceConfig, HeadConfig
 from sigrl.model.evidence import Evidence, Photographs, Pieces
 from sigrl.model.evidence_arrays import GAINS, shapes
@@ -29,10 +30,11 @@ def labels_of(logits: np.ndarray, seed: int) -> np.ndarray:
 
 def shown(photographs: int, words: int, features: int = 3, seed: int = 0) -> Shown:
     draw = np.random.default_rng(seed)
-    pieces = (draw.standard_normal((photographs, words)).astype(np.float32) for _ in range(3))
+    pieces = (draw.standard_normal((photographs, words)).astype(np.float32) for _ in range(4))
     spread = draw.standard_normal((words, features)).astype(np.float32)
     return Shown(
         *pieces,
+        broader=(np.arange(words) % 3 == 0).astype(np.float32),
         background_classes=draw.standard_normal(words).astype(np.float32),
         features=np.hstack([np.ones((words, 1), np.float32), spread]),
         nearest_known=draw.uniform(0.4, 1, words).astype(np.float32),
@@ -49,6 +51,8 @@ TRUE = NewWords(
         "class_cut": 0.6,
         "near_words": 0.8,
         "near_cut": 0.75,
+        "broader_word": 0.7,
+        "broader_word_offset": 1.5,
     },
 )
 
@@ -107,7 +111,15 @@ def test_weights_fitted_on_other_words_transfer_to_new_words() -> None:
 
 
 def test_evidence_head_reproduces_the_fitted_logits() -> None:
-    config = EvidenceConfig(known_words=(("dog",), ("cat",)), class_texts=CLASSES, lexicon=4, rank=2)
+    config = EvidenceConfig(
+        known_words=(("dog",), ("cat",)),
+        class_texts=CLASSES,
+        lexicon=4,
+        rank=2,
+        kind_pairs=1,
+        broader_words=(("pet",), ("nearly a class",)),
+        broader_pairs=3,
+    )
     draw = np.random.default_rng(0)
 
     def unit(count: int) -> np.ndarray:
@@ -123,11 +135,15 @@ def test_evidence_head_reproduces_the_fitted_logits() -> None:
     arrays["class_rows"] = np.arange(CLASSES, dtype=np.float32)
     arrays["lexicon_counts"] = np.arange(4, dtype=np.float32)
     scales = {name: np.float32(1) for name in ("log_global_scale", "log_local_scale", "bias")}
-    # One word is like nothing else, one is nearly a class, one is near a known word.
-    labels = [Label(name=name) for name in ("odd", "nearly a class", "near")]
-    words = unit(3) + 0.0
+    arrays["broader_pairs"] = np.array([(0, 0), (0, 1), (1, 4)], np.float32)
+    arrays["kind_gains"] = np.array([2, 3], np.float32)
+    # One word is like nothing else, one nearly a class, one near a known word, and one is a class's name.
+    # The first is broader than two known words, the second and the last than a class.
+    labels = [Label(name=name) for name in ("pet", "nearly a class", "near", "nearly a class")]
+    words = unit(4) + 0.0
     words[1] = arrays["class_labels"][0] + 0.3 * words[1]
     words[2] = arrays["known_labels"][0] + 0.6 * words[2]
+    words[3] = arrays["class_labels"][1]
     words /= np.linalg.norm(words, axis=1, keepdims=True)
     background, seen = photographs(30), photographs(5)
     kept = keep(background.embeddings, background.tokens, background.word_logits)
@@ -142,24 +158,25 @@ def test_evidence_head_reproduces_the_fitted_logits() -> None:
     arrays |= {"slope": weights.slope, "offset": weights.offset}
     arrays |= {"feature_mean": mean, "feature_deviation": deviation}
     arrays["gains"] = np.array([gains[name] for name in GAINS], np.float32)
+    arrays["broader_gains"] = np.array([gains[name] for name in BROADER_GAINS], np.float32)
     evidence = Evidence(head, arrays | scales)
     found = evidence.pieces(seen, words, facts.rows)
     features = standardised(facts.features, mean, deviation)
-    given = Shown.made(facts, found, features, np.zeros((5, 3), np.int8))
+    given = Shown.made(facts, found, features, np.zeros((5, 4), np.int8))
     scores = evidence.score(seen, words, evidence.describe(labels, words, kept))
     np.testing.assert_allclose(weights.logits(given), scores, atol=1e-4)
 
 
 def test_fit_recovers_the_gains_of_known_words() -> None:
     draw = np.random.default_rng(0)
-    pieces = Pieces(*(draw.standard_normal((800, 50)).astype(np.float32) * 2 for _ in range(4)))
+    pieces = Pieces(*(draw.standard_normal((800, 50)).astype(np.float32) * 2 for _ in range(5)))
     true = {"known_word": 0.9, "known_open": 0.3, "graph": 0.5, "known_offset": -1.5}
     logits = 0.9 * pieces.words + 0.3 * pieces.matching + 0.5 * pieces.graph - 1.5
     assert known_words.fit(pieces, labels_of(logits, seed=1)) == pytest.approx(true, abs=0.05)
 
 
 def test_without_known_labels_the_default_gains_are_kept() -> None:
-    pieces = Pieces(*(np.ones((3, 2), np.float32) for _ in range(4)))
+    pieces = Pieces(*(np.ones((3, 2), np.float32) for _ in range(5)))
     found = known_words.fit(pieces, np.zeros((3, 2), np.int8))
     assert found == pytest.approx({name: DEFAULT_GAINS[name] for name in known_words.GAINS})
 
