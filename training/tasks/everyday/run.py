@@ -73,11 +73,14 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
     network, bridge = _network(config, start, supervision)
     train_network(network, supervision, bridge, config.training, directory, identity)
     for number, wanted in enumerate(config.views, start=1):
+        # Pseudo-labels do not depend on how the stage trains with them.
+        crops = {"count": wanted.count, "others": wanted.others}
+        made_from = {**identity, "views": [*identity.get("views", ()), crops]}
         identity["views"] = [one.model_dump() for one in config.views[:number]]
         folder = directory / VIEWS.format(number=number)
         folder.mkdir(exist_ok=True)
         seen = _with_views(supervision, wanted, data, config, start)
-        guesses = stored_logits(folder / TEACHER, identity, partial(second_guess, seen, network))
+        guesses = stored_logits(folder / TEACHER, made_from, partial(second_guess, seen, network))
         stage = _stage(config.training, wanted, number)
         train_network(network, replace(seen, teacher=guesses), bridge, stage, folder, identity)
     provenance = _provenance(config, data, trained_on)
@@ -105,7 +108,8 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
 def _with_views(
     supervision: Supervision, wanted: ViewsConfig, data: EverydayData, config: EverydayConfig, start: Start
 ) -> Supervision:
-    """The same supervision, with views of all photographs to train on beside them, and a stage's weights."""
+    """The same supervision with the stage's weights, and with views of all photographs to train on beside
+    them."""
     dense, others = supervision.dense, supervision.others
     crops = [
         *views([data.photographs[row] for row in dense], wanted.count),
@@ -113,10 +117,14 @@ def _with_views(
     ]
     features, _ = frozen_features([*data.photographs, *crops], config, start.trunk)
     of_crops = (np.repeat(dense, wanted.count), np.repeat(others, wanted.others))
-    is_coco = np.array([data.photographs[row].source == "coco" for row in others])
-    weights = supervision.weights * np.where(is_coco, wanted.coco_weight, 1)
-    supervision = replace(supervision, weights=weights / weights.sum())
-    return supervision.seen_as(features, np.concatenate([np.arange(len(data.photographs)), *of_crops]))
+    seen = _weighted(supervision, data, wanted.coco_weight)
+    return seen.seen_as(features, np.concatenate([np.arange(len(data.photographs)), *of_crops]))
+
+
+def _weighted(supervision: Supervision, data: EverydayData, coco_weight: float) -> Supervision:
+    is_coco = np.array([data.photographs[row].source == "coco" for row in supervision.others])
+    weights = supervision.weights * np.where(is_coco, coco_weight, 1)
+    return replace(supervision, weights=weights / weights.sum())
 
 
 def _stage(settings: TrainingSettings, wanted: ViewsConfig, number: int) -> TrainingSettings:

@@ -1,5 +1,6 @@
 """Guesses at the known words of photographs without dense labels, which become pseudo-labels: at first by
-classifiers on frozen features, trained on the dense labels alone, and then by the network of the stage before.
+classifiers on frozen features, trained on the dense labels alone, and then by the network of the stage
+before.
 """
 
 from collections.abc import Callable

@@ -136,6 +136,7 @@ def test_hiding_coco_labels_hides_captions_and_narrower_names(everyday: Config) 
 def test_class_folder_of_a_hidden_word_gives_no_labels(everyday: Config) -> None:
     data = load_data(everyday(hidden_words=("kitchen",)))
     assert known(data, "scenes", "0.jpg") == {}
+    assert mentioned(data, "scenes", "0.jpg") == set()
     assert known(data, "scenes", "1.jpg") == {"forest": 1}
 
 
