@@ -61,6 +61,8 @@ _CLASS_SHARES = slice(_CLASS_ROWS.stop, _CLASS_ROWS.stop + TOP_CLASSES)
 _WORD_ROWS = slice(_CLASS_SHARES.stop, _CLASS_SHARES.stop + NEAR_WORDS)
 _WORD_SHARES = slice(_WORD_ROWS.stop, _WORD_ROWS.stop + NEAR_WORDS)
 _QUERY = _WORD_SHARES.stop
+_BROADER_ROW, _BELOW_GAIN = -2, -1
+"""Columns behind the query, if the checkpoint has broader words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +117,8 @@ class Evidence:
         # Checkpoints without kinds were fitted with labels that are spread over the classes near them.
         self._own_cut = self._gains["own_cut"] if head.evidence.kind_pairs else None
         self._query = slice(_QUERY, _QUERY + head.evidence.rank)
-        # The last two columns: which broader word the label is, and how much that counts.
-        self.width = self._query.stop + (2 if head.evidence.broader_words else 0)
+        self._has_broader = bool(head.evidence.broader_words)
+        self.width = self._query.stop + (2 if self._has_broader else 0)
 
     def describe(self, labels: Sequence[Label], unit: Array, background: KeptFeatures) -> Array:
         """The rows [C, width] of labels with embeddings `unit` [C, D] of unit norm."""
@@ -129,9 +131,8 @@ class Evidence:
         scores = rows[:, _SCALE] * found.matching + rows[:, _OFFSET]
         scores += rows[:, _CLASS_GAIN] * found.classes + found.words
         scores += rows[:, _GRAPH_GATE] * found.graph
-        broader = np.flatnonzero(self._broader_rows(rows) >= 0)
-        if len(broader):
-            scores[:, broader] += rows[broader, -1] * found.below[:, broader]
+        if self._has_broader:
+            scores += rows[:, _BELOW_GAIN] * found.below
         calibrated: Array = scores.astype(np.float32)
         return calibrated
 
@@ -195,8 +196,8 @@ class Evidence:
         rows[:, self._query] = unit @ arrays["graph_query"]
         known = own_word >= 0
         broader = np.where(known, -1, self._broader.rows(labels))
-        if self.width > self._query.stop:
-            rows[:, -2] = broader
+        if self._has_broader:
+            rows[:, _BROADER_ROW] = broader
         nearest = np.where(known, 1.0, to_known.max(axis=1)).astype(np.float32)
         found = self.pieces_of_kept(background, unit, rows)
         mean, deviation = spread(found.matching)
@@ -235,9 +236,9 @@ class Evidence:
         rows[:, _OFFSET] = np.where(known, gains["known_offset"], offset)
         rows[:, _CLASS_GAIN] = np.where(known, 0, (1 - own) * class_gain + own * gains["own_class"])
         rows[:, _GRAPH_GATE] = gains["graph"] * np.where(known, 1, near_gate)
-        if self.width > self._query.stop:
+        if self._has_broader:
             broader = (1 - own) * facts.broader
-            rows[:, -1] = gains["broader_word"] * broader
+            rows[:, _BELOW_GAIN] = gains["broader_word"] * broader
             rows[:, _OFFSET] += gains["broader_word_offset"] * broader
         rows[:, _FAMILIARITY] = facts.familiarity
         rows[:, _NEW] = ~known & (own < 0.5)
@@ -245,9 +246,9 @@ class Evidence:
 
     def _broader_rows(self, rows: Array) -> npt.NDArray[np.int64]:
         """The broader word that each label with `rows` [C, width] is [C], or -1."""
-        if self.width == self._query.stop:
+        if not self._has_broader:
             return np.full(len(rows), -1, np.int64)
-        return rows[:, -2].astype(np.int64)
+        return rows[:, _BROADER_ROW].astype(np.int64)
 
     def _matching(self, photographs: Photographs, unit: Array) -> Array:
         """Global and local matching [B, C], not calibrated."""
