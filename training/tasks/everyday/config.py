@@ -128,7 +128,7 @@ class ViewsConfig(Frozen):
     rate: float = Field(0.4, gt=0)
     """Maximum learning rates of this stage as a share of `training.rates`."""
     coco_weight: float = Field(1.0, gt=0)
-    """Weight of a photograph of `coco` among all others, which have those of `source_weights`."""
+    """Weight of a photograph with labels of COCO's among all others, times that of its source."""
 
 
 class LeftOutConfig(Frozen):
@@ -174,6 +174,9 @@ class EverydayConfig(Frozen):
     """Folder of the densely labelled photographs: `labels.jsonl`, `names.txt`, `photographs/`."""
     coco: Path
     """Folder in COCO's layout: `train2014` is trained on, `val2014` never is."""
+    coco_labels: Path | None = None
+    """Folder of COCO's labels by id, `train_cls.txt` and `val_cls.txt`, which give most photographs of
+    `coco_course` the labels of all categories. None: they have the first 18."""
     sources: dict[SourceName, Path] = Field(default_factory=dict)
     """Data set -> the folder of its repository."""
     flickr8k_captions: Path | None = None
@@ -206,7 +209,11 @@ class EverydayConfig(Frozen):
     )
     teacher: TeacherConfig = TeacherConfig()
     training: TrainingSettings = TrainingSettings()
-    views: tuple[ViewsConfig, ...] = (ViewsConfig(), ViewsConfig(steps=1000, coco_weight=4))
+    views: tuple[ViewsConfig, ...] = (
+        ViewsConfig(),
+        ViewsConfig(steps=1000, coco_weight=4),
+        ViewsConfig(steps=1200, coco_weight=2),
+    )
     """The stages with random crops, in order; the weights of one are the start of the next."""
     left_out: LeftOutConfig | None = None
     """None: there is no second training, and new words get default weights."""

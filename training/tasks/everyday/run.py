@@ -122,7 +122,7 @@ def _with_views(
 
 
 def _weighted(supervision: Supervision, data: EverydayData, coco_weight: float) -> Supervision:
-    is_coco = np.array([data.photographs[row].source == "coco" for row in supervision.others])
+    is_coco = [bool(data.told[row].coco_known) for row in supervision.others]
     weights = supervision.weights * np.where(is_coco, coco_weight, 1)
     return replace(supervision, weights=weights / weights.sum())
 

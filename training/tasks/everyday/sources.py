@@ -14,7 +14,13 @@ from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday.config import EverydayConfig, SourceName
 from sigrl.training.tasks.everyday.drawn import DRAWN, drawn_pictures
 from sigrl.training.tasks.everyday.photographs import Photograph, require_photographs
-from sigrl.training.tasks.everyday.readers import READERS, read_coco_subset, read_flickr8k_captions
+from sigrl.training.tasks.everyday.published_labels import read_published_labels, with_published_labels
+from sigrl.training.tasks.everyday.readers import (
+    FIRST_LABELS,
+    READERS,
+    read_coco_subset,
+    read_flickr8k_captions,
+)
 
 _PER_CLASS: Mapping[SourceName, int] = {
     "caltech101": 60,
@@ -26,8 +32,8 @@ _PER_CLASS: Mapping[SourceName, int] = {
 """Number of photographs to take from each class; a class soon adds nothing new."""
 _CAPTIONS = {"RlNZLER/Image-Text-Matching": "quantumnaan/sic_translator"}
 """Repository of photographs -> the repository of their captions, if it is another."""
-_LABELS = {"coco": "PengtaoJiang/L2G"}
-"""Source -> the repository from which labels were added."""
+_LABELS = "PengtaoJiang/L2G"
+"""The repository of the labels of COCO's categories after the first 18."""
 _SOUGHT = ("Y", "Z", "M", "R")
 """Prefixes of the ids of `everyday` photographs that were searched for because a model saw something rare in
 them."""
@@ -87,9 +93,13 @@ def read_sources(config: EverydayConfig) -> list[Photograph]:
     """
     everyday = read_everyday(config.everyday)
     place = {(one.repository, one.place): number for number, one in enumerate(everyday)}
-    others = read_coco_subset(config.coco)
+    coco, coco_labels = read_coco_subset(config.coco)
+    others = list(coco)
     for name, folder in config.sources.items():
         photographs = READERS[name](folder)
+        if name == "coco_course" and config.coco_labels is not None:
+            published = read_published_labels(config.coco_labels, coco_labels)
+            photographs = with_published_labels(photographs, coco, published, coco_labels)
         if name == "flickr8k" and config.flickr8k_captions is not None:
             captions = read_flickr8k_captions(config.flickr8k_captions)
             photographs = [replace(one, captions=captions.get(one.path.name, ())) for one in photographs]
@@ -128,8 +138,8 @@ def source_table(photographs: Sequence[Photograph]) -> list[dict[str, Any]]:
     for one in photographs:
         if one.captions and one.repository in _CAPTIONS:
             counts[f"captions of {one.source}", _CAPTIONS[one.repository]] += 1
-        if one.source in _LABELS:
-            counts[f"labels of {one.source}", _LABELS[one.source]] += 1
+        if one.source == "coco" or one.coco_known - FIRST_LABELS:
+            counts[f"labels of {one.source}", _LABELS] += 1
     unknown = [repository for _, repository in counts if repository not in origins]
     if unknown:
         raise DataError(f"{unknown[0]} has no origin and terms: add them to {_ORIGINS}")
