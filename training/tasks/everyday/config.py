@@ -212,7 +212,7 @@ class EverydayConfig(Frozen):
     views: tuple[ViewsConfig, ...] = (
         ViewsConfig(),
         ViewsConfig(steps=1000, coco_weight=4),
-        ViewsConfig(steps=1200, coco_weight=2),
+        ViewsConfig(steps=1200, coco_weight=3),
     )
     """The stages with random crops, in order; the weights of one are the start of the next."""
     left_out: LeftOutConfig | None = None

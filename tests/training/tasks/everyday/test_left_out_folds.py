@@ -1,0 +1,55 @@
+"""The benchmark of words that nobody labelled, fold by fold."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks import left_out
+from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.sources import read_names
+from sigrl.training.tasks.everyday.start import Start
+
+Config = Callable[..., EverydayConfig]
+
+
+@pytest.fixture
+def folds(
+    everyday: Config, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], None]:
+    monkeypatch.setattr(left_out, "starting_point", lambda _: (start.backbone, start.classifier))
+    monkeypatch.setattr(left_out, "minilm_tokenizer", lambda: start.tokenizer)
+    config = tmp_path / "everyday.yaml"
+    config.write_text(yaml.safe_dump(everyday().model_dump(mode="json")))
+    return lambda: left_out.main(config, tmp_path / "folds", folds=2, steps=2, tuned_blocks=1, seed=0)
+
+
+def test_every_name_is_left_out_in_one_fold(
+    folds: Callable[[], None], everyday: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[tuple[str, ...]] = []
+    fit = left_out.fit_left_out
+    monkeypatch.setattr(
+        left_out, "fit_left_out", lambda draft, words: left.append(words) or fit(draft, words)
+    )
+    folds()
+    assert sorted(word for words in left for word in words) == sorted(read_names(everyday().everyday))
+
+
+def test_table_has_a_row_per_fold_and_a_finished_fold_is_not_trained_again(
+    folds: Callable[[], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds()
+    table = _table(capsys)
+    assert [row.split("|")[1].strip(" -") for row in table] == ["fold", "", "1", "2", "mean"]
+    states = list((tmp_path / "folds").glob("*/state.safetensors"))
+    written = {path: path.stat().st_mtime_ns for path in states}
+    folds()
+    assert _table(capsys) == table
+    assert written == {path: path.stat().st_mtime_ns for path in states}
+
+
+def _table(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The rows of the table; the training writes its progress above them."""
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
