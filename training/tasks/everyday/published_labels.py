@@ -32,14 +32,14 @@ def with_published_labels(
     """The photographs of `coco_course`, with every label on which all possible ids agree.
 
     Those without labels of their own stay as they are, and so do those between two `identified` photographs
-    where no ids fit.
+    where no ids fit. Raises DataError for a file without a number in its name.
 
     Args:
         identified: photographs in COCO's layout, with ids in their file names.
         published: COCO's id -> labels, as from `read_published_labels`.
         label_names: the names of all categories.
     """
-    numbered = {int(one.path.stem): one for one in photographs if one.coco_known}
+    numbered = {_number(one): one for one in photographs if one.coco_known}
     ids = _ids(numbered, identified, published)
     candidates = sorted(number for number, labels in published.items() if labels & FIRST_LABELS)
     possible: dict[int, list[Labels]] = {number: [published[ids[number]]] for number in ids}
@@ -54,7 +54,7 @@ def with_published_labels(
         for number, places in zip(between, possible_places(of_gap), strict=True):
             possible[number] = [published[free[place]] for place in np.flatnonzero(places)]
     every = frozenset(label_names)
-    return [_told(one, possible.get(int(one.path.stem), []), every) for one in photographs]
+    return [_told(one, possible.get(_number(one), []), every) for one in photographs]
 
 
 def read_published_labels(folder: Path, label_names: Sequence[str]) -> dict[int, Labels]:
@@ -65,7 +65,7 @@ def read_published_labels(folder: Path, label_names: Sequence[str]) -> dict[int,
         try:
             for line in path.read_text(encoding="utf-8").splitlines():
                 name, *categories = line.split()
-                published[coco_id(name)] = frozenset(label_names[int(one)] for one in categories)
+                published[_last_number(name)] = frozenset(label_names[int(one)] for one in categories)
         except FileNotFoundError as error:
             raise DataError(f"{path} does not exist: correct `coco_labels`, or leave it out") from error
         except (ValueError, IndexError) as error:
@@ -73,8 +73,17 @@ def read_published_labels(folder: Path, label_names: Sequence[str]) -> dict[int,
     return published
 
 
-def coco_id(name: str) -> int:
-    """`COCO_train2014_000000000009` -> 9. Raises ValueError for another form."""
+def _number(photograph: Photograph) -> int:
+    """Of `9.jpg` and of `COCO_train2014_000000000009.jpg`: 9. Raises DataError for another form."""
+    try:
+        return _last_number(photograph.path.stem)
+    except ValueError as error:
+        raise DataError(
+            f"{photograph.path} has no number in its name, which `coco_labels` needs: leave that setting out"
+        ) from error
+
+
+def _last_number(name: str) -> int:
     return int(name.rpartition("_")[2])
 
 
@@ -107,7 +116,7 @@ def _ids(
     """Number of a file -> its id, in rising order of both, for photographs recognised by a caption that
     occurs once."""
     counts = Counter(caption for one in numbered.values() for caption in one.captions)
-    id_of = {caption: coco_id(one.path.stem) for one in identified for caption in one.captions}
+    id_of = {caption: _number(one) for one in identified for caption in one.captions}
     found = [
         (number, id_of[caption])
         for number, one in sorted(numbered.items())
@@ -122,18 +131,21 @@ def _ids(
 def _rising(pairs: Sequence[tuple[int, int]]) -> dict[int, int]:
     """The longest part of the pairs in which the second numbers rise as the first ones do."""
     ends: list[int] = []
-    chains: list[tuple[int, int | None]] = []
+    """The smallest end of a chain of each length."""
     last: list[int] = []
-    for place, (_, second) in enumerate(pairs):
+    """The pair with that end."""
+    before: list[int | None] = []
+    """The pair before each pair in the longest chain that it ends."""
+    for number, (_, second) in enumerate(pairs):
         length = bisect_left(ends, second)
-        chains.append((place, last[length - 1] if length else None))
+        before.append(last[length - 1] if length else None)
         ends[length : length + 1] = [second]
-        last[length : length + 1] = [place]
+        last[length : length + 1] = [number]
     chain = []
-    place_or_none = last[-1] if last else None
-    while place_or_none is not None:
-        place, place_or_none = chains[place_or_none]
+    place = last[-1] if last else None
+    while place is not None:
         chain.append(pairs[place])
+        place = before[place]
     return dict(reversed(chain))
 
 

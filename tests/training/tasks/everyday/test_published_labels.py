@@ -112,6 +112,12 @@ def test_known_photographs_out_of_order_are_not_used() -> None:
     assert told[3] == own[3]
 
 
+def test_photograph_without_a_number_is_reported() -> None:
+    unnumbered = replace(course(0, "dog"), path=Path("holiday.jpg"))
+    with pytest.raises(DataError, match=r"holiday\.jpg has no number"):
+        with_published_labels([unnumbered], ENDS, PUBLISHED, NAMES)
+
+
 def test_possible_places_are_those_of_all_rising_choices() -> None:
     draw = random.Random(0)
     for _ in range(200):
