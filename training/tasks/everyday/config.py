@@ -128,7 +128,7 @@ class ViewsConfig(Frozen):
     rate: float = Field(0.4, gt=0)
     """Maximum learning rates of this stage as a share of `training.rates`."""
     coco_weight: float = Field(1.0, gt=0)
-    """Weight of a photograph with labels of COCO's among all others, times that of its source."""
+    """Weight of a photograph that has COCO labels, multiplied by that of its source."""
 
 
 class LeftOutConfig(Frozen):

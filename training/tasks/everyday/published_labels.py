@@ -42,7 +42,7 @@ def with_published_labels(
     numbered = {_number(one): one for one in photographs if one.coco_known}
     ids = _ids(numbered, identified, published)
     candidates = sorted(number for number, labels in published.items() if labels & FIRST_LABELS)
-    possible: dict[int, list[Labels]] = {number: [published[ids[number]]] for number in ids}
+    possible: dict[int, list[Labels]] = {number: [published[one]] for number, one in ids.items()}
     for (first, lowest), (last, highest) in pairwise(ids.items()):
         between = [number for number in range(first + 1, last) if number in numbered]
         free = candidates[bisect_right(candidates, lowest) : bisect_left(candidates, highest)]

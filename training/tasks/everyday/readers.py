@@ -42,16 +42,13 @@ _NO_CLASS = frozenset({"Not sure", "Other", "Skip", "BACKGROUND_Google", "."})
 """Folders and labels that do not describe the photograph."""
 
 
-def read_coco_subset(folder: Path) -> tuple[list[Photograph], tuple[str, ...]]:
-    """COCO's layout: `train2014` to train on, `val2014` to measure on, with 80 known labels on both. Returns
-    the photographs and the names of all categories."""
+def read_coco_subset(folder: Path) -> list[Photograph]:
+    """COCO's layout: `train2014` to train on, `val2014` to measure on, with 80 known labels on both."""
     photographs = []
-    names: tuple[str, ...] = ()
     roles: dict[str, Role] = {"train2014": "train", "val2014": "test"}
     for split, role in roles.items():
         coco = read_coco(folder, split)
-        names = coco.label_names
-        known = frozenset(names)
+        known = frozenset(coco.label_names)
         captions = coco.captions or (None,) * len(coco)
         for path, labels, caption in zip(coco.image_paths, coco.labels, captions, strict=True):
             photographs.append(
@@ -66,7 +63,7 @@ def read_coco_subset(folder: Path) -> tuple[list[Photograph], tuple[str, ...]]:
                     captions=() if caption is None else (caption,),
                 )
             )
-    return require_photographs(photographs, folder, "COCO's layout"), names
+    return require_photographs(photographs, folder, "COCO's layout")
 
 
 def read_coco_course(folder: Path) -> list[Photograph]:

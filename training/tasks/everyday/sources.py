@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from sigrl.training.data.coco import category_names
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday.config import EverydayConfig, SourceName
 from sigrl.training.tasks.everyday.drawn import DRAWN, drawn_pictures
@@ -93,13 +94,15 @@ def read_sources(config: EverydayConfig) -> list[Photograph]:
     """
     everyday = read_everyday(config.everyday)
     place = {(one.repository, one.place): number for number, one in enumerate(everyday)}
-    coco, coco_labels = read_coco_subset(config.coco)
+    coco = read_coco_subset(config.coco)
     others = list(coco)
     for name, folder in config.sources.items():
         photographs = READERS[name](folder)
         if name == "coco_course" and config.coco_labels is not None:
-            published = read_published_labels(config.coco_labels, coco_labels)
-            photographs = with_published_labels(photographs, coco, published, coco_labels)
+            categories = category_names(config.coco / "annotations" / "instances_train2014.json")
+            names_by_id = [label for _, label in sorted(categories.items())]
+            published = read_published_labels(config.coco_labels, names_by_id)
+            photographs = with_published_labels(photographs, coco, published, names_by_id)
         if name == "flickr8k" and config.flickr8k_captions is not None:
             captions = read_flickr8k_captions(config.flickr8k_captions)
             photographs = [replace(one, captions=captions.get(one.path.name, ())) for one in photographs]
