@@ -35,19 +35,26 @@ function draw() {
   summarise();
 }
 
+// The link and the cross stay the same elements, because a click is lost when what was pressed is replaced before it is released.
 function drawCard(photograph) {
   const card = cards.get(photograph);
   const { file, url, state } = photograph;
   card.dataset.state = state;
-  const hadFocus = card.contains(document.activeElement) ? document.activeElement.className : null;
-  const image = card.querySelector("img") ?? picture(photograph);
+  if (!card.firstChild) {
+    card.append(
+      make("a", { className: "shot", "data-kind": file.name.split(".").at(-1).slice(0, 5), href: `#tag/${photograph.id}` }, picture(photograph)),
+      button("×", () => drop(photograph), { className: "cross" }),
+      make("div", { className: "under" }),
+    );
+  }
+  const [link, cross, under] = card.children;
+  link.setAttribute("aria-label", t("grid.open", { file: file.name }));
+  cross.setAttribute("aria-label", t("grid.remove", { file: file.name }));
+  const image = link.querySelector("img");
   if (image.src !== url) image.src = url;
-  card.replaceChildren(
-    make("a", { className: "shot", "data-kind": file.name.split(".").at(-1).slice(0, 5), href: `#tag/${photograph.id}`, "aria-label": t("grid.open", { file: file.name }) }, image),
-    button("×", () => drop(photograph), { className: "cross", "aria-label": t("grid.remove", { file: file.name }) }),
-    make("div", { className: "under" }, make("p", { className: "file", textContent: file.name }), ...UNDER[state](photograph)),
-  );
-  if (hadFocus) card.querySelector(`.${hadFocus}`)?.focus();
+  const hadFocus = under.contains(document.activeElement);
+  under.replaceChildren(make("p", { className: "file", textContent: file.name }), ...UNDER[state](photograph));
+  if (hadFocus) link.focus();
 }
 
 function picture(photograph) {

@@ -112,6 +112,17 @@ def test_each_image_keeps_its_own_result_or_error(open_page: OpenPage, tmp_path:
     assert page.inner_text("#summary").startswith("2 photographs ·")
 
 
+def test_click_opens_a_photograph_whose_answer_changes_meanwhile(open_page: OpenPage) -> None:
+    page = open_page()
+    _tagged(page, "cat.jpg")
+    page.locator("#grid .shot").hover()
+    page.mouse.down()
+    page.select_option("#vocabulary", "everyday")
+    _settled(page, 1)
+    page.mouse.up()
+    page.wait_for_selector("#lists .tags")
+
+
 def test_temporary_error_can_be_retried(open_page: OpenPage) -> None:
     from playwright.sync_api import expect
 
