@@ -35,7 +35,10 @@ def towers(trained: Trained, words: npt.NDArray[np.int64]) -> tuple[TaggingModel
     given = start.backbone.config
     config = BackboneConfig(
         embed_dim=len(heads.text_map.bias),
-        vision={key: given.vision[key] for key in ("timm_model_name", "image_size")},
+        vision={
+            "timm_model_name": given.vision["timm_model_name"],
+            "image_size": trained.config.preprocessing.image_size,
+        },
         sentence_encoder=given.sentence_encoder,
         words=WordTowerConfig(
             words=len(words),

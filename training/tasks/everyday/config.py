@@ -129,6 +129,13 @@ class ViewsConfig(Frozen):
     """Maximum learning rates of this stage as a share of `training.rates`."""
     coco_weight: float = Field(1.0, gt=0)
     """Weight of a photograph that has COCO labels, multiplied by that of its source."""
+    image_size: int | None = Field(None, ge=64, multiple_of=64)
+    """Side of the photographs in pixels, in this stage and all that follows it; None: as before. A last stage
+    with larger photographs costs less than a whole training with them. A multiple of 64, so that the last
+    map divides into tokens."""
+    class_scale: float = Field(1.0, gt=0)
+    """Factor for the logits of ImageNet's classifier from this stage on. The classifier was trained at 260
+    pixels, and the larger a photograph is, the smaller are its logits."""
 
 
 class LeftOutConfig(Frozen):

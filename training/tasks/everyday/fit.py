@@ -72,7 +72,7 @@ def fit(config: EverydayConfig, directory: Path, start: Start) -> Outcome:
             draft.head.evidence,
             draft.arrays,
             draft.background,
-            config.preprocessing,
+            trained.config.preprocessing,
             threshold,
             provenance,
         )

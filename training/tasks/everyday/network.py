@@ -58,7 +58,9 @@ def _fold(module: nn.Module, convolution: str, norm: str) -> None:
     # timm's batch norm includes the activation, which PyTorch's fusion would drop.
     plain = nn.BatchNorm2d(theirs.num_features, theirs.eps).eval()
     plain.load_state_dict(theirs.state_dict())
-    setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution).eval(), plain))
+    fused = fuse_conv_bn_eval(getattr(module, convolution).eval(), plain)
+    # PyTorch gives the new bias no gradient, because the convolution had none.
+    setattr(module, convolution, fused.requires_grad_())
     setattr(module, norm, theirs.act)
 
 

@@ -40,7 +40,7 @@ TEACHER = "teacher.safetensors"
 VIEWS = "views-{number}"
 """Folder of a stage with random crops in a run's directory, counted from 1."""
 _SAMPLE = 12_000
-"""Number of photographs used to initialise the embedding."""
+"""Number of photographs from which the bridge's centre and the embedding's initial weights are computed."""
 _CAPTIONS = 2
 """Number of captions per photograph that are embedded; more take time and teach little."""
 _OF_THE_RUN = {"training", "teacher", "preprocessing", "backbone", "source_weights"}
@@ -72,23 +72,26 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
     supervision = _supervision(config, directory, start, data, features, trained_on, identity)
     network, bridge = _network(config, start, supervision)
     train_network(network, supervision, bridge, config.training, directory, identity)
+    provenance = _provenance(config, data, trained_on)
     for number, wanted in enumerate(config.views, start=1):
+        config, start = _at_size(wanted, config, start)
         # Pseudo-labels do not depend on how the stage trains with them.
-        crops = {"count": wanted.count, "others": wanted.others}
+        crops = wanted.model_dump(include={"count", "others", "image_size"})
         made_from = {**identity, "views": [*identity.get("views", ()), crops]}
         identity["views"] = [one.model_dump() for one in config.views[:number]]
         folder = directory / VIEWS.format(number=number)
         folder.mkdir(exist_ok=True)
         seen = _with_views(supervision, wanted, data, config, start)
+        bridge = Bridge(start.bridge, _sample(seen, config.training.seed))
         guesses = stored_logits(folder / TEACHER, made_from, partial(second_guess, seen, network))
         stage = _stage(config.training, wanted, number)
         train_network(network, replace(seen, teacher=guesses), bridge, stage, folder, identity)
-    provenance = _provenance(config, data, trained_on)
     write_parts(
         directory / PARTS,
         network,
         {"known_words": data.targets.known_words, "hidden": data.hidden, "provenance": provenance},
     )
+    features, _ = frozen_features(data.photographs, config, start.trunk)
     return Trained(
         config=config,
         directory=directory,
@@ -103,6 +106,14 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
         network=network,
         provenance=provenance,
     )
+
+
+def _at_size(wanted: ViewsConfig, config: EverydayConfig, start: Start) -> tuple[EverydayConfig, Start]:
+    """The configuration and the frozen towers with the image size and the class scale of a stage."""
+    if wanted.image_size is not None:
+        preprocessing = config.preprocessing.model_copy(update={"image_size": wanted.image_size})
+        config = config.model_copy(update={"preprocessing": preprocessing})
+    return config, start if wanted.class_scale == 1 else start.with_class_scale(wanted.class_scale)
 
 
 def _with_views(
@@ -205,18 +216,23 @@ def few_captions(photograph: Photograph, seed: int) -> Sequence[str]:
 def _network(
     config: EverydayConfig, start: Start, supervision: Supervision
 ) -> tuple[EverydayNetwork, Bridge]:
-    pooled, seed = supervision.features.pooled, config.training.seed
-    mean, deviation = map(torch.from_numpy, statistics(pooled, supervision.dense))
+    seed = config.training.seed
+    mean, deviation = map(torch.from_numpy, statistics(supervision.features.pooled, supervision.dense))
     embeddings: Tensor = supervision.known_embeddings
     with seeded(seed):
         blocks = LastBlocks(start.trunk, config.training.tuned_blocks)
         heads = Heads(mean, deviation, len(embeddings), config.training.hidden, embeddings.shape[1])
-    count = min(_SAMPLE, len(supervision.others))
-    rows = np.random.default_rng(seed).choice(supervision.others, count, replace=False)
-    sample = torch.from_numpy(pooled[np.sort(rows)].astype(np.float32))
+    sample = _sample(supervision, seed)
     bridge = Bridge(start.bridge, sample)
     initialise(heads, bridge, sample, embeddings)
     return EverydayNetwork(blocks, heads), bridge
+
+
+def _sample(supervision: Supervision, seed: int) -> Tensor:
+    """Pooled features [n, 2 F] of some of the photographs without dense labels."""
+    count = min(_SAMPLE, len(supervision.others))
+    rows = np.random.default_rng(seed).choice(supervision.others, count, replace=False)
+    return torch.from_numpy(supervision.features.pooled[np.sort(rows)].astype(np.float32))
 
 
 def _provenance(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,11 @@ class Start:
         """timm's EfficientNet without its classifier."""
         trunk: nn.Module = self.backbone.visual.trunk
         return trunk
+
+    def with_class_scale(self, scale: float) -> "Start":
+        """The same towers with the classifier's logits multiplied by `scale`."""
+        weight, bias = self.classifier
+        return replace(self, classifier=(weight * scale, bias * scale))
 
     @cached_property
     def bridge(self) -> ImageNetBridge:

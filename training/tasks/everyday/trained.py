@@ -31,6 +31,7 @@ class Trained:
     """A finished training on N photographs."""
 
     config: EverydayConfig
+    """With the image size of the last stage."""
     directory: Path
     start: Start
     """The frozen towers: the tower's early stages, ImageNet's classifier, the sentence encoder."""

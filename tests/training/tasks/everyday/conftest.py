@@ -121,7 +121,10 @@ def everyday(folders: Path) -> Callable[..., EverydayConfig]:
             hidden=8,
             save_every=2,
         ),
-        "views": (ViewsConfig(count=2, steps=2), ViewsConfig(count=2, steps=1, coco_weight=2)),
+        "views": (
+            ViewsConfig(count=2, steps=2),
+            ViewsConfig(count=2, steps=1, coco_weight=2, image_size=128, class_scale=2),
+        ),
         "known_words": KnownWordsConfig(dense=1, others=1),
         "graph": GraphConfig(rank=4, teacher_steps=3, steps=3),
         "background": {"coco_course": 5, "scenes": 100, "houses": 3},

@@ -91,7 +91,7 @@ def test_run_writes_a_bundle_with_metrics_and_provenance(
     vocabulary = Vocabulary(labels=tuple(Label(name=name) for name in ("person", "tree", "red bridge")))
     labels = engine.encode_labels(vocabulary)
     photograph = folders / "everyday" / "photographs" / "T0.jpg"
-    pixel_values = read_photograph(photograph, config.preprocessing)[None]
+    pixel_values = read_photograph(photograph, engine.preprocessing)[None]
     scores = engine.score(engine.encode_images(pixel_values), labels)
     assert scores.shape == (1, 3)
     assert np.isfinite(scores).all()
@@ -100,14 +100,14 @@ def test_run_writes_a_bundle_with_metrics_and_provenance(
 def test_saved_towers_can_be_used_to_compare_other_heads(
     everyday: Config, start: Start, tmp_path: Path, folders: Path
 ) -> None:
-    config = everyday(hidden_words=("dog",))
-    trained = train(config, tmp_path / "run", start)
+    trained = train(everyday(hidden_words=("dog",)), tmp_path / "run", start)
+    preprocessing = trained.config.preprocessing
     bundle = save_towers(trained, make_draft(trained).words, tmp_path / "towers")
     backbone = bundle.model.backbone
-    pretrain = PretrainConfig(backbone=backbone.config, preprocessing=config.preprocessing)
+    pretrain = PretrainConfig(backbone=backbone.config, preprocessing=preprocessing)
     photograph = folders / "everyday" / "photographs" / "T0.jpg"
     outputs = tower_outputs(backbone, [photograph], pretrain, tmp_path / "cache")
-    pixel_values = read_photograph(photograph, config.preprocessing)[None]
+    pixel_values = read_photograph(photograph, preprocessing)[None]
     with torch.inference_mode():
         seen = backbone.encode_images(torch.from_numpy(pixel_values))
     pooled = pool_tokens(seen.patch_tokens.numpy(), seen.grid)
@@ -134,7 +134,7 @@ def test_bundle_tower_matches_the_features_used_for_fitting(
     row = next(n for n, one in enumerate(trained.photographs) if one.path.name == "T0.jpg")
     kept = keep_photographs(trained, np.array([row]), draft.words)
     model = load_bundle(bundle).model
-    pixel_values = read_photograph(trained.photographs[row].path, config.preprocessing)[None]
+    pixel_values = read_photograph(trained.photographs[row].path, trained.config.preprocessing)[None]
     with torch.inference_mode():
         seen = model.backbone.encode_images(torch.from_numpy(pixel_values))
     embeddings, tokens, logits = kept.restored(slice(None))

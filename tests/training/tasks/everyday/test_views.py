@@ -12,7 +12,8 @@ from PIL import Image
 
 from sigrl.training.tasks.everyday import run
 from sigrl.training.tasks.everyday.batches import Supervision
-from sigrl.training.tasks.everyday.config import EverydayConfig, ViewsConfig
+from sigrl.training.tasks.everyday.config import EverydayConfig
+from sigrl.training.tasks.everyday.network import LastBlocks
 from sigrl.training.tasks.everyday.photographs import Photograph
 from sigrl.training.tasks.everyday.run import VIEWS, train
 from sigrl.training.tasks.everyday.start import Start
@@ -103,20 +104,43 @@ def test_the_stage_changes_the_weights_and_goes_on_after_an_interruption(
     whole = train(everyday(), tmp_path / "whole", start).network.state_dict()
     assert any(not torch.equal(whole[name], without[name]) for name in whole)
 
+    first, last = everyday().views
     for title, stages in (
-        ("dense", (ViewsConfig(count=2, others=0, steps=2), ViewsConfig(count=2, steps=1, coco_weight=2))),
-        ("first", (ViewsConfig(count=2, steps=2),)),
-        ("unweighted", (ViewsConfig(count=2, steps=2), ViewsConfig(count=2, steps=1))),
+        ("dense", (first.model_copy(update={"others": 0}), last)),
+        ("first", (first,)),
+        ("unweighted", (first, last.model_copy(update={"coco_weight": 1}))),
+        ("small", (first, last.model_copy(update={"image_size": None}))),
     ):
         other = train(everyday(views=stages), tmp_path / title, start).network.state_dict()
         assert any(not torch.equal(whole[name], one) for name, one in other.items())
 
-    first = run._stage(everyday().training, everyday().views[0], 1)
+    settings = run._stage(everyday().training, first, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(run, "_stage", Mock(side_effect=[first, KeyboardInterrupt]))
+        patch.setattr(run, "_stage", Mock(side_effect=[settings, KeyboardInterrupt]))
         with pytest.raises(KeyboardInterrupt):
             train(everyday(), tmp_path / "stopped", start)
     monkeypatch.setattr(run, "second_guess", Mock(side_effect=AssertionError("it was stored")))
     resumed = train(everyday(), tmp_path / "stopped", start).network.state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert (tmp_path / "stopped" / VIEWS.format(number=2)).is_dir()
+
+
+def test_a_stage_can_have_larger_photographs(
+    everyday: Callable[..., EverydayConfig], start: Start, tmp_path: Path
+) -> None:
+    trained = train(everyday(), tmp_path / "run", start)
+    assert trained.config.preprocessing.image_size == 128
+    small = train(everyday(views=()), tmp_path / "small", start)
+    rows = np.arange(2)
+    assert trained.features.maps(rows).shape[2] == 2 * small.features.maps(rows).shape[2]
+    assert torch.equal(trained.start.classifier[0], 2 * start.classifier[0])
+
+
+def test_the_biases_of_folded_batch_norms_are_trained(
+    everyday: Callable[..., EverydayConfig], start: Start, tmp_path: Path
+) -> None:
+    network = train(everyday(views=()), tmp_path / "run", start).network
+    before = LastBlocks(start.trunk, 1).state_dict()
+    biases = [name for name in before if name.endswith("bias")]
+    assert biases
+    assert not any(torch.equal(before[name], network.blocks.state_dict()[name]) for name in biases)
