@@ -4,7 +4,7 @@ The names of `everyday` are divided into folds. For each fold a network is train
 left out of all labels and class names, while captions may name them, as they may name whatever a user asks
 for. The weights of new words are fitted on `train` and `val` photographs, for each word from other words of
 its fold, and the words are measured on `test`. The threshold, one for each fold, is chosen on the photographs
-of the fit. A finished fold is not trained again.
+of the fit. A finished fold is not trained again. The photographs have the size of the last stage.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from sigrl.training.tasks.everyday.config import EverydayConfig, LeftOutConfig
 from sigrl.training.tasks.everyday.draft import make_draft
 from sigrl.training.tasks.everyday.left_out import left_out_config
 from sigrl.training.tasks.everyday.new_words import fit_left_out
-from sigrl.training.tasks.everyday.run import train
+from sigrl.training.tasks.everyday.run import at_size, train
 from sigrl.training.tasks.everyday.sources import read_names
 from sigrl.training.tasks.everyday.start import Start
 
@@ -42,6 +42,8 @@ def main(
     training = settings.training.model_copy(update={"tuned_blocks": tuned_blocks})
     settings = settings.model_copy(update={"training": training})
     start = Start(*starting_point(settings.backbone), minilm_tokenizer())
+    for stage in settings.views:
+        settings, start = at_size(stage, settings, start)
     names = read_names(settings.everyday)
     order = np.random.default_rng(seed).permutation(len(names))
     found = []

@@ -74,7 +74,7 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
     train_network(network, supervision, bridge, config.training, directory, identity)
     provenance = _provenance(config, data, trained_on)
     for number, wanted in enumerate(config.views, start=1):
-        config, start = _at_size(wanted, config, start)
+        config, start = at_size(wanted, config, start)
         # Pseudo-labels do not depend on how the stage trains with them.
         crops = wanted.model_dump(include={"count", "others", "image_size"})
         made_from = {**identity, "views": [*identity.get("views", ()), crops]}
@@ -108,7 +108,7 @@ def train(config: EverydayConfig, directory: Path, start: Start) -> Trained:
     )
 
 
-def _at_size(wanted: ViewsConfig, config: EverydayConfig, start: Start) -> tuple[EverydayConfig, Start]:
+def at_size(wanted: ViewsConfig, config: EverydayConfig, start: Start) -> tuple[EverydayConfig, Start]:
     """The configuration and the frozen towers with the image size and the class scale of a stage."""
     if wanted.image_size is not None:
         preprocessing = config.preprocessing.model_copy(update={"image_size": wanted.image_size})
