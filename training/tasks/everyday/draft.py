@@ -21,9 +21,7 @@ from sigrl.training.tasks.everyday.network import BEST_TOKENS
 from sigrl.training.tasks.everyday.rivals import rival_arrays
 from sigrl.training.tasks.everyday.trained import (
     Trained,
-    dense_rows,
     keep_photographs,
-    known_labels,
     text_vectors,
 )
 
@@ -115,8 +113,8 @@ def make_draft(trained: Trained) -> Draft:
     classes = with_common_names(imagenet_class_names(), new)
     met, counts = lexicon(trained)
     known = text_vectors(trained, names, "known words")
-    shown = known_labels(trained, dense_rows(trained, "train", sought=True))[:, words] > 0
-    of_rivals = rival_arrays(names, known, shown, trained.vocabulary)
+    labels = trained.targets.known[trained.trained_on][:, words]
+    of_rivals = rival_arrays(names, known, labels, trained.vocabulary)
     # Without kinds, nothing says how much a class counts.
     broader = broader_words(names) if of_words else Broader((), {})
     config = EvidenceConfig(

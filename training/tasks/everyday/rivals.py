@@ -26,24 +26,24 @@ _ONE_PERSON = (
 
 
 def rival_arrays(
-    words: list[str], unit: Array, labels: npt.NDArray[np.bool_], vocabulary: Vocabulary
+    words: list[str], unit: Array, labels: npt.NDArray[np.int8], vocabulary: Vocabulary
 ) -> dict[str, Array]:
     """The arrays `rival_*` of `sigrl.model.evidence_arrays.shapes`; none without pairs.
 
-    `unit` [K, D] are the words' embeddings of unit norm, and `labels` [N, K] say which of them densely
-    labelled photographs show. A word and its parent are not rivals. Raises DataError for too many words.
+    `unit` [K, D] are the words' embeddings of unit norm, and `labels` [N, K] say which of them photographs
+    show: +1, -1, and 0 for unknown. Only photographs with a label for both words count for a pair. A word and
+    its parent are not rivals. Raises DataError for too many words.
     """
     if len(words) > _MOST_WORDS:
         raise DataError(f"{len(words)} known words are too many for pairs of rivals: raise `known_words`")
     names = ClassNames(vocabulary.names, vocabulary)
     implied = [set(names.with_ancestors(word)) if word in names.column else {word} for word in words]
-    shown = labels.astype(np.float64)
-    together = shown.T @ shown
-    counts = np.diag(together)
+    shown, known = (labels > 0).astype(np.float32), (labels != 0).astype(np.float32)
+    together, counts = shown.T @ shown, shown.T @ known
     # The constants keep a rare word from being everyone's rival by chance.
-    shares = (together + 0.5) / (np.minimum(counts[:, None], counts) + 5)
-    seen = counts > 0
-    alike = (unit @ unit.T > _LEAST_COSINE) & (shares < _LARGEST_SHARE) & seen & seen[:, None]
+    shares = (together + 0.5) / (np.minimum(counts, counts.T) + 5)
+    seen = (counts > 0) & (counts.T > 0)
+    alike = (unit @ unit.T > _LEAST_COSINE) & (shares < _LARGEST_SHARE) & seen
     row = {word: number for number, word in enumerate(words)}
     for one, other in _ONE_PERSON:
         if one in row and other in row:

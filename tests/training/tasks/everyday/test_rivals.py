@@ -24,10 +24,10 @@ def unit():
 @pytest.fixture
 def labels():
     """Forty photographs: buses and trucks apart, each with wheels, and couples; nobody has seen a tram."""
-    shown = np.zeros((40, len(WORDS)), bool)
-    shown[:20, [0, 2, 3]] = True
-    shown[20:, [1, 2, 3]] = True
-    shown[:, 4:6] = True
+    shown = np.full((40, len(WORDS)), -1, np.int8)
+    shown[:20, [0, 2, 3]] = 1
+    shown[20:, [1, 2, 3]] = 1
+    shown[:, 4:6] = 1
     return shown
 
 
@@ -42,9 +42,9 @@ def test_words_alike_that_seldom_share_a_photograph_are_rivals(unit, labels):
 
 
 def test_word_and_its_parent_are_not_rivals(unit, labels):
-    labels[:, 3] = False
-    labels[:10, [0, 2]] = False
-    labels[:10, 3] = True
+    labels[:, 3] = -1
+    labels[:10, [0, 2]] = -1
+    labels[:10, 3] = 1
     assert ("bus", "vehicle") not in pairs(WORDS, unit, labels)
     assert ("wheel", "vehicle") in pairs(WORDS, unit, labels)
 
@@ -53,3 +53,12 @@ def test_words_of_different_meaning_are_not_rivals(labels):
     apart = np.eye(len(WORDS), dtype=np.float32)
     assert pairs(WORDS, apart, labels) == {("man", "woman")}
     assert rival_arrays(WORDS[:3], apart[:3], labels[:, :3], VOCABULARY) == {}
+
+
+def test_unknown_labels_count_for_no_pair(unit, labels):
+    unlabelled = np.zeros((400, len(WORDS)), np.int8)
+    unlabelled[:, 0] = 1
+    unlabelled[:200, 1] = 1
+    assert ("bus", "truck") not in pairs(WORDS, unit, np.concatenate([labels, unlabelled]))
+    unlabelled[:, 1] = 0
+    assert ("bus", "truck") in pairs(WORDS, unit, np.concatenate([labels, unlabelled]))
