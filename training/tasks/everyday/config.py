@@ -220,6 +220,7 @@ class EverydayConfig(Frozen):
         ViewsConfig(),
         ViewsConfig(steps=1000, coco_weight=4),
         ViewsConfig(steps=1200, coco_weight=3),
+        ViewsConfig(steps=800, others=0, coco_weight=3, image_size=384, class_scale=1.32),
     )
     """The stages with random crops, in order; the weights of one are the start of the next."""
     left_out: LeftOutConfig | None = None
@@ -229,7 +230,7 @@ class EverydayConfig(Frozen):
     background: dict[SourceName, int] = _BACKGROUND
     """Source -> number of photographs to draw for the background set; all, if it has fewer."""
     cache: Path = Path("cache/everyday")
-    """Folder for the features of the frozen tower (4 GB for 88,000 photographs, 5 GB for their crops), and of
+    """Folder for the features of the frozen tower (4 GB for 88,000 photographs, 5 GB for their crops, 8 GB for the last stage), and of
     texts."""
     threads: int = Field(2, ge=1)
     """Number of torch threads. A run repeats exactly only with the same number."""

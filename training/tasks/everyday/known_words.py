@@ -19,9 +19,10 @@ from sigrl.training.tasks.everyday.trained import (
 
 GAINS = ("known_word", "known_open", "graph", "known_offset")
 """The members of `sigrl.model.evidence_arrays.GAINS` that are fitted here."""
-_PRECISION = 0.87
-"""The aim is 86 % on other photographs. One point is added, because the gains were fitted to the photographs
-on which the threshold is chosen. It was set after the curve of the test photographs had been seen, too."""
+_PRECISION = 0.88
+"""The aim is 86 % on other photographs. One point is added because the gains were fitted to the photographs on
+which the threshold is chosen, and one because specific names (husky), which have no dense labels, are wrong
+more often. It was set after the curve of the test photographs had been seen, too."""
 _THRESHOLDS = np.arange(50, 100) / 100
 _DEVIATION = 1.0
 """Prior standard deviation of each gain around its default; it matters only where there are few
@@ -45,7 +46,7 @@ def known_word_gains(draft: Draft) -> dict[str, float]:
 
 
 def default_threshold(draft: Draft) -> float:
-    """The lowest threshold at which 87 % of the vocabulary's tags are right on `everyday`'s val photographs
+    """The lowest threshold at which 88 % of the vocabulary's tags are right on `everyday`'s val photographs
     that were not searched for; one half without such photographs. See `lowest_threshold`."""
     trained = draft.trained
     rows = dense_rows(trained, "val", sought=False)
@@ -61,7 +62,7 @@ def default_threshold(draft: Draft) -> float:
 
 
 def lowest_threshold(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int8]) -> float:
-    """The lowest threshold, from one half on, that gives a precision of 87 %; the most precise one if none
+    """The lowest threshold, from one half on, that gives a precision of 88 %; the most precise one if none
     does. Both arrays are [N, C], labels +1, -1, or 0 for unknown."""
     best, most = EVEN, 0.0
     for threshold in _THRESHOLDS:
