@@ -230,7 +230,7 @@ class EverydayConfig(Frozen):
     background: dict[SourceName, int] = _BACKGROUND
     """Source -> number of photographs to draw for the background set; all, if it has fewer."""
     cache: Path = Path("cache/everyday")
-    """Folder for the features of the frozen tower (4 GB for 88,000 photographs, 5 GB for their crops, 8 GB for the last stage), and of
-    texts."""
+    """Folder for the features of texts and of the frozen tower: 4 GB for 88,000 photographs, 5 GB for their
+    crops, 8 GB for the last stage."""
     threads: int = Field(2, ge=1)
     """Number of torch threads. A run repeats exactly only with the same number."""

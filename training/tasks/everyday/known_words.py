@@ -20,9 +20,9 @@ from sigrl.training.tasks.everyday.trained import (
 GAINS = ("known_word", "known_open", "graph", "known_offset")
 """The members of `sigrl.model.evidence_arrays.GAINS` that are fitted here."""
 _PRECISION = 0.88
-"""The aim is 86 % on other photographs. One point is added because the gains were fitted to the photographs on
-which the threshold is chosen, and one because specific names (husky), which have no dense labels, are wrong
-more often. It was set after the curve of the test photographs had been seen, too."""
+"""The aim is 86 % on other photographs. One point is added because the gains were fitted to the photographs
+on which the threshold is chosen, and one because specific names (husky), which have no dense labels, are
+wrong more often. It was set after the curve of the test photographs had been seen, too."""
 _THRESHOLDS = np.arange(50, 100) / 100
 _DEVIATION = 1.0
 """Prior standard deviation of each gain around its default; it matters only where there are few
