@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image, ImageDraw
 from tiny_run import kill
 
-from sigrl.model.bundle import TaggingModel, save_bundle
+from sigrl.model.bundle import TaggingModel, load_bundle, save_bundle
 from sigrl.model.config import BackboneConfig, HeadConfig, Preprocessing, SentenceEncoderConfig
 from sigrl.model.manifest import Description
+from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.loop import state as run_state
+from sigrl.training.tasks.nuswide.evaluation import score_photographs
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (40, 40, 230), "sky light": (120, 200, 250)}
 SEEN, UNSEEN = ("red", "green", "blue"), ("sky light",)
@@ -72,6 +75,18 @@ def write_start(directory: Path, head: HeadConfig, tokenizer: bytes | None, **ba
         model = TaggingModel(description.backbone, description.head, tokenizer)
     save_bundle(directory, description, model.state_dict(), tokenizer)
     return directory
+
+
+def score_files(bundle: Path, names: Sequence[str], paths: Sequence[Path]) -> np.ndarray:
+    """Scores [N, C] of photographs under label names."""
+    loaded = load_bundle(bundle)
+    with torch.inference_mode():
+        labels = loaded.model.backbone.encode_labels(Vocabulary.from_names(names).labels)
+    preprocessing = loaded.manifest.preprocessing
+    (scores,) = score_photographs(
+        loaded.model.eval(), Accelerator(cpu=True), paths, preprocessing, [labels], workers=0
+    )
+    return scores
 
 
 def changed(config: Any, **changes: Any) -> Any:

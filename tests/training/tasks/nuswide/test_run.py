@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,14 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from pydantic import ValidationError
 
 from sigrl.model.bundle import load_bundle
 from sigrl.model.config import HeadConfig, Preprocessing
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Vocabulary
-from sigrl.training.backbones import features
 from sigrl.training.data.batches import Draw
 from sigrl.training.data.dataset import DataError
 from sigrl.training.data.photographs import AugmentedPhotographs
@@ -30,12 +27,21 @@ from sigrl.training.measures.metrics import average_precision_of_known
 from sigrl.training.measures.results import Outcome, read_results
 from sigrl.training.tasks.catalogue import load_run
 from sigrl.training.tasks.nuswide.data import load_nuswide
-from sigrl.training.tasks.nuswide.evaluation import score_photographs
 from sigrl.training.tasks.nuswide.run import NusWideConfig, create_task, fit_nuswide
 
 pytest.importorskip("h5py", reason="the extra `nuswide` is not installed")
 
-from nuswide_files import PHOTOGRAPHS, SEEN, UNSEEN, changed, killed_at_write, write_dataset, write_start
+from fresh_processes import in_fresh_processes
+from nuswide_files import (
+    PHOTOGRAPHS,
+    SEEN,
+    UNSEEN,
+    changed,
+    killed_at_write,
+    score_files,
+    write_dataset,
+    write_start,
+)
 
 ROOT = Path(__file__).parents[4]
 SHIPPED = ROOT / "training" / "configs" / "open_vocabulary" / "nuswide.yaml"
@@ -181,43 +187,13 @@ def test_two_torchrun_processes_train_like_one(config: NusWideConfig, tmp_path: 
             torch.testing.assert_close(others[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
 
 
-def test_two_processes_give_the_same_scores_as_one(
-    config: NusWideConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Scores an odd number of photographs; the environment is set as by torchrun."""
-    data, start = load_nuswide(config), load_bundle(config.start)
-    task, label_embeddings = create_task(config, data, start)
-    paths = data.test.image_paths[:7]
-    monkeypatch.setattr(features, "_MAPPED_BATCH_SIZE", 2)
-
-    def score() -> np.ndarray:
-        preprocessing = start.manifest.preprocessing
-        (scores,) = score_photographs(
-            task.module.eval(), Accelerator(cpu=True), paths, preprocessing, [label_embeddings], 0
-        )
-        return scores
-
-    def score_as(rank: int) -> None:
-        for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}.items():
-            monkeypatch.setenv(name, str(value))
-        np.save(tmp_path / f"{rank}.npy", score())
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    processes = [
-        multiprocessing.get_context("fork").Process(target=score_as, args=(rank,)) for rank in (0, 1)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0, 0]
-    expected = score()
-    assert expected.shape == (7, 4)
-    for rank in (0, 1):
-        np.testing.assert_allclose(np.load(tmp_path / f"{rank}.npy"), expected, atol=1e-5)
+def test_two_processes_give_the_same_scores_as_one(start: Path, nuswide_root: Path) -> None:
+    """For an odd number of photographs, more than a batch in each process."""
+    paths = [path for path in sorted((nuswide_root / "Flickr" / "colour").iterdir()) for _ in range(4)][:135]
+    expected = score_files(start, SEEN, paths)
+    assert expected.shape == (135, len(SEEN))
+    for scores in in_fresh_processes(2, score_files, start, SEEN, paths):
+        np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
 def test_finished_run_returns_its_results_again(config: NusWideConfig, tmp_path: Path) -> None:

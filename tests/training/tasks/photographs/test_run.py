@@ -5,7 +5,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
+from fresh_processes import in_fresh_processes
 from own_photographs import COLOURS, PHOTOGRAPHS, changed, metrics
 
 from sigrl.model.bundle import TaggingModel, load_bundle, save_bundle
@@ -140,30 +140,10 @@ def test_killed_run_resumes_to_the_same_result(
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
-def test_two_processes_give_the_same_result_as_one(
-    config: PhotographsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The environment is set as by torchrun."""
+def test_two_processes_give_the_same_result_as_one(config: PhotographsConfig, tmp_path: Path) -> None:
     short = changed(config, loop={"epochs": 2})
-
-    def fit_as(rank: int) -> None:
-        for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}.items():
-            monkeypatch.setenv(name, str(value))
-        fit_photographs(short, tmp_path / "two")
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=fit_as, args=(rank,)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(240)
-    assert [process.exitcode for process in processes] == [0, 0]
-    fit_photographs(short, tmp_path / "one")
+    in_fresh_processes(2, fit_photographs, short, tmp_path / "two")
+    in_fresh_processes(1, fit_photographs, short, tmp_path / "one")
     one, two = (load_bundle(tmp_path / name / "bundle").model.state_dict() for name in ("one", "two"))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=2e-3, rtol=2e-3, msg=name)

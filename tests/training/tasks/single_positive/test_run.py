@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 import yaml
 from accelerate.state import AcceleratorState
+from fresh_processes import in_fresh_processes
 from PIL import Image
 from pydantic import ValidationError
 
@@ -157,29 +157,11 @@ def test_killed_run_with_pseudo_labels_resumes_to_the_same_result(
 
 @pytest.mark.parametrize("kind", ["em_apl", "role"])
 def test_two_processes_give_the_same_pseudo_labels_and_weights_as_one(
-    coco_root: Path, vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    coco_root: Path, vit: Path, tmp_path: Path, kind: str
 ) -> None:
-    """The environment is set as by torchrun."""
     config = configured(coco_root, vit, loss={"kind": kind, **NEEDED[kind]}, loop={"epochs": 3})
     one = fit_single_positive(config, tmp_path / "one")
-
-    def fit_as(rank: int) -> None:
-        AcceleratorState._reset_state(True)
-        for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}.items():
-            monkeypatch.setenv(name, str(value))
-        fit_single_positive(config, tmp_path / "two")
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    processes = [multiprocessing.get_context("fork").Process(target=fit_as, args=(rank,)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0, 0]
+    in_fresh_processes(2, fit_single_positive, config, tmp_path / "two")
     assert read_results(tmp_path / "two").measured == pytest.approx(one.measured, abs=3)
     ours, theirs = (
         read_state(tmp_path / directory / "seed-0" / "state.safetensors")[0] for directory in ("two", "one")
