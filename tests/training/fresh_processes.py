@@ -8,22 +8,29 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
+_SECONDS = 300
+
 
 def in_fresh_processes(count: int, function: Callable[..., Result], *arguments: Any) -> list[Result]:
-    """What a function returns in each of `count` processes that work together on processors. The function
-    must be found by its module's name. A crash prints the lines in which it happened."""
+    """What a function returns in each of `count` processes that work together on processors, in the order in
+    which they end. The function must be found by its module's name. Raises what it raises, and
+    BrokenProcessPool after a crash, which prints the lines in which it happened."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, spawn, initializer=_prepare, initargs=(port, count)) as pool:
-        results = [pool.submit(_call, rank, function, *arguments) for rank in range(count)]
-        return [result.result(300) for result in results]
+        futures = [pool.submit(_call, rank, function, *arguments) for rank in range(count)]
+        ended, waiting = wait(futures, _SECONDS, FIRST_EXCEPTION)
+        if waiting:  # for one that failed
+            for process in multiprocessing.active_children():
+                process.kill()
+        return [future.result() for future in (*ended, *waiting)]
 
 
 def _prepare(port: int, count: int) -> None:
