@@ -17,8 +17,8 @@ _SECONDS = 300
 
 
 def in_fresh_processes(count: int, function: Callable[..., Result], *arguments: Any) -> list[Result]:
-    """What a function returns in each of `count` processes that work together on processors, in the order in
-    which they end. The function must be found by its module's name. Raises what it raises, and
+    """What a function returns in each of `count` processes that work together on processors, in any
+    order. The function must be found by its module's name. Raises what it raises, and
     BrokenProcessPool after a crash, which prints the lines in which it happened."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -27,7 +27,7 @@ def in_fresh_processes(count: int, function: Callable[..., Result], *arguments: 
     with ProcessPoolExecutor(count, spawn, initializer=_prepare, initargs=(port, count)) as pool:
         futures = [pool.submit(_call, rank, function, *arguments) for rank in range(count)]
         ended, waiting = wait(futures, _SECONDS, FIRST_EXCEPTION)
-        if waiting:  # for one that failed
+        if waiting:  # for one that failed, or too long
             for process in multiprocessing.active_children():
                 process.kill()
         return [future.result() for future in (*ended, *waiting)]

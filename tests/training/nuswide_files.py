@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.utils import set_seed
 from PIL import Image, ImageDraw
 from tiny_run import kill
 
 from sigrl.model.bundle import TaggingModel, load_bundle, save_bundle
 from sigrl.model.config import BackboneConfig, HeadConfig, Preprocessing, SentenceEncoderConfig
 from sigrl.model.manifest import Description
-from sigrl.model.vocabulary import Vocabulary
 from sigrl.training.loop import state as run_state
+from sigrl.training.tasks.nuswide.data import load_nuswide
 from sigrl.training.tasks.nuswide.evaluation import score_photographs
+from sigrl.training.tasks.nuswide.run import NusWideConfig, create_task
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (40, 40, 230), "sky light": (120, 200, 250)}
 SEEN, UNSEEN = ("red", "green", "blue"), ("sky light",)
@@ -77,14 +79,14 @@ def write_start(directory: Path, head: HeadConfig, tokenizer: bytes | None, **ba
     return directory
 
 
-def score_files(bundle: Path, names: Sequence[str], paths: Sequence[Path]) -> np.ndarray:
-    """Scores [N, C] of photographs under label names."""
-    loaded = load_bundle(bundle)
-    with torch.inference_mode():
-        labels = loaded.model.backbone.encode_labels(Vocabulary.from_names(names).labels)
-    preprocessing = loaded.manifest.preprocessing
+def score_files(config: NusWideConfig, paths: Sequence[Path]) -> np.ndarray:
+    """Scores [N, C] of photographs under all labels, by the model that a run starts with."""
+    start = load_bundle(config.start)
+    set_seed(0)
+    task, label_embeddings = create_task(config, load_nuswide(config), start)
+    preprocessing = start.manifest.preprocessing
     (scores,) = score_photographs(
-        loaded.model.eval(), Accelerator(cpu=True), paths, preprocessing, [labels], workers=0
+        task.module.eval(), Accelerator(cpu=True), paths, preprocessing, [label_embeddings], workers=0
     )
     return scores
 

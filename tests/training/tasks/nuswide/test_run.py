@@ -187,12 +187,12 @@ def test_two_torchrun_processes_train_like_one(config: NusWideConfig, tmp_path: 
             torch.testing.assert_close(others[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
 
 
-def test_two_processes_give_the_same_scores_as_one(start: Path, nuswide_root: Path) -> None:
+def test_two_processes_give_the_same_scores_as_one(config: NusWideConfig) -> None:
     """For an odd number of photographs, more than a batch in each process."""
-    paths = [path for path in sorted((nuswide_root / "Flickr" / "colour").iterdir()) for _ in range(4)][:135]
-    expected = score_files(start, SEEN, paths)
-    assert expected.shape == (135, len(SEEN))
-    for scores in in_fresh_processes(2, score_files, start, SEEN, paths):
+    paths = (load_nuswide(config).test.image_paths * 7)[:135]
+    expected = score_files(config, paths)
+    assert expected.shape == (135, 4)
+    for scores in in_fresh_processes(2, score_files, config, paths):
         np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 

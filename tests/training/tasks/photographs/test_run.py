@@ -141,6 +141,7 @@ def test_killed_run_resumes_to_the_same_result(
 
 
 def test_two_processes_give_the_same_result_as_one(config: PhotographsConfig, tmp_path: Path) -> None:
+    """The one process is fresh too, because this one has fewer names to remember."""
     short = changed(config, loop={"epochs": 2})
     in_fresh_processes(2, fit_photographs, short, tmp_path / "two")
     in_fresh_processes(1, fit_photographs, short, tmp_path / "one")
