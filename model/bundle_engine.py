@@ -12,8 +12,8 @@ import numpy.typing as npt
 from sigrl.model.background import Calibrator
 from sigrl.model.calibration import NO_BACKGROUND, calibrated_already, probabilities, thresholds
 from sigrl.model.commonness import by_commonness, known_commonness
-from sigrl.model.evidence import Evidence, Photographs, evidence_of, pool_tokens
-from sigrl.model.features import ImageFeatures, LabelFeatures, unit_norm
+from sigrl.model.evidence import Evidence, Photographs, evidence_of
+from sigrl.model.features import ImageFeatures, LabelFeatures, pool_tokens, unit_norm
 from sigrl.model.kept_features import KeptFeatures, keep
 from sigrl.model.label_calibration import EverydayGoal, Goal, everyday_thresholds, fit_labels
 from sigrl.model.label_texts import check_label_arrays, named_by, packed_widths

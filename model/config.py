@@ -246,6 +246,10 @@ class EvidenceConfig(Frozen):
     """The names of each word that is broader than known words or classes; only with `kind_pairs`."""
     broader_pairs: int = Field(0, ge=0, exclude_if=lambda pairs: not pairs)
     """Number of pairs of a broader word and a known word or class below it."""
+    caption_words: tuple[str, ...] = Field((), exclude_if=lambda words: not words)
+    """The words of captions whose mentions are predicted from the image tower's logits."""
+    tower_logits: int = Field(0, ge=0, exclude_if=lambda logits: not logits)
+    """Number of the image tower's logits, of known words and classes; only with `caption_words`."""
     new_word_threshold: float | None = Field(None, ge=0, le=1)
     """Threshold of a label that is neither a known word nor the name of a class; None: that of all labels."""
 
@@ -255,6 +259,12 @@ class EvidenceConfig(Frozen):
             raise ValueError("`broader_words` need `kind_pairs`, whose gains say how much a class counts")
         if bool(self.broader_words) != bool(self.broader_pairs) or not all(self.broader_words):
             raise ValueError("`broader_words` and `broader_pairs` belong together, and every word has a name")
+        return self
+
+    @model_validator(mode="after")
+    def _check_caption_words(self) -> "EvidenceConfig":
+        if bool(self.caption_words) != bool(self.tower_logits):
+            raise ValueError("`caption_words` and `tower_logits` belong together")
         return self
 
 

@@ -5,7 +5,7 @@ photograph's embedding e, patch tokens, logits k of the known words and class pr
 label c is a calibrated logit:
 
     s_c = a_c z_c + b_c + g_c logit(q . M_c) + sum_j w_cj k_j
-          + m_c sum_j <Q v_c, K v_j> (sigmoid(k_j) - p_j) + f_c u_c
+          + m_c sum_j <Q v_c, K v_j> (sigmoid(k_j) - p_j) + f_c u_c + d_c y_c
 
 k are the image tower's logits, after words of which a photograph seldom shows both have lowered each other's
 (`sigrl.model.rival_words`) and classes have raised those that they are kinds of
@@ -14,8 +14,9 @@ k are the image tower's logits, after words of which a photograph seldom shows b
 z is global and local matching: e and the tokens against the label's embedding v. M_c spreads the label over
 the classifier's classes by their names; g_c is 0 for a known word. w_c weights the label's own known word, or
 the words near it. The sum after it is GMC on scores: all known words on the photograph count for or against
-c. u_c is what the words and classes below a broader word say (`sigrl.model.broader_words`).
-a_c, b_c, g_c, w_c, m_c and f_c make up the label's row (`describe`). They depend on the label and the
+c. u_c is what the words and classes below a broader word say (`sigrl.model.broader_words`), and y_c is what
+all words and classes say about a word of captions (`sigrl.model.caption_words`).
+a_c, b_c, g_c, w_c, m_c, f_c and d_c make up the label's row (`describe`). They depend on the label and the
 checkpoint alone, so no score depends on the other labels in the request. docs/method.md describes the head in
 full.
 """
@@ -29,6 +30,7 @@ import numpy.typing as npt
 
 from sigrl.model.broader_words import BROADER_GAINS, BroaderWords
 from sigrl.model.calibration import sigmoid
+from sigrl.model.caption_words import CAPTION_GAINS, CaptionWords
 from sigrl.model.class_evidence import ClassEvidence, mixed
 from sigrl.model.config import BackboneConfig, HeadConfig
 from sigrl.model.evidence_arrays import GAINS, check_arrays
@@ -52,17 +54,15 @@ from sigrl.model.vocabulary import Label
 
 Array = npt.NDArray[np.float32]
 
-POOL = 2
-"""Local matching averages squares of `POOL` x `POOL` patch tokens into one."""
-
 _SCALE, _OFFSET, _CLASS_GAIN, _GRAPH_GATE, _FAMILIARITY, _NEW = range(6)
 _CLASS_ROWS = slice(6, 6 + TOP_CLASSES)
 _CLASS_SHARES = slice(_CLASS_ROWS.stop, _CLASS_ROWS.stop + TOP_CLASSES)
 _WORD_ROWS = slice(_CLASS_SHARES.stop, _CLASS_SHARES.stop + NEAR_WORDS)
 _WORD_SHARES = slice(_WORD_ROWS.stop, _WORD_ROWS.stop + NEAR_WORDS)
 _QUERY = _WORD_SHARES.stop
-_BROADER_ROW, _BELOW_GAIN = -2, -1
-"""Columns behind the query, if the checkpoint has broader words."""
+_ROW, _GAIN = range(2)
+"""Behind the query: two columns for broader words, if the checkpoint has any, then two for words of captions,
+if it has any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class Photographs:
     embeddings: Array
     """[B, D]"""
     tokens: Array
-    """[B, P, D], pooled: see `pool_tokens`."""
+    """[B, P, D], pooled: see `sigrl.model.features.pool_tokens`."""
     word_logits: Array
     """[B, K + classes]"""
 
@@ -90,6 +90,8 @@ class Pieces(NamedTuple):
     """GMC on scores: the evidence of all known words for or against the label."""
     below: Array
     """What the known words and classes below a broader word say; 0 for other labels."""
+    captions: Array
+    """What all known words and classes say about a word of captions; 0 for other labels."""
 
 
 class Evidence:
@@ -114,11 +116,18 @@ class Evidence:
         self._broader = BroaderWords(head.evidence, arrays, self._classes)
         if head.evidence.broader_words:
             self._gains |= dict(zip(BROADER_GAINS, arrays["broader_gains"].tolist(), strict=True))
+        self._captions = CaptionWords(head.evidence, arrays)
+        if head.evidence.caption_words:
+            self._gains |= dict(zip(CAPTION_GAINS, arrays["caption_gains"].tolist(), strict=True))
         # Checkpoints without kinds were fitted with labels that are spread over the classes near them.
         self._own_cut = self._gains["own_cut"] if head.evidence.kind_pairs else None
         self._query = slice(_QUERY, _QUERY + head.evidence.rank)
-        self._has_broader = bool(head.evidence.broader_words)
-        self.width = self._query.stop + (2 if self._has_broader else 0)
+        broader, captions = (
+            2 * bool(of) for of in (head.evidence.broader_words, head.evidence.caption_words)
+        )
+        self._below_columns = slice(self._query.stop, self._query.stop + broader)
+        self._caption_columns = slice(self._below_columns.stop, self._below_columns.stop + captions)
+        self.width = self._caption_columns.stop
 
     def describe(self, labels: Sequence[Label], unit: Array, background: KeptFeatures) -> Array:
         """The rows [C, width] of labels with embeddings `unit` [C, D] of unit norm."""
@@ -131,8 +140,9 @@ class Evidence:
         scores = rows[:, _SCALE] * found.matching + rows[:, _OFFSET]
         scores += rows[:, _CLASS_GAIN] * found.classes + found.words
         scores += rows[:, _GRAPH_GATE] * found.graph
-        if self._has_broader:
-            scores += rows[:, _BELOW_GAIN] * found.below
+        for columns, said in ((self._below_columns, found.below), (self._caption_columns, found.captions)):
+            if columns.stop > columns.start:
+                scores += rows[:, columns.start + _GAIN] * said
         calibrated: Array = scores.astype(np.float32)
         return calibrated
 
@@ -163,7 +173,8 @@ class Evidence:
             self._classes.log_odds(classes, rows[:, _CLASS_ROWS], rows[:, _CLASS_SHARES]),
             mixed(known, rows[:, _WORD_ROWS], rows[:, _WORD_SHARES]),
             messages @ rows[:, self._query].T,
-            self._broader.logits(known, classes, self._broader_rows(rows)),
+            self._broader.logits(known, classes, _rows_of(rows[:, self._below_columns])),
+            self._captions.logits(photographs.word_logits, _rows_of(rows[:, self._caption_columns])),
         )
 
     def pieces_of_kept(self, photographs: KeptFeatures, unit: Array, rows: Array) -> Pieces:
@@ -195,9 +206,10 @@ class Evidence:
             rows[:, columns][:, : filled.shape[1]] = filled
         rows[:, self._query] = unit @ arrays["graph_query"]
         known = own_word >= 0
-        broader = np.where(known, -1, self._broader.rows(labels))
-        if self._has_broader:
-            rows[:, _BROADER_ROW] = broader
+        broader, captions = (np.where(known, -1, of.rows(labels)) for of in (self._broader, self._captions))
+        for columns, words in ((self._below_columns, broader), (self._caption_columns, captions)):
+            if columns.stop > columns.start:
+                rows[:, columns.start + _ROW] = words
         nearest = np.where(known, 1.0, to_known.max(axis=1)).astype(np.float32)
         found = self.pieces_of_kept(background, unit, rows)
         mean, deviation = spread(found.matching)
@@ -205,6 +217,7 @@ class Evidence:
             rows=rows,
             known=known,
             broader=broader >= 0,
+            in_captions=captions >= 0,
             nearest_known=nearest,
             nearest_class=nearest_class,
             nearest_lexicon=to_lexicon.max(axis=1),
@@ -236,19 +249,17 @@ class Evidence:
         rows[:, _OFFSET] = np.where(known, gains["known_offset"], offset)
         rows[:, _CLASS_GAIN] = np.where(known, 0, (1 - own) * class_gain + own * gains["own_class"])
         rows[:, _GRAPH_GATE] = gains["graph"] * np.where(known, 1, near_gate)
-        if self._has_broader:
-            broader = (1 - own) * facts.broader
-            rows[:, _BELOW_GAIN] = gains["broader_word"] * broader
-            rows[:, _OFFSET] += gains["broader_word_offset"] * broader
+        for name, columns, is_such in (
+            ("broader_word", self._below_columns, facts.broader),
+            ("caption_word", self._caption_columns, facts.in_captions),
+        ):
+            if columns.stop > columns.start:
+                share = (1 - own) * is_such
+                rows[:, columns.start + _GAIN] = gains[name] * share
+                rows[:, _OFFSET] += gains[f"{name}_offset"] * share
         rows[:, _FAMILIARITY] = facts.familiarity
         rows[:, _NEW] = ~known & (own < 0.5)
         return rows
-
-    def _broader_rows(self, rows: Array) -> npt.NDArray[np.int64]:
-        """The broader word that each label with `rows` [C, width] is [C], or -1."""
-        if not self._has_broader:
-            return np.full(len(rows), -1, np.int64)
-        return rows[:, _BROADER_ROW].astype(np.int64)
 
     def _matching(self, photographs: Photographs, unit: Array) -> Array:
         """Global and local matching [B, C], not calibrated."""
@@ -287,20 +298,14 @@ def evidence_of(head: HeadConfig, backbone: BackboneConfig, arrays: Mapping[str,
     return Evidence(head, arrays)
 
 
-def pool_tokens(tokens: Array, grid: tuple[int, int]) -> Array:
-    """Averages the tokens [B, P, D] of a grid over squares of `POOL` x `POOL`: [B, P', D]. Tokens left over
-    at the right and at the bottom are not used. Raises ValueError for a grid without a square."""
-    height, width = grid[0] // POOL, grid[1] // POOL
-    if not height * width:
-        raise ValueError(f"a grid of {grid[0]} x {grid[1]} tokens has no square of {POOL} x {POOL}")
-    maps = tokens.reshape(len(tokens), *grid, tokens.shape[2])[:, : height * POOL, : width * POOL]
-    squares = maps.reshape(len(tokens), height, POOL, width, POOL, tokens.shape[2])
-    pooled: Array = squares.mean(axis=(2, 4)).reshape(len(tokens), height * width, tokens.shape[2])
-    return pooled
-
-
 def _photographs(embeddings: Array, tokens: Array, words: Array | None) -> Photographs:
     return Photographs(embeddings, tokens, _some(words))
+
+
+def _rows_of(columns: Array) -> npt.NDArray[np.int64]:
+    """The word of a list that each label is [C], or -1, from its `columns` [C, 2], or [C, 0] without a
+    list."""
+    return columns[:, _ROW].astype(np.int64) if columns.shape[1] else np.full(len(columns), -1, np.int64)
 
 
 def _some(array: Array | None) -> Array:

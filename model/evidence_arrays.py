@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sigrl.model.broader_words import BROADER_GAINS
+from sigrl.model.caption_words import CAPTION_GAINS
 from sigrl.model.class_evidence import KIND_GAINS
 from sigrl.model.config import EvidenceConfig
 from sigrl.model.label_facts import FEATURES
@@ -42,11 +43,17 @@ def shapes(config: EvidenceConfig, embed_dim: int) -> dict[str, tuple[int, ...]]
         "broader_pairs": (config.broader_pairs, 2),
         "broader_gains": (len(BROADER_GAINS),),
     }
+    captions = {
+        "caption_weights": (len(config.caption_words), config.tower_logits),
+        "caption_bias": (len(config.caption_words),),
+        "caption_gains": (len(CAPTION_GAINS),),
+    }
     rivals = {"rival_words": (config.rival_pairs, 2), "rival_gain": (1,)}
     return (
         (kinds if config.kind_pairs else {})
         | (rivals if config.rival_pairs else {})
         | (broader if config.broader_words else {})
+        | (captions if config.caption_words else {})
         | {
             "known_labels": (words, embed_dim),  # unit norm
             "known_prior": (words,),  # mean probability on everyday photographs
@@ -73,6 +80,10 @@ def check_arrays(config: EvidenceConfig, embed_dim: int, classes: int, arrays: M
         if not np.isfinite(arrays[name]).all():
             raise ValueError(f"`head.{name}` has values that are not finite: make the bundle again")
     words = len(config.known_words)
+    if config.caption_words and config.tower_logits != words + classes:
+        raise ValueError(
+            f"`tower_logits` is {config.tower_logits}, and the image tower has {words + classes}"
+        )
     limits = {"class_rows": classes, "kind_classes": classes, "kind_words": words, "rival_words": words}
     for name, count in limits.items():
         rows = arrays.get(name, np.zeros(0))

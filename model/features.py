@@ -11,6 +11,8 @@ from typing_extensions import TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
 
+POOL = 2
+"""The evidence head matches the means of squares of `POOL` x `POOL` patch tokens."""
 ArrayT = TypeVar("ArrayT", default="Tensor")
 """`Tensor`, or `npt.NDArray[np.float32]` in an engine without PyTorch."""
 
@@ -68,3 +70,17 @@ def unit_norm(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     norms = np.linalg.norm(features, axis=-1, keepdims=True)
     normalized: npt.NDArray[np.float32] = features / np.maximum(norms, np.float32(1e-12))
     return normalized
+
+
+def pool_tokens(tokens: npt.NDArray[np.float32], grid: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Averages the tokens [B, P, D] of a grid over squares of `POOL` x `POOL`: [B, P', D]. Tokens left over
+    at the right and at the bottom are not used. Raises ValueError for a grid without a square."""
+    height, width = grid[0] // POOL, grid[1] // POOL
+    if not height * width:
+        raise ValueError(f"a grid of {grid[0]} x {grid[1]} tokens has no square of {POOL} x {POOL}")
+    maps = tokens.reshape(len(tokens), *grid, tokens.shape[2])[:, : height * POOL, : width * POOL]
+    squares = maps.reshape(len(tokens), height, POOL, width, POOL, tokens.shape[2])
+    pooled: npt.NDArray[np.float32] = squares.mean(axis=(2, 4)).reshape(
+        len(tokens), height * width, tokens.shape[2]
+    )
+    return pooled

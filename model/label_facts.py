@@ -61,6 +61,8 @@ class LabelFacts:
     """[C]: whether the label is a known word."""
     broader: npt.NDArray[np.bool_]
     """[C]: whether it is a broader word of the checkpoint, and not a known one."""
+    in_captions: npt.NDArray[np.bool_]
+    """[C]: whether it is a word of captions of the checkpoint, and not a known one."""
     nearest_known: Array
     """[C]: cosine of the nearest known word; 1 for a known word."""
     nearest_class: Array

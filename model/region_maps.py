@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sigrl.model.evidence import POOL, Array, Evidence, Photographs
+from sigrl.model.evidence import Array, Evidence, Photographs
+from sigrl.model.features import POOL
 
 
 class Regions(NamedTuple):

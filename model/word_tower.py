@@ -6,6 +6,9 @@ costs only a fraction of the tower. The pooled features of both feed three outpu
 words, an embedding in the joint space for every other word, and the classifier's logits.
 """
 
+import sigrl.model.torchvision_cure  # noqa: F401 (before timm, which imports torchvision)
+
+# isort: split
 from typing import Any
 
 import timm
@@ -14,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sigrl.model.config import BackboneConfig, WordTowerConfig
-from sigrl.model.evidence import POOL
-from sigrl.model.features import ImageFeatures
+from sigrl.model.features import POOL, ImageFeatures
 
 
 class TunedBlock(nn.Module):

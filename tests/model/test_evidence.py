@@ -16,7 +16,8 @@ from small_evidence import (
 )
 
 from sigrl.model.config import HeadConfig
-from sigrl.model.evidence import Evidence, Photographs, pool_tokens
+from sigrl.model.evidence import Evidence, Photographs
+from sigrl.model.features import pool_tokens
 from sigrl.model.kept_features import keep
 from sigrl.model.region_maps import Regions, region_maps
 from sigrl.model.vocabulary import Label

@@ -11,8 +11,8 @@ from sigrl.model import bundle_engine
 from sigrl.model.bundle import TaggingModel
 from sigrl.model.bundle_files import read_files, write_files
 from sigrl.model.config import EvidenceConfig, HeadConfig, WordTowerConfig
-from sigrl.model.evidence import pool_tokens
 from sigrl.model.evidence_arrays import shapes
+from sigrl.model.features import pool_tokens
 from sigrl.model.kept_features import join, keep
 from sigrl.model.label_facts import FEATURES
 from sigrl.model.onnx_engine import OnnxEngine

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from sigrl.model.bundle import TaggingModel, load_bundle, save_bundle
 from sigrl.model.bundle_files import read_files, write_files
 from sigrl.model.config import EvidenceConfig, HeadConfig, WordTowerConfig
-from sigrl.model.evidence import pool_tokens
 from sigrl.model.evidence_arrays import shapes
+from sigrl.model.features import pool_tokens
 from sigrl.model.kept_features import keep
 from sigrl.model.manifest import Description
 from sigrl.model.onnx_engine import OnnxEngine

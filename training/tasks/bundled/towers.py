@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sigrl.model.backbone import Backbone
-from sigrl.model.evidence import POOL
+from sigrl.model.features import POOL
 from sigrl.model.word_tower import WordTower
 from sigrl.training.backbones.feature_cache import image_features
 from sigrl.training.backbones.towers import split_trunk

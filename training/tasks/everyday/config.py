@@ -161,6 +161,8 @@ class KnownWordsConfig(Frozen):
     """Minimum number of densely labelled photographs that show a word, or"""
     others: int = Field(20, ge=0)
     """minimum number of other photographs that show it."""
+    captions: int = Field(20, ge=1)
+    """Minimum number of photographs whose captions mention a new word, for its mentions to be predicted."""
 
 
 class GraphConfig(Frozen):

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from sigrl.model.broader_words import BROADER_GAINS
 from sigrl.model.calibration import sigmoid
+from sigrl.model.caption_words import CAPTION_GAINS
 from sigrl.model.config import EvidenceConfig, HeadConfig
 from sigrl.model.evidence import Evidence
 from sigrl.model.evidence_arrays import GAINS, shapes
@@ -16,6 +17,7 @@ from sigrl.model.kept_features import KeptFeatures
 from sigrl.training.backbones.initialisation import imagenet_class_names
 from sigrl.training.data.dataset import DataError
 from sigrl.training.tasks.everyday.broader import Broader, broader_words
+from sigrl.training.tasks.everyday.caption_words import caption_words
 from sigrl.training.tasks.everyday.class_kinds import class_kinds, kind_arrays, with_common_names
 from sigrl.training.tasks.everyday.network import BEST_TOKENS
 from sigrl.training.tasks.everyday.rivals import rival_arrays
@@ -79,7 +81,11 @@ class Draft:
     def fitted(self, arrays: Mapping[str, Array], gains: dict[str, float]) -> "Draft":
         """A copy with other arrays and other gains."""
         made = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
-        for name, of in (("gains", GAINS), ("broader_gains", BROADER_GAINS)):
+        for name, of in (
+            ("gains", GAINS),
+            ("broader_gains", BROADER_GAINS),
+            ("caption_gains", CAPTION_GAINS),
+        ):
             if name in self.arrays:
                 values = dict(zip(of, self.arrays[name].tolist(), strict=True)) | gains
                 made[name] = np.array([values[one] for one in of], np.float32)
@@ -117,6 +123,7 @@ def make_draft(trained: Trained) -> Draft:
     of_rivals = rival_arrays(names, known, labels, trained.vocabulary)
     # Without kinds, nothing says how much a class counts.
     broader = broader_words(names) if of_words else Broader((), {})
+    captioned = caption_words(trained, words)
     config = EvidenceConfig(
         known_words=known_word_names(
             names, {label.name: label.synonyms for label in trained.vocabulary.labels}
@@ -128,9 +135,11 @@ def make_draft(trained: Trained) -> Draft:
         rival_pairs=len(of_rivals.get("rival_words", ())),
         broader_words=broader.words,
         broader_pairs=len(broader.arrays.get("broader_pairs", ())),
+        caption_words=captioned.words,
+        tower_logits=captioned.arrays["caption_weights"].shape[1] if captioned.words else 0,
     )
     arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes(config, known.shape[1]).items()}
-    arrays |= of_words | of_rivals | broader.arrays
+    arrays |= of_words | of_rivals | broader.arrays | captioned.arrays
     arrays |= {
         "known_labels": known,
         "class_labels": text_vectors(trained, [name for of in classes for name in of], "ImageNet's names"),

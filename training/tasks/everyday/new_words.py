@@ -11,10 +11,12 @@ from torch.nn import functional
 
 from sigrl.model.broader_words import BROADER_GAINS
 from sigrl.model.calibration import sigmoid
+from sigrl.model.caption_words import CAPTION_GAINS
 from sigrl.model.evidence import Pieces
 from sigrl.model.label_facts import GATE, LabelFacts, standardised
 from sigrl.model.vocabulary import Label
 from sigrl.training.tasks.everyday.broader import DEFAULT_BROADER_GAINS
+from sigrl.training.tasks.everyday.caption_words import DEFAULT_CAPTION_GAINS
 from sigrl.training.tasks.everyday.draft import DEFAULT_GAINS, DEFAULT_OFFSET, DEFAULT_SLOPE, Draft
 from sigrl.training.tasks.everyday.evaluation import measure_logits
 from sigrl.training.tasks.everyday.trained import dense_rows, keep_photographs, known_labels, text_vectors
@@ -22,8 +24,10 @@ from sigrl.training.terminal import progress_bar
 
 Array = npt.NDArray[np.float32]
 
-GAINS = ("new_class", "class_cut", "near_words", "near_cut", *BROADER_GAINS)
-"""The gains that are fitted here: some of `sigrl.model.evidence_arrays.GAINS`, and those of broader words."""
+GAINS = ("new_class", "class_cut", "near_words", "near_cut", *BROADER_GAINS, *CAPTION_GAINS)
+"""The gains that are fitted here: some of `sigrl.model.evidence_arrays.GAINS`, and those of broader words and
+of words of captions."""
+_DEFAULTS = DEFAULT_GAINS | DEFAULT_BROADER_GAINS | DEFAULT_CAPTION_GAINS
 _LEAST_FEATURE_DEVIATION = 1e-3
 _STEPS = 800
 _RATE = 0.02
@@ -48,8 +52,12 @@ class Shown:
     """Logits of nearby words, minus the background's mean."""
     below: Array
     """What the words and classes below a broader word say."""
+    captions: Array
+    """What all words and classes say about a word of captions."""
     broader: Array
     """[W]: 1 for a broader word, 0 for others."""
+    in_captions: Array
+    """[W]: 1 for a word of captions, 0 for others."""
     background_classes: Array
     """[W]: mean log odds on the background."""
     features: Array
@@ -69,7 +77,9 @@ class Shown:
             classes=found.classes,
             words=found.words - facts.words,
             below=found.below,
+            captions=found.captions,
             broader=facts.broader.astype(np.float32),
+            in_captions=facts.in_captions.astype(np.float32),
             background_classes=facts.classes,
             features=features,
             nearest_known=facts.nearest_known,
@@ -84,7 +94,9 @@ class Shown:
             self.classes[:, words],
             self.words[:, words],
             self.below[:, words],
+            self.captions[:, words],
             self.broader[words],
+            self.in_captions[words],
             self.background_classes[words],
             self.features[words],
             self.nearest_known[words],
@@ -150,7 +162,7 @@ def fit(shown: Shown) -> NewWords:
     """The likeliest weights, with those of features kept near 0."""
     slope, offset = (torch.zeros(shown.features.shape[1]) for _ in range(2))
     slope[0], offset[0] = DEFAULT_SLOPE, DEFAULT_OFFSET
-    gains = torch.tensor([(DEFAULT_GAINS | DEFAULT_BROADER_GAINS)[name] for name in GAINS])
+    gains = torch.tensor([_DEFAULTS[name] for name in GAINS])
     parameters = [one.requires_grad_() for one in (slope, offset, gains)]
     given = _tensors(shown)
     labels = torch.from_numpy(shown.labels)
@@ -219,7 +231,9 @@ class _Given(NamedTuple):
     classes: Tensor
     words: Tensor
     below: Tensor
+    captions: Tensor
     broader: Tensor
+    in_captions: Tensor
     background_classes: Tensor
     features: Tensor
     nearest_known: Tensor
@@ -231,7 +245,7 @@ def _tensors(shown: Shown) -> _Given:
 
 
 def _logits(slope: Tensor, offset: Tensor, gains: Tensor, given: _Given) -> Tensor:
-    new_class, class_cut, near_words, near_cut, below, constant = gains
+    new_class, class_cut, near_words, near_cut, below, below_offset, captions, captions_offset = gains
     # Not fitted, because the left-out words are broad and would let a fine-grained kind pass for its
     # siblings.
     own_class, own_open, own_offset = (
@@ -241,8 +255,9 @@ def _logits(slope: Tensor, offset: Tensor, gains: Tensor, given: _Given) -> Tens
     classes = new_class * _gate(given.nearest_class, class_cut) * (given.classes - given.background_classes)
     words = near_words * _gate(given.nearest_known, near_cut) * given.words
     scale = (given.features @ slope).exp()
-    broader = given.broader * (below * given.below + constant)
-    new = scale * given.matching + given.features @ offset + classes + words + broader
+    broader = given.broader * (below * given.below + below_offset)
+    mentioned = given.in_captions * (captions * given.captions + captions_offset)
+    new = scale * given.matching + given.features @ offset + classes + words + broader + mentioned
     as_class = own_class * given.classes + own_open * given.matching + own_offset
     logits: Tensor = (1 - own) * new + own * as_class
     return logits

@@ -126,6 +126,22 @@ def keep_photographs(
 
 
 @torch.inference_mode()
+def tower_logits(
+    trained: Trained, rows: npt.NDArray[np.integer], words: npt.NDArray[np.integer]
+) -> npt.NDArray[np.float32]:
+    """The image tower's logits [n, K + classes] on some photographs; `words` are the known words with their
+    own logit. The convolutions are computed in bfloat16, as in training."""
+    weight, bias = trained.start.classifier
+    parts = []
+    for part in np.split(rows, range(_BATCH, len(rows), _BATCH)):
+        untouched = torch.from_numpy(trained.features.pooled[part].astype(np.float32))
+        seen = trained.network(trained.features.maps(part), untouched, bfloat16=True)
+        classes = untouched[:, : weight.shape[1]] @ weight.T + bias
+        parts.append(torch.cat([seen.known[:, words], classes], dim=1).numpy())
+    return np.concatenate(parts)
+
+
+@torch.inference_mode()
 def text_vectors(trained: Trained, texts: Sequence[str], description: str) -> npt.NDArray[np.float32]:
     """Embeddings [N, E] of texts in the joint space, with unit norm; `description` is shown in the progress
     bar."""

@@ -15,8 +15,7 @@ from torch.utils.data import Dataset
 from sigrl.model.acceleration import choose_precision
 from sigrl.model.backbone import Backbone
 from sigrl.model.config import Preprocessing
-from sigrl.model.evidence import POOL
-from sigrl.model.features import ImageFeatures
+from sigrl.model.features import POOL, ImageFeatures
 from sigrl.model.matching import MatchingHead
 from sigrl.training.backbones.feature_cache import files_fingerprint, image_features
 from sigrl.training.backbones.features import PhotographDataset

@@ -12,7 +12,7 @@ import torch
 from sigrl.model.backbone import Backbone
 from sigrl.model.bundle import load_bundle
 from sigrl.model.config import BackboneConfig, HeadConfig
-from sigrl.model.evidence import pool_tokens
+from sigrl.model.features import pool_tokens
 from sigrl.model.manifest import Description
 from sigrl.model.torch_engine import TorchEngine
 from sigrl.model.vocabulary import Label, Vocabulary

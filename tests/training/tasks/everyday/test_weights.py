@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sigrl.model.broader_words import BROADER_GAINS
+from sigrl.model.caption_words import CAPTION_GAINS
 from sigrl.model.config import EvidenceConfig, HeadConfig
 from sigrl.model.evidence import Evidence, Photographs, Pieces
 from sigrl.model.evidence_arrays import GAINS, shapes
@@ -30,11 +31,12 @@ def labels_of(logits: np.ndarray, seed: int) -> np.ndarray:
 
 def shown(photographs: int, words: int, features: int = 3, seed: int = 0) -> Shown:
     draw = np.random.default_rng(seed)
-    pieces = (draw.standard_normal((photographs, words)).astype(np.float32) for _ in range(4))
+    pieces = (draw.standard_normal((photographs, words)).astype(np.float32) for _ in range(5))
     spread = draw.standard_normal((words, features)).astype(np.float32)
     return Shown(
         *pieces,
         broader=(np.arange(words) % 3 == 0).astype(np.float32),
+        in_captions=(np.arange(words) % 2 == 0).astype(np.float32),
         background_classes=draw.standard_normal(words).astype(np.float32),
         features=np.hstack([np.ones((words, 1), np.float32), spread]),
         nearest_known=draw.uniform(0.4, 1, words).astype(np.float32),
@@ -53,6 +55,8 @@ TRUE = NewWords(
         "near_cut": 0.75,
         "broader_word": 0.7,
         "broader_word_offset": 1.5,
+        "caption_word": 0.4,
+        "caption_word_offset": 2.5,
     },
 )
 
@@ -119,6 +123,8 @@ def test_evidence_head_reproduces_the_fitted_logits() -> None:
         kind_pairs=1,
         broader_words=(("pet",), ("nearly a class",)),
         broader_pairs=3,
+        caption_words=("sunset", "near"),
+        tower_logits=2 + CLASSES,
     )
     draw = np.random.default_rng(0)
 
@@ -137,8 +143,11 @@ def test_evidence_head_reproduces_the_fitted_logits() -> None:
     scales = {name: np.float32(1) for name in ("log_global_scale", "log_local_scale", "bias")}
     arrays["broader_pairs"] = np.array([(0, 0), (0, 1), (1, 4)], np.float32)
     arrays["kind_gains"] = np.array([2, 3], np.float32)
+    arrays["caption_weights"] = draw.standard_normal((2, 2 + CLASSES)).astype(np.float32)
+    arrays["caption_bias"] = draw.standard_normal(2).astype(np.float32)
     # One word is like nothing else, one nearly a class, one near a known word, and one is a class's name.
-    # The first is broader than two known words, the second and the last than a class.
+    # The first is broader than two known words, the second and the last than a class; captions mention the
+    # third.
     labels = [Label(name=name) for name in ("pet", "nearly a class", "near", "nearly a class")]
     words = unit(4) + 0.0
     words[1] = arrays["class_labels"][0] + 0.3 * words[1]
@@ -159,6 +168,7 @@ def test_evidence_head_reproduces_the_fitted_logits() -> None:
     arrays |= {"feature_mean": mean, "feature_deviation": deviation}
     arrays["gains"] = np.array([gains[name] for name in GAINS], np.float32)
     arrays["broader_gains"] = np.array([gains[name] for name in BROADER_GAINS], np.float32)
+    arrays["caption_gains"] = np.array([gains[name] for name in CAPTION_GAINS], np.float32)
     evidence = Evidence(head, arrays | scales)
     found = evidence.pieces(seen, words, facts.rows)
     features = standardised(facts.features, mean, deviation)
@@ -169,14 +179,14 @@ def test_evidence_head_reproduces_the_fitted_logits() -> None:
 
 def test_fit_recovers_the_gains_of_known_words() -> None:
     draw = np.random.default_rng(0)
-    pieces = Pieces(*(draw.standard_normal((800, 50)).astype(np.float32) * 2 for _ in range(5)))
+    pieces = Pieces(*(draw.standard_normal((800, 50)).astype(np.float32) * 2 for _ in Pieces._fields))
     true = {"known_word": 0.9, "known_open": 0.3, "graph": 0.5, "known_offset": -1.5}
     logits = 0.9 * pieces.words + 0.3 * pieces.matching + 0.5 * pieces.graph - 1.5
     assert known_words.fit(pieces, labels_of(logits, seed=1)) == pytest.approx(true, abs=0.05)
 
 
 def test_without_known_labels_the_default_gains_are_kept() -> None:
-    pieces = Pieces(*(np.ones((3, 2), np.float32) for _ in range(5)))
+    pieces = Pieces(*(np.ones((3, 2), np.float32) for _ in Pieces._fields))
     found = known_words.fit(pieces, np.zeros((3, 2), np.int8))
     assert found == pytest.approx({name: DEFAULT_GAINS[name] for name in known_words.GAINS})
 
