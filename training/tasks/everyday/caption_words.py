@@ -35,9 +35,9 @@ def caption_words(trained: Trained, known: npt.NDArray[np.integer]) -> Captioned
     rows = np.array(
         [row for row in np.flatnonzero(trained.trained_on) if trained.photographs[row].captions], np.int64
     )
-    mentions = np.zeros((len(rows), len(trained.targets.words)), np.float32)
+    mentions = np.zeros((len(rows), len(trained.targets.words)), bool)
     for place, row in enumerate(rows):
-        mentions[place, list(trained.targets.mentions[row])] = 1
+        mentions[place, list(trained.targets.mentions[row])] = True
     chosen = np.flatnonzero(mentions.sum(axis=0) >= trained.config.known_words.captions)
     if not len(chosen):
         return Captioned((), {})
@@ -49,20 +49,19 @@ def caption_words(trained: Trained, known: npt.NDArray[np.integer]) -> Captioned
     )
 
 
-def predict_mentions(logits: Array, mentions: Array) -> tuple[Array, Array]:
-    """Weights [V, L] and bias [V] of a linear map from `logits` [N, L] to the log odds of `mentions` [N, V]
-    (1 or 0): a ridge regression for all words at once, then a logistic regression on its prediction for each
-    word."""
+def predict_mentions(logits: Array, mentions: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Weights [V, L] and bias [V] of a linear map from `logits` [N, L] to the log odds of `mentions` [N, V]:
+    a ridge regression for all words at once, then a logistic regression on its prediction for each word."""
     mean, deviation = logits.mean(axis=0), logits.std(axis=0) + np.float32(_LEAST_DEVIATION)
     inputs = (logits - mean) / deviation
     penalty = np.float32(_RIDGE) * np.eye(inputs.shape[1], dtype=np.float32)
-    correlations = inputs.T @ (mentions - mentions.mean(axis=0)) / len(inputs)
+    correlations = inputs.T @ (mentions - mentions.mean(axis=0, dtype=np.float32)) / len(inputs)
     weights = np.linalg.solve(inputs.T @ inputs / len(inputs) + penalty, correlations).T
     predicted = inputs @ weights.T
     spread = predicted.std(axis=0) + np.float32(_LEAST_DEVIATION)
     offsets, slopes = np.array(
         [
-            _log_odds(found, mentioned > 0)
+            _log_odds(found, mentioned)
             for found, mentioned in zip((predicted / spread).T, mentions.T, strict=True)
         ],
         np.float32,
@@ -75,5 +74,5 @@ def predict_mentions(logits: Array, mentions: Array) -> tuple[Array, Array]:
 def _log_odds(predicted: Array, mentioned: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Offset and slope that turn predictions [N] into log odds."""
     features = np.stack([np.ones_like(predicted), predicted], axis=1).astype(np.float64)
-    share = mentioned.mean()
+    share = (mentioned.sum() + 0.5) / (len(mentioned) + 1)
     return fit_logistic(features, mentioned, np.array([np.log(share / (1 - share)), 1.0]), _PRIOR_DEVIATIONS)

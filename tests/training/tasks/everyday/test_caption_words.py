@@ -22,7 +22,7 @@ def test_predictions_are_the_log_odds_of_mentions() -> None:
     draw = np.random.default_rng(0)
     logits = (3 * draw.standard_normal((20_000, 6)) - 2).astype(np.float32)
     truth = np.stack([0.5 * logits[:, 0] - 1, 0.3 * logits[:, 1] - 0.2 * logits[:, 2] - 4], axis=1)
-    mentions = (draw.random(truth.shape) < 1 / (1 + np.exp(-truth))).astype(np.float32)
+    mentions = draw.random(truth.shape) < 1 / (1 + np.exp(-truth))
     weights, bias = predict_mentions(logits, mentions)
     found = logits @ weights.T + bias
     assert np.abs(found - truth).mean() < 0.15
@@ -34,7 +34,7 @@ def test_word_that_no_logit_tells_of_has_the_same_odds_everywhere() -> None:
     logits = draw.standard_normal((5000, 4)).astype(np.float32)
     # A tower may never have told a class from the others.
     logits[:, 3] = -7
-    mentions = (draw.random((5000, 1)) < 0.1).astype(np.float32)
+    mentions = draw.random((5000, 1)) < 0.1
     weights, bias = predict_mentions(logits, mentions)
     found = logits @ weights.T + bias
     np.testing.assert_allclose(found, np.log(1 / 9), atol=0.25)
