@@ -38,12 +38,7 @@ def main(
 ) -> None:
     """Print the table as Markdown. Each of five folds takes ten minutes of two cores, after a pass of the
     frozen tower over all photographs."""
-    settings = EverydayConfig.model_validate(read_yaml(config))
-    training = settings.training.model_copy(update={"tuned_blocks": tuned_blocks})
-    settings = settings.model_copy(update={"training": training})
-    start = Start(*starting_point(settings.backbone), minilm_tokenizer())
-    for stage in settings.views:
-        settings, start = at_size(stage, settings, start)
+    settings, start = short_recipe(config, tuned_blocks)
     names = read_names(settings.everyday)
     order = np.random.default_rng(seed).permutation(len(names))
     found = []
@@ -58,6 +53,17 @@ def main(
     mean, deviation = np.mean(found, axis=0), np.std(found, axis=0, ddof=1)
     spread = [f"{one:.1f} ± {of:.1f}" for one, of in zip(mean, deviation, strict=True)]
     print(markdown_table(["fold", *MEASURES], [*rows, ["mean", *spread]]))
+
+
+def short_recipe(config: Path, tuned_blocks: int) -> tuple[EverydayConfig, Start]:
+    """The configuration and the frozen towers for trainings of one stage, at the size of the last one."""
+    settings = EverydayConfig.model_validate(read_yaml(config))
+    training = settings.training.model_copy(update={"tuned_blocks": tuned_blocks})
+    settings = settings.model_copy(update={"training": training})
+    start = Start(*starting_point(settings.backbone), minilm_tokenizer())
+    for stage in settings.views:
+        settings, start = at_size(stage, settings, start)
+    return settings, start
 
 
 def _row(title: str, values: Sequence[float]) -> list[str]:

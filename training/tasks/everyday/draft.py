@@ -95,8 +95,17 @@ class Draft:
         """A copy with another threshold of new words."""
         evidence = self.head.evidence
         assert evidence is not None
-        changed = evidence.model_copy(update={"new_word_threshold": new_words})
-        return replace(self, head=self.head.model_copy(update={"evidence": changed}))
+        return self.with_evidence(evidence.model_copy(update={"new_word_threshold": new_words}))
+
+    def with_evidence(self, evidence: EvidenceConfig) -> "Draft":
+        """A copy with another configuration; an array for which it has no place is not used."""
+        return replace(self, head=self.head.model_copy(update={"evidence": evidence}))
+
+    def with_prior(self) -> "Draft":
+        """A copy whose known words have the mean probability that they have on the background set."""
+        _, _, word_logits = self.background.restored(slice(None))
+        assert word_logits is not None
+        return self.fitted({"known_prior": sigmoid(self.evidence.known_logits(word_logits)).mean(axis=0)}, {})
 
 
 def make_draft(trained: Trained) -> Draft:
@@ -150,10 +159,7 @@ def make_draft(trained: Trained) -> Draft:
     arrays["feature_deviation"][:] = 1
     arrays["slope"][0], arrays["offset"][0] = DEFAULT_SLOPE, DEFAULT_OFFSET
     head = HeadConfig(kind="evidence", form="context", top_k=BEST_TOKENS, evidence=config)
-    draft = Draft(trained, words, head, arrays, background, drawn).fitted({}, DEFAULT_GAINS)
-    _, _, word_logits = background.restored(slice(None))
-    assert word_logits is not None
-    return draft.fitted({"known_prior": sigmoid(draft.evidence.known_logits(word_logits)).mean(axis=0)}, {})
+    return Draft(trained, words, head, arrays, background, drawn).fitted({}, DEFAULT_GAINS).with_prior()
 
 
 def frequent_words(trained: Trained) -> npt.NDArray[np.int64]:

@@ -1,12 +1,13 @@
-"""The benchmark of words that nobody labelled, fold by fold."""
+"""Benchmarks that train the short recipe: words that nobody labelled, and the parts of the head."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from benchmarks import left_out
+from benchmarks import head_parts, left_out
 from sigrl.training.tasks.everyday.config import EverydayConfig
 from sigrl.training.tasks.everyday.sources import read_names
 from sigrl.training.tasks.everyday.start import Start
@@ -15,13 +16,16 @@ Config = Callable[..., EverydayConfig]
 
 
 @pytest.fixture
-def folds(
-    everyday: Config, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], None]:
+def config(everyday: Config, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(left_out, "starting_point", lambda _: (start.backbone, start.classifier))
     monkeypatch.setattr(left_out, "minilm_tokenizer", lambda: start.tokenizer)
-    config = tmp_path / "everyday.yaml"
-    config.write_text(yaml.safe_dump(everyday().model_dump(mode="json")))
+    path = tmp_path / "everyday.yaml"
+    path.write_text(yaml.safe_dump(everyday().model_dump(mode="json")))
+    return path
+
+
+@pytest.fixture
+def folds(config: Path, tmp_path: Path) -> Callable[[], None]:
     return lambda: left_out.main(config, tmp_path / "folds", folds=2, steps=2, tuned_blocks=1, seed=0)
 
 
@@ -48,6 +52,19 @@ def test_table_has_a_row_per_fold_and_a_finished_fold_is_not_trained_again(
     folds()
     assert _table(capsys) == table
     assert written == {path: path.stat().st_mtime_ns for path in states}
+
+
+def test_parts_of_the_head_have_a_deviation_over_seeds(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head_parts.main(config, tmp_path / "parts", seeds=2, steps=2, tuned_blocks=1)
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in _table(capsys)]
+    assert [row[0] for row in rows] == [
+        *("", "---", "the embedding alone", "the known words' logits alone", "… and matching"),
+        *("… and the graph", "… and classes", "… and rivals: the whole head"),
+    ]
+    assert all(re.fullmatch(r"\d+\.\d ± \d+\.\d", cell) for row in rows[3:] for cell in row[1:])
+    assert rows[2][2:] == ["", "", ""]
 
 
 def _table(capsys: pytest.CaptureFixture[str]) -> list[str]:
