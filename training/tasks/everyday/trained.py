@@ -1,6 +1,6 @@
 """The result of a training, for the stages after it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from sigrl.training.loop.state import write_state
 from sigrl.training.tasks.everyday.config import EverydayConfig
 from sigrl.training.tasks.everyday.data import dense_labels
 from sigrl.training.tasks.everyday.frozen_features import FrozenFeatures
-from sigrl.training.tasks.everyday.network import EverydayNetwork
+from sigrl.training.tasks.everyday.network import EverydayNetwork, Seen
 from sigrl.training.tasks.everyday.photographs import Photograph, Role
 from sigrl.training.tasks.everyday.start import Start
 from sigrl.training.tasks.everyday.targets import Targets
@@ -100,12 +100,29 @@ def _logits(
     trained: Trained, rows: npt.NDArray[np.integer], embeddings: torch.Tensor | None
 ) -> npt.NDArray[np.float32]:
     parts = []
-    for part in np.split(rows, range(_BATCH, len(rows), _BATCH)):
-        untouched = torch.from_numpy(trained.features.pooled[part].astype(np.float32))
-        seen = trained.network(trained.features.maps(part), untouched)
+    for _, seen in _seen(trained, rows):
         logits = seen.known if embeddings is None else trained.network.heads.word_logits(seen, embeddings)
         parts.append(logits.numpy())
     return np.concatenate(parts)
+
+
+def _seen(
+    trained: Trained, rows: npt.NDArray[np.integer], *, bfloat16: bool = False
+) -> Iterator[tuple[torch.Tensor, Seen]]:
+    """The pooled features [B, 2 F] of the frozen blocks, and the network's output, batch by batch."""
+    for part in np.split(rows, range(_BATCH, len(rows), _BATCH)):
+        untouched = torch.from_numpy(trained.features.pooled[part].astype(np.float32))
+        yield untouched, trained.network(trained.features.maps(part), untouched, bfloat16=bfloat16)
+
+
+def _word_logits(
+    trained: Trained, untouched: torch.Tensor, seen: Seen, words: npt.NDArray[np.integer]
+) -> npt.NDArray[np.float32]:
+    """The image tower's logits [B, K + classes], of the known words `words` and of the classes."""
+    weight, bias = trained.start.classifier
+    classes = untouched[:, : weight.shape[1]] @ weight.T + bias
+    logits: npt.NDArray[np.float32] = torch.cat([seen.known[:, words], classes], dim=1).numpy()
+    return logits
 
 
 @torch.inference_mode()
@@ -114,15 +131,12 @@ def keep_photographs(
 ) -> KeptFeatures:
     """The stored features of at least one photograph, as an engine stores them; `words` are the known words
     with their own logit."""
-    weight, bias = trained.start.classifier
-    kept = []
-    for part in np.split(rows, range(_BATCH, len(rows), _BATCH)):
-        untouched = torch.from_numpy(trained.features.pooled[part].astype(np.float32))
-        seen = trained.network(trained.features.maps(part), untouched)
-        classes = untouched[:, : weight.shape[1]] @ weight.T + bias
-        logits = torch.cat([seen.known[:, words], classes], dim=1)
-        kept.append(keep(seen.embedding.numpy(), seen.tokens.numpy(), logits.numpy()))
-    return join(kept)
+    return join(
+        [
+            keep(seen.embedding.numpy(), seen.tokens.numpy(), _word_logits(trained, untouched, seen, words))
+            for untouched, seen in _seen(trained, rows)
+        ]
+    )
 
 
 @torch.inference_mode()
@@ -131,14 +145,12 @@ def tower_logits(
 ) -> npt.NDArray[np.float32]:
     """The image tower's logits [n, K + classes] on some photographs; `words` are the known words with their
     own logit. The convolutions are computed in bfloat16, as in training."""
-    weight, bias = trained.start.classifier
-    parts = []
-    for part in np.split(rows, range(_BATCH, len(rows), _BATCH)):
-        untouched = torch.from_numpy(trained.features.pooled[part].astype(np.float32))
-        seen = trained.network(trained.features.maps(part), untouched, bfloat16=True)
-        classes = untouched[:, : weight.shape[1]] @ weight.T + bias
-        parts.append(torch.cat([seen.known[:, words], classes], dim=1).numpy())
-    return np.concatenate(parts)
+    return np.concatenate(
+        [
+            _word_logits(trained, untouched, seen, words)
+            for untouched, seen in _seen(trained, rows, bfloat16=True)
+        ]
+    )
 
 
 @torch.inference_mode()
