@@ -3,7 +3,7 @@
 import numpy as np
 
 from sigrl.model.config import BackboneConfig, EvidenceConfig, HeadConfig, WordTowerConfig
-from sigrl.model.evidence import Photographs
+from sigrl.model.evidence import Evidence, Photographs
 from sigrl.model.evidence_arrays import GAINS, shapes
 from sigrl.model.kept_features import keep
 from sigrl.model.label_facts import FEATURES
@@ -62,3 +62,21 @@ def make_photographs():
     rng = np.random.default_rng(2)
     made = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, DIM), (3, 4, DIM), (3, WORDS)))
     return Photographs(*made)
+
+
+def check_independence(evidence, labels):
+    """Each label has the same scores alone as together with the others."""
+    embeddings = unit(np.random.default_rng(3), len(labels), DIM)
+    background, photographs = make_background(), make_photographs()
+    together = evidence.score(photographs, embeddings, evidence.describe(labels, embeddings, background))
+    for place, label in enumerate(labels):
+        rows = evidence.describe([label], embeddings[[place]], background)
+        alone = evidence.score(photographs, embeddings[[place]], rows)
+        np.testing.assert_allclose(alone[:, 0], together[:, place], atol=1e-5)
+
+
+def scores_of(head, arrays, labels):
+    """The scores [3, C] of labels on `make_photographs`."""
+    evidence, embeddings = Evidence(head, arrays), unit(np.random.default_rng(3), len(labels), DIM)
+    rows = evidence.describe(labels, embeddings, make_background())
+    return evidence.score(make_photographs(), embeddings, rows)
