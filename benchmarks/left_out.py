@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks.measuring import markdown_table
+from benchmarks.measuring import markdown_table, mean_and_deviation
 from sigrl.training.backbones.initialisation import minilm_tokenizer, starting_point
 from sigrl.training.data.dataset import read_yaml
 from sigrl.training.tasks.everyday.config import EverydayConfig, LeftOutConfig
@@ -50,8 +50,7 @@ def main(
         found.append([fitted.measured[f"left-out words, {name}"] for name in MEASURES])
         typer.echo(f"fold {number + 1}: mAP {found[-1][0]:.1f}, F1 {found[-1][3]:.1f}", err=True)
     rows = [_row(str(number), values) for number, values in enumerate(found, start=1)]
-    mean, deviation = np.mean(found, axis=0), np.std(found, axis=0, ddof=1)
-    spread = [f"{one:.1f} ± {of:.1f}" for one, of in zip(mean, deviation, strict=True)]
+    spread = [mean_and_deviation(values) for values in zip(*found, strict=True)]
     print(markdown_table(["fold", *MEASURES], [*rows, ["mean", *spread]]))
 
 

@@ -7,8 +7,10 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -107,6 +109,11 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose first column is aligned left and the others right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def mean_and_deviation(values: npt.ArrayLike, sign: Literal["", "+"] = "") -> str:
+    """Mean and standard deviation of at least two runs; `sign` "+": as a difference."""
+    return f"{np.mean(values):{sign}.1f} ± {np.std(values, ddof=1):.1f}"
 
 
 def _resident(field: str) -> float:

@@ -1,4 +1,4 @@
-"""Benchmarks that train the short recipe: words that nobody labelled, and the parts of the head."""
+"""Benchmarks that train the short recipe: words that nobody labelled, and the parts of head and training."""
 
 import re
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import head_parts, left_out
+from benchmarks import head_parts, left_out, training_parts
 from sigrl.training.tasks.everyday.config import EverydayConfig
 from sigrl.training.tasks.everyday.sources import read_names
 from sigrl.training.tasks.everyday.start import Start
@@ -65,6 +65,28 @@ def test_parts_of_the_head_have_a_deviation_over_seeds(
     ]
     assert all(re.fullmatch(r"\d+\.\d ± \d+\.\d", cell) for row in rows[3:] for cell in row[1:])
     assert rows[2][2:] == ["", "", ""]
+
+
+def test_parts_of_the_training_are_compared_with_the_whole_recipe(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = "… the tower stays frozen"
+    changes = {title: training_parts.CHANGES[title] for title in (training_parts.WHOLE, frozen)}
+    monkeypatch.setattr(training_parts, "CHANGES", changes)
+    training_parts.main(config, tmp_path / "parts", seeds=2, steps=2, tuned_blocks=1)
+    header, _, whole, changed = [[cell.strip() for cell in row.split("|")[1:-1]] for row in _table(capsys)]
+    assert header == ["", *training_parts.MEASURES]
+    assert (whole[0], changed[0]) == (training_parts.WHOLE, frozen)
+    assert re.fullmatch(r"\d+\.\d ± \d+\.\d", whole[1])
+    assert re.fullmatch(r"[+-]\d+\.\d ± \d+\.\d", changed[1])
+
+
+@pytest.mark.parametrize("title", training_parts.CHANGES)
+def test_every_change_changes_the_training_and_nothing_else(everyday: Config, title: str) -> None:
+    settings = everyday()
+    changed = training_parts.changed(settings, training_parts.CHANGES[title])
+    assert (changed == settings) == (title == training_parts.WHOLE)
+    assert changed.model_copy(update={"training": settings.training}) == settings
 
 
 def _table(capsys: pytest.CaptureFixture[str]) -> list[str]:
