@@ -34,8 +34,7 @@ class ImageFeatures(Generic[ArrayT]):
     """[B, K + classes]: a word tower's logits of its known words, then of its classifier's classes."""
     region_features: ArrayT | None = None
     """[B, R, 2 F]: a word tower's features of each region, row by row. A region is a square with
-    `sigrl.model.evidence.POOL` positions on each side. `WordTower.read_regions` turns them into an
-    explanation."""
+    `POOL` positions on each side. `WordTower.read_regions` turns them into an explanation."""
     affinities: ArrayT | None = None
     """[B, P, P]: how much each patch (rows) attends to each other one, for a tagclip head. See
     `sigrl.model.attention_tower`."""

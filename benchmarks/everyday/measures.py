@@ -106,19 +106,32 @@ def deviations(measure: Callable[[npt.NDArray[np.int64]], Numbers], photographs:
 
 
 def oracle_thresholds(probabilities: Floats, labels: Labels) -> Floats:
-    """The threshold of each name with the best F1 on these same labels, [C]; infinite for a name without
-    positives."""
-    thresholds = np.full(labels.shape[1], np.inf)
-    for column in np.flatnonzero((labels > 0).any(axis=0)):
-        known = labels[:, column] != 0
-        values, holds = probabilities[known, column], labels[known, column] > 0
-        order = np.argsort(-values, kind="stable")
-        right = holds[order].cumsum()
-        f1 = 2 * right / (np.arange(1, len(order) + 1) + right[-1])
-        # A threshold includes all probabilities equal to it.
-        f1[:-1][np.diff(values[order]) == 0] = 0
-        thresholds[column] = values[order[f1.argmax()]]
-    return thresholds
+    """The thresholds [C] that together have the best micro F1 on these same labels; infinite for a name that
+    is better never shown."""
+    positives, best = float((labels > 0).sum()), 0.0
+    while True:
+        # Dinkelbach (1967): for the best ratio of two sums, subtract the denominator times the ratio so far.
+        chosen = [_gainful(each, of, best) for each, of in zip(probabilities.T, labels.T, strict=True)]
+        thresholds, shown, right = map(np.array, zip(*chosen, strict=True))
+        found = 2 * right.sum() / max(shown.sum() + positives, 1)
+        if found <= best:
+            return thresholds
+        best = found
+
+
+def _gainful(probabilities: Floats, labels: Labels, price: float) -> tuple[float, int, int]:
+    """The threshold of one name at which 2 x right - `price` x shown is greatest, with the numbers shown and
+    right there."""
+    known = labels != 0
+    order = np.argsort(-probabilities[known], kind="stable")
+    values, right = probabilities[known][order], (labels[known] > 0)[order].cumsum()
+    gains = 2 * right - price * np.arange(1, len(order) + 1)
+    # A threshold includes all probabilities equal to it.
+    gains[:-1][np.diff(values) == 0] = -np.inf
+    if not len(gains) or gains.max() <= 0:
+        return np.inf, 0, 0
+    place = int(gains.argmax())
+    return float(values[place]), place + 1, int(right[place])
 
 
 def constant_guess(labels: Labels) -> Booleans:

@@ -1,6 +1,9 @@
 """The measures of tags, on cases that can be counted by hand."""
 
+from itertools import product
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from benchmarks.everyday.measures import (
@@ -75,11 +78,26 @@ def test_bootstrap_deviations_are_correct_and_reproducible() -> None:
     assert found == deviations(lambda rows: {"mean": float(values[rows].mean())}, len(values))
 
 
-def test_oracle_threshold_has_the_best_f1_and_includes_ties() -> None:
+def test_oracle_thresholds_include_ties() -> None:
     probabilities = np.array([[0.9, 0.5, 0.9], [0.8, 0.5, 0.8], [0.7, 0.4, 0.7], [0.6, 0.3, 0.6]])
     labels = np.array([[1, 1, -1], [-1, -1, -1], [1, 1, -1], [0, -1, 0]], np.int8)
     # Two right of three; the same, for 0.5 alone takes a right and a wrong one; a name that never holds.
     assert oracle_thresholds(probabilities, labels).tolist() == [0.7, 0.4, np.inf]
+
+
+def test_oracle_thresholds_have_the_best_micro_f1_of_all_thresholds() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        probabilities = random.integers(1, 7, (6, 3)) / 8
+        labels = random.choice([-1, -1, 0, 1], (6, 3)).astype(np.int8)
+        every = product([*np.arange(1, 7) / 8, np.inf], repeat=3)
+        best = max(_f1(probabilities >= np.array(thresholds), labels) for thresholds in every)
+        found = _f1(probabilities >= oracle_thresholds(probabilities, labels), labels)
+        assert found == pytest.approx(best)
+
+
+def _f1(shown: npt.NDArray[np.bool_], labels: npt.NDArray[np.int8]) -> float:
+    return pair_measures(Decisions.of(shown), labels, counted_names(labels))["f1"]
 
 
 def test_constant_guess_is_the_name_set_with_the_best_f1() -> None:

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from sigrl.model.features import POOL
 from sigrl.model.word_tower import trunk_blocks
 
-_POOL = 2
-"""Side, in cells of the feature map, of the square whose mean is a token."""
 BEST_TOKENS = 4
 """Number of tokens whose mean score says how well a word matches some part of the photograph."""
 _UNLIKELY = -4.0
@@ -24,8 +23,8 @@ _UNLIKELY = -4.0
 
 
 def tokens(feature_map: Tensor) -> Tensor:
-    """Feature maps [B, F, h, w] -> tokens [B, T, F], the means of 2 x 2 cells."""
-    return functional.avg_pool2d(feature_map, _POOL).flatten(2).transpose(1, 2)
+    """Feature maps [B, F, h, w] -> tokens [B, T, F], the means of `POOL` x `POOL` cells."""
+    return functional.avg_pool2d(feature_map, POOL).flatten(2).transpose(1, 2)
 
 
 def pooled(feature_map: Tensor) -> Tensor:
