@@ -5,9 +5,11 @@ part by part. Its weights and its threshold are chosen on `val`, as for a checkp
 `test`. A finished training is not repeated. Words of captions are left out: they are no known words.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from benchmarks.left_out import short_recipe
@@ -19,6 +21,8 @@ from sigrl.training.tasks.everyday.known_words import default_threshold, known_w
 from sigrl.training.tasks.everyday.run import train
 
 MEASURES = ("mAP", "precision", "recall", "F1")
+Measured = list[dict[str, float]]
+"""The measures of each seed, by name."""
 _NEVER = 1_000_000_000
 
 
@@ -33,7 +37,7 @@ def main(
     of the frozen tower over all photographs."""
     settings, start = short_recipe(config, tuned_blocks)
     known_words = settings.known_words.model_copy(update={"captions": _NEVER})
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, Measured] = {}
     for seed in range(seeds):
         training = settings.training.model_copy(update={"steps": steps, "seed": seed})
         changes = {"training": training, "known_words": known_words, "views": (), "left_out": None}
@@ -45,8 +49,19 @@ def main(
             measured = measure_head(draft, default_threshold(draft))
             found.setdefault(title, []).append({name: measured[f"head, {name}"] for name in MEASURES})
             typer.echo(f"seed {seed}, {title}: {found[title][-1]}", err=True)
-    rows = [[title, *(_spread(values, name) for name in MEASURES)] for title, values in found.items()]
-    print(markdown_table(["", *MEASURES], rows))
+    print(table(found))
+
+
+def table(found: Mapping[str, Measured]) -> str:
+    """The measures of all seeds as Markdown; in brackets, what a part adds to the row above, seed by seed."""
+    rows: list[list[str]] = []
+    above: Measured = []
+    for title, measured in found.items():
+        rows.append(
+            [title, *(_cell(measured, above if title.startswith("…") else None, name) for name in MEASURES)]
+        )
+        above = measured
+    return markdown_table(["", *MEASURES], rows)
 
 
 def _parts(full: Draft) -> dict[str, Draft]:
@@ -72,9 +87,13 @@ def _reduced(full: Draft, *parts: str) -> Draft:
     return full.with_evidence(evidence.model_copy(update=nothing)).with_prior()
 
 
-def _spread(measured: list[dict[str, float]], name: str) -> str:
+def _cell(measured: Measured, above: Measured | None, name: str) -> str:
+    """Empty if the row has no such measure."""
     values = [one[name] for one in measured if name in one]
-    return mean_and_deviation(values) if values else ""
+    if not values or above is None:
+        return mean_and_deviation(values) if values else ""
+    added = np.subtract(values, [one[name] for one in above])
+    return f"{mean_and_deviation(values)} ({mean_and_deviation(added, sign='+')})"
 
 
 if __name__ == "__main__":

@@ -63,8 +63,15 @@ def test_parts_of_the_head_have_a_deviation_over_seeds(
         *("", "---", "the embedding alone", "the known words' logits alone", "… and matching"),
         *("… and the graph", "… and classes", "… and rivals: the whole head"),
     ]
-    assert all(re.fullmatch(r"\d+\.\d ± \d+\.\d", cell) for row in rows[3:] for cell in row[1:])
+    assert all(re.fullmatch(r"\d+\.\d ± \d+\.\d", cell) for cell in rows[3][1:])
     assert rows[2][2:] == ["", "", ""]
+    added = r"\d+\.\d ± \d+\.\d \([+-]\d+\.\d ± \d+\.\d\)"
+    assert all(re.fullmatch(added, cell) for row in rows[4:] for cell in row[1:])
+
+
+def test_a_part_of_the_head_adds_to_the_row_above_seed_by_seed() -> None:
+    found = {"a": [{"mAP": 60.0}, {"mAP": 70.0}], "… and b": [{"mAP": 61.0}, {"mAP": 73.0}]}
+    assert "| … and b | 67.0 ± 8.5 (+2.0 ± 1.4) |" in head_parts.table(found)
 
 
 def test_parts_of_the_training_are_compared_with_the_whole_recipe(
