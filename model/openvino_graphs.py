@@ -24,6 +24,10 @@ Precision = Literal["float32", "bfloat16"]
 
 MOST_BYTES = 2 * 2**30
 """Size limit of a cache of compiled models, in bytes; the most recently read ones stay."""
+CORE = openvino.Core()
+"""OpenVINO in this process, until it ends. OpenVINO 2026.4 gives the thread that first uses the CPU a stack
+for signal handlers, and unmaps it with the last core and model, in whichever thread that happens. The next
+signal of the first thread, such as SIGTERM, would kill the process without a word."""
 _SUFFIX = ".openvino"
 _DEVICE = "CPU"
 _logger = logging.getLogger("sigrl")
@@ -31,7 +35,7 @@ _logger = logging.getLogger("sigrl")
 
 def multiplies_in_bfloat16() -> bool:
     """Whether this CPU multiplies in bfloat16: AMX or AVX512-BF16 on x86."""
-    return "BF16" in openvino.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in CORE.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
 
 
 class Compiler:
@@ -55,7 +59,6 @@ class Compiler:
         nothing is kept."""
         self._contents, self._weights, self._checkpoint_id = contents, weights, checkpoint_id
         self.threads, self._cache = threads, cache
-        self._core = openvino.Core()
 
     def compile(self, name: str, precision: Precision, streams: int = 1) -> openvino.CompiledModel:
         """The compiled model of one graph, which runs `streams` calls at once. Raises GraphError."""
@@ -80,8 +83,8 @@ class Compiler:
                 if WEIGHTS.encode() in self._contents[name]:
                     graph.with_name(WEIGHTS).write_bytes(self._weights)
                 # No memory mapping: on Windows a mapped file cannot be removed.
-                model = self._core.read_model(graph, config={"ENABLE_MMAP": False})
-                compiled = self._core.compile_model(model, _DEVICE, config)
+                model = CORE.read_model(graph, config={"ENABLE_MMAP": False})
+                compiled = CORE.compile_model(model, _DEVICE, config)
         except RuntimeError as error:
             raise GraphError(f"{name}.onnx: {_reason(error)}") from error
         if path is not None:
@@ -92,7 +95,7 @@ class Compiler:
         if self._cache is None:
             return None
         processor = [
-            self._core.get_property(_DEVICE, key) for key in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
+            CORE.get_property(_DEVICE, key) for key in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
         ]
         key = "\n".join(map(str, (self._checkpoint_id, name, precision, openvino.__version__, *processor)))
         return self._cache / (hashlib.sha256(key.encode()).hexdigest() + _SUFFIX)
@@ -103,7 +106,7 @@ class Compiler:
                 content = file.read()
             with suppress(OSError):  # the folder may be read-only
                 os.utime(path)
-            return self._core.import_model(content, _DEVICE, config)
+            return CORE.import_model(content, _DEVICE, config)
         except FileNotFoundError:
             return None
         except (OSError, RuntimeError) as error:

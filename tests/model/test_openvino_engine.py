@@ -1,6 +1,9 @@
 """OpenVinoEngine beside what is true of every engine (test_engines.py): precision, threads, its cache."""
 
 import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -178,3 +181,22 @@ def test_engines_come_and_go_while_threads_use_them(make_exported, pixels, tmp_p
             current[0] = load_openvino(bundle, cache=tmp_path)
         done.set()
         assert all(user.result() for user in users)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no such signal")
+def test_signal_after_the_last_engine_is_dropped_elsewhere_is_handled(make_exported):
+    """The thread that loads an engine is not the one that drops it, as in a swap."""
+    code = """
+import os, signal, sys, threading
+from pathlib import Path
+from sigrl.model.openvino_engine import OpenVinoEngine
+engines = [OpenVinoEngine.load(Path(sys.argv[1]))]
+dropping = threading.Thread(target=engines.clear)
+dropping.start()
+dropping.join()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    command = [sys.executable, "-c", code, str(make_exported("mkt"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

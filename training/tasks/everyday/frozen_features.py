@@ -229,11 +229,13 @@ def fastest(tower: FrozenTower, size: int) -> Tower:
     """The tower in OpenVINO, or in PyTorch if that is not installed."""
     try:
         import openvino
+
+        from sigrl.model.openvino_graphs import CORE
     except ModuleNotFoundError:
         return torch_tower(tower)
     shape = (TOWER_BATCH, 3, size, size)
     model = openvino.convert_model(tower, example_input=torch.zeros(shape), input=list(shape))
-    compiled = openvino.Core().compile_model(
+    compiled = CORE.compile_model(
         model,
         "CPU",
         {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": torch.get_num_threads()},
