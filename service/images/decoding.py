@@ -227,7 +227,8 @@ def _unidentified(data: bytes) -> DamagedImageError | UnsupportedImageError:
         if data.startswith(magic, offset) or (offset == 0 and start.startswith(magic.lower())):
             if supported:
                 return DamagedImageError(
-                    f"the file begins like {name} but its header is broken", "save or copy it again"
+                    f"the file begins like {name}, but its header is broken or of a rare kind",
+                    "copy it again, or save it as JPEG or PNG",
                 )
             return UnsupportedImageError(f"the file is {name}", f"convert it to {FORMATS_IN_WORDS}")
     return UnsupportedImageError("the file's format is not known", f"send a {FORMATS_IN_WORDS}")
